@@ -1,0 +1,1 @@
+"""The engine: command line, registry, configuration, store, runner and training harness."""

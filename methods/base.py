@@ -1,0 +1,260 @@
+"""What a method is, and what it may ask of the harness that trains it.
+
+A method trains on a dataset and samples volumes. It holds a dict of networks and is not itself an
+``nn.Module``; device moves, seeds, checkpoints, progress bars, argument parsing and loops over
+classes belong to the engine, which satisfies the protocols declared here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+
+class BadConfig(ValueError):
+    """A setting has an impossible value, or a preset hides where a value comes from."""
+
+
+def setting(default: Any, meaning: str, source: str) -> Any:  # noqa: ANN401 - it stands in for a field of any type
+    """Declare one field of a method's ``Config``.
+
+    Args:
+        default: A plain JSON value (tuples for lists).
+        meaning: What it is, with its unit.
+        source: Where the value comes from: ``[paper: …]``, ``[code: …]`` or ``[ours: reason]``.
+
+    Raises:
+        BadConfig: If the source carries none of the three tags.
+    """
+    check_source(source)
+    return field(default=default, metadata={"meaning": meaning, "source": source})
+
+
+def check_source(source: str) -> None:
+    """Refuse a provenance tag that is none of ``[paper: …]``, ``[code: …]``, ``[ours: …]``."""
+    if not (source.startswith(("[paper: ", "[code: ", "[ours: ")) and source.endswith("]")):
+        raise BadConfig(
+            f"Source {source!r} is not a provenance tag. Write [paper: …], [code: …] or [ours: …]."
+        )
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """Static facts of a method.
+
+    ``conditioning`` is ``none`` (the engine trains one instance per class), ``class`` or ``mask``.
+    ``version`` changes when the algorithm does and enters the key of every result.
+    """
+
+    name: str
+    version: int
+    source: str
+    conditioning: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named, complete configuration: every value with its source.
+
+    Attributes:
+        config: The method's frozen ``Config``.
+        size: Default edge length of the volumes, voxels.
+        sources: Field name to provenance tag, for every field of the configuration.
+    """
+
+    config: Any
+    size: int
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Fill the sources of untouched fields from their declaration."""
+        declared = {f.name: f.metadata["source"] for f in dataclasses.fields(self.config)}
+        object.__setattr__(self, "sources", {**declared, **self.sources})
+
+    def override(self, *, size: int | None = None, **changes: tuple[Any, str]) -> Self:
+        """Return a preset with some values changed, each given as ``(value, source)``.
+
+        Raises:
+            BadConfig: If a change carries no source, or names a field that does not exist.
+        """
+        names = [f.name for f in dataclasses.fields(self.config)]
+        for name, change in changes.items():
+            if name not in names:
+                raise BadConfig(f"No setting named {name!r}. Settings: {', '.join(names)}.")
+            if not (isinstance(change, tuple) and len(change) == 2 and isinstance(change[1], str)):
+                raise BadConfig(f"Override of {name!r} must be (value, source), got {change!r}.")
+            check_source(change[1])
+        values = {name: value for name, (value, _) in changes.items()}
+        tags = {name: source for name, (_, source) in changes.items()}
+        return dataclasses.replace(
+            self,
+            config=dataclasses.replace(self.config, **values),
+            size=size or self.size,
+            sources={**self.sources, **tags},
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Volumes of one optimiser step.
+
+    Attributes:
+        images: (B, C, D, H, W) float32 in [-1, 1], on the training device.
+        labels: (B,) int64 class labels.
+        masks: (B, 1, D, H, W) float32 in {0, 1}, or None where the dataset has no masks.
+        ids: Case identifiers.
+    """
+
+    images: Tensor
+    labels: Tensor
+    masks: Tensor | None
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What each sample is asked to be.
+
+    Attributes:
+        labels: (N,) int64 class labels.
+        masks: (N, 1, D, H, W) float32 in {0, 1}, or None unless conditioning is ``mask``.
+    """
+
+    labels: Tensor
+    masks: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Return the number of samples asked for."""
+        return len(self.labels)
+
+
+class Batches(Protocol):
+    """Training cases of one trained instance (one class where conditioning is ``none``)."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: Tensor) -> Batch:
+        """Return the cases at these positions."""
+        ...
+
+
+class Step(Protocol):
+    """One optimiser step. Its random numbers depend on (seed, class, phase, step) alone."""
+
+    index: int
+    progress: float
+
+    def batch(self, data: Batches, size: int) -> Batch:
+        """Draw a batch: without replacement inside the batch while ``size <= len(data)``."""
+        ...
+
+    def randn(self, *shape: int) -> Tensor:
+        """Standard normal numbers on the training device, float32."""
+        ...
+
+    def rand(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1) on the training device, float32."""
+        ...
+
+    def descend(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+        """Clear the gradients, run backward and update once."""
+        ...
+
+
+class Phase(Protocol):
+    """One phase of a training (autoencoder, transformer, adversarial, …)."""
+
+    def steps(self, total: int) -> Iterator[Step]:
+        """Iterate over the steps that are still to do; nothing when the phase is finished."""
+        ...
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:  # noqa: ANN401
+        """Compute tensors once, keep them, and return them again after a resume."""
+        ...
+
+    def log(self, **scalars: Tensor | float) -> None:
+        """Log scalars of the current step."""
+        ...
+
+
+class Run(Protocol):
+    """The harness a method trains in (``cerebench.benchmark.training``)."""
+
+    def phase(self, name: str, **tracked: Any) -> Phase:  # noqa: ANN401
+        """Open a phase; ``tracked`` names everything with a ``state_dict`` besides the networks."""
+        ...
+
+
+class Method(ABC):
+    """A generator: ``build`` its networks, ``train`` them, ``sample`` volumes.
+
+    Class attributes:
+        info: Static facts; equal to the row of the registry.
+        Config: Frozen dataclass of settings. It has a field ``precision`` (``fp32`` or ``bf16``)
+            and a method ``for_size(size) -> Config`` that derives what depends on the edge length
+            of the volumes, or raises ``BadConfig``.
+        presets: Name to ``Preset``; ``paper``, ``quick`` and ``smoke`` are mandatory.
+        departures: Numbered differences from paper and reference code, printed by ``bench show``.
+
+    Attributes:
+        config: The configuration, already passed through ``for_size``.
+        size: Edge length of the volumes, voxels.
+        channels: Channels of a volume.
+        classes: Class names; labels index them.
+        nets: The networks by name. The engine moves, saves and loads them and switches them
+            between train and eval.
+    """
+
+    info: ClassVar[MethodInfo]
+    Config: ClassVar[type]
+    presets: ClassVar[dict[str, Preset]]
+    departures: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self, config: Any, *, size: int, classes: Sequence[str], channels: int = 1  # noqa: ANN401
+    ) -> None:
+        self.config = config.for_size(size)
+        self.size, self.channels, self.classes = size, channels, tuple(classes)
+        self.nets = self.build()
+
+    @abstractmethod
+    def build(self) -> dict[str, nn.Module]:
+        """Return freshly initialised networks by name."""
+
+    @abstractmethod
+    def train(self, data: Batches, run: Run) -> None:
+        """Train the networks in place, in phases opened on ``run``."""
+
+    @abstractmethod
+    def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Return one volume per condition: (N, C, D, H, W) float32 in [-1, 1].
+
+        Called without gradients, networks in eval mode, one CPU generator per sample; noise comes
+        from ``randn(rngs, …)``, so a sample does not depend on its neighbours in the batch.
+        """
+
+
+def randn(rngs: Sequence[torch.Generator], *shape: int) -> Tensor:
+    """Standard normal noise, one independent CPU stream per sample.
+
+    Args:
+        rngs: N CPU generators, one a sample.
+        shape: Shape of one sample's noise.
+
+    Returns:
+        (N, *shape) float32 on torch's default device, which the engine sets.
+    """
+    noise = [torch.randn(shape, generator=rng, device="cpu") for rng in rngs]
+    return torch.stack(noise).to(torch.get_default_device())
+
+
+def full_precision(tensor: Tensor) -> torch.autocast:
+    """Return a context that computes in float32 inside a bf16 phase (penalties, codebook lookups)."""
+    return torch.autocast(tensor.device.type, enabled=False)

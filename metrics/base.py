@@ -1,0 +1,185 @@
+"""What a metric, a feature extractor and a set of volumes are.
+
+A metric is a function on ``Sets`` plus one declaration, ``Metric``. Extractors are injected: no
+metric constructs a network. Volumes are (C, D, H, W) float32 in [-1, 1], background -1, axes z, y,
+x of the RAS+ array; axial slices run along D, coronal along H, sagittal along W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Volume = NDArray[np.float32]  # (C, D, H, W) in [-1, 1]
+Array = NDArray[np.float64]
+
+VIEWS = ("axial", "coronal", "sagittal")
+
+
+class MetricError(ValueError):
+    """A metric cannot be computed on these sets; the message says why and what would help."""
+
+
+class MissingWeights(RuntimeError):
+    """An extractor needs a weight file that is not there (or is not the one it must be)."""
+
+
+class Better(StrEnum):
+    """Direction of a metric. ``NEAR_REAL``: best when closest to the real set's own value."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+    NEAR_REAL = "near-real"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One number and everything needed to judge it. Nothing here is rounded, clipped or scaled.
+
+    Attributes:
+        value: The metric of the generated set.
+        real_value: The same statistic of the real set, where it has one (MS-SSIM), else None.
+        se: Standard error of ``value``, else None.
+        uncertainty: How ``se`` was made, for example ``delete-group jackknife, 10 groups``.
+        replicates: Raw leave-out values by set (``generated``, ``real``) that ``se`` comes from.
+        notes: Sentences to print as footnotes, and counters (``degenerate``, ``n_zero_pairs``).
+        n_real: Real volumes that were used.
+        n_generated: Generated volumes that were used.
+    """
+
+    value: float
+    n_real: int
+    n_generated: int
+    real_value: float | None = None
+    se: float | None = None
+    uncertainty: str = ""
+    replicates: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class VolumeSet:
+    """A set of volumes, streamed one at a time, with the features the engine caches for them.
+
+    Args:
+        volumes: Sequence of (C, D, H, W) float32 arrays in [-1, 1]; a memory map or lazy reader
+            is enough, since volumes are only indexed.
+        ids: One identifier a volume.
+        features: ``(volume_set, extractor name, view) -> array``, the injected extraction; view is
+            ``""`` for 3D extractors.
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[Volume],
+        ids: Sequence[str],
+        features: Callable[[VolumeSet, str, str], NDArray[np.float32]] | None = None,
+    ) -> None:
+        if len(volumes) != len(ids):
+            raise MetricError(f"{len(volumes)} volumes but {len(ids)} ids.")
+        self.volumes, self.ids, self._features = volumes, tuple(ids), features
+        self._kept: dict[str, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Volume:
+        return np.asarray(self.volumes[index], dtype=np.float32)
+
+    def __iter__(self) -> Iterator[Volume]:
+        return (self[i] for i in range(len(self)))
+
+    def features(self, extractor: str, view: str = "") -> NDArray[np.float32]:
+        """Return raw features: (N, dim) of a 3D extractor, (N, S, dim) of a 2D one along a view."""
+        if self._features is None:
+            raise MetricError(f"No feature extraction was injected; '{extractor}' is needed.")
+        return self.keep(f"features {extractor} {view}", lambda: self._features(self, extractor, view))
+
+    def keep(self, key: str, compute: Callable[[], Any]) -> Any:  # noqa: ANN401
+        """Compute something once per set and return it again (pyramids, distances, real values)."""
+        if key not in self._kept:
+            self._kept[key] = compute()
+        return self._kept[key]
+
+
+@dataclass(frozen=True)
+class Sets:
+    """What a metric is computed on, for one class.
+
+    Attributes:
+        generated: The generated volumes.
+        train: Real training cases of the class: the default reference.
+        test: Real test cases of the class, never seen by a generator.
+        pooled: Real training cases of all classes, with which features are standardised.
+        seed: Seed of everything random in scoring (pairs, groups); equal for all methods.
+        spacing: Voxel edge lengths (D, H, W), mm.
+    """
+
+    generated: VolumeSet
+    train: VolumeSet
+    test: VolumeSet
+    pooled: VolumeSet
+    seed: int
+    spacing: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Declaration of a metric.
+
+    Attributes:
+        name: Slug without view or class, for example ``fd-radlite-v1``.
+        label: Column header, for example ``FD[radlite-v1]``.
+        compute: ``(sets, view) -> Result``; view is ``""`` unless ``views`` is given.
+        better: Direction.
+        recipe: Every field that defines the number (JSON values); its hash identifies the protocol.
+        source: Paper and section or equation.
+        needs: Extractor name, or ``""`` for a metric on voxels.
+        views: Views the metric is computed along, or ``("",)``.
+        least: Smallest number of volumes per set.
+        scale: Factor with which reports display the value; stored values are unscaled.
+        version: Changes when the number does.
+        blind_to: What the metric cannot see, one sentence.
+        never_bold: True where the best value must not be marked (it rewards collapse).
+    """
+
+    name: str
+    label: str
+    compute: Callable[[Sets, str], Result]
+    better: Better
+    recipe: Mapping[str, Any]
+    source: str
+    needs: str = ""
+    views: tuple[str, ...] = ("",)
+    least: int = 2
+    scale: float = 1.0
+    version: int = 1
+    blind_to: str = ""
+    never_bold: bool = False
+
+
+class Extractor(Protocol):
+    """A named feature space. Built without arguments by the registry, or raises MissingWeights.
+
+    Attributes:
+        name: For example ``radlite-v1``; ``version`` changes when a feature does.
+        dim: Number of features.
+        ndim: 3 for volumes, 2 for slices.
+        weights_sha256: Hash of the weights, or None where there are none.
+        input: Every field of the preprocessing (JSON values); part of the cache key.
+    """
+
+    name: str
+    version: int
+    dim: int
+    ndim: int
+    weights_sha256: str | None
+    input: Mapping[str, Any]
+
+    def extract(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map (B, C, D, H, W) or (B, C, H, W) in [-1, 1] to (B, dim), independent of B."""
+        ...

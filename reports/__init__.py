@@ -1,0 +1,9 @@
+"""Records to tidy frame to tables and figures. Nothing here imports torch."""
+
+# name -> ("module:function", static facts). A function (experiment, folder) -> list of paths.
+BUILTIN = {
+    "markdown": ("cerebench.reports.markdown:write", {"label": "Markdown table"}),
+    "csv": ("cerebench.reports.tidy:write", {"label": "tidy rows, one value a row"}),
+    "latex": ("cerebench.reports.latex:write", {"label": "LaTeX table (booktabs)"}),
+    "figure": ("cerebench.reports.figures:write", {"label": "qualitative figure"}),
+}
