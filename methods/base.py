@@ -218,7 +218,12 @@ class Method(ABC):
     departures: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
-        self, config: Any, *, size: int, classes: Sequence[str], channels: int = 1  # noqa: ANN401
+        self,
+        config: Any,
+        *,
+        size: int,
+        classes: Sequence[str],
+        channels: int = 1,  # noqa: ANN401
     ) -> None:
         self.config = config.for_size(size)
         self.size, self.channels, self.classes = size, channels, tuple(classes)
@@ -256,5 +261,5 @@ def randn(rngs: Sequence[torch.Generator], *shape: int) -> Tensor:
 
 
 def full_precision(tensor: Tensor) -> torch.autocast:
-    """Return a context that computes in float32 inside a bf16 phase (penalties, codebook lookups)."""
+    """Return a context that computes in float32 inside a bf16 phase (penalties, lookups)."""
     return torch.autocast(tensor.device.type, enabled=False)

@@ -97,7 +97,8 @@ class VolumeSet:
         """Return raw features: (N, dim) of a 3D extractor, (N, S, dim) of a 2D one along a view."""
         if self._features is None:
             raise MetricError(f"No feature extraction was injected; '{extractor}' is needed.")
-        return self.keep(f"features {extractor} {view}", lambda: self._features(self, extractor, view))
+        key = f"features {extractor} {view}"
+        return self.keep(key, lambda: self._features(self, extractor, view))
 
     def keep(self, key: str, compute: Callable[[], Any]) -> Any:  # noqa: ANN401
         """Compute something once per set and return it again (pyramids, distances, real values)."""
