@@ -1,0 +1,49 @@
+"""Errors a user can act on, and the exit code each ends the command with."""
+
+from __future__ import annotations
+
+
+class UsageError(ValueError):
+    """The command line or an experiment file asks for something that does not exist."""
+
+
+class BadConfig(UsageError):
+    """A setting is unknown or has an impossible value."""
+
+
+class UnknownPlugin(UsageError):
+    """No plugin of this kind has this name."""
+
+
+class BrokenPlugin(UsageError):
+    """A plugin exists but cannot be loaded, or two claim one name."""
+
+
+class BadSample(ValueError):
+    """A method returned something that is not a set of volumes."""
+
+
+class Interrupted(Exception):
+    """The user or the scheduler asked to stop; everything finished is on disk."""
+
+
+EXIT_OK, EXIT_INTERNAL, EXIT_USAGE, EXIT_DATA = 0, 1, 2, 3
+EXIT_SOME_FAILED, EXIT_WEIGHTS, EXIT_INTERRUPTED = 4, 5, 75
+
+# Error class name -> exit code. By name, because the classes of the other folders must not be
+# imported (torch, pandas) just to be compared with.
+_CODES = {
+    "UsageError": EXIT_USAGE,
+    "BadConfig": EXIT_USAGE,
+    "ReportError": EXIT_USAGE,
+    "DatasetError": EXIT_DATA,
+    "MetricError": EXIT_DATA,
+    "MissingWeights": EXIT_WEIGHTS,
+    "Interrupted": EXIT_INTERRUPTED,
+}
+
+
+def exit_code(error: BaseException) -> int | None:
+    """Return the exit code of an error the user can act on, or None for a defect of ours."""
+    names = (cls.__name__ for cls in type(error).__mro__)
+    return next((_CODES[name] for name in names if name in _CODES), None)

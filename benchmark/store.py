@@ -1,0 +1,156 @@
+"""Runs on disk: keys, records that are written last and atomically, and failures.
+
+A stage is done when its record says ``ok``, its key matches and the SHA-256 of every file it
+vouches for holds. Nothing is rounded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+import traceback
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+
+
+def canonical(value: Any) -> str:
+    """Return canonical JSON: sorted keys, separators ``,`` and ``:``, ASCII, no NaN.
+
+    Example:
+        >>> canonical({"b": [1, 2.5], "a": 1})
+        '{"a":1,"b":[1,2.5]}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def key_of(value: Any) -> str:
+    """Return the SHA-256 (64 hex digits) of canonical JSON.
+
+    Example:
+        >>> key_of({"a": 1, "b": [1, 2.5]})[:16]
+        '07ac8340cb8a1f1a'
+    """
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that readers see the old bytes or all of the new, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON atomically; floats keep all their digits, NaN and infinities raise."""
+    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any | None:
+    """Return the content of a JSON file, or None where there is none or it is cut short."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+
+
+def finite(value: float | None) -> float | None:
+    """Return the number, or None for NaN and infinities, which JSON does not have."""
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def describe_files(folder: Path, files: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Return what a record vouches for: relative path to SHA-256, size and modification time."""
+    described = {}
+    for path in sorted(files):
+        stat = path.stat()
+        described[path.relative_to(folder).as_posix()] = {
+            "sha256": sha256_file(path),
+            "size": stat.st_size,
+            "mtime_ns": stat.st_mtime_ns,
+        }
+    return described
+
+
+def files_hold(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Say whether every file has its recorded content (size and time unchanged skip the hash)."""
+    for name, fact in files.items():
+        path = folder / name
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            return False
+        if (stat.st_size, stat.st_mtime_ns) == (fact["size"], fact["mtime_ns"]):
+            continue
+        if stat.st_size != fact["size"] or sha256_file(path) != fact["sha256"]:
+            return False
+    return True
+
+
+def write_record(path: Path, kind: str, key: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the record that marks a stage as done, and clear its failure."""
+    head = {"schema": SCHEMA, "kind": kind, "status": "ok", "key": key, "utc": now()}
+    record = {**head, **fields}
+    write_json(path, record)
+    failure_path(path).unlink(missing_ok=True)
+    return record
+
+
+def read_record(path: Path, key: str) -> dict[str, Any] | None:
+    """Return a finished stage's record if its key matches and its files hold, else None."""
+    record = read_json(path)
+    if not isinstance(record, dict) or record.get("status") != "ok" or record.get("key") != key:
+        return None
+    return record if files_hold(path.parent, record.get("files", {})) else None
+
+
+def failure_path(record: Path) -> Path:
+    """Return where a stage that would write this record leaves its failure."""
+    name = "failure.json" if record.name == "record.json" else f"{record.stem}.failure.json"
+    return record.with_name(name)
+
+
+def write_failure(record: Path, stage: str, error: BaseException) -> None:
+    """Record why a stage failed, beside where its record would be."""
+    fields = {
+        "schema": SCHEMA,
+        "kind": "failure",
+        "stage": stage,
+        "reason": str(error) or type(error).__name__,
+        "error": type(error).__name__,
+        "traceback": "".join(traceback.format_exception(error)),
+        "utc": now(),
+    }
+    write_json(failure_path(record), fields)
+
+
+def clear(folder: Path) -> None:
+    """Remove a stage's folder whose key no longer matches."""
+    shutil.rmtree(folder, ignore_errors=False)
