@@ -1,0 +1,136 @@
+"""From a preset and overrides to a resolved configuration in which every value has a source."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from cerebench.benchmark.errors import BadConfig, UsageError
+from cerebench.benchmark.registry import suggest
+
+_EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A method's configuration at one size.
+
+    Attributes:
+        config: The frozen ``Config``, passed through ``for_size``.
+        preset: Name of the preset it starts from.
+        values: Field to JSON value.
+        sources: Field to provenance tag; overrides of the user read ``[user: --set]``.
+    """
+
+    config: Any
+    preset: str
+    values: Mapping[str, Any]
+    sources: Mapping[str, str]
+
+
+def parse_assignment(text: str) -> tuple[str, str, Any]:
+    """Split ``NAME.field=value`` into method, field and a TOML value (else a plain text).
+
+    Raises:
+        UsageError: If the text has another form.
+
+    Example:
+        >>> parse_assignment("wgan-gp.lr=2e-4")
+        ('wgan-gp', 'lr', 0.0002)
+    """
+    target, equals, value = text.partition("=")
+    method, dot, field = target.strip().rpartition(".")
+    if not (equals and dot and method and field):
+        raise UsageError(f"--set expects NAME.field=value, got '{text}'. Example: wgan-gp.lr=2e-4.")
+    try:
+        return method, field, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return method, field, value.strip()
+
+
+def resolve(
+    method: Any, preset: str, size: int, overrides: Mapping[str, Any] | None = None
+) -> Resolved:
+    """Resolve a method's configuration.
+
+    Args:
+        method: The method class.
+        preset: Name of one of its presets.
+        size: Edge length of the volumes, voxels.
+        overrides: Field to value, from ``--set`` and the experiment's ``[set.<method>]``.
+
+    Raises:
+        UsageError: If the method has no such preset.
+        BadConfig: If a field does not exist or a value has the wrong type, or the method cannot
+            work at this size.
+    """
+    name = method.info.name
+    if preset not in method.presets:
+        raise UsageError(suggest(f"preset of {name}", preset, list(method.presets)))
+    base = method.presets[preset]
+    types = typing.get_type_hints(type(base.config))
+    fields = [f.name for f in dataclasses.fields(base.config)]
+    changes = {}
+    for field, value in (overrides or {}).items():
+        if field not in fields:
+            near = suggest("setting", field, fields).split("'.", 1)[1].split(" Known")[0]
+            raise BadConfig(
+                f"{name} has no setting '{field}'.{near} Settings: {', '.join(fields)}."
+            )
+        changes[field] = typed(f"{name}.{field}", value, types[field])
+    try:
+        config = dataclasses.replace(base.config, **changes).for_size(size)
+    except ValueError as error:
+        raise BadConfig(f"{name} ({preset}): {error}") from error
+    sources = {**base.sources, **dict.fromkeys(changes, "[user: --set]")}
+    return Resolved(config, preset, json_values(config), sources)
+
+
+def json_values(config: Any) -> dict[str, Any]:
+    """Return a configuration as plain JSON values (tuples become lists)."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(config).items()
+    }
+
+
+def differences(resolved: Resolved, paper: Resolved) -> list[dict[str, Any]]:
+    """List the settings that differ from the paper preset at the same size, with their sources."""
+    return [
+        {
+            "setting": name,
+            "value": value,
+            "paper": paper.values[name],
+            "source": resolved.sources[name],
+        }
+        for name, value in resolved.values.items()
+        if value != paper.values[name]
+    ]
+
+
+def override_table(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Turn ``--set`` texts into method (or ``*``) to field to value."""
+    table: dict[str, dict[str, Any]] = {}
+    for text in assignments:
+        method, field, value = parse_assignment(text)
+        table.setdefault(method, {})[field] = value
+    return table
+
+
+def typed(name: str, value: Any, expected: Any) -> Any:
+    """Validate a value against the field's type; tuples accept TOML arrays."""
+    adapter = TypeAdapter(expected, config=ConfigDict(strict=False, coerce_numbers_to_str=False))
+    wrong_bool = isinstance(value, bool) and expected in (int, float)
+    try:
+        if wrong_bool or (isinstance(value, str) and expected in (int, float, bool)):
+            raise TypeError
+        return adapter.validate_python(value)
+    except (ValidationError, TypeError) as error:
+        wanted = _EXPECTED.get(expected, f"of type {getattr(expected, '__name__', expected)}")
+        raise BadConfig(f"{name} must be {wanted}, got {value!r}.") from error
