@@ -76,7 +76,9 @@ def set_of(values: Sequence[int]) -> frozenset[int]:
 def shipped() -> list[str]:
     """Return the names of the experiments that come with the package."""
     folder = files("cerebench.benchmark") / "experiments"
-    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+    return sorted(
+        f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")
+    )
 
 
 def read(name: str) -> Experiment:

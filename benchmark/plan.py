@@ -152,7 +152,9 @@ def make_plan(
         for seed in experiment.seeds
     ]
     cells += [_samples_cell(context, row) for row in samples]
-    repeated = [c.name for c in cells if sum(c.name == d.name and c.seed == d.seed for d in cells) > 1]
+    repeated = [
+        c.name for c in cells if sum(c.name == d.name and c.seed == d.seed for d in cells) > 1
+    ]
     if repeated:
         raise UsageError(f"Two rows are named '{repeated[0]}'. Give --samples another name.")
     if not cells:
@@ -235,9 +237,7 @@ class _Context:
         }
 
 
-def _method_cell(
-    context: _Context, name: str, cls: Any, seed: int, registries: Registries
-) -> Cell:
+def _method_cell(context: _Context, name: str, cls: Any, seed: int, registries: Registries) -> Cell:
     """Resolve one method at one seed."""
     experiment, info = context.experiment, context.dataset.info
     overrides = {**experiment.set.get("*", {}), **experiment.set.get(name, {})}
@@ -312,14 +312,10 @@ def _anchor(context: _Context, control: Any) -> Anchor:
     return Anchor(control, context.score_keys(upstream))
 
 
-def train_ids(
-    cases: Sequence[Case], split: Split, classes: Sequence[str], scope: str
-) -> list[str]:
+def train_ids(cases: Sequence[Case], split: Split, classes: Sequence[str], scope: str) -> list[str]:
     """Return the ids of the training cases of one trained instance, in the dataset's order."""
     train = set(split.train)
-    return [
-        c.id for c in cases if c.id in train and (scope == "all" or classes[c.label] == scope)
-    ]
+    return [c.id for c in cases if c.id in train and (scope == "all" or classes[c.label] == scope)]
 
 
 def _check_overrides(experiment: Experiment, names: Sequence[str]) -> None:

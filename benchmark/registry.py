@@ -43,7 +43,9 @@ class Registry:
         for ep in [*ours, *entry_points(group=group)]:
             other = self._found.setdefault(ep.name, ep)
             if other.value != ep.value:
-                raise BrokenPlugin(f"{kind} '{ep.name}' is claimed by {other.value} and {ep.value}.")
+                raise BrokenPlugin(
+                    f"{kind} '{ep.name}' is claimed by {other.value} and {ep.value}."
+                )
 
     def names(self) -> list[str]:
         """Return all names: built in first and in their order, then the others sorted."""
@@ -143,8 +145,10 @@ class Registries:
         found = [
             value
             for value in vars(module).values()
-            if isinstance(value, type) and issubclass(value, Method)
-            and value.__module__ == module.__name__ and (not wanted or value.__name__ == wanted)
+            if isinstance(value, type)
+            and issubclass(value, Method)
+            and value.__module__ == module.__name__
+            and (not wanted or value.__name__ == wanted)
         ]
         if len(found) != 1:
             names = ", ".join(cls.__name__ for cls in found) or "none"

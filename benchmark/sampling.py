@@ -1,0 +1,244 @@
+"""Volumes from trained networks, in fixed shards, written as a BIDS derivative.
+
+Sample i of a class depends on the networks, the seed, the class and i alone: its noise comes from a
+generator of its own, and it is always computed in the same shard of eight. So a set of 250 extends
+the set of 32, and a killed run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cerebench.benchmark import store
+from cerebench.benchmark.errors import BadSample, Interrupted
+from cerebench.benchmark.plan import SHARD
+from cerebench.benchmark.registry import suite_version
+from cerebench.benchmark.training import seeded
+from cerebench.datasets.volumes import read_nifti, write_nifti
+from cerebench.methods.base import Conditions, Method
+
+FOREGROUND = 0.02  # on [0, 1]; the same threshold as the radiomics mask
+
+
+@dataclass(frozen=True)
+class SampleSpec:
+    """What is sampled: n volumes of each class, and how the files describe themselves."""
+
+    classes: tuple[str, ...]
+    channels: tuple[str, ...]
+    spacing: tuple[float, float, float]
+    n: int
+    seed: int
+    key: str
+    generator: str
+
+
+def sample(
+    methods: Mapping[str, Method],
+    spec: SampleSpec,
+    folder: Path,
+    *,
+    device: torch.device,
+    progress: Callable[[int, int], None],
+    stop: Callable[[], bool],
+) -> dict[str, Any]:
+    """Write ``spec.n`` volumes of each class to a folder, keeping those already there.
+
+    Args:
+        methods: Trained instance by scope (class name, or ``all``).
+        spec: What to sample.
+        folder: The cell's ``sample`` folder; cleared when it holds samples of another key.
+        device: Where the networks run.
+        progress: Called with (volumes written, volumes asked for).
+        stop: Asked before every shard.
+
+    Returns:
+        The fields of the stage's record.
+
+    Raises:
+        BadSample: If the method returns something that is not a set of volumes.
+        Interrupted: If ``stop`` turned true.
+    """
+    _describe(folder, spec)
+    seconds, made = 0.0, 0
+    total = spec.n * len(spec.classes)
+    _reset_peak(device)
+    for label, name in enumerate(spec.classes):
+        method = methods.get(name) or methods["all"]
+        for first in range(0, spec.n, SHARD):
+            if stop():
+                raise Interrupted
+            wanted = range(first, min(first + SHARD, spec.n))
+            if not all(_paths(folder, spec, name, i)[-1].exists() for i in wanted):
+                began = time.perf_counter()
+                volumes = sample_shard(method, spec.seed, label, name, first, device)
+                seconds += time.perf_counter() - began
+                made += SHARD
+                for i in wanted:
+                    _write(folder, spec, name, i, volumes[i - first])
+            progress(label * spec.n + wanted[-1] + 1, total)
+    sidecars = {name: _sidecars(folder, spec, name) for name in spec.classes}
+    _participants(folder, spec)
+    return {
+        "seconds": seconds,
+        "seconds_per_sample": seconds / made if made else None,
+        "peak_mib": peak_mib(device),
+        "device": device_name(device),
+        "n": dict.fromkeys(spec.classes, spec.n),
+        "clip_fraction": {c: _mean(s, "ClippedFraction") for c, s in sidecars.items()},
+        "foreground": {c: _mean(s, "ForegroundVoxels") for c, s in sidecars.items()},
+        "files": store.describe_files(folder, folder.rglob("*.nii.gz")),
+    }
+
+
+def sample_shard(
+    method: Method, seed: int, label: int, name: str, first: int, device: torch.device
+) -> NDArray[np.float32]:
+    """Compute one shard of eight volumes, (8, C, D, H, W) float32, not yet clipped.
+
+    Raises:
+        BadSample: If shape, type or values are not those of volumes.
+    """
+    rngs = [
+        torch.Generator().manual_seed(seeded(seed, name, "sample", index))
+        for index in range(first, first + SHARD)
+    ]
+    with torch.inference_mode(), torch.device(device):
+        conditions = Conditions(torch.full((SHARD,), label, dtype=torch.int64))
+        volumes = method.sample(conditions, rngs)
+    expected = (SHARD, method.channels, *[method.size] * 3)
+    title = method.info.name
+    if not isinstance(volumes, torch.Tensor) or tuple(volumes.shape) != expected:
+        got = tuple(volumes.shape) if isinstance(volumes, torch.Tensor) else type(volumes).__name__
+        raise BadSample(
+            f"{title} returned {got}; sample() must return a tensor of shape {expected}."
+        )
+    if volumes.dtype != torch.float32:
+        raise BadSample(f"{title} returned {volumes.dtype}; samples must be float32. Add .float().")
+    if not torch.isfinite(volumes).all():
+        raise BadSample(
+            f"{title} returned NaN or infinite voxels for class {name}, samples {first} to "
+            f"{first + SHARD - 1}. Look at its training log for a divergence."
+        )
+    return volumes.cpu().numpy()
+
+
+def stored_volumes(folder: Path, spec_key: str, name: str, n: int) -> tuple[list[Path], list[str]]:
+    """Return files and ids of the first n stored volumes of a class.
+
+    Raises:
+        BadSample: If the folder holds samples of another key, or fewer than n.
+    """
+    description = store.read_json(folder / "dataset_description.json") or {}
+    if description.get("Key") != spec_key:
+        raise BadSample(f"{folder} holds samples of another configuration. Run bench run again.")
+    files = sorted(folder.glob(f"sub-{name}*/anat/*.nii.gz"))[:n]
+    if len(files) < n:
+        raise BadSample(
+            f"{folder} holds {len(files)} of {n} samples of {name}. Run bench run again."
+        )
+    return files, [f.parents[1].name for f in files]
+
+
+def read_volume(path: Path) -> NDArray[np.float32]:
+    """Read one stored volume, (1, D, H, W) float32 in [-1, 1]."""
+    return read_nifti(path)[0][None]
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of the device as tables print it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def peak_mib(device: torch.device) -> float:
+    """Return the peak memory so far, MiB: of the device, or of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _paths(folder: Path, spec: SampleSpec, name: str, index: int) -> list[Path]:
+    """Return the files of one sample: the volume of each channel, then the sidecar, written last."""
+    subject = f"sub-{name}{index:05d}"
+    stem = folder / subject / "anat" / f"{subject}_space-roi"
+    channels = [Path(f"{stem}_{_suffix(c)}.nii.gz") for c in spec.channels]
+    return [*channels, Path(f"{stem}_{_suffix(spec.channels[0])}.json")]
+
+
+def _suffix(channel: str) -> str:
+    return {"flair": "FLAIR", "t1": "T1w", "t1ce": "T1w", "t2": "T2w"}.get(channel, channel)
+
+
+def _write(
+    folder: Path, spec: SampleSpec, name: str, index: int, volume: NDArray[np.float32]
+) -> None:
+    *files, sidecar = _paths(folder, spec, name, index)
+    clipped = float(np.mean(np.abs(volume) > 1))
+    volume = np.clip(volume, -1, 1)
+    for channel, path in zip(volume, files, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_nifti(path, channel, spec.spacing)
+    facts = {
+        "SkullStripped": True,
+        "Generator": spec.generator,
+        "Class": name,
+        "Index": index,
+        "Seed": spec.seed,
+        "ClippedFraction": clipped,
+        "ForegroundVoxels": int(np.count_nonzero((volume[0] + 1) / 2 > FOREGROUND)),
+    }
+    store.write_json(sidecar, facts)
+
+
+def _sidecars(folder: Path, spec: SampleSpec, name: str) -> list[dict[str, Any]]:
+    return [json.loads(_paths(folder, spec, name, i)[-1].read_text("utf-8")) for i in range(spec.n)]
+
+
+def _mean(sidecars: Sequence[Mapping[str, Any]], field: str) -> float:
+    return float(np.mean([s[field] for s in sidecars]))
+
+
+def _describe(folder: Path, spec: SampleSpec) -> None:
+    """Write ``dataset_description.json``; samples of another key are removed first."""
+    path = folder / "dataset_description.json"
+    found = store.read_json(path)
+    if folder.exists() and (found is None or found.get("Key") != spec.key):
+        store.clear(folder)
+        found = None
+    if found is None:
+        description = {
+            "Name": f"Synthetic volumes of {spec.generator}",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "cerebench", "Version": suite_version()}],
+            "SourceDatasets": [],
+            "Key": spec.key,
+        }
+        store.write_json(path, description)
+
+
+def _participants(folder: Path, spec: SampleSpec) -> None:
+    text = io.StringIO()
+    table = csv.writer(text, delimiter="\t", lineterminator="\n")
+    table.writerow(["participant_id", "class", "seed", "index"])
+    for name in spec.classes:
+        table.writerows([f"sub-{name}{i:05d}", name, spec.seed, i] for i in range(spec.n))
+    store.write_bytes(folder / "participants.tsv", text.getvalue().encode())
