@@ -1,0 +1,280 @@
+"""Preprocessed volumes, kept on disk as memory-mapped arrays.
+
+A dataset is prepared once per size and content into ``<cache>/<name>-<size>-<fingerprint[:16]>/``:
+
+- ``volumes.npy``: (N, C, S, S, S) float16. Rounding changes a value in [-1, 1] by at most 2.5e-4;
+  the background stays exactly -1.
+- ``masks.npy``: (N, 1, S, S, S) uint8.
+- ``cases.json``: fingerprint, recipe, and per case id, patient, label, class and facts, in order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from cerebench.datasets.base import Case, Dataset, DatasetError, Loaded
+from cerebench.datasets.volumes import write_atomic
+
+# A file this young may change again without a new time stamp, so its hash is not kept.
+_SETTLED_NS = 2_000_000_000
+_LEFTOVER_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A dataset at one size, ready to train on.
+
+    Attributes:
+        folder: Where the arrays lie.
+        fingerprint: SHA-256 of file contents, recipe and size.
+        ids: Case ids; all other sequences have the same order.
+        patients: Patient ids.
+        labels: (N,) int64, indices into the dataset's classes.
+        volumes: (N, C, S, S, S) float16 in [-1, 1], background -1, memory-mapped, read-only.
+        masks: (N, 1, S, S, S) uint8 in {0, 1}, memory-mapped, read-only.
+    """
+
+    folder: Path
+    fingerprint: str
+    ids: tuple[str, ...]
+    patients: tuple[str, ...]
+    labels: NDArray[np.int64]
+    volumes: NDArray[np.float16]
+    masks: NDArray[np.uint8]
+
+    def volume(self, index: int) -> NDArray[np.float32]:
+        """Return one volume (C, S, S, S) as float32."""
+        return self.volumes[index].astype(np.float32)
+
+
+def default_cache() -> Path:
+    """Return ``$CEREBENCH_CACHE``, or the user's cache directory if that is not set."""
+    chosen = os.environ.get("CEREBENCH_CACHE")
+    return Path(chosen) if chosen else user_cache_path("cerebench")
+
+
+def prepare(
+    dataset: Dataset,
+    cache: Path,
+    progress: Callable[[int, int], None] | None = None,
+    workers: int = 1,
+) -> Prepared:
+    """Preprocess every case of a dataset, or open what an earlier call has prepared.
+
+    Work happens in a temporary folder that gets its name only when it is complete, so a killed
+    preparation leaves nothing that could be taken for one, and two at once do not disturb each
+    other.
+
+    Args:
+        dataset: What to prepare.
+        cache: Folder that holds all prepared datasets; created if missing.
+        progress: Called with (cases done, all cases) after each case.
+        workers: Processes that load cases; more than one needs a dataset that can be pickled.
+
+    Returns:
+        The prepared dataset.
+
+    Raises:
+        DatasetError: If cases cannot be loaded (all of them are named), or the cached folder is
+            damaged.
+    """
+    cases = list(dataset.cases())
+    cache.mkdir(parents=True, exist_ok=True)
+    paths = [path for case in cases for path in case.files.values()]
+    fingerprint = dataset.fingerprint(file_hashes(paths, cache / "hashes.json"))
+    folder = cache / f"{dataset.info.name}-{dataset.size}-{fingerprint[:16]}"
+    if not folder.exists():
+        with _temporary(folder) as temporary:
+            rows = _fill(temporary, dataset, cases, progress, workers)
+            manifest = {
+                "fingerprint": fingerprint,
+                "dataset": dataset.info.name,
+                "size": dataset.size,
+                "recipe": {
+                    "name": dataset.recipe.name,
+                    "version": dataset.recipe.version,
+                    "settings": dict(dataset.recipe.settings),
+                },
+                "cases": rows,
+            }
+            write_atomic(temporary / "cases.json", json.dumps(manifest, indent=1).encode())
+    return _open(folder, fingerprint)
+
+
+def file_hashes(paths: Iterable[Path], index: Path) -> dict[str, str]:
+    """Return the SHA-256 of files by path, reading only those that changed.
+
+    Args:
+        paths: Files to hash.
+        index: JSON file that remembers size, modification time and hash by absolute path; created
+            or extended atomically. A damaged index is only a lost shortcut.
+
+    Returns:
+        Hexadecimal SHA-256 by ``str(path)``.
+
+    Raises:
+        DatasetError: If a file cannot be read.
+    """
+    known = _read_index(index)
+    hashes, learned = {}, {}
+    for path in paths:
+        key = str(path.absolute())
+        try:
+            status = path.stat()
+            stamp = [status.st_size, status.st_mtime_ns]
+            entry = known.get(key)
+            if entry is None or entry[:2] != stamp:
+                with path.open("rb") as file:
+                    entry = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
+                if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
+                    learned[key] = entry
+        except OSError as e:
+            raise DatasetError(f"{path} cannot be read: {e.strerror}. Restore the file.") from e
+        hashes[str(path)] = entry[2]
+    if learned:
+        write_atomic(index, json.dumps(known | learned).encode())
+    return hashes
+
+
+def canonical_sha256(value: Any) -> str:
+    """Return the SHA-256 of a JSON value written with sorted keys, no spaces, in ASCII."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _read_index(index: Path) -> dict[str, list[Any]]:
+    try:
+        return json.loads(index.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+@contextmanager
+def _temporary(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill; it takes its final name at the end, or disappears after an error."""
+    prefix = f".{folder.name}.partial-"
+    for leftover in folder.parent.glob(f"{prefix}*"):  # of a killed preparation
+        if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+            shutil.rmtree(leftover, ignore_errors=True)
+    temporary = folder.with_name(f"{prefix}{os.getpid()}-{time.time_ns()}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another process was faster, with the same content
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fill(
+    folder: Path,
+    dataset: Dataset,
+    cases: Sequence[Case],
+    progress: Callable[[int, int], None] | None,
+    workers: int,
+) -> list[dict[str, Any]]:
+    """Write both arrays into the folder and return the rows of the case table."""
+    edges = (dataset.size,) * 3
+    shape = (len(cases), len(dataset.info.channels), *edges)
+    volumes = np.lib.format.open_memmap(folder / "volumes.npy", "w+", np.float16, shape)
+    masks = np.lib.format.open_memmap(folder / "masks.npy", "w+", np.uint8, (len(cases), 1, *edges))
+    rows, failures = [], []
+    for index, (case, result) in enumerate(zip(cases, _load(dataset, cases, workers), strict=True)):
+        if isinstance(result, str):
+            failures.append(result)
+        else:
+            volumes[index], masks[index] = result.volume, result.mask
+            rows.append(
+                {
+                    "id": case.id,
+                    "patient": case.patient,
+                    "label": case.label,
+                    "class": dataset.info.classes[case.label],
+                    "facts": dict(result.facts),
+                }
+            )
+        if progress:
+            progress(index + 1, len(cases))
+    if failures:
+        raise DatasetError(
+            f"{len(failures)} of {len(cases)} cases of '{dataset.info.name}' cannot be used:\n"
+            + "\n".join(failures)
+        )
+    volumes.flush()
+    masks.flush()
+    return rows
+
+
+def _load(dataset: Dataset, cases: Sequence[Case], workers: int) -> Iterator[Loaded | str]:
+    attempt = partial(_attempt, dataset)
+    if workers == 1:
+        yield from map(attempt, cases)
+        return
+    # Spawned, because a forked child inherits the locks of this process's threads.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        yield from pool.map(attempt, cases)
+
+
+def _attempt(dataset: Dataset, case: Case) -> Loaded | str:
+    """Load one case, or say why not: one bad case must not hide the next."""
+    try:
+        loaded = dataset.load(case)
+    except (DatasetError, OSError) as e:
+        return str(e) if case.id in str(e) else f"{case.id}: {e}"
+    fault = _fault(loaded, (len(dataset.info.channels), *(dataset.size,) * 3))
+    return f"{case.id}: load() returned {fault}." if fault else loaded
+
+
+def _fault(loaded: Loaded, shape: tuple[int, ...]) -> str | None:
+    volume, mask = loaded.volume, loaded.mask
+    if volume.shape != shape:
+        return f"a volume of shape {volume.shape}; expected {shape}"
+    if mask.shape != (1, *shape[1:]):
+        return f"a mask of shape {mask.shape}; expected {(1, *shape[1:])}"
+    low, high = float(volume.min()), float(volume.max())
+    if not (low >= -1 and high <= 1):  # also true for NaN
+        return f"values in [{low:g}, {high:g}]; expected [-1, 1]"
+    if int(mask.max()) > 1:
+        return f"mask values up to {int(mask.max())}; expected 0 and 1"
+    return None
+
+
+def _open(folder: Path, fingerprint: str) -> Prepared:
+    try:
+        manifest = json.loads((folder / "cases.json").read_text())
+        volumes = np.load(folder / "volumes.npy", mmap_mode="r")
+        masks = np.load(folder / "masks.npy", mmap_mode="r")
+    except (OSError, ValueError) as e:
+        raise DatasetError(f"{folder} is damaged ({e}). Delete it and run again.") from e
+    rows = manifest["cases"]
+    if manifest["fingerprint"] != fingerprint or not len(rows) == len(volumes) == len(masks):
+        raise DatasetError(f"{folder} does not hold what its name says. Delete it and run again.")
+    return Prepared(
+        folder=folder,
+        fingerprint=fingerprint,
+        ids=tuple(row["id"] for row in rows),
+        patients=tuple(row["patient"] for row in rows),
+        labels=np.array([row["label"] for row in rows], dtype=np.int64),
+        volumes=volumes,
+        masks=masks,
+    )
