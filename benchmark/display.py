@@ -1,0 +1,145 @@
+"""Progress for people: live on a terminal, one line per interval elsewhere, or silent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn as TimeRemaining
+
+INTERVAL = 15.0  # seconds between two lines of one stage where there is no terminal
+
+_STYLE = {"done": "green", "kept": "dim", "failed": "bold red", "interrupted": "yellow"}
+
+
+class Task(Protocol):
+    """A stage at work, as the display sees it."""
+
+    def update(self, done: int, total: int, text: str = "") -> None:
+        """Show how far the stage is."""
+        ...
+
+
+class Display(Protocol):
+    """Where a run tells what it does."""
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        ...
+
+    def task(self, title: str) -> Iterator[Task]:
+        """Open a stage; its line appears when it ends."""
+        ...
+
+    def ended(self, title: str, status: str, seconds: float, reason: str = "") -> None:
+        """Print the line of a finished stage."""
+        ...
+
+
+class Plain:
+    """One line per stage and per interval: logs, pipes, schedulers.
+
+    Args:
+        console: Where lines go.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def say(self, text: str) -> None:
+        self.console.print(escape(text), highlight=False, soft_wrap=True)
+
+    def ended(self, title: str, status: str, seconds: float, reason: str = "") -> None:
+        style = _STYLE.get(status, "")
+        line = f"{escape(title)} · [{style}]{status}[/] · {duration(seconds)}"
+        self.console.print(line, highlight=False, soft_wrap=True)
+        if reason:
+            self.console.print(f"  {escape(reason)}", highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def task(self, title: str) -> Iterator[Task]:
+        yield _PlainTask(self, title)
+
+
+class _PlainTask:
+    def __init__(self, display: Plain, title: str) -> None:
+        self._display, self._title = display, title
+        self._last = time.monotonic()
+
+    def update(self, done: int, total: int, text: str = "") -> None:
+        if time.monotonic() - self._last >= INTERVAL:
+            self._last = time.monotonic()
+            self._display.say(f"{self._title} · {done}/{total} {text}".rstrip())
+
+
+class Live(Plain):
+    """A progress bar under the lines of finished stages, for terminals."""
+
+    @contextmanager
+    def task(self, title: str) -> Iterator[Task]:
+        columns = [
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            TimeRemaining(compact=True),
+            TextColumn("[dim]{task.fields[text]}"),
+        ]
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            yield _LiveTask(bar, title)
+
+
+class _LiveTask:
+    def __init__(self, bar: Progress, title: str) -> None:
+        self._bar = bar
+        self._id = bar.add_task(escape(title), total=1, text="")
+
+    def update(self, done: int, total: int, text: str = "") -> None:
+        self._bar.update(self._id, completed=done, total=total, text=escape(text))
+
+
+class Silent:
+    """Says nothing; for tests and for machine-readable output."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+    def ended(self, title: str, status: str, seconds: float, reason: str = "") -> None:
+        """Say nothing."""
+
+    @contextmanager
+    def task(self, title: str) -> Iterator[Task]:
+        yield _SilentTask()
+
+
+class _SilentTask:
+    def update(self, done: int, total: int, text: str = "") -> None:
+        """Show nothing."""
+
+
+def choose(console: Console, *, silent: bool = False) -> Plain | Silent:
+    """Return the display that suits the console."""
+    if silent:
+        return Silent()
+    return Live(console) if console.is_terminal and not console.is_dumb_terminal else Plain(console)
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people say it.
+
+    Example:
+        >>> duration(5.2), duration(75), duration(7300)
+        ('5.2 s', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,443 @@
+"""Run a plan: what is missing is done, a cell that fails stops no other, nothing finished is lost."""
+
+from __future__ import annotations
+
+import platform
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cerebench.benchmark import plan as planning
+from cerebench.benchmark import store
+from cerebench.benchmark.display import Display
+from cerebench.benchmark.errors import Interrupted
+from cerebench.benchmark.plan import Anchor, Cell, Plan
+from cerebench.benchmark.registry import Registries, suite_version
+from cerebench.datasets.cache import Prepared, prepare
+
+
+@dataclass
+class Outcome:
+    """What a run did: stages done now, stages found done, and failures by stage title."""
+
+    done: int = 0
+    kept: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Stages of a cell that still have to run."""
+
+    train: tuple[str, ...]
+    sample: bool
+    metrics: tuple[str, ...]
+    preview: bool
+
+    @property
+    def count(self) -> int:
+        """Return the number of stages."""
+        return len(self.train) + self.sample + len(self.metrics) + self.preview
+
+
+def pending(plan: Plan, cell: Cell) -> Pending:
+    """Compare a cell with what is on disk."""
+    train = tuple(
+        scope
+        for scope in cell.scopes
+        if store.read_record(plan.folder / cell.record("train", scope), cell.train_keys[scope])
+        is None
+    )
+    record = store.read_record(plan.folder / cell.record("sample", ""), cell.sample_key)
+    n = plan.experiment.samples_per_class
+    sample = cell.samples is None and (
+        bool(train) or record is None or min(record["n"].values()) < n
+    )
+    metrics = _missing_scores(plan, cell.score_keys, lambda m: cell.record("score", m))
+    preview = not (plan.folder / cell.folder / "score" / "preview.npz").exists()
+    return Pending(train, sample, metrics, preview)
+
+
+def pending_anchor(plan: Plan, anchor: Anchor) -> tuple[str, ...]:
+    """Return the metrics of a floor or control row that are still to be computed."""
+    return _missing_scores(plan, anchor.score_keys, anchor.record)
+
+
+def _missing_scores(
+    plan: Plan, keys: Mapping[str, str], record: Callable[[str], Path]
+) -> tuple[str, ...]:
+    return tuple(
+        m for m, key in keys.items() if store.read_record(plan.folder / record(m), key) is None
+    )
+
+
+class Runner:
+    """Runs the stages of a plan on this machine, one after the other.
+
+    Args:
+        plan: What to run.
+        registries: Where plugins are found.
+        cache: Folder of preprocessed volumes and features.
+        device: ``auto``, ``cpu`` or a torch device.
+        display: Where progress is told.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        registries: Registries,
+        cache: Path,
+        device: str,
+        display: Display,
+    ) -> None:
+        self.plan, self.registries, self.cache = plan, registries, cache
+        self.device_name, self.display = device, display
+        self.outcome = Outcome()
+        self._stop = False
+        self._real: Any = None
+
+    def run(self) -> Outcome:
+        """Do everything that is missing.
+
+        Raises:
+            Interrupted: If a signal asked to stop; the same command continues.
+        """
+        plan = self.plan
+        store.write_json(plan.table_of_contents, planning.contents(plan))
+        todo = {id(c): pending(plan, c) for c in plan.cells}
+        anchors = {id(a): pending_anchor(plan, a) for a in plan.anchors}
+        self.outcome.kept = self._total() - sum(p.count for p in todo.values())
+        self.outcome.kept -= sum(len(a) for a in anchors.values())
+        if not any(p.count for p in todo.values()) and not any(anchors.values()):
+            return self.outcome
+        with self._signals():
+            self._prepare()
+            for cell in plan.cells:
+                if todo[id(cell)].count:
+                    self._cell(cell, todo[id(cell)])
+            self._anchors(anchors)
+        return self.outcome
+
+    def _total(self) -> int:
+        per_cell = len(self.plan.metrics) + 1
+        cells = sum(len(c.scopes) + (c.samples is None) + per_cell for c in self.plan.cells)
+        return cells + len(self.plan.anchors) * len(self.plan.metrics)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Turn the first SIGINT or SIGTERM into a stop at the next safe point; the second kills."""
+
+        def ask(number: int, _frame: object) -> None:
+            if self._stop:
+                raise KeyboardInterrupt
+            self._stop = True
+            self.display.say(f"{signal.Signals(number).name}: stopping at the next safe point.")
+
+        try:
+            before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not the main thread: the host of this thread handles signals
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stopping(self) -> bool:
+        return self._stop
+
+    @contextmanager
+    def _stage(self, title: str, record: Path) -> Iterator[Any]:
+        """Isolate one stage: its failure is recorded and told, and the run goes on."""
+        title = f"{self.plan.folder.name} · {title}"
+        began = time.perf_counter()
+        try:
+            with self.display.task(title) as task:
+                yield task
+        except Interrupted:
+            self.display.ended(title, "interrupted", time.perf_counter() - began)
+            raise
+        except Exception as error:  # the one place that isolates a cell
+            store.write_failure(record, title, error)
+            self._failed(title, error, time.perf_counter() - began)
+        else:
+            self.outcome.done += 1
+            self.display.ended(title, "done", time.perf_counter() - began)
+
+    def _failed(self, title: str, error: BaseException, seconds: float) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        self.outcome.failed[title] = reason
+        self.display.ended(title, "failed", seconds, reason)
+
+    def _prepare(self) -> None:
+        """Preprocess the data once and open the real sets."""
+        from cerebench.benchmark.features import FeatureCache
+        from cerebench.benchmark.scoring import RealSets, write_preview
+
+        title = f"{self.plan.folder.name} · prepare {len(self.plan.cases)} cases"
+        began = time.perf_counter()
+        with self.display.task(title) as task:
+            self.prepared: Prepared = prepare(
+                self.plan.dataset,
+                self.cache,
+                hashes=self.plan.fingerprint,
+                progress=task.update,
+            )
+        self.display.ended(title, "done", time.perf_counter() - began)
+        info = self.plan.dataset.info
+        features = FeatureCache(self.cache / "features", self.registries.extractors)
+        self._real = RealSets(
+            self.prepared, self.plan.split, info.classes, self.plan.dataset.spacing, features
+        )
+        preview = self.plan.folder / "_real" / "preview.npz"
+        if not preview.exists():
+            write_preview(preview, self._real.train)
+
+    def _cell(self, cell: Cell, todo: Pending) -> None:
+        """Run the missing stages of one cell; a failed stage leaves the later ones out."""
+        title = f"{cell.name} · seed {cell.seed}" if cell.scopes else cell.name
+        failures = len(self.outcome.failed)
+        store.write_json(self.plan.folder / cell.folder / "cell.json", self._describe(cell))
+        for scope in todo.train:
+            record = self.plan.folder / cell.record("train", scope)
+            with self._stage(f"{title} · train {scope}", record) as task:
+                self._train(cell, scope, record, task)
+        if todo.sample and len(self.outcome.failed) == failures:
+            record = self.plan.folder / cell.record("sample", "")
+            with self._stage(f"{title} · sample", record) as task:
+                self._sample(cell, record, task)
+        if (todo.metrics or todo.preview) and len(self.outcome.failed) == failures:
+            record = self.plan.folder / cell.folder / "score" / "record.json"
+            with self._stage(f"{title} · score", record) as task:
+                self._score_cell(cell, todo.metrics, task)
+
+    def _build(self, cell: Cell, scope: str) -> Any:
+        """Construct a method with freshly initialised networks, seeded by (seed, scope)."""
+        from cerebench.benchmark.training import initialised
+
+        info = self.plan.dataset.info
+        with initialised(cell.seed, scope):
+            return cell.method(
+                cell.resolved.config,
+                size=self.plan.dataset.size,
+                classes=info.classes,
+                channels=len(info.channels),
+            )
+
+    def _train(self, cell: Cell, scope: str, record: Path, task: Any) -> None:
+        from cerebench.benchmark.training import TrainingData, train
+
+        plan, info = self.plan, self.plan.dataset.info
+        key, folder = cell.train_keys[scope], record.parent
+        mark = folder / "config.json"
+        found = store.read_json(mark)
+        if folder.exists() and (found or {}).get("key") != key:
+            store.clear(folder)
+        store.write_json(mark, {"key": key, "config": dict(cell.resolved.values)})
+        ids = planning.train_ids(plan.cases, plan.split, info.classes, scope)
+        device = self._device()
+        data = TrainingData.of(self.prepared, ids, device)
+        cost = train(
+            self._build(cell, scope),
+            data,
+            folder,
+            seed=cell.seed,
+            scope=scope,
+            device=device,
+            progress=lambda phase, step, total, scalars: task.update(
+                step, total, " ".join([phase, *(f"{k} {v:.3g}" for k, v in scalars.items())])
+            ),
+            stop=self._stopping,
+        )
+        fields = {
+            "method": cell.name,
+            "method_version": cell.method.info.version,
+            "class": scope,
+            "seed": cell.seed,
+            **asdict(cost),
+            "n_train": len(ids),
+            "train_ids": ids,
+            "versions": versions(),
+            "files": store.describe_files(folder, [folder / "model.safetensors"]),
+        }
+        store.write_record(record, "train", key, fields)
+
+    def _sample(self, cell: Cell, record: Path, task: Any) -> None:
+        from cerebench.benchmark.sampling import SampleSpec, sample
+        from cerebench.benchmark.training import load_networks
+
+        info, device = self.plan.dataset.info, self._device()
+        methods = {}
+        for scope in cell.scopes:
+            methods[scope] = self._build(cell, scope)
+            folder = (self.plan.folder / cell.record("train", scope)).parent
+            load_networks(methods[scope], folder, device)
+        spec = SampleSpec(
+            classes=info.classes,
+            channels=info.channels,
+            spacing=self.plan.dataset.spacing,
+            n=self.plan.experiment.samples_per_class,
+            seed=cell.seed,
+            key=cell.sample_key,
+            generator=f"{cell.label} ({cell.resolved.preset})",
+        )
+        fields = sample(
+            methods, spec, record.parent, device=device, progress=task.update, stop=self._stopping
+        )
+        store.write_record(record, "sample", cell.sample_key, fields)
+
+    def _score_cell(self, cell: Cell, metrics: tuple[str, ...], task: Any) -> None:
+        from cerebench.benchmark import sampling, scoring
+
+        plan = self.plan
+        for scope in cell.scopes:
+            trained = store.read_json(plan.folder / cell.record("train", scope)) or {}
+            scoring.refuse_leakage(trained.get("train_ids", []), plan.split)
+        n = plan.experiment.samples_per_class
+        generated = {}
+        for name in plan.dataset.info.classes:
+            if cell.samples is not None:
+                volumes, ids = cell.samples.volumes(name)[:n], cell.samples.ids(name)[:n]
+            else:
+                folder = (plan.folder / cell.record("sample", "")).parent
+                files, ids = sampling.stored_volumes(folder, cell.sample_key, name, n)
+                volumes = _Lazy(files, sampling.read_volume)
+            generated[name] = self._volume_set(volumes, ids)
+        scoring.write_preview(plan.folder / cell.folder / "score" / "preview.npz", generated)
+        self._score(generated, {m: cell.record("score", m) for m in metrics}, cell.score_keys, task)
+
+    def _anchors(self, todo: Mapping[int, tuple[str, ...]]) -> None:
+        """Score the floor and control rows, built at the same n as the methods' rows."""
+        n = self.plan.experiment.samples_per_class
+        for anchor in self.plan.anchors:
+            metrics = todo[id(anchor)]
+            if not metrics:
+                continue
+            folder = self.plan.folder / "_real" / "score" / anchor.control.name
+            with self._stage(f"score {anchor.control.label}", folder / "record.json") as task:
+                generated = {}
+                for name in self.plan.dataset.info.classes:
+                    train, test = self._real.train[name].volumes, self._real.test[name].volumes
+                    volumes = anchor.control.build(train, test, n, planning.SCORE_SEED)
+                    ids = [f"{anchor.control.name}-{name}-{i}" for i in range(len(volumes))]
+                    generated[name] = self._volume_set(volumes, ids)
+                records = {m: anchor.record(m) for m in metrics}
+                self._score(generated, records, anchor.score_keys, task)
+
+    def _volume_set(self, volumes: Any, ids: Any) -> Any:
+        from cerebench.benchmark.scoring import materialise
+        from cerebench.metrics.base import VolumeSet
+
+        return VolumeSet(materialise(volumes), ids, self._real.features)
+
+    def _score(
+        self,
+        generated: Mapping[str, Any],
+        records: Mapping[str, Path],
+        keys: Mapping[str, str],
+        task: Any,
+    ) -> None:
+        from cerebench.benchmark.scoring import score
+
+        planned = {m.metric.name: m for m in self.plan.metrics}
+        wanted = {
+            self.plan.folder / path: (planned[name], keys[name]) for name, path in records.items()
+        }
+        names = iter(range(len(wanted)))
+        failures = score(
+            generated,
+            self._real,
+            wanted,
+            report=lambda name: task.update(next(names), len(wanted), name),
+            stop=self._stopping,
+        )
+        for path, error in failures:
+            self._failed(f"{self.plan.folder.name} · {path.parent.name} {path.stem}", error, 0.0)
+
+    def _device(self) -> Any:
+        import torch
+
+        if self.device_name != "auto":
+            return torch.device(self.device_name)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def _describe(self, cell: Cell) -> dict[str, Any]:
+        """Return cell.json: everything that explains a result but is not the result."""
+        resolved = cell.resolved
+        device = self._device()
+        return {
+            "schema": store.SCHEMA,
+            "kind": "cell",
+            "name": cell.name,
+            "seed": cell.seed,
+            "preset": resolved.preset if resolved else "",
+            "config": dict(resolved.values) if resolved else {},
+            "sources": dict(resolved.sources) if resolved else {},
+            "fingerprint": self.plan.fingerprint,
+            "split": {"train": list(self.plan.split.train), "test": list(self.plan.split.test)},
+            "train_keys": dict(cell.train_keys),
+            "sample_key": cell.sample_key,
+            "suite_version": suite_version(),
+            "commit": commit(),
+            "versions": versions(),
+            "hardware": hardware(str(device)),
+        }
+
+
+class _Lazy:
+    """Files that are read as volumes when indexed."""
+
+    def __init__(self, files: list[Path], read: Callable[[Path], Any]) -> None:
+        self._files, self._read = files, read
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._read(self._files[index])
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and the packages that numbers depend on."""
+    packages = ("cerebench", "torch", "monai", "numpy", "scipy", "nibabel")
+    return {"python": platform.python_version(), **{p: version(p) for p in packages}}
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """Return the machine's facts: processor, threads, device."""
+    import torch
+
+    return {
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
+        "cpu": cpu_name(),
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+    }
+
+
+def cpu_name() -> str:
+    """Return the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), "")
+
+
+def commit() -> str | None:
+    """Return the commit of a source checkout, ``+changes`` when it is dirty, else None."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+        state = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
+    except OSError:
+        return None
+    if head.returncode:
+        return None
+    return head.stdout.strip() + ("+changes" if state.stdout.strip() else "")
