@@ -230,10 +230,11 @@ class _Run:
         self._peak_before: float = saved.get("peak_mib", 0.0)
         self._log = (folder / "log.jsonl").open("a+b")
         self._log.truncate(saved.get("log_bytes", 0))
+        self._log.seek(0, os.SEEK_END)
         self.open.callback(self._log.close)
         self._started = self._checkpointed = time.monotonic()
 
-    def phase(self, name: str, **tracked: Any) -> _Phase:  # noqa: ANN401
+    def phase(self, name: str, **tracked: Any) -> _Phase:
         self._phases[name] = _Phase(self, name, tracked)
         return self._phases[name]
 
@@ -279,9 +280,10 @@ class _Run:
         return max(self._peak_before, _peak_mib(self.device))
 
     def _save(self) -> None:
+        phases = {name: phase.state() for name, phase in self._phases.items()}
         state = {
             "nets": {name: net.state_dict() for name, net in self.method.nets.items()},
-            "phases": {name: phase.state() for name, phase in self._phases.items()},
+            "phases": {**self.saved_phases, **phases},
             "volumes_seen": self.volumes_seen,
             "seconds": self._seconds(),
             "peak_mib": self._peak_mib(),
@@ -335,7 +337,7 @@ class _Phase:
             self.done += 1
             self._run.after_step(self)
 
-    def once(self, name: str, compute: Callable[[], Any]) -> Any:  # noqa: ANN401
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
         if name not in self._kept:
             seed, scope = self._run.names
             with seeded(seed, scope, self.name, name, device=self._run.device), torch.no_grad():
@@ -345,10 +347,10 @@ class _Phase:
 
     def log(self, **scalars: Tensor | float) -> None:
         current = self.done + 1
-        if current % max(1, self.total // LOG_LINES) and current != self.total:
+        if current % math.ceil(self.total / LOG_LINES) and current != self.total:
             return
         for name, value in scalars.items():
-            number = float(value)
+            number = float(value.detach() if isinstance(value, Tensor) else value)
             if not math.isfinite(number):
                 raise TrainingDiverged(
                     f"{name} is {number} at step {current} of {self.total} of phase {self.name}; "

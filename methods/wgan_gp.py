@@ -1,0 +1,314 @@
+"""3D-WGAN-GP, the plain adversarial baseline.
+
+Source: Gulrajani et al. 2017, arXiv:1704.00028, Algorithm 1. Networks and the ``kwon`` presets:
+Kwon, Han and Kim 2019, arXiv:1908.02498, and their code (MIT licence), written anew from a
+description; their 64^3 networks are extended to 128^3 as in the baselines of HA-GAN.
+
+Departures: see ``DEPARTURES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Adam
+
+from cerebench.methods.base import (
+    BadConfig,
+    Batches,
+    Conditions,
+    Method,
+    MethodInfo,
+    Preset,
+    Run,
+    full_precision,
+    randn,
+    setting,
+)
+
+DEPARTURES = (
+    "1. From Gulrajani et al.: 3D networks of Kwon et al.; batches of 4; the budget is counted in "
+    "generator updates; the critic has no normalisation (they allow layer normalisation).",
+    "2. From Kwon's code, in every preset but the two kwon ones: five critic updates per generator "
+    "update instead of one per five, Adam (1e-4; 0, 0.9), no batch normalisation in the critic, "
+    "one dense score per volume instead of 2^3 patch scores.",
+    "3. From Kwon's code, in every preset but kwon-asis: the norm of the gradient is taken over "
+    "all voxels of a volume. The code takes it per voxel, which asks for a whole-volume norm of "
+    "512 at 64^3 and leaves the critic practically unpenalised.",
+    "4. From Kwon's code, in every preset but kwon-asis: the penalised score is the mean of the "
+    "patch scores, as in the loss. The code penalises their sum, 8 times that gradient.",
+    "5. From Kwon's code, in all presets: sampling uses running batch statistics, re-estimated "
+    "from prior noise after training. The code never leaves training mode, so that a sample "
+    "depends on its neighbours in the batch, which the suite does not allow.",
+    "6. kwon and kwon-asis keep batch normalisation in the critic: the penalty of a volume then "
+    "also depends on its neighbours in the batch.",
+    "7. From Kwon's code, in all presets: no flips, no intensity augmentation; the suite's volumes "
+    "are used as they are.",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of 3D-WGAN-GP; the defaults are the ``paper`` preset."""
+
+    steps: int = setting(
+        12_000, "rounds of critic and generator updates, per class", "[code: Kwon, iterations run]"
+    )
+    critic_steps: int = setting(5, "critic updates per round", "[paper: n_critic]")
+    generator_steps: int = setting(1, "generator updates per round", "[paper: Algorithm 1]")
+    penalty: float = setting(10.0, "weight of the gradient penalty", "[paper: lambda]")
+    penalty_norm: str = setting(
+        "volume", "gradient norm taken per volume or per voxel", "[paper: equation 3]"
+    )
+    lr: float = setting(1e-4, "Adam step size, both networks", "[paper: alpha]")
+    beta1: float = setting(0.0, "Adam decay of the mean", "[paper: beta1]")
+    beta2: float = setting(0.9, "Adam decay of the square", "[paper: beta2]")
+    batch: int = setting(4, "volumes per update", "[code: Kwon]")
+    latent: int = setting(1000, "length of z ~ N(0, I)", "[code: Kwon]")
+    generator_channels: int = setting(
+        64, "outermost generator channels; doubled at each coarser level", "[code: Kwon]"
+    )
+    critic_channels: int = setting(
+        64, "critic channels at half resolution; the widest level has at most 8 x", "[code: Kwon]"
+    )
+    critic_norm: str = setting("none", "none or batch", "[paper: section 4, no batch norm]")
+    head: str = setting("dense", "one dense score or 2^3 patch scores", "[paper: one score]")
+    statistics: int = setting(
+        100,
+        "noise batches that re-estimate the generator's batch statistics",
+        "[ours: a sample must not depend on its batch]",
+    )
+    precision: str = setting("bf16", "autocast; the penalty stays fp32", "[ours: speed]")
+
+    def for_size(self, size: int) -> Config:
+        """Check the edge length; the networks derive their levels and widths from it.
+
+        Raises:
+            BadConfig: If the size is no power of two from 16 on, or a setting is impossible.
+        """
+        if size < 16 or size & (size - 1):
+            raise BadConfig(
+                f"wgan-gp cannot work at size {size}; it halves the volume down to 4 voxels and "
+                "needs a power of two from 16 on. Set --size 16, 32, 64 or 128."
+            )
+        _check("penalty_norm", self.penalty_norm, ("volume", "voxel"))
+        _check("critic_norm", self.critic_norm, ("none", "batch"))
+        _check("head", self.head, ("dense", "patch"))
+        if critic_widths(self.critic_channels, size)[0] < 1:
+            raise BadConfig(
+                f"critic_channels = {self.critic_channels} leaves no channel at size {size}. "
+                "Set it to a larger power of two."
+            )
+        return self
+
+
+PAPER = Preset(Config(), size=128)
+KWON = PAPER.override(
+    size=64,
+    critic_steps=(1, "[code: Kwon, training notebook]"),
+    generator_steps=(5, "[code: Kwon, training notebook]"),
+    lr=(2e-4, "[code: Kwon, training notebook]"),
+    beta1=(0.9, "[code: Kwon, training notebook]"),
+    beta2=(0.999, "[code: Kwon, training notebook]"),
+    critic_norm=("batch", "[code: Kwon, Model_WGAN]"),
+    head=("patch", "[code: Kwon, Model_WGAN]"),
+    precision=("fp32", "[code: Kwon]"),
+)
+KWON_ASIS = KWON.override(penalty_norm=("voxel", "[code: Kwon, norm over the channel axis]"))
+QUICK = PAPER.override(size=32)
+SMOKE = PAPER.override(
+    size=16,
+    steps=(2, "[ours: test]"),
+    critic_steps=(1, "[ours: test]"),
+    batch=(2, "[ours: test]"),
+    latent=(8, "[ours: test]"),
+    generator_channels=(4, "[ours: test]"),
+    critic_channels=(4, "[ours: test]"),
+    statistics=(2, "[ours: test]"),
+    precision=("fp32", "[ours: exactness]"),
+)
+
+
+class WGANGP(Method):
+    """Wasserstein GAN with gradient penalty, one instance per class.
+
+    Logged scalars: ``critic_gap`` mean D(G(z)) - mean D(x), minus the estimated Wasserstein
+    distance; ``penalty`` the gradient penalty before its weight; ``generator_loss`` -mean D(G(z)).
+    """
+
+    info = MethodInfo(
+        name="wgan-gp",
+        version=1,
+        source="arXiv:1704.00028",
+        conditioning="none",
+        label="3D-WGAN-GP",
+    )
+    Config = Config
+    presets = {
+        "paper": PAPER,
+        "kwon": KWON,
+        "kwon-asis": KWON_ASIS,
+        "quick": QUICK,
+        "smoke": SMOKE,
+    }
+    departures = DEPARTURES
+
+    def build(self) -> dict[str, nn.Module]:
+        c = self.config
+        return {
+            "generator": generator(
+                c.latent, generator_widths(c.generator_channels, self.size), self.channels
+            ),
+            "critic": critic(
+                critic_widths(c.critic_channels, self.size), self.channels, c.critic_norm, c.head
+            ),
+        }
+
+    def train(self, data: Batches, run: Run) -> None:
+        c, G, D = self.config, self.nets["generator"], self.nets["critic"]
+        adam = {"lr": c.lr, "betas": (c.beta1, c.beta2), "fused": True}
+        opt_g, opt_d = Adam(G.parameters(), **adam), Adam(D.parameters(), **adam)
+        phase = run.phase("adversarial", opt_g=opt_g, opt_d=opt_d)
+        for step in phase.steps(c.steps):
+            for _ in range(c.critic_steps):
+                real = step.batch(data, c.batch).images  # (B, C, D, H, W) in [-1, 1]
+                with torch.no_grad():
+                    fake = G(step.randn(c.batch, c.latent))
+                gap = D(fake).mean() - D(real).mean()  # minus the Wasserstein estimate
+                penalty = gradient_penalty(D, real, fake, step.rand(c.batch), c.penalty_norm)
+                step.descend(opt_d, gap + c.penalty * penalty)
+            for _ in range(c.generator_steps):
+                loss_g = -D(G(step.randn(c.batch, c.latent))).mean()
+                step.descend(opt_g, loss_g)
+            phase.log(critic_gap=gap, penalty=penalty, generator_loss=loss_g)
+        self._settle_statistics(run)
+
+    def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        return self.nets["generator"](randn(rngs, self.config.latent)).float()  # (N, C, D, H, W)
+
+    def _settle_statistics(self, run: Run) -> None:
+        """Replace the generator's running batch statistics by plain means over prior noise."""
+        c, G = self.config, self.nets["generator"]
+        norms = [m for m in G.modules() if isinstance(m, nn.BatchNorm3d)]
+        for norm in norms:
+            norm.momentum = None  # average with equal weights
+        for step in run.phase("statistics").steps(c.statistics):
+            if step.index == 0:
+                for norm in norms:
+                    norm.reset_running_stats()
+            z = step.randn(c.batch, c.latent)
+            with torch.no_grad(), full_precision(z):  # samples are drawn in fp32 as well
+                G(z)
+
+
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor],
+    real: Tensor,
+    fake: Tensor,
+    t: Tensor,
+    norm: str = "volume",
+) -> Tensor:
+    """Distance of the critic's slope from 1 between real and generated volumes, in float32.
+
+    Mean over volumes of (|grad s(x)| - 1)^2 at x = t real + (1 - t) fake, where s is the mean of
+    a volume's scores and |.| runs over all its voxels. ``norm="voxel"`` is the variant of Kwon's
+    code: s is the sum of the scores and the mean and |.| are taken voxel by voxel, over channels.
+
+    Args:
+        critic: Maps (B, C, D, H, W) to scores (B, ...).
+        real: (B, C, D, H, W), float32 in [-1, 1].
+        fake: Same shape and range, without gradients.
+        t: (B,), uniform in [0, 1): one mixture weight per volume.
+        norm: ``volume`` or ``voxel``.
+
+    Returns:
+        The penalty before its weight, dimensionless, >= 0, differentiable in the critic's weights.
+
+    Source: Gulrajani et al. 2017, equation 3.
+    """
+    t = t.view(-1, 1, 1, 1, 1)
+    x = (t * real + (1 - t) * fake).float().requires_grad_()
+    with full_precision(x):
+        scores = critic(x).flatten(1)
+        total = scores.mean(1).sum() if norm == "volume" else scores.sum()
+        (slope,) = torch.autograd.grad(total, x, create_graph=True)
+    if norm == "volume":
+        slope = slope.flatten(1)
+    return (slope.norm(dim=1) - 1).square().mean()
+
+
+def generator_widths(channels: int, size: int) -> tuple[int, ...]:
+    """Return the channels of the levels 4^3, 8^3, ... size/2: doubled at each coarser level."""
+    return tuple(channels * 2**i for i in reversed(range(_levels(size))))
+
+
+def critic_widths(channels: int, size: int) -> tuple[int, ...]:
+    """Return the channels of the levels size/2, ... 4^3: the last has at most 8 x ``channels``.
+
+    Up to 64^3 the first level has ``channels``; larger volumes add narrower levels outside.
+    """
+    levels = _levels(size)
+    widest = channels * 2 ** (min(levels, 4) - 1)
+    return tuple(widest // 2**i for i in reversed(range(levels)))
+
+
+def generator(latent: int, widths: Sequence[int], channels: int) -> nn.Sequential:
+    """Return the network that maps z (B, latent) to volumes (B, channels, S, S, S) in [-1, 1]."""
+    first = widths[0]
+    layers: list[nn.Module] = [
+        nn.Linear(latent, first * 4**3),
+        nn.Unflatten(1, (first, 4, 4, 4)),
+        nn.BatchNorm3d(first),
+        nn.ReLU(),
+    ]
+    for coarse, fine in pairwise(widths):
+        layers += [UpsampleConv(coarse, fine), nn.BatchNorm3d(fine), nn.ReLU()]
+    return nn.Sequential(*layers, UpsampleConv(widths[-1], channels), nn.Tanh())
+
+
+def critic(widths: Sequence[int], channels: int, norm: str, head: str) -> nn.Sequential:
+    """Return the network that maps volumes to scores: (B, 1, 1, 1, 1), or 2^3 patch scores."""
+    layers: list[nn.Module] = [nn.Conv3d(channels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+    for fine, coarse in pairwise(widths):
+        layers.append(nn.Conv3d(fine, coarse, 4, 2, 1))
+        layers += [nn.BatchNorm3d(coarse)] if norm == "batch" else []
+        layers.append(nn.LeakyReLU(0.2))
+    stride, padding = (2, 1) if head == "patch" else (1, 0)
+    return nn.Sequential(*layers, nn.Conv3d(widths[-1], 1, 4, stride, padding))
+
+
+class UpsampleConv(nn.Conv3d):
+    """Nearest-neighbour upsampling by 2 followed by a 3^3 convolution, computed as one.
+
+    Upsampling repeats each voxel, so the pair equals a transposed convolution of stride 2 whose
+    4^3 kernel is the mirrored 3^3 kernel summed over neighbouring taps: 64 instead of 216
+    multiplications per coarse voxel, and no upsampled copy in memory.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in, D, H, W) to (B, out, 2D, 2H, 2W)."""
+        kernel = self.weight.flip(2, 3, 4).transpose(0, 1)
+        for before, after in (
+            ((0, 0, 0, 0, 1, 0), (0, 0, 0, 0, 0, 1)),
+            ((0, 0, 1, 0, 0, 0), (0, 0, 0, 1, 0, 0)),
+            ((1, 0, 0, 0, 0, 0), (0, 1, 0, 0, 0, 0)),
+        ):
+            kernel = F.pad(kernel, before) + F.pad(kernel, after)
+        return F.conv_transpose3d(x, kernel, stride=2, padding=1)
+
+
+def _levels(size: int) -> int:
+    return size.bit_length() - 3
+
+
+def _check(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise BadConfig(f"wgan-gp.{name} must be one of {', '.join(known)}, got {value!r}.")
