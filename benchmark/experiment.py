@@ -121,7 +121,7 @@ def _hints() -> dict[str, Any]:
 
 
 def select_methods(asked: str | list[str], methods: Registry) -> list[str]:
-    """Expand ``all`` and ``every`` in a list of method names, without repeats.
+    """Expand ``all``, ``every`` and ``none`` in a list of method names, without repeats.
 
     Raises:
         UnknownPlugin: If a name does not exist.
@@ -133,7 +133,7 @@ def select_methods(asked: str | list[str], methods: Registry) -> list[str]:
             names += [n for n in methods.names() if methods.facts(n).get("paper_row")]
         elif word == "every":
             names += [n for n in methods.names() if not methods.unavailable(n)]
-        elif word:
+        elif word and word != "none":
             names.append(word)
     unique = list(dict.fromkeys(names))
     known = methods.names()

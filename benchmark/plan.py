@@ -1,4 +1,4 @@
-"""What an experiment consists of: cells and controls with their keys and places, nothing run yet."""
+"""What an experiment consists of: cells and controls with keys and places, nothing run yet."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def make_plan(
     dataset = open_dataset(experiment, registries, size)
     cases = dataset.cases()
     paths = [path for case in cases for path in case.files.values()]
-    fingerprint = dataset.fingerprint(file_hashes(paths, cache / "file-hashes.json"))
+    fingerprint = dataset.fingerprint(file_hashes(paths, cache / "hashes.json"))
     split = dataset.split(SPLIT_SEED)
     folder = out / f"{dataset.info.name}-{size}-{fingerprint[:8]}"
     real_key = key_of({"fingerprint": fingerprint, "train": split.train, "test": split.test})
@@ -152,9 +152,8 @@ def make_plan(
         for seed in experiment.seeds
     ]
     cells += [_samples_cell(context, row) for row in samples]
-    repeated = [
-        c.name for c in cells if sum(c.name == d.name and c.seed == d.seed for d in cells) > 1
-    ]
+    labels = [(cell.name, cell.seed) for cell in cells]
+    repeated = [name for name, seed in labels if labels.count((name, seed)) > 1]
     if repeated:
         raise UsageError(f"Two rows are named '{repeated[0]}'. Give --samples another name.")
     if not cells:

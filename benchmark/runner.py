@@ -1,4 +1,4 @@
-"""Run a plan: what is missing is done, a cell that fails stops no other, nothing finished is lost."""
+"""Run a plan: do what is missing, let no failing cell stop another, lose nothing finished."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import platform
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -19,7 +19,7 @@ from cerebench.benchmark.display import Display
 from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.plan import Anchor, Cell, Plan
 from cerebench.benchmark.registry import Registries, suite_version
-from cerebench.datasets.cache import Prepared, prepare
+from cerebench.datasets.cache import prepare
 
 
 @dataclass
@@ -183,12 +183,7 @@ class Runner:
         title = f"{self.plan.folder.name} · prepare {len(self.plan.cases)} cases"
         began = time.perf_counter()
         with self.display.task(title) as task:
-            self.prepared: Prepared = prepare(
-                self.plan.dataset,
-                self.cache,
-                hashes=self.plan.fingerprint,
-                progress=task.update,
-            )
+            self.prepared = prepare(self.plan.dataset, self.cache, progress=task.update)
         self.display.ended(title, "done", time.perf_counter() - began)
         info = self.plan.dataset.info
         features = FeatureCache(self.cache / "features", self.registries.extractors)
@@ -219,10 +214,10 @@ class Runner:
 
     def _build(self, cell: Cell, scope: str) -> Any:
         """Construct a method with freshly initialised networks, seeded by (seed, scope)."""
-        from cerebench.benchmark.training import initialised
+        from cerebench.benchmark.training import seeded
 
         info = self.plan.dataset.info
-        with initialised(cell.seed, scope):
+        with seeded(cell.seed, scope, "init"):
             return cell.method(
                 cell.resolved.config,
                 size=self.plan.dataset.size,
@@ -242,7 +237,11 @@ class Runner:
         store.write_json(mark, {"key": key, "config": dict(cell.resolved.values)})
         ids = planning.train_ids(plan.cases, plan.split, info.classes, scope)
         device = self._device()
-        data = TrainingData.of(self.prepared, ids, device)
+        prepared = self.prepared
+        chosen = [prepared.ids.index(i) for i in ids]
+        data = TrainingData(
+            prepared.volumes[chosen], prepared.masks[chosen], prepared.labels[chosen], ids, device
+        )
         cost = train(
             self._build(cell, scope),
             data,
@@ -277,7 +276,7 @@ class Runner:
         for scope in cell.scopes:
             methods[scope] = self._build(cell, scope)
             folder = (self.plan.folder / cell.record("train", scope)).parent
-            load_networks(methods[scope], folder, device)
+            load_networks(methods[scope].nets, folder / "model.safetensors", device)
         spec = SampleSpec(
             classes=info.classes,
             channels=info.channels,
@@ -303,14 +302,37 @@ class Runner:
         generated = {}
         for name in plan.dataset.info.classes:
             if cell.samples is not None:
-                volumes, ids = cell.samples.volumes(name)[:n], cell.samples.ids(name)[:n]
+                given = cell.samples.classes[name]
+                volumes, ids = _Lazy(range(min(n, len(given))), given.__getitem__), given.ids[:n]
             else:
                 folder = (plan.folder / cell.record("sample", "")).parent
                 files, ids = sampling.stored_volumes(folder, cell.sample_key, name, n)
                 volumes = _Lazy(files, sampling.read_volume)
             generated[name] = self._volume_set(volumes, ids)
         scoring.write_preview(plan.folder / cell.folder / "score" / "preview.npz", generated)
+        if cell.samples is not None:
+            self._record_samples(cell, generated)
         self._score(generated, {m: cell.record("score", m) for m in metrics}, cell.score_keys, task)
+
+    def _record_samples(self, cell: Cell, generated: Mapping[str, Any]) -> None:
+        """Write the sample record of somebody's folder: what it holds, at no cost to us."""
+        from cerebench.benchmark.sampling import foreground_voxels
+
+        fields = {
+            "seconds": None,
+            "seconds_per_sample": None,
+            "peak_mib": None,
+            "device": None,
+            "n": {name: len(volumes) for name, volumes in generated.items()},
+            "clip_fraction": {n: s.clip_fraction for n, s in cell.samples.classes.items()},
+            "foreground": {
+                name: sum(foreground_voxels(v) for v in volumes) / len(volumes)
+                for name, volumes in generated.items()
+            },
+            "files": {},
+        }
+        record = self.plan.folder / cell.record("sample", "")
+        store.write_record(record, "sample", cell.sample_key, fields)
 
     def _anchors(self, todo: Mapping[int, tuple[str, ...]]) -> None:
         """Score the floor and control rows, built at the same n as the methods' rows."""
@@ -375,7 +397,13 @@ class Runner:
             "schema": store.SCHEMA,
             "kind": "cell",
             "name": cell.name,
+            "label": cell.label,
             "seed": cell.seed,
+            "size": self.plan.dataset.size,
+            "classes": list(self.plan.dataset.info.classes),
+            "channels": list(self.plan.dataset.info.channels),
+            "spacing": list(self.plan.dataset.spacing),
+            "scopes": list(cell.scopes),
             "preset": resolved.preset if resolved else "",
             "config": dict(resolved.values) if resolved else {},
             "sources": dict(resolved.sources) if resolved else {},
@@ -391,16 +419,16 @@ class Runner:
 
 
 class _Lazy:
-    """Files that are read as volumes when indexed."""
+    """Volumes that are read when indexed."""
 
-    def __init__(self, files: list[Path], read: Callable[[Path], Any]) -> None:
-        self._files, self._read = files, read
+    def __init__(self, sources: Sequence[Any], read: Callable[[Any], Any]) -> None:
+        self._sources, self._read = sources, read
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._sources)
 
     def __getitem__(self, index: int) -> Any:
-        return self._read(self._files[index])
+        return self._read(self._sources[index])
 
 
 def versions() -> dict[str, str]:

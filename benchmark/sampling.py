@@ -24,7 +24,7 @@ from cerebench.benchmark import store
 from cerebench.benchmark.errors import BadSample, Interrupted
 from cerebench.benchmark.plan import SHARD
 from cerebench.benchmark.registry import suite_version
-from cerebench.benchmark.training import seeded
+from cerebench.benchmark.training import derive_seed
 from cerebench.datasets.volumes import read_nifti, write_nifti
 from cerebench.methods.base import Conditions, Method
 
@@ -111,7 +111,7 @@ def sample_shard(
         BadSample: If shape, type or values are not those of volumes.
     """
     rngs = [
-        torch.Generator().manual_seed(seeded(seed, name, "sample", index))
+        torch.Generator().manual_seed(derive_seed(seed, name, "sample", index))
         for index in range(first, first + SHARD)
     ]
     with torch.inference_mode(), torch.device(device):
@@ -156,6 +156,11 @@ def read_volume(path: Path) -> NDArray[np.float32]:
     return read_nifti(path)[0][None]
 
 
+def foreground_voxels(volume: NDArray[np.float32]) -> int:
+    """Count the voxels of a (C, D, H, W) volume whose first channel exceeds .02 on [0, 1]."""
+    return int(np.count_nonzero((volume[0] + 1) / 2 > FOREGROUND))
+
+
 def device_name(device: torch.device) -> str:
     """Return the name of the device as tables print it."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
@@ -176,7 +181,7 @@ def _reset_peak(device: torch.device) -> None:
 
 
 def _paths(folder: Path, spec: SampleSpec, name: str, index: int) -> list[Path]:
-    """Return the files of one sample: the volume of each channel, then the sidecar, written last."""
+    """Return the files of one sample: one volume a channel, then the sidecar, written last."""
     subject = f"sub-{name}{index:05d}"
     stem = folder / subject / "anat" / f"{subject}_space-roi"
     channels = [Path(f"{stem}_{_suffix(c)}.nii.gz") for c in spec.channels]
@@ -203,7 +208,7 @@ def _write(
         "Index": index,
         "Seed": spec.seed,
         "ClippedFraction": clipped,
-        "ForegroundVoxels": int(np.count_nonzero((volume[0] + 1) / 2 > FOREGROUND)),
+        "ForegroundVoxels": foreground_voxels(volume),
     }
     store.write_json(sidecar, facts)
 

@@ -1,0 +1,493 @@
+"""The command line. Heavy imports happen inside the commands, so that help answers at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from cerebench.benchmark import errors
+
+if TYPE_CHECKING:
+    from cerebench.benchmark.experiment import Experiment
+    from cerebench.benchmark.plan import Plan
+    from cerebench.benchmark.registry import Registries
+
+app = typer.Typer(
+    name="bench",
+    help="Compare generators of 3D brain-tumour MRI: train, sample and score them under one "
+    "interface.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Check and prepare a dataset.", no_args_is_help=True)
+new_app = typer.Typer(help="Write a working skeleton of a plugin.", no_args_is_help=True)
+weights_app = typer.Typer(help="List and import weight files.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(new_app, name="new")
+app.add_typer(weights_app, name="weights")
+
+Plugin = Annotated[
+    list[str] | None, typer.Option("--plugin", help="Python file with a method: FILE[:CLASS].")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder of results.")]
+
+
+def main() -> None:
+    """Run ``bench``: errors a user can act on end in one line and an exit code of their own."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _complain("Interrupted. The same command continues where it stopped.")
+        sys.exit(errors.EXIT_INTERRUPTED)
+    except errors.Interrupted:
+        _complain("Stopped. The same command continues where it stopped.")
+        sys.exit(errors.EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(errors.EXIT_INTERNAL)
+    except Exception as error:
+        code = errors.exit_code(error)
+        if code is None:
+            raise
+        _complain(str(error))
+        sys.exit(code)
+
+
+def _complain(text: str) -> None:
+    Console(stderr=True).print(f"[bold red]bench:[/] {escape(text)}", highlight=False)
+
+
+def _registries(plugins: list[str] | None, names: str = "") -> Registries:
+    """Return the registries, with plugin files given or lying in the working folder.
+
+    A name that no installed method has is looked for as ``./name.py`` and ``./name/name.py``.
+    """
+    from cerebench.benchmark.registry import Registries
+
+    registries = Registries()
+    for target in plugins or []:
+        registries.add_plugin(target)
+    for name in names.split(","):
+        stem = name.strip().replace("-", "_")
+        if stem and name.strip() not in [*registries.methods.names(), "all", "every", "none"]:
+            places = [Path(f"{stem}.py"), Path(stem) / f"{stem}.py"]
+            found = next((p for p in places if p.is_file()), None)
+            if found is not None:
+                registries.add_plugin(str(found))
+    return registries
+
+
+@app.command()
+def run(
+    experiment: Annotated[
+        str, typer.Argument(help="A shipped experiment (bench list experiments) or a TOML file.")
+    ] = "quickstart",
+    methods: Annotated[
+        str | None,
+        typer.Option(help="all = the paper's rows, every = all installed, none, or names: a,b."),
+    ] = None,
+    samples: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=DIR: a folder of NIfTI samples, by class, as one more row."),
+    ] = None,
+    samples_range: Annotated[
+        tuple[float, float], typer.Option(help="Background and maximum value of --samples files.")
+    ] = (-1.0, 1.0),
+    dataset: Annotated[str | None, typer.Option(help="Dataset name (bench list datasets).")] = None,
+    data_root: Annotated[str | None, typer.Option(help="Folder of the dataset's files.")] = None,
+    size: Annotated[int | None, typer.Option(help="Edge length of the volumes, voxels.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Preset of every method.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Training seeds: 0,1,2.")] = None,
+    n: Annotated[int | None, typer.Option(help="Samples per class.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Metric names: a,b.")] = None,
+    protocols: Annotated[str | None, typer.Option(help="Downstream protocols: a,b.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME.field=value; *.field=value for every method."),
+    ] = None,
+    out: Out = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    plugin: Plugin = None,
+    as_json: Json = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the cells with estimated time and disk.")
+    ] = False,
+) -> None:
+    """Train, sample and score; then print the table. Run again to do only what is missing."""
+    began = time.perf_counter()
+    registries = _registries(plugin, methods or "")
+    chosen = _experiment(
+        experiment,
+        methods=methods,
+        dataset=dataset,
+        data_root=data_root,
+        size=size,
+        preset=preset,
+        seeds=_numbers(seeds),
+        samples_per_class=n,
+        metrics=_names(metrics),
+        protocols=_names(protocols),
+        settings=settings or [],
+    )
+    from cerebench.benchmark.plan import Samples, make_plan
+    from cerebench.datasets.cache import default_cache
+
+    _check_device(device)
+    rows = [Samples(name, Path(folder), samples_range) for name, folder in _pairs(samples or [])]
+    plan = make_plan(chosen, registries, out, default_cache(), rows)
+    _check_weights(plan, explicit=metrics is not None)
+    if dry_run:
+        from cerebench.benchmark.estimate import print_estimate
+
+        print_estimate(plan, device, as_json=as_json)
+        return
+    _run(plan, registries, device, as_json=as_json, began=began)
+
+
+def _run(plan: Plan, registries: Registries, device: str, *, as_json: bool, began: float) -> None:
+    from cerebench.benchmark import display
+    from cerebench.benchmark.runner import Runner
+    from cerebench.datasets.cache import default_cache
+
+    shown = display.choose(Console(stderr=as_json), silent=as_json)
+    outcome = Runner(plan, registries, default_cache(), device, shown).run()
+    if outcome.done or outcome.failed:
+        written = _write_reports(registries, plan.table_of_contents)
+    else:
+        written = sorted((plan.folder / "report").glob("*"))
+        shown.say(
+            f"Nothing to do: all {outcome.kept} stages are done "
+            f"({display.duration(time.perf_counter() - began)})."
+        )
+    if as_json:
+        answer = {
+            "done": outcome.done,
+            "kept": outcome.kept,
+            "failed": outcome.failed,
+            "folder": str(plan.folder),
+            "contents": str(plan.table_of_contents),
+            "reports": [str(p) for p in written],
+        }
+        typer.echo(json.dumps(answer, indent=1))
+    else:
+        _print_table(plan.table_of_contents)
+        for path in written:
+            shown.say(str(path))
+        if outcome.failed:
+            shown.say(f"{len(outcome.failed)} stages failed:")
+        for title, reason in outcome.failed.items():
+            shown.say(f"  {title}: {reason}")
+    if outcome.failed:
+        raise typer.Exit(errors.EXIT_SOME_FAILED)
+
+
+def _experiment(name: str, *, settings: list[str], **overrides: Any) -> Experiment:
+    """Read an experiment and put the command line's values on top."""
+    from cerebench.benchmark import experiment as experiments
+    from cerebench.benchmark.config import override_table
+
+    base = experiments.read(name)
+    changes = {key: value for key, value in overrides.items() if value is not None}
+    if changes.get("dataset", base.dataset) != base.dataset:
+        changes["split"] = {}  # a split rule belongs to its dataset
+    if "preset" in changes and "size" not in changes:
+        changes["size"] = 0  # the preset's own size
+    table = {key: dict(value) for key, value in base.set.items()}
+    for method, fields in override_table(settings).items():
+        table.setdefault(method, {}).update(fields)
+    return dataclasses.replace(base, **changes, set=table)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError as error:
+        raise errors.UsageError(
+            f"--seeds must be whole numbers, got '{text}'. Example: --seeds 0,1,2."
+        ) from error
+
+
+def _pairs(texts: list[str]) -> list[tuple[str, str]]:
+    pairs = [text.partition("=") for text in texts]
+    for name, equals, folder in pairs:
+        if not (name and equals and folder):
+            raise errors.UsageError(
+                f"--samples expects NAME=DIR, got '{name}'. Example: --samples mine=samples/."
+            )
+    return [(name, folder) for name, _, folder in pairs]
+
+
+def _check_device(device: str) -> None:
+    if device in ("auto", "cpu"):
+        return
+    import torch
+
+    if not device.startswith("cuda") or not torch.cuda.is_available():
+        raise errors.UsageError(
+            f"Device '{device}' is not there. Use auto, cpu{_cuda_devices()}; see bench doctor."
+        )
+
+
+def _cuda_devices() -> str:
+    import torch
+
+    return "".join(f", cuda:{i}" for i in range(torch.cuda.device_count()))
+
+
+def _check_weights(plan: Plan, *, explicit: bool) -> None:
+    """Refuse at once when the user named a metric whose weights are missing."""
+    if not explicit:
+        return
+    from cerebench.metrics.base import MissingWeights
+
+    for planned in plan.metrics:
+        if planned.unavailable:
+            raise MissingWeights(planned.unavailable)
+
+
+def _write_reports(registries: Registries, contents: Path) -> list[Path]:
+    """Write every report format into the dataset folder's ``report`` folder."""
+    from cerebench.reports.base import Experiment
+
+    experiment = Experiment.read(contents)
+    folder = contents.parent / "report"
+    written: list[Path] = []
+    for name in registries.reports.names():
+        written += registries.reports.load(name)(experiment, folder)
+    return written
+
+
+def _print_table(contents: Path) -> None:
+    from cerebench.reports import terminal
+    from cerebench.reports.base import Experiment
+
+    terminal.render(Experiment.read(contents), Console())
+
+
+@app.command()
+def report(
+    experiment: Annotated[
+        str | None, typer.Argument(help="Name of an experiment; all of them without it.")
+    ] = None,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Write LaTeX tables and a main.tex that compiles.")
+    ] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print tidy rows, one value a row.")] = False,
+    figure: Annotated[bool, typer.Option("--figure", help="Write the qualitative figure.")] = False,
+    anchors: Annotated[
+        bool, typer.Option("--anchors/--no-anchors", help="Show the control rows.")
+    ] = True,
+    out: Out = Path("runs"),
+    to: Annotated[
+        Path | None, typer.Option(help="Folder for files; default: report/ beside the records.")
+    ] = None,
+) -> None:
+    """Print or write tables from records. Needs neither torch nor the data."""
+    from cerebench.benchmark import tables
+
+    console = Console()
+    found = tables.find(out, experiment)
+    if csv:
+        tables.print_csv(found)
+    if markdown:
+        tables.print_markdown(found)
+    for name, wanted in {"latex": latex, "figure": figure}.items():
+        if wanted:
+            for path in tables.write(name, found, to):
+                typer.echo(str(path))
+    if not (csv or markdown or latex or figure):
+        tables.print_terminal(found, console, anchors=anchors)
+
+
+@app.command(name="list")
+def list_plugins(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help="methods, metrics, datasets, protocols, extractors or experiments; all without it."
+        ),
+    ] = None,
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """List what is installed, and why something cannot be used."""
+    from cerebench.benchmark import listing
+    from cerebench.benchmark.registry import suggest
+
+    if kind is not None and kind not in listing.KINDS:
+        raise errors.UsageError(suggest("kind of plugin", kind, list(listing.KINDS)))
+    registries = _registries(plugin)
+    found = {k: listing.rows(k, registries) for k in ([kind] if kind else listing.KINDS)}
+    if as_json:
+        typer.echo(json.dumps(found[kind] if kind else found, indent=1))
+        return
+    from cerebench.benchmark.tables import print_rows
+
+    for title, rows in found.items():
+        print_rows(title, rows, Console())
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A method, metric, dataset, extractor, experiment.")],
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """Show a plugin whole: settings with sources, parameter counts, recipe, departures."""
+    from cerebench.benchmark import listing
+
+    found = listing.show(name, _registries(plugin, name))
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    from cerebench.benchmark.tables import print_object
+
+    print_object(found, Console())
+
+
+@app.command()
+def sample(
+    cell: Annotated[Path, typer.Argument(help="Folder of a trained cell: runs/…/seed-0.")],
+    n: Annotated[int, typer.Option("-n", "--n", min=1, help="Samples per class.")] = 64,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    plugin: Plugin = None,
+) -> None:
+    """Extend the samples of a trained cell; those already there stay as they are."""
+    from cerebench.benchmark.cells import extend_samples
+    from cerebench.benchmark.display import choose
+
+    _check_device(device)
+    extend_samples(cell, n, device, lambda name: _registries(plugin, name), choose(Console()))
+
+
+@data_app.command("check")
+def data_check(
+    root: Annotated[Path | None, typer.Argument(help="Folder of the dataset's files.")] = None,
+    dataset: Annotated[str, typer.Option(help="Dataset name.")] = "brats",
+    size: Annotated[int, typer.Option(help="Edge length of the volumes, voxels.")] = 32,
+    as_json: Json = False,
+) -> None:
+    """Say what a folder is and what is wrong with it, before any training."""
+    from cerebench.benchmark import data
+
+    found = data.check(_registries(None), dataset, root, size)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        data.print_check(found, Console())
+    if any(f["severity"] == "error" for f in found["findings"]):
+        raise typer.Exit(errors.EXIT_DATA)
+
+
+@data_app.command("prepare")
+def data_prepare(
+    root: Annotated[Path | None, typer.Argument(help="Folder of the dataset's files.")] = None,
+    dataset: Annotated[str, typer.Option(help="Dataset name.")] = "brats",
+    size: Annotated[int, typer.Option(help="Edge length of the volumes, voxels.")] = 32,
+) -> None:
+    """Preprocess every case once into the cache and print the fingerprint."""
+    from cerebench.benchmark import data
+    from cerebench.benchmark.display import choose
+
+    data.prepare(_registries(None), dataset, root, size, choose(Console()))
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="A method.")],
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """Run the conformance suite on a method, installed or from a file."""
+    from cerebench.benchmark import conformance
+
+    results = conformance.check(name, _registries(plugin, name))
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(r) for r in results], indent=1))
+    else:
+        conformance.print_results(name, results, Console())
+    if any(r.reason for r in results):
+        raise typer.Exit(errors.EXIT_SOME_FAILED)
+
+
+@new_app.command("method")
+def new_method(
+    name: Annotated[str, typer.Argument(help="Name of the method: lower case, digits, hyphens.")],
+    folder: Annotated[Path, typer.Option(help="Where the folder is written.")] = Path("."),
+) -> None:
+    """Write a method that runs: an installable package of one file."""
+    from cerebench.benchmark.scaffold import new_method as write
+
+    package, module = write(name, folder)
+    typer.echo(f"Wrote {package}/. It runs as it is:")
+    typer.echo(f"  bench check {name} --plugin {module}")
+    typer.echo(f"  bench run --methods all,{name} --plugin {module}")
+    typer.echo(f"Or install it: pip install -e {package}; then bench run --methods all,{name}")
+
+
+@weights_app.command("list")
+def weights_list(as_json: Json = False) -> None:
+    """List the weight files that extractors can use, and where they were found."""
+    from cerebench.benchmark.tables import print_rows
+    from cerebench.metrics import weights
+
+    rows = weights.status()
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        print_rows("weights", rows, Console())
+
+
+@weights_app.command("import")
+def weights_import(
+    file: Annotated[Path, typer.Argument(help="A weight file; recognised by its SHA-256.")],
+) -> None:
+    """Verify a weight file and copy it to where it is found offline."""
+    from cerebench.metrics import weights
+
+    typer.echo(f"Imported {weights.import_file(file)}.")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Report versions, devices, weights, disk and offline readiness."""
+    from cerebench.benchmark import doctor as examination
+
+    found = examination.examine()
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        examination.print_findings(found, Console())
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"cerebench {installed('cerebench')}")
+        raise typer.Exit

@@ -1,0 +1,162 @@
+"""What ``bench list`` and ``bench show`` say about plugins."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from cerebench.benchmark import experiment as experiments
+from cerebench.benchmark.errors import UnknownPlugin
+from cerebench.benchmark.registry import Registries, Registry, suggest
+
+KINDS = ("methods", "metrics", "datasets", "protocols", "extractors", "experiments")
+
+
+def rows(kind: str, registries: Registries) -> list[dict[str, Any]]:
+    """Return one object per plugin of a kind; static facts only, so nothing heavy is imported."""
+    if kind == "experiments":
+        return [{"name": n, "title": experiments.read(n).title} for n in experiments.shipped()]
+    registry: Registry = getattr(registries, kind)
+    return [_row(kind, name, registry) for name in registry.names()]
+
+
+def _row(kind: str, name: str, registry: Registry) -> dict[str, Any]:
+    reason = registry.unavailable(name)
+    facts = registry.facts(name)
+    if not facts and not reason:
+        facts = _facts_of(kind, registry.load(name))
+    facts.pop("paper_row", None)
+    weights = _missing_weights(kind, facts)
+    return {
+        "name": name,
+        **facts,
+        "origin": registry.origin(name),
+        "available": not (reason or weights),
+        "reason": reason or weights,
+    }
+
+
+def _facts_of(kind: str, plugin: Any) -> dict[str, Any]:
+    """Return the facts of a third-party plugin, which only its own class knows."""
+    if kind == "methods":
+        info = dataclasses.asdict(plugin.info)
+        return {**{k: v for k, v in info.items() if k != "name"}, "presets": list(plugin.presets)}
+    if kind == "metrics":
+        return {
+            "label": plugin.label,
+            "better": str(plugin.better),
+            "needs": plugin.needs,
+            "views": list(plugin.views),
+        }
+    if kind == "datasets":
+        info = plugin.info
+        return {
+            "label": info.label,
+            "classes": list(info.classes),
+            "needs_root": info.needs_root,
+        }
+    return {}
+
+
+def _missing_weights(kind: str, facts: dict[str, Any]) -> str:
+    """Return why a plugin that needs a weight file cannot be used now, or an empty string."""
+    from cerebench.metrics import extractors, weights
+
+    if kind == "metrics":
+        needed = extractors.BUILTIN.get(facts.get("needs", ""), ("", {}))[1].get("weights")
+    else:
+        needed = facts.get("weights") if kind == "extractors" else None
+    return weights.missing(needed) if needed else ""
+
+
+def show(name: str, registries: Registries) -> dict[str, Any]:
+    """Return everything known about a plugin or a shipped experiment.
+
+    Raises:
+        UnknownPlugin: If nothing has this name.
+    """
+    if name in registries.methods.names():
+        return show_method(name, registries)
+    if name in registries.metrics.names():
+        return show_metric(name, registries)
+    if name in registries.datasets.names():
+        return show_dataset(name, registries)
+    if name in registries.extractors.names():
+        return _row("extractors", name, registries.extractors) | {"kind": "extractor"}
+    if name in experiments.shipped():
+        return {"kind": "experiment", **dataclasses.asdict(experiments.read(name))}
+    known = [
+        *registries.methods.names(),
+        *registries.metrics.names(),
+        *registries.datasets.names(),
+        *registries.extractors.names(),
+        *experiments.shipped(),
+    ]
+    raise UnknownPlugin(suggest("plugin", name, known))
+
+
+def show_method(name: str, registries: Registries) -> dict[str, Any]:
+    """Return a method's presets with every value and source, and parameter counts."""
+    import torch
+
+    from cerebench.benchmark.config import json_values
+
+    cls = registries.methods.load(name)
+    fields = {f.name: f.metadata.get("meaning", "") for f in dataclasses.fields(cls.Config)}
+    presets = {}
+    for preset, base in cls.presets.items():
+        config = base.config.for_size(base.size)
+        values = json_values(config)
+        with torch.device("meta"):
+            nets = cls(base.config, size=base.size, classes=("LGG", "HGG")).nets
+        presets[preset] = {
+            "size": base.size,
+            "settings": {
+                f: {"value": values[f], "meaning": fields[f], "source": base.sources[f]}
+                for f in fields
+            },
+            "parameters": {
+                n: sum(p.numel() for p in net.parameters() if p.requires_grad)
+                for n, net in nets.items()
+            },
+        }
+    return {
+        "kind": "method",
+        **dataclasses.asdict(cls.info),
+        "origin": registries.methods.origin(name),
+        "departures": list(cls.departures),
+        "presets": presets,
+    }
+
+
+def show_metric(name: str, registries: Registries) -> dict[str, Any]:
+    """Return a metric's whole recipe."""
+    from cerebench.benchmark.plan import plan_metric
+
+    planned = plan_metric(name, registries)
+    metric = planned.metric
+    return {
+        "kind": "metric",
+        "name": metric.name,
+        "label": metric.label,
+        "version": metric.version,
+        "better": str(metric.better),
+        "views": list(metric.views),
+        "needs": metric.needs,
+        "least": metric.least,
+        "scale": metric.scale,
+        "source": metric.source,
+        "blind_to": metric.blind_to,
+        "recipe": dict(metric.recipe),
+        "recipe_hash": planned.recipe_hash,
+        "unavailable": planned.unavailable,
+        "origin": registries.metrics.origin(name),
+    }
+
+
+def show_dataset(name: str, registries: Registries) -> dict[str, Any]:
+    """Return a dataset's static facts."""
+    cls = registries.datasets.load(name)
+    facts = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(cls.info).items()}
+    origin = registries.datasets.origin(name)
+    return {"kind": "dataset", **facts, "split": dict(cls.info.split), "origin": origin}
