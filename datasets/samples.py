@@ -210,7 +210,7 @@ def _from_table(table: Path, classes: Sequence[str]) -> dict[str, list[Path]]:
 
 
 def _rows(table: Path) -> list[tuple[str, str]]:
-    with table.open(encoding="utf-8-sig", newline="") as file:
+    with table.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.DictReader(file, delimiter="\t")
         missing = {"participant_id", "class"} - set(reader.fieldnames or ())
         if missing:
