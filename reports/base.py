@@ -19,6 +19,7 @@ Every path inside the table of contents is relative to the folder that holds it.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,3 +53,52 @@ class Experiment:
         if not isinstance(contents, dict) or contents.get("kind") != "experiment":
             raise ReportError(f"{path} is not a table of contents (kind: experiment).")
         return cls(path.parent, contents)
+
+    @property
+    def name(self) -> str:
+        """Name of the experiment, which is also the stem of the files that reports write.
+
+        Raises:
+            ReportError: If the name could not be a file name.
+        """
+        name = str(self.contents["name"])
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ReportError(
+                f"The experiment is named {name!r}; expected letters, digits, '.', '_' and '-'. "
+                "Rename it in its TOML file."
+            )
+        return name
+
+    def path(self, relative: str) -> Path:
+        """Locate a file named in the table of contents.
+
+        Raises:
+            ReportError: If the path leaves the folder of the table of contents.
+        """
+        path = (self.folder / relative).resolve()
+        if not path.is_relative_to(self.folder.resolve()):
+            raise ReportError(
+                f"{relative!r} lies outside {self.folder}; expected a path inside it."
+            )
+        return path
+
+    def record(self, relative: str) -> dict[str, Any] | None:
+        """Read a record or failure named in the table of contents; None if it does not exist.
+
+        Raises:
+            ReportError: If the file exists and is not a JSON object.
+        """
+        path = self.path(relative)
+        if not path.is_file():
+            return None
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ReportError(
+                f"{path} cannot be read as JSON: {error}. Delete it and run the experiment again."
+            ) from error
+        if not isinstance(record, dict):
+            raise ReportError(
+                f"{path} holds no JSON object. Delete it and run the experiment again."
+            )
+        return record

@@ -1,0 +1,109 @@
+"""Numbers and strings as text. Formats, never alters: nothing is clamped, hidden or rescaled."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+DASH = "—"
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def plain(text: object) -> str:
+    """Return one printable line: control characters and runs of white space become one space."""
+    kept = "".join(c if c.isprintable() else " " for c in str(text))
+    return " ".join(kept.split())
+
+
+def number(value: float, spread: float | None = None) -> str:
+    """Format a value, with its uncertainty if there is one.
+
+    Alone, a value gets up to four significant digits and at least one decimal. With an uncertainty, both end at the second
+    significant digit of the uncertainty; a value that would then read as zero without being zero
+    keeps two digits of its own.
+
+    Example:
+        >>> number(5e-5), number(-3.0), number(0.71234, 0.0213), number(5e-5, 0.01)
+        ('5.0e-5', '-3.0', '0.712 ± 0.021', '5.0e-5 ± 0.010')
+    """
+    if spread is None:
+        return _alone(value, 4)
+    if not math.isfinite(spread) or spread <= 0 or not math.isfinite(value):
+        return f"{_alone(value, 4)} ± {_alone(spread, 2)}"
+    decimals = 1 - math.floor(math.log10(spread))
+    if decimals > 5 or abs(value) >= 1e6:
+        return f"{_alone(value, 4)} ± {_alone(spread, 2)}"
+    text = f"{value:.{max(decimals, 0)}f}"
+    if float(text) == 0 and value != 0:
+        text = _scientific(value, 1)
+    return f"{text} ± {spread:.{max(decimals, 0)}f}"
+
+
+def _alone(value: float, digits: int) -> str:
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if 1e-3 <= abs(value) < 1e6:
+        return _trim(f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}")
+    return _scientific(value, digits - 1)
+
+
+def _scientific(value: float, decimals: int) -> str:
+    mantissa, exponent = f"{value:.{decimals}e}".split("e")
+    return f"{_trim(mantissa)}e{int(exponent)}"
+
+
+def _trim(decimal: str) -> str:
+    """Drop trailing zeros after the first decimal."""
+    whole, point, decimals = decimal.partition(".")
+    return whole + point + (decimals.rstrip("0") or "0") if point else whole
+
+
+def factor(scale: float) -> str:
+    """Format the display factor of a column: '' for 1, '×10⁻⁴' for 1e-4, '×2.5' otherwise."""
+    if scale == 1:
+        return ""
+    exponent = round(math.log10(scale)) if scale > 0 else 0
+    if math.isclose(scale, 10.0**exponent):
+        return "×10" + str(exponent).translate(_SUPERSCRIPT)
+    return f"×{scale:g}"
+
+
+def duration(seconds: float) -> str:
+    """Format a duration: '42.0 s', '3.4 min', '5.2 h'.
+
+    Example:
+        >>> duration(42), duration(204), duration(18720)
+        ('42.0 s', '3.4 min', '5.2 h')
+    """
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{number(seconds)} s"
+
+
+def count(number_of: float) -> str:
+    """Format a number of parameters: '812', '45.1 k', '1.3 M', '2.1 G'."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number_of >= size:
+            return f"{number_of / size:.1f} {unit}"
+    return f"{number_of:.0f}"
+
+
+def span(values: Iterable[int]) -> str:
+    """Format whole numbers as one number, or as the range that they fill: '64', '32–64'."""
+    found = sorted(set(values))
+    if not found:
+        return DASH
+    return str(found[0]) if len(found) == 1 else f"{found[0]}–{found[-1]}"
+
+
+def superscript(mark: int) -> str:
+    """Format a footnote mark, for example '¹²'."""
+    return str(mark).translate(_SUPERSCRIPT)
+
+
+def first_line(text: object) -> str:
+    """Return the first line of a message that is not blank, as one printable line."""
+    lines = re.split(r"[\r\n]+", str(text).strip())
+    return plain(lines[0])

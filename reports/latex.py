@@ -1,0 +1,245 @@
+r"""LaTeX tables (booktabs) that compile with pdflatex, and a document that shows them.
+
+``<name>.tex`` is the float for a paper, ``<name>-protocol.tex`` the list for its appendix,
+``main.tex`` a document with both.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from cerebench.reports.base import Experiment
+from cerebench.reports.table import Block, Cell, Table, build, panels
+
+WIDTH = 92  # characters of \footnotesize that fit 16 cm
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "—": "---",
+    "–": "--",
+    "−": "$-$",
+    "…": r"\dots{}",
+    "‘": "`",
+    "’": "'",
+    "“": "``",
+    "”": "''",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "→": r"$\to$",
+    "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "≠": r"$\neq$",
+    "≈": r"$\approx$",
+    "∞": r"$\infty$",
+    "√": r"$\surd$",
+    "°": r"$^\circ$",
+    "⁻": r"$^-$",
+    "ß": r"\ss{}",
+    "æ": r"\ae{}",
+    "ø": r"\o{}",
+    "å": r"\aa{}",
+    "ł": r"\l{}",
+    "ı": r"\i{}",
+    "Æ": r"\AE{}",
+    "Ø": r"\O{}",
+    "Å": r"\AA{}",
+    "Ł": r"\L{}",
+    "µ": r"$\mu$",
+}
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
+    "upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"
+)
+_ACCENTS = {
+    "\u0300": "`",
+    "\u0301": "'",
+    "\u0302": "^",
+    "\u0303": "~",
+    "\u0304": "=",
+    "\u0306": "u",
+    "\u0307": ".",
+    "\u0308": '"',
+    "\u030a": "r",
+    "\u030b": "H",
+    "\u030c": "v",
+    "\u0327": "c",
+    "\u0328": "k",
+}
+
+
+def write(experiment: Experiment, folder: Path, *, siunitx: bool = False) -> list[Path]:
+    r"""Write ``<name>.tex``, ``<name>-protocol.tex`` and ``main.tex``.
+
+    Args:
+        experiment: Table of contents with its folder.
+        folder: Where to write.
+        siunitx: Whether numbers are set by ``\num`` of the siunitx package.
+
+    Raises:
+        ReportError: As in ``cerebench.reports.table.build``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    table, name = build(experiment), experiment.name
+    texts = {
+        f"{name}.tex": _floats(table, name, siunitx=siunitx),
+        f"{name}-protocol.tex": _protocol(table),
+        "main.tex": _document(name, siunitx=siunitx),
+    }
+    for file, text in texts.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    return [folder / file for file in texts]
+
+
+def escape(text: str) -> str:
+    """Escape a string so that pdflatex prints it as itself, whatever the document's encoding.
+
+    A letter that pdflatex has no glyph for appears as its code point, such as [U+4E2D].
+    """
+    letters = "".join(map(_letter, unicodedata.normalize("NFC", text)))
+    letters = re.sub(r"-(?=-)", "-{}", letters)
+    # At the start of a table row, LaTeX would read these as options of the line before.
+    return f"{{{letters[0]}}}{letters[1:]}" if letters[:1] in ("[", "*") else letters
+
+
+def _breakable(text: str) -> str:
+    """Escape a sentence and let long words break: addresses, paths, hashes."""
+    text = re.sub(r"(?<=[^\s/]/)(?=[^\s/])", r"\\allowbreak{}", escape(text))
+    return re.sub(r"[^\s\\{}$]{24}", r"\g<0>\\allowbreak{}", text)
+
+
+def _letter(letter: str) -> str:
+    if letter in _SPECIAL:
+        return _SPECIAL[letter]
+    if letter.isascii():
+        return letter
+    greek = unicodedata.name(letter, "").removeprefix("GREEK ").removesuffix(" LETTER")
+    kind, _, spelled = greek.partition(" LETTER ")
+    spelled = {"LAMDA": "LAMBDA"}.get(spelled, spelled)
+    command = spelled.lower() if kind == "SMALL" else spelled.capitalize()
+    if command in _GREEK.split():
+        return f"$\\{command}$"
+    apart = unicodedata.normalize("NFKD", letter)
+    if unicodedata.decomposition(letter).startswith("<super>"):
+        return rf"\textsuperscript{{{escape(apart)}}}"
+    if len(apart) == 2 and apart[0].isascii() and apart[1] in _ACCENTS:
+        return rf"\{_ACCENTS[apart[1]]}{{{apart[0]}}}"
+    return f"[U+{ord(letter):04X}]"
+
+
+def _floats(table: Table, name: str, *, siunitx: bool) -> str:
+    """One float a panel, so that none outgrows a page; the first carries the notes."""
+    label = f"tab:{name.replace('_', '-')}"
+    banner = rf"\textbf{{{escape(table.banner)}.}} " if table.banner else ""
+    title = escape(table.title)
+    floats = []
+    for number, part in enumerate(panels(table, WIDTH)):
+        full = rf"{banner}{title}. {_breakable(table.caption)}"
+        caption = rf"{banner}{title}, continued from Table~\ref{{{label}}}." if number else full
+        texts = _footnotes(table, part) + ([] if number else [*map(_breakable, table.notes)])
+        lines = [
+            r"\begin{table}[tp]",
+            r"\centering\footnotesize",
+            r"\setlength{\tabcolsep}{4pt}",
+            rf"\caption{{{caption}}}",
+            rf"\label{{{label}{f'-{number + 1}' if number else ''}}}",
+            _grid(table, part, siunitx=siunitx),
+            r"\par\medskip",
+            r"\begin{minipage}{\linewidth}\scriptsize\raggedright",
+            "\\par\n".join(texts),
+            r"\end{minipage}",
+            r"\end{table}",
+        ]
+        floats.append("\n".join(lines))
+    needs = "booktabs and siunitx" if siunitx else "booktabs"
+    return f"% Needs {needs}.\n" + "\n\n".join(floats) + "\n"
+
+
+def _footnotes(table: Table, part: list[int]) -> list[str]:
+    rows = (row for block in table.blocks for row in block.rows)
+    used = sorted({row.cells[i].mark for row in rows for i in part} - {0})
+    return [rf"\textsuperscript{{{mark}}}~{_breakable(table.footnotes[mark - 1])}" for mark in used]
+
+
+def _grid(table: Table, part: list[int], *, siunitx: bool) -> str:
+    import pandas as pd
+
+    columns = [table.columns[i] for i in part]
+    heads = [(escape(column.head), escape(column.detail)) for column in columns]
+    labels, cells = [], []
+    for number, block in enumerate(table.blocks):
+        for label, row in _block(block, part, first=number == 0, siunitx=siunitx):
+            labels.append(label)
+            cells.append(row)
+    data = pd.DataFrame(cells, index=labels, columns=pd.MultiIndex.from_tuples(heads))
+    return data.style.to_latex(
+        hrules=True, column_format="l" + "r" * len(part), multicol_align="c"
+    ).strip()
+
+
+def _block(
+    block: Block, part: list[int], *, first: bool, siunitx: bool
+) -> Iterator[tuple[str, list[str]]]:
+    rule = "" if first else "\\midrule\n"
+    targets = [escape(block.targets[i]) for i in part]
+    yield rf"{rule}\textbf{{{escape(block.name)}}}", targets
+    before = ""
+    for row in block.rows:
+        rule = "\\addlinespace\n" if row.role == "control" != before else ""
+        label = escape(row.label)
+        label = label if row.role == "method" else rf"\textit{{{label}}}"
+        yield rule + label, [_cell(row.cells[i], siunitx=siunitx) for i in part]
+        before = row.role
+
+
+def _cell(cell: Cell, *, siunitx: bool) -> str:
+    text = _numbers(cell.text, siunitx=siunitx)
+    text = rf"\textbf{{{text}}}" if cell.bold else text
+    return text + (rf"\textsuperscript{{{cell.mark}}}" if cell.mark else "")
+
+
+def _numbers(text: str, *, siunitx: bool) -> str:
+    """Set minus signs and powers of ten; the digits stay as they are."""
+    if siunitx:
+        return re.sub(r"(?<![\w.])-?\d[\d.]*(e-?\d+)?", r"\\num{\g<0>}", escape(text))
+    text = re.sub(r"(?<![\w.])-(?=\d)", "$-$", escape(text))
+    return re.sub(r"(?<=\d)e(-?\d+)", r"$\\times10^{\1}$", text)
+
+
+def _protocol(table: Table) -> str:
+    items = "\n".join(rf"\item {_breakable(text)}" for text in table.protocol)
+    return f"\\begin{{itemize}}\\footnotesize\\raggedright\n{items}\n\\end{{itemize}}\n"
+
+
+def _document(name: str, *, siunitx: bool) -> str:
+    return "\n".join(
+        [
+            r"\documentclass[a4paper]{article}",
+            r"\usepackage[margin=2.2cm]{geometry}",
+            r"\usepackage{booktabs}",
+            *([r"\usepackage{siunitx}"] if siunitx else []),
+            r"\begin{document}\emergencystretch=3em",
+            rf"\input{{{name}}}",
+            r"\section*{Protocol}",
+            rf"\input{{{name}-protocol}}",
+            r"\end{document}",
+            "",
+        ]
+    )

@@ -1,0 +1,68 @@
+"""GitHub tables, one a class and panel, with footnotes and notes as a list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from cerebench.reports.base import Experiment
+from cerebench.reports.table import Block, Cell, Table, build, panels
+
+WIDTH = 120  # characters a table may take before columns move to a further one
+
+
+def write(experiment: Experiment, folder: Path) -> list[Path]:
+    """Write ``<name>.md``: the whole table, controls included.
+
+    Raises:
+        ReportError: As in ``cerebench.reports.table.build``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{experiment.name}.md"
+    path.write_text("\n".join(_lines(build(experiment))) + "\n", encoding="utf-8")
+    return [path]
+
+
+def _lines(table: Table) -> Iterator[str]:
+    yield from (f"# {escape(table.title)}", "")
+    if table.banner:
+        yield from (f"> **{escape(table.banner)}**", "")
+    yield from (escape(table.caption), "")
+    for block in table.blocks:
+        yield from (f"## {escape(block.name)}", "")
+        for part in panels(table, WIDTH, gap=3):
+            yield from (*_grid(table, block, part), "")
+    for number, text in enumerate(table.footnotes, 1):
+        yield f"- <sup>{number}</sup> {escape(text)}"
+    yield from (f"- {escape(text)}" for text in table.notes)
+    yield from ("", "## Protocol", "")
+    yield from (f"- {escape(text)}" for text in table.protocol)
+
+
+def _grid(table: Table, block: Block, part: list[int]) -> Iterator[str]:
+    heads = [f"{escape(c.head)}<br>{escape(c.detail)}" for c in (table.columns[i] for i in part)]
+    yield _row("", heads)
+    yield _row("---", ["---:"] * len(part))
+    if any(block.targets[i] for i in part):
+        yield _row("*real*", [escape(block.targets[i]) for i in part])
+    for row in block.rows:
+        label = escape(row.label)
+        label = label if row.role == "method" else f"*{label}*"
+        yield _row(label, [_cell(row.cells[i]) for i in part])
+
+
+def _row(label: str, cells: list[str]) -> str:
+    return "| " + " | ".join([label, *cells]) + " |"
+
+
+def _cell(cell: Cell) -> str:
+    text = f"**{escape(cell.text)}**" if cell.bold else escape(cell.text)
+    return f"{text}<sup>{cell.mark}</sup>" if cell.mark else text
+
+
+def escape(text: str) -> str:
+    """Escape what Markdown or HTML would interpret, so that a string prints as itself."""
+    text = re.sub(r"([\\`*_|~#$!])", r"\\\1", text)
+    text = re.sub(r"\](?=[(:])", r"\\]", text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

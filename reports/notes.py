@@ -1,0 +1,224 @@
+"""The sentences around a table: caption, how to read it, and the protocol behind it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cerebench.reports.formatting import factor, number, plain, span
+from cerebench.reports.summary import Summary, ranks, summarise
+from cerebench.reports.tidy import OK, Value
+
+Contents = Mapping[str, Any]
+CLIPPED = 1e-3  # fraction of voxels outside [-1, 1] above which a reader must know
+DISAGREEMENT = 3  # places between two rankings that are worth a note
+
+
+def caption(contents: Contents, found: Sequence[Value]) -> str:
+    """Describe dataset, n, preset, seeds and the meaning of ±; versions last."""
+    data = contents["dataset"]
+    scored = [v for v in found if v.kind != "anchor" and v.status == OK and v.n_real is not None]
+    n_real = span(v.n_real for v in scored if v.n_real is not None)
+    n_generated = span(v.n_generated for v in scored if v.n_generated is not None)
+    edges = sorted({f"{edge:g}" for edge in data["spacing"]})
+    seeds = ", ".join(str(seed) for seed in contents["seeds"])
+    return (
+        f"{data['label']}, {data['size']}³ voxels of {'–'.join(edges)} mm, "
+        f"{', '.join(data['channels'])}; per class n = {n_real} real and {n_generated} generated; "
+        f"preset {contents['preset']}; seed{'s' * (len(contents['seeds']) > 1)} {seeds}. "
+        f"{_meaning(contents, found)} "
+        f"Dataset fingerprint {data['fingerprint'][:8]}, Cerebench {contents['suite_version']}."
+    )
+
+
+def _meaning(contents: Contents, found: Sequence[Value]) -> str:
+    made = dict.fromkeys(v.uncertainty for v in found if v.se is not None and v.uncertainty)
+    how = next(iter(made)) if len(made) == 1 else "made as listed for each metric"
+    error = f"standard error of one value ({how})"
+    seeds = len(contents["seeds"])
+    if seeds < 2:
+        return f"±: {error}." if made else "No uncertainties."
+    return (
+        f"Mean ± standard deviation over {seeds} seeds (n − 1); "
+        f"in rows without seeds (real sets, folders of samples) ±: {error}."
+    )
+
+
+def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
+    """Yield what a reader must know to read the table, warnings included."""
+    near = any(m["better"] == "near-real" and not m["unavailable"] for m in contents["metrics"])
+    yield "↓ lower is better, ↑ higher is better" + (
+        "; → real: best when closest to the value beside the class name, which is that of the "
+        "real set; in parentheses the distance to it."
+        if near
+        else "."
+    )
+    yield (
+        "Bold: best method whose lead over the next exceeds the root of the sum of both squared ±; "
+        "no bold means that no method leads by that much."
+    )
+    for metric in contents["metrics"]:
+        if metric["unavailable"]:
+            yield f"Not computed: {metric['label']}: {metric['unavailable']}"
+        elif metric["never_bold"]:
+            yield f"{metric['label']} is never bold: {metric['blind_to']}"
+    yield from _below_floor(contents, found, labels)
+    yield from _contradictions(contents, found, labels)
+    yield from _clipping(found, labels)
+    yield from _measured(contents, found, labels)
+
+
+def _ranked(found: Sequence[Value]) -> dict[tuple[str, str, str], dict[int, Summary]]:
+    """Summaries of all rows by (class, metric, view)."""
+    cells: dict[tuple[str, str, str], dict[int, list[Value]]] = {}
+    for v in found:
+        if v.better:
+            place = cells.setdefault((v.class_, v.metric, v.view), {})
+            place.setdefault(v.row, []).append(v)
+    return {
+        place: {row: s for row, seeds in rows.items() if (s := summarise(seeds)) is not None}
+        for place, rows in cells.items()
+    }
+
+
+def _below_floor(
+    contents: Contents, found: Sequence[Value], labels: Sequence[str]
+) -> Iterator[str]:
+    rows = contents["rows"]
+    titles = {metric["name"]: metric["label"] for metric in contents["metrics"]}
+    below: dict[str, dict[str, None]] = {}
+    for (class_, metric, _), summaries in _ranked(found).items():
+        floors = [s.value for i, s in summaries.items() if rows[i].get("role") == "floor"]
+        if not metric.startswith(("fd-", "fid")) or not floors:
+            continue
+        for row, summary in summaries.items():
+            if rows[row]["kind"] != "anchor" and summary.value < min(floors):
+                below.setdefault(f"{labels[row]} ({class_})", {})[titles[metric]] = None
+    for who, metrics in below.items():
+        yield (
+            f"{who} lies below the real-vs-real floor in {', '.join(metrics)}: with few volumes "
+            "too little spread lowers a Fréchet distance, and so does copying; see KID and NN ratio."
+        )
+
+
+def _contradictions(
+    contents: Contents, found: Sequence[Value], labels: Sequence[str]
+) -> Iterator[str]:
+    rows, ranked = contents["rows"], _ranked(found)
+    names = [metric["name"] for metric in contents["metrics"] if not metric["unavailable"]]
+    mmd = next((name for name in names if name.startswith("mmd")), "")
+    ssim = next((name for name in names if name.startswith("ms-ssim")), "")
+    for class_ in contents["dataset"]["classes"]:
+        one, other = (
+            ranks(
+                {
+                    i: s
+                    for i, s in ranked.get((class_, name, ""), {}).items()
+                    if rows[i]["kind"] != "anchor"
+                }
+            )
+            for name in (mmd, ssim)
+        )
+        for row in one:
+            if row in other and abs(one[row] - other[row]) >= DISAGREEMENT:
+                yield (
+                    f"{labels[row]} ({class_}) is {one[row]} of {len(one)} by {mmd} but "
+                    f"{other[row]} of {len(other)} by distance to the real {ssim}: similarity of "
+                    "means and diversity disagree."
+                )
+
+
+def _clipping(found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
+    foreground = {(v.row, v.seed, v.class_): v.value for v in found if v.metric == "foreground"}
+    for v in found:
+        if v.metric != "clip-fraction" or v.value is None or v.value <= CLIPPED:
+            continue
+        voxels = foreground.get((v.row, v.seed, v.class_))
+        mean = "" if voxels is None else f"; mean foreground {number(voxels)} voxels"
+        yield (
+            f"{labels[v.row]} ({v.class_}, seed {v.seed}): {number(100 * v.value)} % of voxels lay "
+            f"outside [-1, 1] and were clipped{mean}."
+        )
+
+
+def _measured(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
+    """Yield the notes that metrics left, once each, naming rows where not all have them."""
+    for metric in contents["metrics"]:
+        scored = [v for v in found if v.metric == metric["name"] and v.status == OK]
+        everyone = {v.row for v in scored}
+        holders: dict[str, dict[int, None]] = {}
+        for v in scored:
+            for note in v.notes:
+                holders.setdefault(note, {})[v.row] = None
+        for note, rows in holders.items():
+            who = "" if set(rows) == everyone else f" ({', '.join(labels[i] for i in rows)})"
+            yield f"{metric['label']}{who}: {note}"
+
+
+def protocol(
+    contents: Contents, found: Sequence[Value], labels: Sequence[str], shown: Sequence[int]
+) -> Iterator[str]:
+    """Yield what is needed to repeat the table: data, rows, recipes, differences, devices."""
+    data = contents["dataset"]
+    yield (
+        f"Data: {data['label']} ({data['source']}), licence {data['licence']}, "
+        f"recipe {data['recipe']['name']} version {data['recipe']['version']}; "
+        + "; ".join(
+            f"{name}: {sizes['train']} training and {sizes['test']} test cases"
+            for name, sizes in data["counts"].items()
+        )
+        + "."
+    )
+    for row in shown:
+        yield _row(contents["rows"][row], labels[row])
+    for metric in contents["metrics"]:
+        if not metric["unavailable"]:
+            made = (v.uncertainty for v in found if v.metric == metric["name"] and v.uncertainty)
+            yield _recipe(metric, "; ".join(dict.fromkeys(made)))
+    yield from _devices(found)
+    if contents["cite"]:
+        yield f"Cite: {contents['cite']}"
+
+
+def _row(row: Mapping[str, Any], label: str) -> str:
+    if row["kind"] == "anchor":
+        return f"{label} ({row['role']}): {row['note']}"
+    parts = [f"source {row['source']}"]
+    parts += [f"preset {row['preset']}"] if row["preset"] else []
+    if row["conditioning"]:
+        single = row["conditioning"] != "none"
+        models = "one model for all classes" if single else "one model a class"
+        parts.append(f"conditioning {row['conditioning']} ({models})")
+    text = f"{label}: {', '.join(parts)}."
+    if row["differences"]:
+        changed = (
+            f"{d['setting']} {plain(d['value'])} (paper: {plain(d['paper'])})"
+            for d in row["differences"]
+        )
+        text += f" Differs from the paper's settings in {'; '.join(changed)}."
+    return text
+
+
+def _recipe(metric: Mapping[str, Any], uncertainty: str) -> str:
+    settings = ", ".join(
+        f"{name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in metric["recipe"].items()
+    )
+    scale = factor(metric["scale"])
+    shown = f" Standard error: {uncertainty}." if uncertainty else ""
+    shown += f" Printed: recorded value {scale}." if scale else ""
+    return (
+        f"{metric['label']} = {metric['name']} version {metric['version']} ({metric['source']}), "
+        f"recipe {metric['recipe_hash'][:8]}: {settings}.{shown}"
+    )
+
+
+def _devices(found: Sequence[Value]) -> Iterator[str]:
+    trained = sorted({v.device for v in found if v.metric == "train-seconds" and v.device})
+    if trained:
+        mixed = " Times on different devices do not compare." if len(trained) > 1 else ""
+        yield f"Training time measured on {'; '.join(trained)}.{mixed}"
+    peaks = [v.value for v in found if v.metric == "peak-mib" and v.value is not None]
+    if peaks:
+        yield f"Largest peak memory of a training: {max(peaks):.0f} MiB."

@@ -1,0 +1,353 @@
+"""The table that every renderer draws: rows, columns, bold, dashes and footnotes, as plain text.
+
+One block a class. In a block: the real-vs-real floor, then methods and folders of samples in the
+order of the table of contents, then controls. Renderers escape and draw; they decide nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cerebench.reports import notes
+from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.formatting import DASH, count, duration, factor, number, plain, span
+from cerebench.reports.summary import Summary, leader, summarise
+from cerebench.reports.tidy import ALL_CLASSES, OK, Value, values
+
+ARROWS = {"lower": "↓", "higher": "↑", "near-real": "→ real"}
+COSTS: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
+    ("train-seconds", "training", "time", duration),
+    ("parameters", "training", "parameters", count),
+    ("sample-seconds", "sampling", "s/volume", number),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text of one cell, whether it is bold, and the number of its footnote (0: none)."""
+
+    text: str = ""
+    bold: bool = False
+    mark: int = 0
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: ``head`` over ``detail`` in the header; equal ``group`` never part across panels.
+
+    ``metric`` and ``view`` say what it shows; ``metric`` is empty for the column of n.
+    """
+
+    head: str
+    detail: str
+    group: str
+    metric: str = ""
+    view: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of cells, one a column; ``role`` is ``floor``, ``method`` or ``control``."""
+
+    label: str
+    role: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of one class; ``targets`` holds the real set's values of near-real columns."""
+
+    name: str
+    targets: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Everything a renderer draws, as unescaped printable lines.
+
+    Attributes:
+        title: Of the experiment.
+        banner: Warning to print on top, or empty.
+        caption: Dataset, n, seeds, preset, fingerprint, suite version and what ± means.
+        columns: Metrics, then n and cost.
+        blocks: One a class.
+        footnotes: Text of mark i at index i - 1.
+        notes: What a reader must know to read the table.
+        protocol: What a reader needs to repeat it: recipes, sources, differences from the papers.
+    """
+
+    title: str
+    banner: str
+    caption: str
+    columns: tuple[Column, ...]
+    blocks: tuple[Block, ...]
+    footnotes: tuple[str, ...]
+    notes: tuple[str, ...]
+    protocol: tuple[str, ...]
+
+
+@dataclass
+class _Sheet:
+    """The values of an experiment by place, and the footnotes collected so far."""
+
+    contents: Mapping[str, Any]
+    places: dict[tuple[int, str, str, str], list[Value]]
+    labels: list[str]
+    footnotes: dict[str, int] = field(default_factory=dict)
+
+    def mark(self, text: str) -> int:
+        return self.footnotes.setdefault(plain(text), len(self.footnotes) + 1)
+
+    def at(self, row: int, class_: str, metric: str, view: str = "") -> list[Value]:
+        """Return one value a seed; a model of every class answers for each of them."""
+        own = self.places.get((row, class_, metric, view))
+        return own or self.places.get((row, ALL_CLASSES, metric, view), [])
+
+
+def build(experiment: Experiment, *, anchors: bool = True) -> Table:
+    """Build the table of an experiment.
+
+    Args:
+        experiment: Table of contents with its folder.
+        anchors: Whether to show the controls; the floor is always shown.
+
+    Raises:
+        ReportError: If a record cannot be read, or a column would hold numbers made by different
+            recipes.
+    """
+    contents, found = experiment.contents, values(experiment)
+    _refuse_mixed_recipes(found)
+    places: dict[tuple[int, str, str, str], list[Value]] = {}
+    for value in found:
+        places.setdefault((value.row, value.class_, value.metric, value.view), []).append(value)
+    sheet = _Sheet(contents, places, _labels(contents["rows"]))
+    columns = _columns(contents["metrics"])
+    shown = [
+        i for i in _order(contents["rows"]) if anchors or _role(contents["rows"][i]) != "control"
+    ]
+    blocks = tuple(_block(sheet, name, columns, shown) for name in contents["dataset"]["classes"])
+    kept = [value for value in found if value.row in shown]
+    return Table(
+        title=plain(contents["title"] or contents["name"]),
+        banner=plain(contents["banner"]),
+        caption=plain(notes.caption(contents, kept)),
+        columns=columns,
+        blocks=blocks,
+        footnotes=tuple(sheet.footnotes),
+        notes=_lines(notes.reading(contents, kept, sheet.labels)),
+        protocol=_lines(notes.protocol(contents, kept, sheet.labels, shown)),
+    )
+
+
+def panels(table: Table, width: int, gap: int = 2) -> list[list[int]]:
+    """Split columns into panels of at most ``width`` characters, labels included.
+
+    Columns of one group stay together unless the group alone is too wide.
+
+    Args:
+        table: The table.
+        width: Characters a line may have.
+        gap: Characters between two columns.
+    """
+    labels = [row.label for block in table.blocks for row in block.rows]
+    room = width - max(len(label) for label in [*labels, *(block.name for block in table.blocks)])
+    sizes = [column_width(table, index) + gap for index in range(len(table.columns))]
+    groups: list[list[int]] = []
+    for index, column in enumerate(table.columns):
+        if groups and table.columns[groups[-1][-1]].group == column.group:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    found: list[list[int]] = [[]]
+    for group in groups:
+        whole = sum(sizes[i] for i in group) <= room
+        for part in [group] if whole else [[index] for index in group]:
+            if found[-1] and sum(sizes[i] for i in [*found[-1], *part]) > room:
+                found.append([])
+            found[-1].extend(part)
+    return found
+
+
+def column_width(table: Table, index: int) -> int:
+    """Return the width of a column in characters, header and footnote marks included."""
+    column = table.columns[index]
+    texts = [column.head, column.detail, *(block.targets[index] for block in table.blocks)]
+    cells = [row.cells[index] for block in table.blocks for row in block.rows]
+    return max(map(len, [*texts, *(c.text + str(c.mark or "") for c in cells)]))
+
+
+def _lines(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(plain(text) for text in texts))
+
+
+def _refuse_mixed_recipes(found: Sequence[Value]) -> None:
+    first: dict[str, Value] = {}
+    for value in found:
+        if not value.recipe_hash:
+            continue
+        other = first.setdefault(value.metric, value)
+        if other.recipe_hash != value.recipe_hash:
+            left, right = json.loads(other.recipe), json.loads(value.recipe)
+            names = sorted(k for k in {*left, *right} if left.get(k) != right.get(k))
+            differing = ", ".join(f"{k} ({left.get(k)} and {right.get(k)})" for k in names)
+            raise ReportError(
+                f"The column '{value.metric}' would hold numbers made by different recipes "
+                f"({other.label}; {value.label}); they differ in: {differing or 'recipe_hash'}. "
+                "Score both again with one version: bench run."
+            )
+
+
+def _labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return one label a row, told apart by preset and position where labels repeat."""
+    labels = [plain(row["label"]) for row in rows]
+    presets = [
+        f"{label} ({row['preset']})" if labels.count(label) > 1 and row.get("preset") else label
+        for label, row in zip(labels, rows, strict=True)
+    ]
+    return [
+        f"{label} #{presets[: i + 1].count(label)}" if presets.count(label) > 1 else label
+        for i, label in enumerate(presets)
+    ]
+
+
+def _role(row: Mapping[str, Any]) -> str:
+    return row["role"] if row["kind"] == "anchor" else "method"
+
+
+def _order(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    rank = {"floor": 0, "method": 1, "control": 2}
+    return sorted(range(len(rows)), key=lambda i: rank[_role(rows[i])])
+
+
+def _columns(metrics: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
+    found = []
+    for metric in metrics:
+        if metric["unavailable"]:
+            continue
+        label, scale = plain(metric["label"]), factor(metric["scale"])
+        _, _, space = label.partition("[")
+        for view in metric["views"]:
+            parts = (view, ARROWS[metric["better"]], scale)
+            detail = " ".join(part for part in parts if part)
+            found.append(Column(label, detail, space or label, metric["name"], view))
+    found.append(Column("n", "real/gen.", "cost"))
+    found.extend(Column(head, detail, "cost", cost) for cost, head, detail, _ in COSTS)
+    return tuple(found)
+
+
+def _block(sheet: _Sheet, class_: str, columns: Sequence[Column], shown: Sequence[int]) -> Block:
+    rows = sheet.contents["rows"]
+    drawn: list[list[Cell]] = [[] for _ in shown]
+    targets = []
+    for column in columns:
+        found = {i: sheet.at(i, class_, column.metric, column.view) for i in shown}
+        summaries = {i: summary for i in shown if (summary := summarise(found[i])) is not None}
+        targets.append(_target(column, sheet, summaries))
+        best = _best(column, sheet, summaries)
+        for cells, i in zip(drawn, shown, strict=True):
+            if not column.metric:
+                cells.append(_n(sheet, i, class_))
+            elif column.group == "cost":
+                cells.append(_cost(sheet, column, i, found[i], summaries.get(i)))
+            else:
+                cells.append(_score(sheet, found[i], summaries.get(i), bold=i == best))
+    return Block(
+        plain(class_),
+        tuple(targets),
+        tuple(
+            Row(sheet.labels[i], _role(rows[i]), tuple(cells))
+            for i, cells in zip(shown, drawn, strict=True)
+        ),
+    )
+
+
+def _best(column: Column, sheet: _Sheet, summaries: Mapping[int, Summary]) -> int | None:
+    declared = {metric["name"]: metric for metric in sheet.contents["metrics"]}.get(column.metric)
+    if declared is None or declared["never_bold"]:
+        return None
+    rows = sheet.contents["rows"]
+    return leader({i: s for i, s in summaries.items() if _role(rows[i]) == "method"})
+
+
+def _target(column: Column, sheet: _Sheet, summaries: Mapping[int, Summary]) -> str:
+    """Return the real set's value that methods are compared with, '→ 0.6412'."""
+    rows = sheet.contents["rows"]
+    methods = [s for i, s in summaries.items() if _role(rows[i]) == "method"]
+    near = [s for s in methods or summaries.values() if s.better == "near-real"]
+    scale = next((m["scale"] for m in sheet.contents["metrics"] if m["name"] == column.metric), 1)
+    reals = dict.fromkeys(number(s.real_value * scale) for s in near if s.real_value is not None)
+    return f"→ {' … '.join(reals)}" if reals else ""
+
+
+def _score(sheet: _Sheet, found: Sequence[Value], summary: Summary | None, *, bold: bool) -> Cell:
+    if summary is None:
+        return Cell(DASH, mark=sheet.mark(_explain(found)))
+    scale = found[0].scale
+    spread = None if summary.spread is None else summary.spread * scale
+    text = number(summary.value * scale, spread)
+    if summary.better == "near-real" and summary.difference is not None:
+        text += f" ({_like(summary.difference * scale, spread)})"
+    return Cell(text, bold, _incomplete(sheet, found, summary))
+
+
+def _incomplete(sheet: _Sheet, found: Sequence[Value], summary: Summary) -> int:
+    """Return the mark of a mean that lacks seeds, else 0."""
+    if summary.got == summary.asked:
+        return 0
+    lacking = _explain([value for value in found if value.status != OK])
+    return sheet.mark(f"{summary.got} of {summary.asked} seeds; {lacking}")
+
+
+def _like(difference: float, spread: float | None) -> str:
+    """Format a difference with the decimals of the value it belongs to."""
+    if not spread or not math.isfinite(spread):
+        return number(difference)
+    return number(difference, spread).partition(" ± ")[0]
+
+
+def _explain(found: Sequence[Value]) -> str:
+    """Say why values are missing, naming seeds where there are several."""
+    if not found:
+        return "not run"
+    seeds: dict[str, list[str]] = {}
+    for value in found:
+        same = value.reason in ("", value.status)
+        reason = value.status if same else f"{value.status}: {value.reason}"
+        seeds.setdefault(reason, []).append(str(value.seed))
+    if len(found) == 1:
+        return next(iter(seeds))
+    return "; ".join(f"seed {', '.join(names)} {reason}" for reason, names in seeds.items())
+
+
+def _n(sheet: _Sheet, row: int, class_: str) -> Cell:
+    scored = [
+        value
+        for (i, name, _, _), found in sheet.places.items()
+        for value in found
+        if i == row and name == class_ and value.n_real is not None and value.status == OK
+    ]
+    if not scored:
+        return Cell(DASH)
+    real = span(v.n_real for v in scored if v.n_real is not None)
+    generated = span(v.n_generated for v in scored if v.n_generated is not None)
+    return Cell(f"{real}/{generated}")
+
+
+def _cost(
+    sheet: _Sheet, column: Column, row: int, found: Sequence[Value], summary: Summary | None
+) -> Cell:
+    kind = sheet.contents["rows"][row]["kind"]
+    if kind == "anchor":
+        return Cell()
+    if not found and kind == "samples":
+        return Cell(DASH, mark=sheet.mark("not recorded"))
+    if summary is None:
+        return Cell(DASH, mark=sheet.mark(_explain(found)))
+    show = next(show for metric, _, _, show in COSTS if metric == column.metric)
+    return Cell(show(summary.value), mark=_incomplete(sheet, found, summary))

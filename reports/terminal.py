@@ -1,0 +1,85 @@
+"""Table on a terminal, split into panels that fit its width."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cerebench.reports.base import Experiment
+from cerebench.reports.formatting import superscript
+from cerebench.reports.table import Cell, Table, build, panels
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+
+def render(experiment: Experiment, console: Console, anchors: bool = True) -> None:
+    """Print the table of an experiment with its banner, footnotes and notes.
+
+    Args:
+        experiment: Table of contents with its folder.
+        console: Where to print; its width decides how columns are split into panels.
+        anchors: Whether to show the controls; the floor is always shown.
+
+    Raises:
+        ReportError: As in ``cerebench.reports.table.build``.
+    """
+    from rich.text import Text
+
+    table = build(experiment, anchors=anchors)
+    console.print(Text(table.title, style="bold"))
+    if table.banner:
+        console.print(Text(table.banner, style="bold yellow"))
+    console.print(Text(table.caption, style="dim"))
+    for part in panels(table, console.width):
+        console.print()
+        console.print(_grid(table, part))
+    console.print()
+    for number, text in enumerate(table.footnotes, 1):
+        console.print(_item(f"{superscript(number)} ", text))
+    for text in (*table.notes, *table.protocol):
+        console.print(_item("· ", text, style="dim"))
+
+
+def _grid(table: Table, part: list[int]) -> Grid:
+    from rich import box
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
+    grid.add_column(Text(""), no_wrap=True)
+    for index in part:
+        column = table.columns[index]
+        header = Text(f"{column.head}\n{column.detail}")
+        grid.add_column(header, justify="right", no_wrap=True)
+    for block in table.blocks:
+        targets = (Text(block.targets[i], style="dim") for i in part)
+        grid.add_row(Text(block.name, style="bold cyan"), *targets)
+        last = len(block.rows) - 1
+        for index, row in enumerate(block.rows):
+            style = "" if row.role == "method" else "dim"
+            turn = index < last and block.rows[index + 1].role == "control" != row.role
+            cells = (_cell(row.cells[i]) for i in part)
+            ends = turn or index == last
+            grid.add_row(Text(row.label), *cells, style=style, end_section=ends)
+    return grid
+
+
+def _cell(cell: Cell) -> Text:
+    from rich.text import Text
+
+    text = Text(cell.text, style="bold" if cell.bold else "")
+    return text.append(superscript(cell.mark)) if cell.mark else text
+
+
+def _item(mark: str, text: str, style: str = "") -> Grid:
+    """Return a line whose continuation is indented under its text."""
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid.grid()
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    grid.add_row(Text(mark), Text(text, style=style))
+    return grid

@@ -1,0 +1,243 @@
+"""Tidy rows: every value of an experiment, one a row, with what is needed to judge it.
+
+Nothing is dropped: a stage that failed or has not run gives a row for each value that it owed,
+with its status and reason. Values are as recorded, unscaled and unrounded.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cerebench.reports.base import Experiment
+from cerebench.reports.formatting import first_line
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+OK, FAILED, NOT_RUN, UNAVAILABLE = "ok", "failed", "not run", "unavailable"
+TRAIN_COSTS = ("train-seconds", "peak-mib", "parameters")
+ALL_CLASSES = "all"
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of one cell or anchor, or the reason why it is missing.
+
+    Attributes:
+        row: Position in the rows of the table of contents.
+        kind: ``anchor``, ``method`` or ``samples``; ``role`` is ``floor`` or ``control`` for an
+            anchor, else empty.
+        class_: Class, or ``all`` for the cost of a model that serves every class.
+        metric: Name of a metric, or of a cost: ``train-seconds``, ``peak-mib``, ``parameters``
+            (per trained instance), ``sample-seconds`` (per volume), ``clip-fraction``,
+            ``foreground`` (voxels).
+        value: Unscaled, unrounded; None if missing.
+        se: Standard error of ``value``; ``uncertainty`` says how it was made.
+        status: ``ok``, ``failed``, ``not run`` or ``unavailable``; all but ``ok`` have a reason.
+        scale: Factor with which tables display the value.
+        recipe: Canonical JSON of every field that defines the number.
+        device: Where a cost was measured, with precision and threads.
+    """
+
+    dataset: str
+    size: int
+    fingerprint: str
+    row: int
+    kind: str
+    method: str
+    label: str
+    role: str
+    preset: str
+    seed: int | None = None
+    class_: str = ""
+    metric: str = ""
+    view: str = ""
+    value: float | None = None
+    real_value: float | None = None
+    se: float | None = None
+    uncertainty: str = ""
+    n_real: int | None = None
+    n_generated: int | None = None
+    status: str = OK
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    better: str = ""
+    scale: float = 1.0
+    recipe_hash: str = ""
+    recipe: str = ""
+    device: str = ""
+
+
+def values(experiment: Experiment) -> list[Value]:
+    """Read every value of an experiment, in the order of its table of contents.
+
+    Raises:
+        ReportError: If a record cannot be read or lies outside the folder.
+    """
+    dataset = experiment.contents["dataset"]
+    found: list[Value] = []
+    for number, row in enumerate(experiment.contents["rows"]):
+        start = Value(
+            dataset=dataset["name"],
+            size=dataset["size"],
+            fingerprint=dataset["fingerprint"],
+            row=number,
+            kind=row["kind"],
+            method=row["name"],
+            label=row["label"],
+            role=row.get("role", ""),
+            preset=row.get("preset", ""),
+        )
+        if row["kind"] == "anchor":
+            found.extend(_scores(experiment, start, row["scores"], ""))
+        for cell in row.get("cells", ()):
+            found.extend(_cell(experiment, replace(start, seed=cell.get("seed")), cell))
+    return found
+
+
+def _cell(experiment: Experiment, start: Value, cell: Mapping[str, Any]) -> Iterator[Value]:
+    trained = {name: _stage(experiment, path) for name, path in cell["train"].items()}
+    sampled = _stage(experiment, cell["sample"]) if cell.get("sample") else ({}, "")
+    broken = [f"train {name}: {reason}" for name, (_, reason) in trained.items() if reason]
+    broken += [f"sample: {sampled[1]}"] if sampled[1] else []
+    upstream = broken[0] if broken else ""
+    yield from _scores(experiment, start, cell["scores"], upstream)
+    for name, (record, reason) in trained.items():
+        why = f"train {name}: {reason}" if reason else ""
+        yield from _train_costs(replace(start, class_=name), record, why)
+    yield from _sample_costs(start, sampled[0], upstream)
+
+
+def _stage(experiment: Experiment, path: str) -> tuple[dict[str, Any], str]:
+    """Return the record of a stage, or why it failed; both empty if it has not run."""
+    record = experiment.record(path)
+    if record is not None:
+        return record, ""
+    parent, _, name = path.rpartition("/")
+    failure = name.removesuffix(".json") + ".failure.json" if "@" in name else "failure.json"
+    record = experiment.record(f"{parent}/{failure}" if parent else failure)
+    return {}, "" if record is None else first_line(record["reason"])
+
+
+def _missing(reason: str, otherwise: str = "not run") -> dict[str, Any]:
+    status = FAILED if reason else NOT_RUN
+    return {"value": None, "status": status, "reason": reason or otherwise}
+
+
+def _scores(
+    experiment: Experiment, start: Value, scores: Mapping[str, str], upstream: str
+) -> Iterator[Value]:
+    classes = experiment.contents["dataset"]["classes"]
+    for metric in experiment.contents["metrics"]:
+        owed = replace(
+            start,
+            metric=metric["name"],
+            better=metric["better"],
+            scale=metric["scale"],
+            recipe_hash=metric["recipe_hash"],
+            recipe=_canonical(metric["recipe"]),
+        )
+        places = {(name, view) for name in classes for view in metric["views"]}
+        path = scores.get(metric["name"])
+        record, reason = _stage(experiment, path) if path else ({}, "")
+        for row in record.get("rows", ()):
+            places.discard((row["class"], row["view"]))
+            yield _scored(owed, record, row)
+        if metric["unavailable"]:
+            lack = {"status": UNAVAILABLE, "reason": first_line(metric["unavailable"])}
+        elif record:
+            lack = _missing("the record holds no value of this class and view")
+        else:
+            lack = _missing(reason or upstream, "not run" if path else "not asked for")
+        for name in classes:
+            for view in metric["views"]:
+                if (name, view) in places:
+                    yield replace(owed, class_=name, view=view, **lack)
+
+
+def _scored(owed: Value, record: Mapping[str, Any], row: Mapping[str, Any]) -> Value:
+    scored = replace(
+        owed,
+        class_=row["class"],
+        view=row["view"],
+        value=row["value"],
+        real_value=row["real_value"],
+        se=row["se"],
+        uncertainty=row["uncertainty"],
+        n_real=row["n_real"],
+        n_generated=row["n_generated"],
+        notes=tuple(row["notes"]),
+        status=row["status"],
+        reason=first_line(row["reason"] or ""),
+        recipe_hash=record["recipe_hash"],
+        recipe=_canonical(record["recipe"]),
+    )
+    if scored.status == OK and (scored.value is None or not math.isfinite(scored.value)):
+        reason = f"the recorded value is {scored.value}, not a finite number"
+        return replace(scored, status=FAILED, reason=reason)
+    return scored
+
+
+def _train_costs(start: Value, record: Mapping[str, Any], reason: str) -> Iterator[Value]:
+    if not record:
+        for cost in TRAIN_COSTS:
+            yield replace(start, metric=cost, **_missing(reason))
+        return
+    threads = record.get("threads")
+    parts = [record["device"], record["precision"], f"{threads} threads" if threads else ""]
+    start = replace(start, device=", ".join(part for part in parts if part))
+    amounts = (record["seconds"], record["peak_mib"], sum(record["parameters"].values()))
+    for cost, amount in zip(TRAIN_COSTS, amounts, strict=True):
+        told = _missing("", "not recorded") if amount is None else {"value": float(amount)}
+        yield replace(start, metric=cost, **told)
+
+
+def _sample_costs(start: Value, record: Mapping[str, Any], reason: str) -> Iterator[Value]:
+    start = replace(start, class_=ALL_CLASSES)
+    seconds = record.get("seconds_per_sample")
+    if seconds is not None:
+        yield replace(start, metric="sample-seconds", value=seconds, device=record["device"])
+    elif start.kind == "method":
+        yield replace(start, metric="sample-seconds", **_missing(reason))
+    for metric, key in (("clip-fraction", "clip_fraction"), ("foreground", "foreground")):
+        for name, amount in record.get(key, {}).items():
+            yield replace(start, class_=name, metric=metric, value=amount)
+
+
+def _canonical(recipe: Mapping[str, Any]) -> str:
+    return json.dumps(recipe, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def frame(experiment: Experiment) -> DataFrame:
+    """Return every value of an experiment as a data frame, one value a row.
+
+    Columns are the fields of ``Value``, ``class_`` as ``class``; a missing number is NaN.
+
+    Raises:
+        ReportError: If a record cannot be read or lies outside the folder.
+    """
+    import pandas as pd
+
+    names = [field.name for field in fields(Value)]
+    rows = [[getattr(value, name) for name in names] for value in values(experiment)]
+    table = pd.DataFrame(rows, columns=[name.rstrip("_") for name in names])
+    table["notes"] = table["notes"].map(" | ".join)
+    floats, integers = ["value", "real_value", "se"], ["seed", "n_real", "n_generated"]
+    return table.astype(dict.fromkeys(floats, "float64") | dict.fromkeys(integers, "Int64"))
+
+
+def write(experiment: Experiment, folder: Path) -> list[Path]:
+    """Write ``<name>.csv``: the tidy frame without recipes (their hash stays), full float64.
+
+    Raises:
+        ReportError: If a record cannot be read or lies outside the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{experiment.name}.csv"
+    frame(experiment).drop(columns="recipe").to_csv(path, index=False, lineterminator="\n")
+    return [path]

@@ -1,0 +1,303 @@
+"""Writes a small runs folder as ``bench run`` would leave it, from made-up numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cerebench.reports.base import Experiment
+
+CLASSES = ("LGG", "HGG")
+UTC = "2026-01-31T12:00:00Z"
+
+
+def metric(name: str, label: str, **changes: Any) -> dict[str, Any]:
+    recipe = {"estimator": f"of {name}", "split": "train"}
+    declared = {
+        "name": name,
+        "version": 1,
+        "label": label,
+        "better": "lower",
+        "views": [""],
+        "scale": 1.0,
+        "never_bold": False,
+        "blind_to": "",
+        "source": "A. Author 2020, eq. 1",
+        "recipe": recipe,
+        "recipe_hash": f"{sum(map(ord, name)):064x}",
+        "unavailable": None,
+    }
+    return declared | changes
+
+
+METRICS = (
+    metric(
+        "mmd2-kwon",
+        "MMD",
+        scale=1e-4,
+        never_bold=True,
+        blind_to="it rewards collapse: repeating the mean volume scores best.",
+    ),
+    metric("ms-ssim", "MS-SSIM", better="near-real"),
+    metric("fd-radlite-v1", "FD[radlite-v1]"),
+    metric("kid-radlite-v1", "KID[radlite-v1]", scale=1e3),
+    metric("nn-ratio", "NN ratio", better="near-real"),
+    metric("fd-rand2d-v1", "FD[rand2d-v1]", views=["axial", "coronal", "sagittal"]),
+    metric(
+        "fid",
+        "FID",
+        views=["axial", "coronal", "sagittal"],
+        unavailable="the Inception weights are missing. Run: bench weights import FILE.",
+    ),
+)
+REAL = {"ms-ssim": 0.6412, "nn-ratio": 0.05}
+SCORES = {  # value, standard error
+    "real-heldout": {
+        "mmd2-kwon": (16150.5, 110.25),
+        "ms-ssim": (0.6398, 0.0123),
+        "fd-radlite-v1": (8.25, 0.4),
+        "kid-radlite-v1": (-0.00021, 0.0004),
+        "nn-ratio": (0.05, 0.022),
+        "fd-rand2d-v1": (1.5, 0.1),
+    },
+    "wgan-gp": {
+        "mmd2-kwon": (17200.0, 120.0),
+        "ms-ssim": (0.7123, 0.0123),
+        "fd-radlite-v1": (31.5, 1.25),
+        "kid-radlite-v1": (0.0213, 0.0011),
+        "nn-ratio": (0.0, 0.0),
+        "fd-rand2d-v1": (12.5, 0.75),
+    },
+    "ddpm": {
+        "mmd2-kwon": (15900.0, 100.0),
+        "ms-ssim": (0.6512, 0.0111),
+        "fd-radlite-v1": (30.25, 1.5),
+        "kid-radlite-v1": (5e-8, 0.0012),
+        "nn-ratio": (0.0625, 0.03),
+        "fd-rand2d-v1": (9.5, 0.5),
+    },
+    "mine": {
+        "mmd2-kwon": (15000.0, 90.0),
+        "ms-ssim": (0.9312, 0.0042),
+        "fd-radlite-v1": (6.5, 0.5),
+        "kid-radlite-v1": (0.0513, 0.0021),
+        "nn-ratio": (0.25, 0.05),
+        "fd-rand2d-v1": (11.0, 0.6),
+    },
+    "copies": {
+        "mmd2-kwon": (16000.0, 111.0),
+        "ms-ssim": (0.6412, 0.0121),
+        "fd-radlite-v1": (0.0, 0.0),
+        "kid-radlite-v1": (-0.0011, 0.0003),
+        "nn-ratio": (1.0, 0.0),
+        "fd-rand2d-v1": (0.0, 0.0),
+    },
+    "noise": {
+        "mmd2-kwon": (16500.0, 115.0),
+        "ms-ssim": (0.2, 0.01),
+        "fd-radlite-v1": (410.0, 9.0),
+        "kid-radlite-v1": (1.5, 0.02),
+        "nn-ratio": (0.0, 0.0),
+        "fd-rand2d-v1": (99.5, 2.5),
+    },
+}
+
+
+class Builder:
+    """A runs folder whose table of contents may be changed before it is read.
+
+    Args:
+        folder: Where to write.
+        seeds: Seeds of every method.
+    """
+
+    def __init__(self, folder: Path, seeds: tuple[int, ...] = (0,)) -> None:
+        self.folder, self.seeds = folder, seeds
+        self.contents: dict[str, Any] = {
+            "schema": 1,
+            "kind": "experiment",
+            "name": "made-up",
+            "key": "0" * 64,
+            "suite_version": "0.1.0",
+            "utc": UTC,
+            "title": "Made-up numbers",
+            "cite": "",
+            "preset": "quick",
+            "seeds": list(seeds),
+            "samples_per_class": 64,
+            "reference": "wgan-gp",
+            "banner": "quick run: shows that it works, not which generator is better",
+            "dataset": {
+                "name": "phantom",
+                "label": "Tumour-ROI phantoms",
+                "size": 32,
+                "fingerprint": "0123456789abcdef" * 4,
+                "classes": list(CLASSES),
+                "channels": ["flair"],
+                "spacing": [4.0, 4.0, 4.0],
+                "synthetic": True,
+                "source": "made by a seeded procedure",
+                "licence": "Apache-2.0",
+                "recipe": {"name": "phantom", "version": 1, "settings": {}},
+                "counts": {c: {"train": 100, "test": 200} for c in CLASSES},
+            },
+            "metrics": [dict(m) for m in METRICS],
+            "rows": [],
+        }
+
+    def anchor(self, name: str, label: str, role: str, note: str) -> None:
+        paths = {}
+        for declared in METRICS[:-1]:
+            paths[declared["name"]] = f"_real/score/{name}/{declared['name']}@01234567.json"
+            self.score(paths[declared["name"]], declared, name, 0)
+        row = {"kind": "anchor", "name": name, "label": label, "role": role, "note": note}
+        self.contents["rows"].append(row | {"scores": paths, "preview": "_real/preview.npz"})
+
+    def method(self, name: str, label: str, **changes: Any) -> None:
+        cells = [self.cell(f"{name}-quick-89abcdef/seed-{seed}", name, seed) for seed in self.seeds]
+        row = {
+            "kind": "method",
+            "name": name,
+            "label": label,
+            "preset": "quick",
+            "conditioning": "none",
+            "source": "arXiv:1704.00028",
+            "differences": [{"setting": "steps", "value": 300, "paper": 12000, "source": "[ours]"}],
+            "cells": cells,
+        }
+        self.contents["rows"].append(row | changes)
+
+    def samples(self, name: str, label: str, like: str) -> None:
+        cell = self.cell(f"{name}-samples-76543210/seed-0", like, 0) | {"train": {}}
+        for left in ("train", "sample"):
+            for path in sorted((self.folder / cell["folder"] / left).rglob("record.json")):
+                path.unlink()
+        row = {"kind": "samples", "name": name, "label": label, "preset": "", "conditioning": ""}
+        self.contents["rows"].append(
+            row | {"source": "folder of samples", "differences": [], "cells": [cell]}
+        )
+
+    def cell(self, folder: str, name: str, seed: int) -> dict[str, Any]:
+        train = {c: f"{folder}/train/{c}/record.json" for c in CLASSES}
+        for number, path in enumerate(train.values()):
+            self.write(
+                path,
+                "train",
+                seconds=100.0 + 50 * number + seed,
+                peak_mib=812.0,
+                device="cpu",
+                precision="bf16",
+                threads=2,
+                parameters={"generator": 1_200_000, "critic": 300_000},
+            )
+        self.write(
+            f"{folder}/sample/record.json",
+            "sample",
+            seconds=6.4,
+            seconds_per_sample=0.05,
+            peak_mib=300.0,
+            device="cpu",
+            n=dict.fromkeys(CLASSES, 64),
+            clip_fraction={"LGG": 0.0001, "HGG": 0.0123},
+            foreground={"LGG": 3210.5, "HGG": 4567.25},
+        )
+        paths = {}
+        for declared in self.contents["metrics"]:
+            paths[declared["name"]] = f"{folder}/score/{declared['name']}@4567cdef.json"
+            if declared["unavailable"] is None and name in SCORES:
+                self.score(paths[declared["name"]], declared, name, seed)
+        return {
+            "seed": seed,
+            "folder": folder,
+            "train": train,
+            "sample": f"{folder}/sample/record.json",
+            "preview": f"{folder}/score/preview.npz",
+            "scores": paths,
+        }
+
+    def score(self, path: str, declared: dict[str, Any], name: str, seed: int) -> None:
+        value, se = SCORES[name][declared["name"]]
+        rows = [
+            {
+                "class": class_,
+                "view": view,
+                "value": value * (1 + 0.01 * seed) + 0.0,
+                "real_value": REAL.get(declared["name"]),
+                "se": se,
+                "uncertainty": "delete-group jackknife, 10 groups",
+                "replicates": {},
+                "n_real": 100,
+                "n_generated": 64,
+                "notes": ["64 volumes bias a Fréchet distance upwards."]
+                if declared["name"].startswith("fd")
+                else [],
+                "status": "ok",
+                "reason": "",
+            }
+            for class_ in CLASSES
+            for view in declared["views"]
+        ]
+        facts = {"recipe": declared["recipe"], "recipe_hash": declared["recipe_hash"]}
+        self.write(path, "score", metric=declared["name"], metric_version=1, rows=rows, **facts)
+
+    def write(self, path: str, kind: str, **fields: Any) -> None:
+        record = {"schema": 1, "kind": kind, "status": "ok", "key": "0" * 64, "utc": UTC}
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(record | fields), encoding="utf-8")
+
+    def edit(self, path: str, **fields: Any) -> None:
+        """Change fields of a record."""
+        target = self.folder / path
+        target.write_text(json.dumps(json.loads(target.read_text()) | fields), encoding="utf-8")
+
+    def fail(self, path: str, reason: str) -> None:
+        """Turn a stage (a record path) into a failure with everything after it not run."""
+        target = self.folder / path
+        cell = next(p for p in target.parents if p.name.startswith("seed-"))
+        for record in (target, cell / "sample/record.json", *(cell / "score").glob("*.json")):
+            record.unlink(missing_ok=True)
+        self.write(
+            f"{Path(path).parent}/failure.json", "failure", status="failed", stage="train",
+            reason=reason, error="RuntimeError", traceback="",
+        )  # fmt: skip
+
+    def preview(self, path: str, level: int) -> None:
+        """Write a preview with a bright corner at the front right (y, x largest)."""
+        arrays: dict[str, Any] = {}
+        for class_ in CLASSES:
+            slices = np.full((2, 3, 16, 16), level, np.uint8)
+            slices[..., 12:, 12:] = 255
+            arrays[f"{class_}/axial"] = slices
+            arrays[f"{class_}/ids"] = np.array(["one", "two"])
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(target, **arrays)
+
+    def read(self) -> Experiment:
+        path = self.folder / "experiment-made-up-00000000.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.contents), encoding="utf-8")
+        return Experiment.read(path)
+
+
+def small(folder: Path, seeds: tuple[int, ...] = (0,)) -> Builder:
+    """Two methods with scores, one that failed, a folder of samples, a floor and two controls."""
+    builder = Builder(folder, seeds)
+    builder.anchor("real-heldout", "real, held out", "floor", "real cases no generator saw.")
+    builder.method("wgan-gp", "3D-WGAN-GP")
+    builder.method("ddpm", "3D-DDPM", conditioning="class", source="arXiv:2006.11239")
+    builder.method("broken", "3D-α-WGAN", differences=[])
+    for seed in seeds:
+        path = f"broken-quick-89abcdef/seed-{seed}/train/LGG/record.json"
+        builder.fail(path, "out of memory at 128³\nsecond line")
+    builder.samples("mine", "mine_v2 & co", like="mine")
+    builder.anchor("copies", "training copies", "control", "must be punished by NN ratio.")
+    builder.anchor("noise", "noise", "control", "must be punished by every metric.")
+    builder.preview("_real/preview.npz", 60)
+    builder.preview("wgan-gp-quick-89abcdef/seed-0/score/preview.npz", 90)
+    builder.preview("ddpm-quick-89abcdef/seed-0/score/preview.npz", 120)
+    return builder
