@@ -167,7 +167,7 @@ def _run(plan: Plan, registries: Registries, device: str, *, as_json: bool, bega
     if outcome.done or outcome.failed:
         written = _write_reports(registries, plan.table_of_contents)
     else:
-        written = sorted((plan.folder / "report").glob("*"))
+        written = []
         shown.say(
             f"Nothing to do: all {outcome.kept} stages are done "
             f"({display.duration(time.perf_counter() - began)})."
@@ -265,22 +265,20 @@ def _check_weights(plan: Plan, *, explicit: bool) -> None:
 
 
 def _write_reports(registries: Registries, contents: Path) -> list[Path]:
-    """Write every report format into the dataset folder's ``report`` folder."""
+    """Write every report format into the experiment's report folder."""
+    from cerebench.benchmark.tables import write
     from cerebench.reports.base import Experiment
 
-    experiment = Experiment.read(contents)
-    folder = contents.parent / "report"
-    written: list[Path] = []
-    for name in registries.reports.names():
-        written += registries.reports.load(name)(experiment, folder)
-    return written
+    experiments = [Experiment.read(contents)]
+    names = registries.reports.names()
+    return [path for name in names for path in write(name, experiments, None)]
 
 
 def _print_table(contents: Path) -> None:
-    from cerebench.reports import terminal
+    from cerebench.benchmark.tables import print_terminal
     from cerebench.reports.base import Experiment
 
-    terminal.render(Experiment.read(contents), Console())
+    print_terminal([Experiment.read(contents)], Console(), anchors=True)
 
 
 @app.command()

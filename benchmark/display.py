@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as TimeRemaining
 
+from cerebench.reports.formatting import duration
+
 INTERVAL = 15.0  # seconds between two lines of one stage where there is no terminal
 
 _STYLE = {"done": "green", "kept": "dim", "failed": "bold red", "interrupted": "yellow"}
@@ -128,18 +130,3 @@ def choose(console: Console, *, silent: bool = False) -> Plain | Silent:
     if silent:
         return Silent()
     return Live(console) if console.is_terminal and not console.is_dumb_terminal else Plain(console)
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as people say it.
-
-    Example:
-        >>> duration(5.2), duration(75), duration(7300)
-        ('5.2 s', '1 min 15 s', '2 h 1 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"

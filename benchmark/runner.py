@@ -383,11 +383,9 @@ class Runner:
             self._failed(f"{self.plan.folder.name} · {path.parent.name} {path.stem}", error, 0.0)
 
     def _device(self) -> Any:
-        import torch
+        from cerebench.benchmark.sampling import pick_device
 
-        if self.device_name != "auto":
-            return torch.device(self.device_name)
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return pick_device(self.device_name)
 
     def _describe(self, cell: Cell) -> dict[str, Any]:
         """Return cell.json: everything that explains a result but is not the result."""

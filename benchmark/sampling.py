@@ -161,6 +161,13 @@ def foreground_voxels(volume: NDArray[np.float32]) -> int:
     return int(np.count_nonzero((volume[0] + 1) / 2 > FOREGROUND))
 
 
+def pick_device(name: str) -> torch.device:
+    """Return the device of this name; ``auto`` is the first GPU, else the CPU."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def device_name(device: torch.device) -> str:
     """Return the name of the device as tables print it."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -1,0 +1,102 @@
+"""Work on one finished cell without its experiment: ``bench sample``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cerebench.benchmark import store
+from cerebench.benchmark.display import Display
+from cerebench.benchmark.errors import UsageError
+from cerebench.benchmark.registry import Registries
+
+
+def read_cell(folder: Path) -> dict[str, Any]:
+    """Read ``cell.json`` of a trained cell.
+
+    Raises:
+        UsageError: If the folder is no cell of a method, or its training is unfinished.
+    """
+    cell = store.read_json(folder / "cell.json")
+    if not isinstance(cell, dict) or cell.get("kind") != "cell":
+        raise UsageError(f"{folder} is not a cell. Give a folder like runs/…/wgan-gp-…/seed-0.")
+    if not cell["scopes"]:
+        raise UsageError(f"{folder} holds somebody's samples; there is no method to sample from.")
+    for scope in cell["scopes"]:
+        record = folder / "train" / scope / "record.json"
+        if store.read_record(record, cell["train_keys"][scope]) is None:
+            raise UsageError(f"Training {scope} of {folder} is not finished. Run bench run first.")
+    return cell
+
+
+def load_methods(cell: dict[str, Any], folder: Path, registries: Registries, device: Any) -> Any:
+    """Return the trained instances of a cell by scope, on a device, in eval mode."""
+    from pydantic import TypeAdapter
+
+    from cerebench.benchmark.training import load_networks
+
+    cls = registries.methods.load(cell["name"])
+    config = TypeAdapter(cls.Config).validate_python(cell["config"])
+    methods = {}
+    for scope in cell["scopes"]:
+        method = cls(
+            config, size=cell["size"], classes=cell["classes"], channels=len(cell["channels"])
+        )
+        load_networks(method.nets, folder / "train" / scope / "model.safetensors", device)
+        methods[scope] = method
+    return methods
+
+
+def extend_samples(
+    folder: Path,
+    n: int,
+    device_name: str,
+    registries: Callable[[str], Registries],
+    display: Display,
+) -> None:
+    """Bring the samples of a trained cell to n per class; those already there stay.
+
+    Args:
+        folder: The cell's folder.
+        n: Samples per class; fewer than there are changes nothing.
+        device_name: ``auto`` or a torch device.
+        registries: Returns the registries that know the method of this name.
+        display: Where progress is told.
+
+    Raises:
+        UsageError: If the folder is not a trained cell.
+    """
+    cell = read_cell(folder)
+    record = folder / "sample" / "record.json"
+    found = store.read_record(record, cell["sample_key"])
+    if found is not None and min(found["n"].values()) >= n:
+        display.say(f"Nothing to do: {folder} has {min(found['n'].values())} samples per class.")
+        return
+    from cerebench.benchmark.sampling import SampleSpec, pick_device, sample
+
+    device = pick_device(device_name)
+    methods = load_methods(cell, folder, registries(cell["name"]), device)
+    spec = SampleSpec(
+        classes=tuple(cell["classes"]),
+        channels=tuple(cell["channels"]),
+        spacing=tuple(cell["spacing"]),
+        n=n,
+        seed=cell["seed"],
+        key=cell["sample_key"],
+        generator=f"{cell['label']} ({cell['preset']})",
+    )
+    title, began = f"{cell['name']} · seed {cell['seed']} · sample", time.perf_counter()
+    with display.task(title) as task:
+        fields = sample(
+            methods,
+            spec,
+            record.parent,
+            device=device,
+            progress=task.update,
+            stop=lambda: False,
+        )
+    store.write_record(record, "sample", cell["sample_key"], fields)
+    display.ended(title, "done", time.perf_counter() - began)
+    display.say(f"{n} samples per class in {record.parent}")

@@ -1,0 +1,86 @@
+"""``bench doctor``: versions, devices, weights, disk, and whether a run needs the network."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cerebench.benchmark.registry import suite_version
+from cerebench.benchmark.runner import cpu_name
+from cerebench.benchmark.tables import print_rows
+from cerebench.datasets.cache import default_cache
+from cerebench.metrics import weights
+
+PACKAGES = (
+    "torch", "torchvision", "monai", "diffusers", "accelerate", "nibabel", "torchmetrics",
+    "pytorch-fid", "numpy", "scipy", "pandas", "safetensors", "typer", "rich",
+)  # fmt: skip
+
+
+def examine() -> dict[str, Any]:
+    """Return everything that a bug report or a cluster administrator asks for first."""
+    cache = default_cache()
+    free = shutil.disk_usage(_existing(cache)).free
+    missing = [w["name"] for w in weights.status() if not w["path"]]
+    return {
+        "cerebench": suite_version(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "devices": _devices(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "cache": str(cache),
+        "cache_free_gib": round(free / 2**30, 1),
+        "weights": weights.status(),
+        "offline": {
+            "ready": not missing,
+            "note": (
+                "every metric runs without network"
+                if not missing
+                else f"missing weights: {', '.join(missing)}; metrics that need them print a dash. "
+                "Everything else runs without network."
+            ),
+        },
+    }
+
+
+def print_findings(found: dict[str, Any], console: Console) -> None:
+    """Print the examination for reading."""
+    for key, value in found.items():
+        if key == "packages":
+            print_rows(key, [{"name": k, "version": v} for k, v in value.items()], console)
+        elif key == "weights":
+            print_rows(key, value, console)
+        elif key == "offline":
+            console.print(f"offline: {value['note']}", highlight=False)
+        else:
+            text = ", ".join(value) if isinstance(value, list) else value
+            console.print(f"{key.replace('_', ' ')}: {text}", highlight=False)
+
+
+def _devices() -> list[str]:
+    import torch
+
+    onednn = torch.backends.mkldnn.is_available()
+    cpu = f"cpu ({torch.get_num_threads()} threads{', oneDNN' if onednn else ''})"
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    return [cpu, *(f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in gpus)]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _existing(path: Path) -> Path:
+    """Return the nearest folder above that exists."""
+    return next(p for p in (path, *path.absolute().parents) if p.exists())

@@ -1,0 +1,150 @@
+"""Find the tables of a results folder and print them; plain tables of facts besides."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cerebench.benchmark.errors import UsageError
+from cerebench.benchmark.registry import Registries, suggest
+from cerebench.reports.base import Experiment
+
+
+def find(out: Path, name: str | None = None) -> list[Experiment]:
+    """Return the newest table of contents of each (dataset folder, experiment name), oldest first.
+
+    Raises:
+        UsageError: If the folder holds none, or none of this name.
+        ReportError: If one cannot be read.
+    """
+    everything = [Experiment.read(path) for path in sorted(out.glob("*/experiment-*.json"))]
+    if not everything:
+        raise UsageError(f"No results in {out}. Run bench run first, or give --out.")
+    everything.sort(key=lambda e: e.contents["utc"])
+    newest = {(e.folder, e.contents["name"]): e for e in everything}
+    names = sorted({e.contents["name"] for e in everything})
+    if name is not None and name not in names:
+        raise UsageError(suggest("experiment with results", name, names))
+    return [e for e in newest.values() if name in (None, e.contents["name"])]
+
+
+def report_folder(experiment: Experiment) -> Path:
+    """Return where the report files of an experiment lie, beside its records."""
+    contents = experiment.contents
+    return experiment.folder / "report" / f"{contents['name']}-{contents['key'][:8]}"
+
+
+def write(
+    format_name: str, experiments: Sequence[Experiment], to: Path | None, **options: Any
+) -> list[Path]:
+    """Write one format of every experiment.
+
+    Args:
+        format_name: Name of a report format.
+        experiments: What to write.
+        to: Folder for the files, with a subfolder each where there are several experiments; None
+            for ``report/`` beside the records.
+        options: Passed on to the format.
+    """
+    writer = Registries().reports.load(format_name)
+    written: list[Path] = []
+    for experiment in experiments:
+        folder = report_folder(experiment)
+        if to is not None:
+            folder = to if len(experiments) == 1 else to / experiment.folder.name / folder.name
+        written += writer(experiment, folder, **options)
+    return written
+
+
+def print_csv(experiments: Sequence[Experiment]) -> None:
+    """Print the tidy rows of all experiments, one value a row."""
+    import pandas as pd
+
+    from cerebench.reports.tidy import frame
+
+    table = pd.concat([frame(e) for e in experiments], ignore_index=True)
+    table.drop(columns="recipe").to_csv(sys.stdout, index=False, lineterminator="\n")
+
+
+def print_markdown(experiments: Sequence[Experiment]) -> None:
+    """Print the Markdown tables of all experiments."""
+    with tempfile.TemporaryDirectory() as folder:
+        for path in write("markdown", experiments, Path(folder)):
+            sys.stdout.write(path.read_text(encoding="utf-8"))
+
+
+def print_terminal(experiments: Sequence[Experiment], console: Console, *, anchors: bool) -> None:
+    """Print the tables of all experiments for reading on a terminal."""
+    from cerebench.reports import terminal
+
+    for experiment in experiments:
+        terminal.render(experiment, console, anchors=anchors)
+
+
+def print_rows(title: str, rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Print objects of one kind as a table with a column per fact."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns = [c for c in columns if any(_text(row.get(c)) for row in rows)]
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold", header_style="dim")
+    for row in rows:
+        table.add_row(*(escape(_text(row.get(c))) for c in columns))
+    console.print(table if rows else f"[bold]{escape(title)}[/]\nnone installed")
+    console.print()
+
+
+def print_object(found: Mapping[str, Any], console: Console) -> None:
+    """Print a plugin's facts; a method's presets follow as tables of settings."""
+    console.print(f"[bold]{escape(str(found['name']))}[/] · {escape(str(found['kind']))}")
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    facts.add_column(style="dim")
+    facts.add_column(overflow="fold")
+    for key, value in found.items():
+        if key not in ("name", "kind", "presets", "departures", "settings"):
+            facts.add_row(key.replace("_", " "), escape(_text(value)))
+    console.print(facts)
+    if found.get("departures"):
+        console.print("[dim]departures from paper and reference code[/]")
+        for number, text in enumerate(found["departures"], 1):
+            console.print(f"  {number}. {escape(text)}", highlight=False)
+    for name, preset in found.get("presets", {}).items():
+        _print_preset(name, preset, console)
+
+
+def _print_preset(name: str, preset: Mapping[str, Any], console: Console) -> None:
+    counts = ", ".join(f"{net} {count:,}" for net, count in preset["parameters"].items())
+    table = Table(
+        title=f"preset {escape(name)} · {preset['size']}³ · parameters: {counts}",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+    )
+    for column in ("setting", "value", "meaning", "source"):
+        table.add_column(column, overflow="fold", header_style="dim")
+    for field, setting in preset["settings"].items():
+        cells = (field, _text(setting["value"]), setting["meaning"], setting["source"])
+        table.add_row(*(escape(cell) for cell in cells))
+    console.print()
+    console.print(table)
+
+
+def _text(value: Any) -> str:
+    """Return a fact as people read it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k}: {_text(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(v) for v in value)
+    return str(value)
