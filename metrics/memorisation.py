@@ -1,0 +1,123 @@
+"""Do generated volumes lie closer to training cases than new real cases do?
+
+Source: the nearest-neighbour test behind Meehan et al. 2020, arXiv:2004.05675, and Dar et al. 2023,
+arXiv:2307.01148, with the threshold taken from held-out real cases.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+from scipy.stats import binomtest
+
+from cerebench.metrics import jackknife
+from cerebench.metrics.base import Array, Better, Metric, MetricError, Result, Sets
+from cerebench.metrics.standardise import RECIPE as STANDARDISE
+from cerebench.metrics.standardise import require, standardised
+
+QUANTILE = 0.05
+
+
+def nearest(x: NDArray[np.floating], reference: NDArray[np.floating]) -> Array:
+    """Compute each item's Euclidean distance to its nearest reference item.
+
+    Differences are taken directly in float64: the matrix-product shortcut loses exactly the small
+    distances that matter here, and gives items a distance to themselves.
+
+    Args:
+        x: (m, dim).
+        reference: (n, dim), n >= 1.
+
+    Returns:
+        (m,) float64; exactly 0 for a copy.
+    """
+    return cdist(np.asarray(x, np.float64), np.asarray(reference, np.float64)).min(axis=1)
+
+
+def nn_ratio(generated: Array, test: Array) -> float:
+    """Compute the fraction of generated distances below the 5 % quantile of the test distances.
+
+    Args:
+        generated: (m,) distances of generated volumes to the nearest training case.
+        test: (n,) the same of held-out real volumes; the quantile interpolates linearly.
+
+    Returns:
+        Fraction: 0.05 is expected of new cases, 1 of copies, 0 of volumes far from all real ones.
+
+    Example:
+        >>> nn_ratio([0.0, 0.0, 9.0, 9.0], [1.0, 2.0, 3.0])
+        0.5
+    """
+    return float(np.mean(np.asarray(generated) < np.quantile(test, QUANTILE)))
+
+
+def _compute(sets: Sets, view: str) -> Result:
+    require(sets, 2, "generated", "test")
+    require(sets, 1, "train")
+    (x, train, test), notes = standardised(sets, "radlite-v1", "generated", "train", "test")
+    near, held_out = nearest(x, train), nearest(test, train)
+    if np.quantile(held_out, QUANTILE) == 0:
+        raise MetricError(
+            "At least 5 % of the test volumes have the features of a training volume, so copies "
+            "cannot be told from new cases; disjoint sets were expected. Check the split for "
+            "duplicates."
+        )
+    value = nn_ratio(near, held_out)
+    spread = _uncertainty(value, near, held_out, sets)
+    return Result(
+        value=value,
+        real_value=QUANTILE,
+        n_real=len(train),
+        n_generated=len(x),
+        se=spread.se,
+        uncertainty=spread.uncertainty,
+        replicates=spread.replicates,
+        notes=(*notes, _interval(value, len(near), len(held_out)), *spread.notes),
+    )
+
+
+def _uncertainty(value: float, near: Array, held_out: Array, sets: Sets) -> jackknife.Uncertainty:
+    """Add the binomial error of the fraction and the jackknife error of the threshold.
+
+    The binomial part is that of Agresti and Coull (two successes and two failures added), because
+    the plain one is 0 where no generated volume, or each, is close.
+    """
+    parts = jackknife.groups(sets.test.ids, sets.seed)
+    if not jackknife.leaves_enough(parts):
+        return jackknife.TOO_FEW
+    threshold = jackknife.combine({"real": [nn_ratio(near, np.delete(held_out, g)) for g in parts]})
+    n = len(near) + 4
+    p = (value * len(near) + 2) / n
+    return jackknife.Uncertainty(
+        se=float(np.sqrt(p * (1 - p) / n + threshold.se**2)),
+        uncertainty="binomial (Agresti-Coull) and delete-group jackknife over test volumes",
+        replicates=threshold.replicates,
+    )
+
+
+def _interval(value: float, count: int, tests: int) -> str:
+    exact = binomtest(round(value * count), count).proportion_ci(0.95)
+    return (
+        f"95 % binomial interval {exact.low:.3f} to {exact.high:.3f} for the {count} generated "
+        f"volumes; threshold from {tests} test volumes"
+    )
+
+
+NN_RATIO = Metric(
+    name="nn-ratio",
+    label="NN ratio",
+    compute=_compute,
+    better=Better.NEAR_REAL,
+    recipe={
+        "estimator": "fraction of d(generated, train) below a quantile of d(test, train)",
+        "quantile": QUANTILE,
+        "distance": "Euclidean, float64 differences",
+        "features": "radlite-v1",
+        "standardise": STANDARDISE,
+        "uncertainty": {"generated": "binomial, Agresti-Coull", "test": jackknife.RECIPE},
+    },
+    source="after Meehan et al. 2020, arXiv:2004.05675",
+    needs="radlite-v1",
+    blind_to="copies that were flipped or changed in intensity, and quality: noise scores 0",
+)

@@ -1,0 +1,108 @@
+"""From cached raw features to comparable ones: checks, and scaling with real training cases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cerebench.metrics.base import Array, MetricError, Sets, VolumeSet
+
+LEAST_SD = 1e-8
+RECIPE = {"with": "pooled real training cases", "ddof": 1, "drop_sd_below": LEAST_SD}
+
+
+@dataclass(frozen=True)
+class Standardiser:
+    """Subtracts a mean, divides by a standard deviation, and drops features without spread."""
+
+    mean: Array
+    sd: Array
+
+    @classmethod
+    def fit(cls, features: NDArray[np.float32]) -> Standardiser:
+        """Take mean and sd (ddof 1) of reference features (N, dim), N >= 2."""
+        x = np.asarray(features, dtype=np.float64)
+        fitted = cls(x.mean(axis=0), x.std(axis=0, ddof=1))
+        if not fitted.kept.any():
+            raise MetricError(
+                f"All {x.shape[1]} features are constant over the {len(x)} real training volumes; "
+                "features that vary were expected. Check that the dataset's volumes differ."
+            )
+        return fitted
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """Which features vary over the reference and are therefore used, (dim,)."""
+        return self.sd >= LEAST_SD
+
+    def __call__(self, features: NDArray[np.float32]) -> Array:
+        """Map raw features (N, dim) to (N, number of kept features) float64."""
+        x = np.asarray(features, dtype=np.float64)[:, self.kept]
+        return (x - self.mean[self.kept]) / self.sd[self.kept]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Name the dropped features, if there are any."""
+        dropped = np.flatnonzero(~self.kept)
+        if not dropped.size:
+            return ()
+        listed = ", ".join(map(str, dropped))
+        return (f"features without spread over real training cases, left out: {listed}",)
+
+
+def finite_features(
+    volumes: VolumeSet, extractor: str, role: str, view: str = ""
+) -> NDArray[np.float32]:
+    """Return the raw features of a set, or say which volumes have features that are not finite."""
+    features = volumes.features(extractor, view)
+    broken = ~np.isfinite(features.reshape(len(features), -1)).all(axis=1)
+    if broken.any():
+        first = volumes.ids[int(np.flatnonzero(broken)[0])]
+        raise MetricError(
+            f"{extractor} gives features that are not finite for {broken.sum()} {role} volumes, "
+            f"the first is {first}; finite voxels in [-1, 1] were expected. Check that volume."
+        )
+    return features
+
+
+def standardised(sets: Sets, extractor: str, *roles: str) -> tuple[list[Array], tuple[str, ...]]:
+    """Return the features of the named sets, standardised, and what to note about them.
+
+    Args:
+        sets: The sets; ``pooled`` gives mean and sd.
+        extractor: Name of a 3D extractor.
+        *roles: Which sets: ``generated``, ``train``, ``test``.
+
+    Returns:
+        One (N, kept features) float64 array a role, and notes: features that were left out, and
+        degenerate volumes (all features 0, which is how an extractor says that it saw no object).
+    """
+    require(sets, 2, "pooled")
+    scale = Standardiser.fit(finite_features(sets.pooled, extractor, "pooled real"))
+    arrays, notes = [], list(scale.notes)
+    for role in roles:
+        volumes: VolumeSet = getattr(sets, role)
+        raw = finite_features(volumes, extractor, role)
+        empty = int(np.sum(~raw.any(axis=1)))
+        if empty:
+            notes.append(f"degenerate: {empty} of {len(raw)} {role} volumes show no object")
+        arrays.append(scale(raw))
+    return arrays, tuple(notes)
+
+
+def require(sets: Sets, least: int, *roles: str) -> None:
+    """Refuse sets with fewer than ``least`` volumes.
+
+    Raises:
+        MetricError: If a named set is smaller; the text names it, its size and the way out.
+    """
+    for role in roles:
+        count = len(getattr(sets, role))
+        if count < least:
+            remedy = "Sample more" if role == "generated" else "Use a split with more"
+            raise MetricError(
+                f"The {role} set has {count} volumes; at least {least} are needed. "
+                f"{remedy} volumes of this class."
+            )
