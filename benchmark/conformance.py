@@ -1,0 +1,320 @@
+"""``bench check``: what every method must do, run on its smoke preset at 16³ in seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from torch import Tensor
+
+from cerebench.benchmark.config import json_values
+from cerebench.benchmark.errors import Interrupted
+from cerebench.benchmark.registry import Registries
+from cerebench.benchmark.training import TrainingData, load_networks, seeded, train
+from cerebench.datasets.phantom import Phantom
+from cerebench.methods.base import Batch, Conditions, Method
+
+SIZE, CLASSES, CASES = 16, ("LGG", "HGG"), 6
+MANDATORY = ("paper", "quick", "smoke")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One requirement and why it is not met; an empty reason means that it is."""
+
+    name: str
+    reason: str
+
+
+class Broken(AssertionError):
+    """A requirement is not met; the message says how to meet it."""
+
+
+class Subject:
+    """A method under test, trained once and shared by the checks."""
+
+    def __init__(self, name: str, registries: Registries) -> None:
+        self.name = name
+        self.cls: type[Method] = registries.methods.load(name)
+        self.facts = registries.methods.facts(name)
+        self.output = io.StringIO()
+        self.scope = CLASSES[0] if self.cls.info.conditioning == "none" else "all"
+
+    @cached_property
+    def data(self) -> TrainingData:
+        """A few phantoms: of one class where the engine trains per class."""
+        phantom = Phantom(SIZE, rule={"train": CASES, "test": 1})
+        train_ids = set(phantom.split(0).train)
+        cases = [
+            c
+            for c in phantom.cases()
+            if c.id in train_ids and self.scope in ("all", CLASSES[c.label])
+        ]
+        loaded = [phantom.load(c) for c in cases]
+        volumes = torch.stack([torch.from_numpy(x.volume) for x in loaded]).numpy()
+        masks = torch.stack([torch.from_numpy(x.mask) for x in loaded]).numpy()
+        return TrainingData(volumes, masks, [c.label for c in cases], [c.id for c in cases], "cpu")
+
+    def build(self) -> Method:
+        """Return the method with fresh networks, always the same ones."""
+        with seeded(0, self.scope, "init"):
+            return self.cls(self.cls.presets["smoke"].config, size=SIZE, classes=CLASSES)
+
+    def train(self, folder: Path, **options: Any) -> Method:
+        """Train a fresh instance in a folder, with nothing printed unnoticed."""
+        method = self.build()
+        with redirect_stdout(self.output), redirect_stderr(self.output), no_network():
+            train(method, self.data, folder, seed=0, scope=self.scope, **options)
+        return method
+
+    @cached_property
+    def trained(self) -> Method:
+        """The method after its smoke training."""
+        with tempfile.TemporaryDirectory() as folder:
+            return self.train(Path(folder))
+
+    def sample(self, method: Method, seeds: tuple[int, ...] = (1, 2, 3), label: int = 0) -> Tensor:
+        """Sample one volume per seed."""
+        rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
+        conditions = Conditions(torch.full((len(seeds),), label, dtype=torch.int64))
+        with torch.inference_mode():
+            return method.sample(conditions, rngs)
+
+
+@contextmanager
+def no_network() -> Iterator[None]:
+    """Make every connection attempt raise."""
+
+    def refuse(*_: object) -> None:
+        raise Broken("it opened a network connection; methods must work offline")
+
+    original = socket.socket.connect
+    socket.socket.connect = refuse  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        socket.socket.connect = original  # type: ignore[method-assign]
+
+
+def states(method: Method) -> dict[str, Tensor]:
+    """Return copies of all parameters and buffers."""
+    return {
+        f"{name}.{key}": value.clone()
+        for name, net in method.nets.items()
+        for key, value in net.state_dict().items()
+    }
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    """Say whether two sets of tensors agree bit for bit."""
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise Broken(message)
+
+
+def name_and_source(s: Subject) -> None:
+    """Name and source are those of the registry."""
+    info = s.cls.info
+    _require(info.name == s.name, f"it is registered as '{s.name}' but info.name is '{info.name}'")
+    _require(bool(info.source), "info.source is empty; name the paper")
+    _require(
+        info.conditioning in ("none", "class", "mask"),
+        f"info.conditioning is '{info.conditioning}'; it must be none, class or mask",
+    )
+    facts = {**dataclasses.asdict(info), "presets": list(s.cls.presets)}
+    wrong = [k for k, v in s.facts.items() if k in facts and facts[k] != v]
+    _require(not wrong, f"the registry's facts differ from the class in {', '.join(wrong)}")
+
+
+def presets_are_complete(s: Subject) -> None:
+    """Presets paper, quick and smoke exist; every value has a source and survives JSON."""
+    presets = s.cls.presets
+    missing = [p for p in MANDATORY if p not in presets]
+    _require(not missing, f"presets are missing: {', '.join(missing)}")
+    for name, preset in presets.items():
+        fields = {f.name for f in dataclasses.fields(preset.config)}
+        _require(set(preset.sources) == fields, f"preset {name} lacks sources for some values")
+        _require("precision" in fields, "Config lacks the field precision (fp32 or bf16)")
+        frozen = getattr(type(preset.config), "__dataclass_params__").frozen  # noqa: B009
+        _require(frozen, "Config is not frozen; write @dataclass(frozen=True)")
+        values = json_values(preset.config)
+        _require(json.loads(json.dumps(values)) == values, f"preset {name} does not survive JSON")
+    _require(presets["paper"].config != presets["smoke"].config, "paper and smoke are the same")
+
+
+def training_changes_every_network(s: Subject) -> None:
+    """Training changes at least one parameter of every network and leaves all finite."""
+    before, after = states(s.build()), states(s.trained)
+    for net in s.trained.nets:
+        keys = [k for k in after if k.startswith(f"{net}.")]
+        changed = any(not torch.equal(before[k], after[k]) for k in keys)
+        _require(changed, f"network '{net}' did not change in training")
+    floats = {k: v for k, v in after.items() if v.is_floating_point()}
+    bad = [k for k, v in floats.items() if not torch.isfinite(v).all()]
+    _require(not bad, f"not finite after training: {', '.join(bad[:3])}")
+
+
+def samples_are_volumes(s: Subject) -> None:
+    """Samples have shape (N, C, D, H, W), are float32, finite and in [-1, 1]."""
+    volumes = s.sample(s.trained)
+    expected = (3, 1, SIZE, SIZE, SIZE)
+    _require(tuple(volumes.shape) == expected, f"shape {tuple(volumes.shape)}, not {expected}")
+    _require(volumes.dtype == torch.float32, f"samples are {volumes.dtype}, not float32")
+    _require(bool(torch.isfinite(volumes).all()), "samples hold NaN or infinite voxels")
+    low, high = volumes.min().item(), volumes.max().item()
+    _require(
+        low >= -1 and high <= 1,
+        f"samples lie in [{low:.3g}, {high:.3g}], not [-1, 1]; add a tanh or rescale",
+    )
+
+
+def samples_follow_their_generators(s: Subject) -> None:
+    """Equal generator states give equal samples, different ones different samples."""
+    first, again, other = (s.sample(s.trained, seeds) for seeds in ((1, 2), (1, 2), (8, 9)))
+    _require(torch.equal(first, again), "the same generators gave different samples")
+    _require(not torch.equal(first, other), "different generators gave the same samples")
+    alone = s.sample(s.trained, (1,))
+    near = torch.allclose(alone[0], first[0], atol=1e-4)
+    _require(near, "a sample depends on its neighbours in the batch")
+
+
+def sampling_leaves_no_trace(s: Subject) -> None:
+    """Sampling changes no parameter, buffer or global random state."""
+    before, rng = states(s.trained), torch.get_rng_state()
+    s.sample(s.trained)
+    _require(equal(before, states(s.trained)), "sampling changed a parameter or buffer")
+    _require(torch.equal(rng, torch.get_rng_state()), "sampling used torch's global generator")
+
+
+def saved_networks_sample_the_same(s: Subject) -> None:
+    """Saved, loaded into a fresh instance and sampled: bit-equal."""
+    with tempfile.TemporaryDirectory() as folder:
+        method = s.train(Path(folder))
+        fresh = s.build()
+        load_networks(fresh.nets, Path(folder) / "model.safetensors", "cpu")
+    _require(torch.equal(s.sample(method), s.sample(fresh)), "reloaded networks sample differently")
+
+
+def training_is_reproducible(s: Subject) -> None:
+    """The same seed trains the same networks, bit for bit."""
+    with tempfile.TemporaryDirectory() as folder:
+        again = s.train(Path(folder))
+    _require(equal(states(s.trained), states(again)), "two trainings with one seed differ")
+
+
+def training_resumes_exactly(s: Subject) -> None:
+    """Stopped after its first step and started again: the same networks, bit for bit."""
+    with tempfile.TemporaryDirectory() as folder:
+        stops = iter([True])
+        try:
+            s.train(Path(folder), stop=lambda: next(stops, False))
+        except Interrupted:
+            resumed = s.train(Path(folder))
+        else:
+            raise Broken("it could not be stopped; open a phase and iterate over phase.steps()")
+    _require(
+        equal(states(s.trained), states(resumed)),
+        "a resumed training differs; name everything with a state_dict in run.phase(...)",
+    )
+
+
+def labels_matter_where_declared(s: Subject) -> None:
+    """With conditioning class, the label changes the sample for fixed noise."""
+    if s.cls.info.conditioning == "class":
+        zero, one = (s.sample(s.trained, label=label) for label in (0, 1))
+        _require(not torch.equal(zero, one), "the label does not change the sample")
+
+
+def batches_stay_as_they_are(s: Subject) -> None:
+    """Training does not write into the batches it is given."""
+    watched = _Watched(s.data)
+    with tempfile.TemporaryDirectory() as folder:
+        train(s.build(), watched, Path(folder), seed=0, scope=s.scope)
+    _require(watched.untouched(), "training changed a batch in place; copy it first")
+
+
+class _Watched:
+    """Training data that remembers what it gave away."""
+
+    def __init__(self, data: TrainingData) -> None:
+        self._data, self._given = data, []
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def take(self, indices: Tensor) -> Batch:
+        batch = self._data.take(indices)
+        self._given.append((batch.images, batch.images.clone()))
+        return batch
+
+    def untouched(self) -> bool:
+        return all(torch.equal(now, then) for now, then in self._given)
+
+
+def nothing_is_printed(s: Subject) -> None:
+    """Training prints nothing: progress belongs to the engine."""
+    assert s.trained is not None
+    text = s.output.getvalue().strip()
+    _require(not text, f"training printed: {text[:80]!r}")
+
+
+CHECKS: tuple[Callable[[Subject], None], ...] = (
+    name_and_source,
+    presets_are_complete,
+    training_changes_every_network,
+    samples_are_volumes,
+    samples_follow_their_generators,
+    sampling_leaves_no_trace,
+    saved_networks_sample_the_same,
+    training_is_reproducible,
+    training_resumes_exactly,
+    labels_matter_where_declared,
+    batches_stay_as_they_are,
+    nothing_is_printed,
+)
+
+
+def check(name: str, registries: Registries) -> list[Check]:
+    """Run the suite on a method.
+
+    Raises:
+        UnknownPlugin: If there is no such method.
+    """
+    subject = Subject(name, registries)
+    return [Check(c.__name__.replace("_", " "), _reason(c, subject)) for c in CHECKS]
+
+
+def _reason(requirement: Callable[[Subject], None], subject: Subject) -> str:
+    try:
+        requirement(subject)
+    except Broken as error:
+        return str(error)
+    except Exception as error:  # a plugin may fail in any way; each check is isolated and named
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def print_results(name: str, results: list[Check], console: Console) -> None:
+    """Print one line per check and the sum."""
+    for result in results:
+        mark = "[bold red]failed[/]" if result.reason else "[green]ok[/]"
+        console.print(f"{mark:8} {result.name}", highlight=False)
+        if result.reason:
+            console.print(f"         {escape(result.reason)}", highlight=False)
+    failed = sum(bool(r.reason) for r in results)
+    console.print(f"{escape(name)}: {len(results) - failed} of {len(results)} checks passed")
