@@ -155,7 +155,7 @@ class BraTS(Dataset):
             try:
                 image, spacing = read_nifti(case.files["flair"])
                 segmentation, _ = read_nifti(case.files["seg"])
-                roi = extract_roi(image, segmentation, spacing, size=1)
+                roi = extract_roi(image, segmentation, spacing, self.size)
                 largest = largest_storable(case.files["flair"])
             except DatasetError as e:
                 findings.append(Finding("error", case.id, str(e)))
@@ -351,16 +351,22 @@ def _check_intensities(
 
 
 def _check_extent(case: str, mask: NDArray[np.bool_], roi: Loaded) -> list[Finding]:
+    findings = []
+    if not roi.mask.any():
+        edge = roi.mask.shape[-1]
+        message = f"the tumour fills no voxel by half at size {edge}: its mask is empty there"
+        findings.append(Finding("warning", case, message))
     lost = roi.facts["lost_voxels"]
     if not lost:
-        return []
+        return findings
     lengths = " × ".join(str(high - low + 1) for low, high in bounding_box(mask))
     total = roi.facts["mask_voxels"]
     message = (
         f"the tumour spans {lengths} voxels (z, y, x); {lost} of its {total} voxels "
         f"({lost / total:.2%}) lie outside the {CROP}³ crop"
     )
-    return [Finding("warning", case, message)]
+    findings.append(Finding("warning", case, message))
+    return findings
 
 
 def _check_shapes(shapes: Mapping[str, tuple[int, ...]]) -> list[Finding]:

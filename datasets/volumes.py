@@ -62,17 +62,16 @@ def read_nifti(path: Path) -> tuple[NDArray[np.float32], tuple[float, float, flo
 def largest_storable(path: Path) -> float | None:
     """Return the largest value the file's integer type can hold, or None for a float type.
 
-    Voxels at this value are probably saturated. Only the header is used.
+    Voxels at this value are probably saturated.
 
     Raises:
         DatasetError: If the file is no readable NIfTI file.
     """
-    header = _open(path).header
-    kind = header.get_data_dtype()
+    image = _open(path)
+    kind = image.get_data_dtype()
     if kind.kind not in "iu":
         return None
-    slope, intercept = header.get_slope_inter()
-    return float(np.iinfo(kind).max * (slope or 1.0) + (intercept or 0.0))
+    return float(np.iinfo(kind).max * image.dataobj.slope + image.dataobj.inter)
 
 
 def write_nifti(

@@ -1,0 +1,296 @@
+"""The cache is complete or absent, follows contents, and opens at once."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cerebench.datasets.base import (
+    Case,
+    Dataset,
+    DatasetError,
+    DatasetInfo,
+    Loaded,
+    Recipe,
+    Split,
+)
+from cerebench.datasets.cache import (
+    canonical_sha256,
+    default_cache,
+    file_hashes,
+    prepare,
+)
+
+
+class Tiny(Dataset):
+    """Six cases without files; ``bad`` ones fail, ``loads`` counts the work."""
+
+    info = DatasetInfo("tiny", "Tiny", ("LGG", "HGG"), ("flair",), "none", "none", True, False)
+    recipe = Recipe("tiny", 1, {"note": "none"})
+    spacing = (1.0, 1.0, 1.0)
+
+    def __init__(self, size=4, bad=()):
+        super().__init__(size)
+        self.bad, self.loads = bad, 0
+
+    def cases(self):
+        return [Case(f"case-{i}", f"patient-{i // 2}", i % 2) for i in range(6)]
+
+    def fingerprint(self, hashes):
+        return canonical_sha256({"size": self.size})
+
+    def load(self, case):
+        self.loads += 1
+        if case.id in self.bad:
+            raise DatasetError(f"{case.id}: no tumour")
+        return make_loaded(case, self.size)
+
+    def split(self, seed):
+        return Split((), ())
+
+    def check(self):
+        return []
+
+
+def make_loaded(case, size):
+    rng = np.random.default_rng(int(case.id[-1]))
+    volume = rng.uniform(-1, 1, (1, size, size, size)).astype(np.float32)
+    volume[:, 0] = -1
+    mask = (volume > -1).astype(np.uint8)
+    return Loaded(volume, mask, {"number": int(case.id[-1])})
+
+
+def test_prepared_volumes_are_the_loaded_ones_within_float16(tmp_path):
+    dataset = Tiny()
+    prepared = prepare(dataset, tmp_path)
+    assert prepared.folder.name == f"tiny-4-{prepared.fingerprint[:16]}"
+    assert prepared.ids == tuple(f"case-{i}" for i in range(6))
+    assert prepared.patients[2:4] == ("patient-1", "patient-1")
+    assert prepared.labels.tolist() == [0, 1, 0, 1, 0, 1]
+    assert prepared.volumes.dtype == np.float16
+    for i, case in enumerate(dataset.cases()):
+        expected = make_loaded(case, 4)
+        volume = prepared.volume(i)
+        assert volume.dtype == np.float32
+        assert np.abs(volume - expected.volume).max() <= 2.5e-4
+        assert (volume[expected.volume == -1] == -1).all()
+        assert np.array_equal(prepared.masks[i], expected.mask)
+
+
+def test_case_table_keeps_facts_in_order(tmp_path):
+    table = json.loads((prepare(Tiny(), tmp_path).folder / "cases.json").read_text())
+    assert table["recipe"] == {"name": "tiny", "version": 1, "settings": {"note": "none"}}
+    assert table["cases"][3] == {
+        "id": "case-3",
+        "patient": "patient-1",
+        "label": 1,
+        "class": "HGG",
+        "facts": {"number": 3},
+    }
+
+
+def test_second_call_loads_nothing_and_is_fast(tmp_path):
+    prepare(Tiny(), tmp_path)
+    again = Tiny()
+    start = time.perf_counter()
+    prepare(again, tmp_path)
+    assert time.perf_counter() - start < 0.05
+    assert again.loads == 0
+
+
+def test_another_size_is_another_folder(tmp_path):
+    assert prepare(Tiny(4), tmp_path).folder != prepare(Tiny(5), tmp_path).folder
+
+
+def test_arrays_are_mapped_read_only(tmp_path):
+    prepared = prepare(Tiny(), tmp_path)
+    assert isinstance(prepared.volumes, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        prepared.volumes[0] = 0
+
+
+def test_progress_counts_every_case(tmp_path):
+    seen = []
+    prepare(Tiny(), tmp_path, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(i, 6) for i in range(1, 7)]
+
+
+def test_all_bad_cases_are_named_at_once_and_nothing_stays(tmp_path):
+    with pytest.raises(DatasetError, match="2 of 6 cases") as error:
+        prepare(Tiny(bad=("case-1", "case-4")), tmp_path)
+    assert "case-1: no tumour" in str(error.value)
+    assert "case-4: no tumour" in str(error.value)
+    assert not any(path.is_dir() for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v, m: Loaded(v[0], m), r"volume of shape \(4, 4, 4\); expected \(1, 4, 4, 4\)"),
+        (lambda v, m: Loaded(v, m[..., :2]), r"mask of shape \(1, 4, 4, 2\)"),
+        (lambda v, m: Loaded(v * 3, m), "expected \\[-1, 1\\]"),
+        (lambda v, m: Loaded(v * np.nan, m), "nan"),
+        (lambda v, m: Loaded(v, m * 4), "mask values up to 4"),
+    ],
+)
+def test_what_a_dataset_loads_is_checked(tmp_path, monkeypatch, change, message):
+    def load(self, case):
+        loaded = make_loaded(case, 4)
+        return change(loaded.volume, loaded.mask)
+
+    monkeypatch.setattr(Tiny, "load", load)
+    with pytest.raises(DatasetError, match=f"case-0: load.. returned .*{message}"):
+        prepare(Tiny(), tmp_path)
+
+
+def test_an_interruption_leaves_nothing_and_the_next_call_completes(tmp_path):
+    def stop(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(Tiny(), tmp_path, progress=stop)
+    assert not any(path.is_dir() for path in tmp_path.iterdir())
+    assert len(prepare(Tiny(), tmp_path).ids) == 6
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from cerebench.datasets.base import *
+from cerebench.datasets.cache import prepare
+
+class Tiny(Dataset):
+    info = DatasetInfo("tiny", "", ("LGG",), ("flair",), "", "", True, False)
+    recipe, spacing = Recipe("tiny", 1, {}), (1.0, 1.0, 1.0)
+    def cases(self): return [Case("a", "a", 0), Case("b", "b", 0)]
+    def fingerprint(self, hashes): return "f" * 64
+    def load(self, case): return Loaded(-np.ones((1, 2, 2, 2), "f4"), np.ones((1, 2, 2, 2), "u1"))
+    def split(self, seed): ...
+    def check(self): ...
+
+stop = lambda done, total: os.kill(os.getpid(), 9) if sys.argv[2] == "kill" else None
+prepared = prepare(Tiny(2), Path(sys.argv[1]), progress=stop)
+assert "torch" not in sys.modules
+print(len(prepared.ids))
+"""
+
+
+def test_a_killed_preparation_is_not_taken_for_complete_and_is_cleared_later(tmp_path):
+    def run(what):
+        command = [sys.executable, "-c", KILLED, str(tmp_path), what]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    assert run("kill").returncode == -9
+    (leftover,) = tmp_path.glob(".*partial*")
+    assert not (tmp_path / ("tiny-2-" + "f" * 16)).exists()
+    os.utime(leftover, (time.time() - 90_000,) * 2)
+    assert run("finish").stdout.strip() == "2"
+    assert not leftover.exists()
+
+
+def test_a_faster_process_wins_and_the_slower_one_uses_its_folder(tmp_path):
+    def overtake(done, total):
+        if done == 6:
+            prepare(Tiny(), tmp_path)
+
+    prepared = prepare(Tiny(), tmp_path, progress=overtake)
+    assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == [prepared.folder.name]
+
+
+@pytest.mark.parametrize("name", ["volumes.npy", "masks.npy", "cases.json"])
+def test_a_damaged_cache_is_refused_with_the_remedy(tmp_path, name):
+    path = prepare(Tiny(), tmp_path).folder / name
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DatasetError, match="Delete it and run again"):
+        prepare(Tiny(), tmp_path)
+
+
+def test_a_folder_under_a_foreign_name_is_refused(tmp_path):
+    folder = prepare(Tiny(), tmp_path).folder
+    table = json.loads((folder / "cases.json").read_text())
+    (folder / "cases.json").write_text(json.dumps(table | {"fingerprint": "0" * 64}))
+    with pytest.raises(DatasetError, match="does not hold what its name says"):
+        prepare(Tiny(), tmp_path)
+
+
+@pytest.mark.slow
+def test_several_processes_give_the_same_arrays(tmp_path):
+    import importlib.util
+
+    from cerebench.datasets.brats import BraTS
+
+    spec = importlib.util.spec_from_file_location(
+        "fake_brats", Path(__file__).with_name("test_brats.py")
+    )
+    fake = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fake)
+    root = fake.make_2020(tmp_path / "data")
+    one = prepare(BraTS(16, root), tmp_path / "one")
+    two = prepare(BraTS(16, root), tmp_path / "two", workers=2)
+    assert one.ids == two.ids
+    assert one.volumes.tobytes() == two.volumes.tobytes()
+    assert one.masks.tobytes() == two.masks.tobytes()
+
+
+@pytest.fixture
+def old_file(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"abc")
+    os.utime(path, ns=(10**18, 10**18))
+    return path
+
+
+def test_hash_is_the_sha256_of_the_content_by_path(tmp_path, old_file):
+    expected = hashlib.sha256(b"abc").hexdigest()
+    assert file_hashes([old_file], tmp_path / "i.json") == {str(old_file): expected}
+
+
+def test_unchanged_files_are_not_read_again(tmp_path, old_file):
+    index = tmp_path / "i.json"
+    first = file_hashes([old_file], index)
+    old_file.write_bytes(b"xyz")
+    os.utime(old_file, ns=(10**18, 10**18))  # same size and time: taken from the index
+    assert file_hashes([old_file], index) == first
+    os.utime(old_file, ns=(10**18, 10**18 + 1))
+    assert file_hashes([old_file], index) != first
+
+
+def test_a_file_just_written_is_read_again(tmp_path):
+    path = tmp_path / "new.bin"
+    path.write_bytes(b"abc")
+    stamp = path.stat().st_mtime_ns
+    first = file_hashes([path], tmp_path / "i.json")
+    path.write_bytes(b"xyz")
+    os.utime(path, ns=(stamp, stamp))
+    assert file_hashes([path], tmp_path / "i.json") != first
+
+
+def test_a_damaged_index_is_only_a_lost_shortcut(tmp_path, old_file):
+    (tmp_path / "i.json").write_text("{")
+    assert file_hashes([old_file], tmp_path / "i.json")[str(old_file)].startswith("ba7816bf")
+
+
+def test_an_unreadable_file_is_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"gone\.bin cannot be read"):
+        file_hashes([tmp_path / "gone.bin"], tmp_path / "i.json")
+
+
+def test_canonical_sha256_has_the_agreed_values():
+    assert canonical_sha256({"b": [1, 2.5], "a": 1}) == (
+        "07ac8340cb8a1f1a4c2cc05b1f6e885b0d7239278fdf513db654864fcb9ec9e3"
+    )
+
+
+def test_cache_folder_comes_from_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("CEREBENCH_CACHE", str(tmp_path))
+    assert default_cache() == tmp_path
+    monkeypatch.delenv("CEREBENCH_CACHE")
+    assert default_cache().name == "cerebench"
