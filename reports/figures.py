@@ -7,6 +7,7 @@ left.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,12 @@ def draw(experiment: Experiment) -> Figure:
                 axes.set_title(plain(name), fontsize=8, pad=3, parse_math=False)
             if c == 0:
                 axes.set_ylabel(
-                    label, rotation=0, ha="right", va="center", fontsize=8, parse_math=False
+                    textwrap.fill(label, 22),
+                    rotation=0,
+                    ha="right",
+                    va="center",
+                    fontsize=8,
+                    parse_math=False,
                 )
     shown = f"{plain(experiment.contents['title'])}: central axial slices, chosen by seed"
     under = "window [-1, 1] for all; front up, patient's right on the left"
@@ -139,12 +145,12 @@ def _first_preview(experiment: Experiment, row: Mapping[str, Any]) -> str:
 def _panel(axes: Axes, slices: NDArray[np.uint8] | None, reason: str) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
+    axes.spines[:].set_linewidth(0.4)
     if slices is not None:
         strip = np.concatenate([radiological(image) for image in slices], axis=1)
         axes.imshow(strip, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="equal")
         return
     axes.set_facecolor("0.95")
+    text = textwrap.fill(textwrap.shorten(reason, 220), 56)
     place = {"ha": "center", "va": "center", "transform": axes.transAxes}
-    axes.text(
-        0.5, 0.5, reason, fontsize=6, color="0.3", wrap=True, parse_math=False, **place
-    )  # fmt: skip
+    axes.text(0.5, 0.5, text, fontsize=6, color="0.3", parse_math=False, **place)

@@ -19,9 +19,9 @@ def plain(text: object) -> str:
 def number(value: float, spread: float | None = None) -> str:
     """Format a value, with its uncertainty if there is one.
 
-    Alone, a value gets up to four significant digits and at least one decimal. With an uncertainty, both end at the second
-    significant digit of the uncertainty; a value that would then read as zero without being zero
-    keeps two digits of its own.
+    Alone, a value gets up to four significant digits and at least one decimal. With an
+    uncertainty, both end at the second significant digit of the uncertainty; a value that would
+    then read as zero without being zero keeps two digits of its own.
 
     Example:
         >>> number(5e-5), number(-3.0), number(0.71234, 0.0213), number(5e-5, 0.01)

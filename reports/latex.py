@@ -14,7 +14,7 @@ from pathlib import Path
 from cerebench.reports.base import Experiment
 from cerebench.reports.table import Block, Cell, Table, build, panels
 
-WIDTH = 92  # characters of \footnotesize that fit 16 cm
+WIDTH = 110  # characters of \footnotesize that fit 16.6 cm
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -30,6 +30,7 @@ _SPECIAL = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': "''",
+    "`": "{`}",
     "—": "---",
     "–": "--",
     "−": "$-$",
@@ -113,8 +114,13 @@ def escape(text: str) -> str:
 
     A letter that pdflatex has no glyph for appears as its code point, such as [U+4E2D].
     """
-    letters = "".join(map(_letter, unicodedata.normalize("NFC", text)))
-    letters = re.sub(r"-(?=-)", "-{}", letters)
+    # Two hyphens would join to one dash.
+    letters = re.sub(
+        r"(-(?=-))|.",
+        lambda found: "-{}" if found[1] else _letter(found[0]),
+        unicodedata.normalize("NFC", text),
+        flags=re.DOTALL,
+    )
     # At the start of a table row, LaTeX would read these as options of the line before.
     return f"{{{letters[0]}}}{letters[1:]}" if letters[:1] in ("[", "*") else letters
 
@@ -160,6 +166,7 @@ def _floats(table: Table, name: str, *, siunitx: bool) -> str:
             r"\setlength{\tabcolsep}{4pt}",
             rf"\caption{{{caption}}}",
             rf"\label{{{label}{f'-{number + 1}' if number else ''}}}",
+            r"\par\medskip",
             _grid(table, part, siunitx=siunitx),
             r"\par\medskip",
             r"\begin{minipage}{\linewidth}\scriptsize\raggedright",
@@ -225,7 +232,8 @@ def _numbers(text: str, *, siunitx: bool) -> str:
 
 def _protocol(table: Table) -> str:
     items = "\n".join(rf"\item {_breakable(text)}" for text in table.protocol)
-    return f"\\begin{{itemize}}\\footnotesize\\raggedright\n{items}\n\\end{{itemize}}\n"
+    begin = r"\begin{itemize}\footnotesize\raggedright\setlength{\itemsep}{0pt}"
+    return f"{begin}\n{items}\n\\end{{itemize}}\n"
 
 
 def _document(name: str, *, siunitx: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from cerebench.reports.formatting import factor, number, plain, span
@@ -87,18 +88,19 @@ def _below_floor(
 ) -> Iterator[str]:
     rows = contents["rows"]
     titles = {metric["name"]: metric["label"] for metric in contents["metrics"]}
-    below: dict[str, dict[str, None]] = {}
+    below: dict[int, dict[str, None]] = {}
     for (class_, metric, _), summaries in _ranked(found).items():
         floors = [s.value for i, s in summaries.items() if rows[i].get("role") == "floor"]
         if not metric.startswith(("fd-", "fid")) or not floors:
             continue
         for row, summary in summaries.items():
             if rows[row]["kind"] != "anchor" and summary.value < min(floors):
-                below.setdefault(f"{labels[row]} ({class_})", {})[titles[metric]] = None
-    for who, metrics in below.items():
+                below.setdefault(row, {})[f"{titles[metric]} of {class_}"] = None
+    for row, places in below.items():
         yield (
-            f"{who} lies below the real-vs-real floor in {', '.join(metrics)}: with few volumes "
-            "too little spread lowers a Fréchet distance, and so does copying; see KID and NN ratio."
+            f"{labels[row]} lies below the real-vs-real floor in {', '.join(places)}: with few "
+            "volumes too little spread lowers a Fréchet distance, and so does copying; see KID and "
+            "NN ratio."
         )
 
 
@@ -130,16 +132,20 @@ def _contradictions(
 
 
 def _clipping(found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
-    foreground = {(v.row, v.seed, v.class_): v.value for v in found if v.metric == "foreground"}
+    amounts: dict[tuple[int, str], dict[str, list[float]]] = {}
     for v in found:
-        if v.metric != "clip-fraction" or v.value is None or v.value <= CLIPPED:
-            continue
-        voxels = foreground.get((v.row, v.seed, v.class_))
-        mean = "" if voxels is None else f"; mean foreground {number(voxels)} voxels"
-        yield (
-            f"{labels[v.row]} ({v.class_}, seed {v.seed}): {number(100 * v.value)} % of voxels lay "
-            f"outside [-1, 1] and were clipped{mean}."
-        )
+        if v.metric in ("clip-fraction", "foreground") and v.value is not None:
+            of_class = amounts.setdefault((v.row, v.class_), {})
+            of_class.setdefault(v.metric, []).append(v.value)
+    for (row, class_), measured in amounts.items():
+        clipped = max(measured.get("clip-fraction", [0.0]))
+        if clipped > CLIPPED:
+            voxels = measured.get("foreground")
+            mean = f"; mean foreground {number(fmean(voxels))} voxels" if voxels else ""
+            yield (
+                f"{labels[row]} ({class_}): {number(100 * clipped)} % of voxels lay outside "
+                f"[-1, 1] and were clipped (largest of all seeds){mean}."
+            )
 
 
 def _measured(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:

@@ -53,14 +53,11 @@ def summarise(values: Sequence[Value]) -> Summary | None:
     if not good:
         return None
     numbers = [float(value.value) for value in good if value.value is not None]
-    if len(values) == 1:
-        spread = good[0].se
-    else:
-        spread = stdev(numbers) if len(numbers) > 1 else None
+    over_seeds = stdev(numbers) if len(numbers) > 1 else None
     reals = [value.real_value for value in good if value.real_value is not None]
     return Summary(
         value=fmean(numbers),
-        spread=spread,
+        spread=good[0].se if len(values) == 1 else over_seeds,
         real_value=fmean(reals) if reals else None,
         got=len(good),
         asked=len(values),

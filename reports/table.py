@@ -322,7 +322,10 @@ def _explain(found: Sequence[Value]) -> str:
         seeds.setdefault(reason, []).append(str(value.seed))
     if len(found) == 1:
         return next(iter(seeds))
-    return "; ".join(f"seed {', '.join(names)} {reason}" for reason, names in seeds.items())
+    return "; ".join(
+        f"seed{'s' * (len(names) > 1)} {', '.join(names)} {reason}"
+        for reason, names in seeds.items()
+    )
 
 
 def _n(sheet: _Sheet, row: int, class_: str) -> Cell:

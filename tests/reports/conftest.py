@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from cerebench.reports.base import Experiment
 
@@ -301,3 +304,31 @@ def small(folder: Path, seeds: tuple[int, ...] = (0,)) -> Builder:
     builder.preview("wgan-gp-quick-89abcdef/seed-0/score/preview.npz", 90)
     builder.preview("ddpm-quick-89abcdef/seed-0/score/preview.npz", 120)
     return builder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Builder:
+    """The small runs folder with one seed."""
+    return small(tmp_path / "runs")
+
+
+@pytest.fixture
+def three_seeds(tmp_path: Path) -> Builder:
+    """The small runs folder with three seeds, of which 3D-WGAN-GP lost the last."""
+    builder = small(tmp_path / "runs", (0, 1, 2))
+    builder.fail("wgan-gp-quick-89abcdef/seed-2/train/HGG/record.json", "loss is NaN at step 12")
+    return builder
+
+
+@pytest.fixture
+def golden() -> Callable[[str, str], None]:
+    """Compare a text with a golden file; WRITE_GOLDEN=1 in the environment writes it instead."""
+
+    def compare(name: str, text: str) -> None:
+        path = Path(__file__).parent / "golden" / name
+        if os.environ.get("WRITE_GOLDEN") == "1":
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8")
+
+    return compare

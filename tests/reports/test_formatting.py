@@ -1,0 +1,59 @@
+import doctest
+
+import pytest
+
+from cerebench.reports import formatting
+from cerebench.reports.formatting import count, duration, factor, first_line, number, plain, span
+
+
+@pytest.mark.parametrize(
+    ("value", "spread", "text"),
+    [
+        (5e-5, None, "5.0e-5"),
+        (-3.0, None, "-3.0"),
+        (-5e-5, None, "-5.0e-5"),
+        (0.0, None, "0"),
+        (17200.0, None, "17200"),
+        (0.641234, None, "0.6412"),
+        (0.712345, 0.0213, "0.712 ± 0.021"),
+        (-0.21, 0.4, "-0.21 ± 0.40"),
+        (1234.5, 56.7, "1234 ± 57"),
+        (5e-5, 0.01, "5.0e-5 ± 0.010"),
+        (-3e-9, 1e-8, "-3.0e-9 ± 1.0e-8"),
+        (0.25, 0.0, "0.25 ± 0"),
+    ],
+)
+def test_a_number_prints_as_itself_to_the_digits_it_has(value, spread, text):
+    assert number(value, spread) == text
+
+
+def test_examples_in_docstrings_hold():
+    assert doctest.testmod(formatting).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("scale", "text"), [(1.0, ""), (1e-4, "×10⁻⁴"), (1e3, "×10³"), (2.5, "×2.5"), (100, "×10²")]
+)
+def test_a_display_factor_reads_as_a_power_of_ten(scale, text):
+    assert factor(scale) == text
+
+
+def test_amounts_read_in_units_of_their_size():
+    assert [duration(s) for s in (0.25, 100, 150, 9000)] == [
+        "0.25 s",
+        "100.0 s",
+        "2.5 min",
+        "2.5 h",
+    ]
+    assert [count(n) for n in (812, 45_120, 1_500_000, 2.1e9)] == [
+        "812",
+        "45.1 k",
+        "1.5 M",
+        "2.1 G",
+    ]
+    assert [span([64, 64]), span([64, 32]), span([])] == ["64", "32–64", "—"]
+
+
+def test_text_becomes_one_printable_line():
+    assert plain("a\x1b[31m\n\tb\x00") == "a [31m b"
+    assert first_line("\n out of memory \n at line 3") == "out of memory"

@@ -1,0 +1,74 @@
+import shutil
+import subprocess
+
+import pytest
+
+from cerebench.reports import latex
+
+needs_pdflatex = pytest.mark.skipif(
+    shutil.which("pdflatex") is None or shutil.which("kpsewhich") is None,
+    reason="pdflatex is not installed",
+)
+HOSTILE = r"_ % & # $ ~ ^ \ { } < > | \" ' ` -- α Σ × ± — – … é ñ Å ³ ₂ 中 [x] \input{y}"
+
+
+def compiled(folder):
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "main"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, timeout=60, check=False)
+    return done.returncode, (folder / "main.log").read_text(encoding="latin-1")
+
+
+def test_the_files_look_as_agreed(runs, tmp_path, golden):
+    paths = latex.write(runs.read(), tmp_path)
+    assert [path.name for path in paths] == ["made-up.tex", "made-up-protocol.tex", "main.tex"]
+    for path in paths:
+        golden(path.name, path.read_text(encoding="utf-8"))
+
+
+def test_siunitx_sets_every_number_of_a_cell(runs, tmp_path):
+    paths = latex.write(runs.read(), tmp_path, siunitx=True)
+    text = paths[0].read_text()
+    assert r"\num{1.720} $\pm$ \num{0.012}" in text
+    assert r"\textbf{\num{5.0e-5} $\pm$ \num{1.2}}" in text
+    assert r"\num{-0.21} $\pm$ \num{0.40}" in text
+    assert r"\usepackage{siunitx}" in paths[2].read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("a_b & 5% #1 $x {y}", r"a\_b \& 5\% \#1 \$x \{y\}"),
+        ("~^\\", r"\textasciitilde{}\textasciicircum{}\textbackslash{}"),
+        ("α Ω λ µ", r"$\alpha$ $\Omega$ $\lambda$ $\mu$"),
+        ("128³ ×10⁻⁴", r"128\textsuperscript{3} $\times$10$^-$\textsuperscript{4}"),
+        ("é ñ Č ø", r"\'{e} \~{n} \v{C} \o{}"),
+        ("--help — –", "-{}-help --- --"),
+        ("[x] *", "{[}x] *"),
+        ("中", "{[}U+4E2D]"),
+    ],
+)
+def test_a_string_is_escaped(text, escaped):
+    assert latex.escape(text) == escaped
+
+
+@needs_pdflatex
+def test_the_document_compiles_without_overfull_boxes(three_seeds, tmp_path):
+    latex.write(three_seeds.read(), tmp_path)
+    status, log = compiled(tmp_path)
+    assert status == 0
+    assert "Overfull" not in log
+    assert "Float too large" not in log
+
+
+@needs_pdflatex
+def test_hostile_strings_compile(runs, tmp_path):
+    runs.contents["title"] = runs.contents["banner"] = HOSTILE
+    runs.contents["rows"][0]["note"] = HOSTILE
+    runs.contents["rows"][1]["source"] = f"https://example.org/{'a' * 200} {'f' * 64}"
+    runs.contents["rows"][1]["label"] = "[x] & co"
+    runs.contents["rows"][2]["label"] = "*_\\%"
+    runs.fail("ddpm-quick-89abcdef/seed-0/train/LGG/record.json", HOSTILE)
+    latex.write(runs.read(), tmp_path)
+    status, log = compiled(tmp_path)
+    assert status == 0
+    assert "Overfull" not in log

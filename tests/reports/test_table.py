@@ -1,0 +1,214 @@
+import json
+
+import pytest
+
+from cerebench.reports.base import ReportError
+from cerebench.reports.table import build, column_width, panels
+
+SCORE = "{}-quick-89abcdef/seed-0/score/{}@4567cdef.json"
+
+
+def column(table, metric, view=""):
+    return next(i for i, c in enumerate(table.columns) if (c.metric, c.view) == (metric, view))
+
+
+def cells(table, metric, block=0, view=""):
+    index = column(table, metric, view)
+    return {row.label: row.cells[index] for row in table.blocks[block].rows}
+
+
+def change(runs, path, **fields):
+    record = json.loads((runs.folder / path).read_text())
+    for row in record["rows"]:
+        row.update(fields)
+    runs.edit(path, rows=record["rows"])
+
+
+def test_rows_are_floor_then_methods_then_controls_in_every_class(runs):
+    table = build(runs.read())
+    assert [block.name for block in table.blocks] == ["LGG", "HGG"]
+    for block in table.blocks:
+        assert [row.role for row in block.rows] == ["floor", *["method"] * 4, *["control"] * 2]
+        assert [row.label for row in block.rows][:3] == ["real, held out", "3D-WGAN-GP", "3D-DDPM"]
+
+
+def test_controls_can_be_left_out_but_the_floor_stays(runs):
+    table = build(runs.read(), anchors=False)
+    assert {row.role for block in table.blocks for row in block.rows} == {"floor", "method"}
+    assert not any("training copies" in line for line in table.protocol)
+
+
+def test_headers_carry_direction_view_and_scale(runs):
+    heads = [(c.head, c.detail) for c in build(runs.read()).columns]
+    assert heads[:5] == [
+        ("MMD", "↓ ×10⁻⁴"),
+        ("MS-SSIM", "→ real"),
+        ("FD[radlite-v1]", "↓"),
+        ("KID[radlite-v1]", "↓ ×10³"),
+        ("NN ratio", "→ real"),
+    ]
+    assert ("FD[rand2d-v1]", "sagittal ↓") in heads
+    assert heads[-4:] == [
+        ("n", "real/gen."),
+        ("training", "time"),
+        ("training", "parameters"),
+        ("sampling", "s/volume"),
+    ]
+
+
+def test_small_and_negative_values_print_as_themselves(runs):
+    kid = {"se": None, "uncertainty": ""}
+    change(runs, SCORE.format("ddpm", "fd-radlite-v1"), value=5e-5, **kid)
+    change(runs, SCORE.format("wgan-gp", "fd-radlite-v1"), value=-3.0, **kid)
+    found = cells(build(runs.read()), "fd-radlite-v1")
+    assert found["3D-DDPM"].text == "5.0e-5"
+    assert found["3D-WGAN-GP"].text == "-3.0"
+
+
+def test_the_display_factor_multiplies_value_and_uncertainty(runs):
+    assert cells(build(runs.read()), "mmd2-kwon")["3D-WGAN-GP"].text == "1.720 ± 0.012"
+
+
+def test_near_real_shows_the_distance_and_the_real_value(runs):
+    table = build(runs.read())
+    assert table.blocks[0].targets[column(table, "ms-ssim")] == "→ 0.6412"
+    assert cells(table, "ms-ssim")["3D-WGAN-GP"].text == "0.712 ± 0.012 (0.071)"
+
+
+def bold(table, metric, view=""):
+    return [label for label, cell in cells(table, metric, view=view).items() if cell.bold]
+
+
+def test_the_best_method_is_bold_and_anchors_never_are(runs):
+    table = build(runs.read())
+    assert bold(table, "fd-radlite-v1") == ["mine_v2 & co"]
+    assert bold(table, "ms-ssim") == ["3D-DDPM"]
+    assert bold(table, "fd-rand2d-v1", "axial") == ["3D-DDPM"]
+
+
+def test_nothing_is_bold_within_the_uncertainty_of_the_next(runs):
+    change(runs, SCORE.format("wgan-gp", "fd-rand2d-v1"), value=9.9)
+    change(runs, "mine-samples-76543210/seed-0/score/fd-rand2d-v1@4567cdef.json", value=99.0)
+    assert bold(build(runs.read()), "fd-rand2d-v1", "axial") == []
+
+
+def test_a_metric_that_rewards_collapse_is_never_bold_and_says_why(runs):
+    table = build(runs.read())
+    assert bold(table, "mmd2-kwon") == []
+    assert any("MMD is never bold: it rewards collapse" in note for note in table.notes)
+
+
+def test_a_single_method_is_not_bold(runs):
+    runs.contents["rows"] = [r for r in runs.contents["rows"] if r["name"] in ("ddpm", "copies")]
+    table = build(runs.read())
+    assert not any(c.bold for b in table.blocks for row in b.rows for c in row.cells)
+
+
+def test_a_failed_cell_is_a_dash_with_its_reason(runs):
+    table = build(runs.read())
+    for cell in cells(table, "ms-ssim").values():
+        assert cell.text
+    failed = cells(table, "ms-ssim")["3D-α-WGAN"]
+    assert failed.text == "—"
+    assert table.footnotes[failed.mark - 1] == "failed: train LGG: out of memory at 128³"
+
+
+def test_every_dash_of_a_score_has_a_footnote(runs):
+    (runs.folder / SCORE.format("ddpm", "ms-ssim")).unlink()
+    table = build(runs.read())
+    rows = [row for block in table.blocks for row in block.rows]
+    n = column(table, "")
+    dashes = [c for row in rows for i, c in enumerate(row.cells) if c.text == "—" and i != n]
+    assert dashes
+    assert all(1 <= cell.mark <= len(table.footnotes) for cell in dashes)
+    assert table.footnotes[cells(table, "ms-ssim")["3D-DDPM"].mark - 1] == "not run"
+
+
+def test_a_missing_seed_is_marked_and_costs_the_bold(three_seeds):
+    table = build(three_seeds.read())
+    cell = cells(table, "ms-ssim")["3D-WGAN-GP"]
+    assert cell.text == "0.7159 ± 0.0050 (0.0747)"
+    assert table.footnotes[cell.mark - 1] == (
+        "2 of 3 seeds; seed 2 failed: train HGG: loss is NaN at step 12"
+    )
+    assert not cells(table, "ms-ssim")["3D-DDPM"].mark
+    assert "Mean ± standard deviation over 3 seeds" in table.caption
+
+
+def test_the_caption_says_what_the_uncertainty_of_one_seed_is(runs):
+    caption = build(runs.read()).caption
+    assert "±: standard error of one value (delete-group jackknife, 10 groups)" in caption
+    for part in ("n = 100 real and 64 generated", "preset quick", "seed 0", "01234567", "0.1.0"):
+        assert part in caption
+
+
+def test_different_recipes_in_one_column_are_refused_with_the_fields(runs):
+    path = SCORE.format("ddpm", "ms-ssim")
+    recipe = {"estimator": "of ms-ssim", "split": "test"}
+    runs.edit(path, recipe=recipe, recipe_hash="f" * 64)
+    with pytest.raises(ReportError, match=r"'ms-ssim'.*differ in: split \(train and test\)"):
+        build(runs.read())
+
+
+def test_notes_name_clipping_floor_and_unavailable_metrics(runs):
+    notes = build(runs.read()).notes
+    assert any("3D-WGAN-GP (HGG): 1.23 % of voxels" in note for note in notes)
+    assert not any("(LGG): 0.01 %" in note for note in notes)
+    assert any(
+        "mine_v2 & co lies below the real-vs-real floor in FD[radlite-v1] of LGG" in note
+        for note in notes
+    )
+    assert not any("3D-DDPM lies below" in note for note in notes)
+    assert any(note.startswith("Not computed: FID: the Inception weights") for note in notes)
+    assert "FD[radlite-v1]: 64 volumes bias a Fréchet distance upwards." in notes
+
+
+def test_a_contradiction_of_mmd_and_ms_ssim_is_noted(runs):
+    runs.contents["rows"] = [r for r in runs.contents["rows"] if r["name"] != "broken"]
+    assert not any("disagree" in note for note in build(runs.read()).notes)
+    runs.method("noise", "3D-noise")
+    change(runs, SCORE.format("noise", "mmd2-kwon"), value=1.0)
+    notes = build(runs.read()).notes
+    assert any("3D-noise (LGG) is 1 of 4 by mmd2-kwon but 4 of 4" in note for note in notes)
+
+
+def test_the_protocol_lists_the_differences_from_the_paper(runs):
+    protocol = build(runs.read()).protocol
+    assert any("steps 300 (paper: 12000)" in line for line in protocol)
+    assert any("one model for all classes" in line for line in protocol)
+
+
+def test_times_of_different_devices_are_called_incomparable(runs):
+    runs.edit("ddpm-quick-89abcdef/seed-0/train/LGG/record.json", device="cuda")
+    assert any("do not compare" in line for line in build(runs.read()).protocol)
+
+
+def test_one_model_for_all_classes_answers_for_each(runs):
+    cell = runs.contents["rows"][2]["cells"][0]
+    cell["train"] = {"all": cell["train"]["LGG"]}
+    table = build(runs.read())
+    texts = [cells(table, "train-seconds", block)["3D-DDPM"].text for block in (0, 1)]
+    assert texts == ["100.0 s", "100.0 s"]
+
+
+def test_repeated_labels_are_told_apart(runs):
+    rows = runs.contents["rows"]
+    rows.append(rows[1] | {"preset": "lite"})
+    labels = [row.label for row in build(runs.read()).blocks[0].rows]
+    assert {"3D-WGAN-GP (quick)", "3D-WGAN-GP (lite)"} <= set(labels)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 400])
+def test_panels_fit_the_width_keep_every_column_and_do_not_part_fd_from_kid(runs, width):
+    table = build(runs.read())
+    parts = panels(table, width)
+    assert [i for part in parts for i in part] == list(range(len(table.columns)))
+    label = max(len(row.label) for row in table.blocks[0].rows)
+    assert all(label + sum(column_width(table, i) + 2 for i in part) <= width for part in parts)
+    fd, kid = column(table, "fd-radlite-v1"), column(table, "kid-radlite-v1")
+    assert any(fd in part and kid in part for part in parts)
+
+
+def test_texts_from_records_become_printable_lines(runs):
+    runs.contents["rows"][1]["label"] = "a\x1b[31m\nb"
+    assert build(runs.read()).blocks[0].rows[1].label == "a [31m b"
