@@ -85,7 +85,8 @@ def prepare(
         dataset: What to prepare.
         cache: Folder that holds all prepared datasets; created if missing.
         progress: Called with (cases done, all cases) after each case.
-        workers: Processes that load cases; more than one needs a dataset that can be pickled.
+        workers: Processes that load cases. More than one needs a dataset that can be pickled and,
+            in a script, the call under ``if __name__ == "__main__":``.
 
     Returns:
         The prepared dataset.
