@@ -175,7 +175,7 @@ def _floats(table: Table, name: str, *, siunitx: bool) -> str:
             r"\end{table}",
         ]
         floats.append("\n".join(lines))
-    needs = "booktabs and siunitx" if siunitx else "booktabs"
+    needs = r"booktabs, siunitx and \sisetup{detect-all}" if siunitx else "booktabs"
     return f"% Needs {needs}.\n" + "\n\n".join(floats) + "\n"
 
 
@@ -242,7 +242,7 @@ def _document(name: str, *, siunitx: bool) -> str:
             r"\documentclass[a4paper]{article}",
             r"\usepackage[margin=2.2cm]{geometry}",
             r"\usepackage{booktabs}",
-            *([r"\usepackage{siunitx}"] if siunitx else []),
+            *([r"\usepackage{siunitx}", r"\sisetup{detect-all}"] if siunitx else []),
             r"\begin{document}\emergencystretch=3em",
             rf"\input{{{name}}}",
             r"\section*{Protocol}",

@@ -287,7 +287,7 @@ def _target(column: Column, sheet: _Sheet, summaries: Mapping[int, Summary]) -> 
 
 def _score(sheet: _Sheet, found: Sequence[Value], summary: Summary | None, *, bold: bool) -> Cell:
     if summary is None:
-        return Cell(DASH, mark=sheet.mark(_explain(found)))
+        return Cell(DASH, mark=sheet.mark(_explain(found, len(found))))
     scale = found[0].scale
     spread = None if summary.spread is None else summary.spread * scale
     text = number(summary.value * scale, spread)
@@ -300,7 +300,7 @@ def _incomplete(sheet: _Sheet, found: Sequence[Value], summary: Summary) -> int:
     """Return the mark of a mean that lacks seeds, else 0."""
     if summary.got == summary.asked:
         return 0
-    lacking = _explain([value for value in found if value.status != OK])
+    lacking = _explain([v for v in found if v.status != OK], summary.asked)
     return sheet.mark(f"{summary.got} of {summary.asked} seeds; {lacking}")
 
 
@@ -311,8 +311,8 @@ def _like(difference: float, spread: float | None) -> str:
     return number(difference, spread).partition(" ± ")[0]
 
 
-def _explain(found: Sequence[Value]) -> str:
-    """Say why values are missing, naming seeds where there are several."""
+def _explain(found: Sequence[Value], asked: int) -> str:
+    """Say why values are missing, naming seeds where several were asked for."""
     if not found:
         return "not run"
     seeds: dict[str, list[str]] = {}
@@ -320,7 +320,7 @@ def _explain(found: Sequence[Value]) -> str:
         same = value.reason in ("", value.status)
         reason = value.status if same else f"{value.status}: {value.reason}"
         seeds.setdefault(reason, []).append(str(value.seed))
-    if len(found) == 1:
+    if asked == 1:
         return next(iter(seeds))
     return "; ".join(
         f"seed{'s' * (len(names) > 1)} {', '.join(names)} {reason}"
@@ -351,6 +351,6 @@ def _cost(
     if not found and kind == "samples":
         return Cell(DASH, mark=sheet.mark("not recorded"))
     if summary is None:
-        return Cell(DASH, mark=sheet.mark(_explain(found)))
+        return Cell(DASH, mark=sheet.mark(_explain(found, len(found))))
     show = next(show for metric, _, _, show in COSTS if metric == column.metric)
     return Cell(show(summary.value), mark=_incomplete(sheet, found, summary))

@@ -61,6 +61,18 @@ def test_the_document_compiles_without_overfull_boxes(three_seeds, tmp_path):
 
 
 @needs_pdflatex
+def test_a_table_of_many_methods_with_long_labels_fits_its_pages(runs, tmp_path):
+    for number in range(8):
+        label = f"3D-LDM, re-implemented from partial sources {number}"
+        runs.method("wgan-gp", label)
+    latex.write(runs.read(), tmp_path)
+    status, log = compiled(tmp_path)
+    assert status == 0
+    assert "Overfull" not in log
+    assert "Float too large" not in log
+
+
+@needs_pdflatex
 def test_hostile_strings_compile(runs, tmp_path):
     runs.contents["title"] = runs.contents["banner"] = HOSTILE
     runs.contents["rows"][0]["note"] = HOSTILE

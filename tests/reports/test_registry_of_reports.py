@@ -30,6 +30,7 @@ def test_importing_every_report_imports_neither_torch_nor_anything_slow():
     subprocess.run([sys.executable, "-c", script], check=True, cwd="/")
 
 
+@pytest.mark.slow
 def test_writing_every_report_does_not_import_torch(runs, tmp_path):
     runs.read()
     script = f"""
