@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from torch.optim import Adam
 
 from cerebench.methods.base import (
@@ -234,7 +234,7 @@ def gradient_penalty(
     t = t.view(-1, 1, 1, 1, 1)
     x = (t * real + (1 - t) * fake).float().requires_grad_()
     with full_precision(x):
-        scores = critic(x).flatten(1)
+        scores = critic(x).reshape(len(x), -1)
         total = scores.mean(1).sum() if norm == "volume" else scores.sum()
         (slope,) = torch.autograd.grad(total, x, create_graph=True)
     if norm == "volume":
@@ -301,8 +301,8 @@ class UpsampleConv(nn.Conv3d):
             ((0, 0, 1, 0, 0, 0), (0, 0, 0, 1, 0, 0)),
             ((1, 0, 0, 0, 0, 0), (0, 1, 0, 0, 0, 0)),
         ):
-            kernel = F.pad(kernel, before) + F.pad(kernel, after)
-        return F.conv_transpose3d(x, kernel, stride=2, padding=1)
+            kernel = functional.pad(kernel, before) + functional.pad(kernel, after)
+        return functional.conv_transpose3d(x, kernel, stride=2, padding=1)
 
 
 def _levels(size: int) -> int:
