@@ -1,0 +1,182 @@
+"""Weight files that extractors need: which, where they are, and whether they are the right ones.
+
+Nothing here uses the network. A file is known by its SHA-256, never by its name alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_data_path
+
+from cerebench.metrics.base import MissingWeights
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One known weight file.
+
+    Attributes:
+        name: For example ``inception-2015-12-05``.
+        file: File name under which it is published and kept.
+        sha256_prefix: How the file's SHA-256 begins (what its publisher states).
+        layout_sha256: ``layout_hash`` of the tensors in it.
+        licence: Licence, as its publisher states it.
+        origin: Where to get it, in words.
+    """
+
+    name: str
+    file: str
+    sha256_prefix: str
+    layout_sha256: str
+    licence: str
+    origin: str
+
+
+KNOWN: Mapping[str, Weights] = {
+    w.name: w
+    for w in (
+        Weights(
+            name="inception-2015-12-05",
+            file="pt_inception-2015-12-05-6726825d.pth",
+            sha256_prefix="6726825d",
+            layout_sha256="954403df03f5a6d824cbccdc11f2b359003e906b126822a8a9a1afc4b6c8b849",
+            licence="Apache-2.0",
+            origin="the release file of pytorch-fid, tag fid_weights, at github.com/mseitzer",
+        ),
+    )
+}
+
+
+def find(name: str) -> Path:
+    """Find a known weight file and verify it.
+
+    Looked for in ``$CEREBENCH_WEIGHTS_DIR``, the user data directory and the checkpoint folder of
+    torch hub, in this order; a wrong file is passed over.
+
+    Args:
+        name: Key of ``KNOWN``.
+
+    Returns:
+        Path of a file whose SHA-256 is the known one.
+
+    Raises:
+        MissingWeights: If there is none; the text says what was found and what to type.
+    """
+    if name not in KNOWN:
+        raise MissingWeights(f"No weights named '{name}'. Known: {', '.join(KNOWN)}.")
+    weights = KNOWN[name]
+    path, state = _look_up(weights)
+    if path is None:
+        raise MissingWeights(
+            f"{weights.file} is needed ({state}). Get it from {weights.origin}, "
+            "then run: bench weights import FILE"
+        )
+    return path
+
+
+def status() -> list[dict[str, str | None]]:
+    """Report on every known weight file.
+
+    Returns:
+        One table row each, JSON values: ``name``, ``state`` (``ok``, ``missing`` or
+        ``wrong file: PATH``), ``path`` (None unless ok), ``file``, ``licence``, ``origin``.
+    """
+    return [_row(weights) for weights in KNOWN.values()]
+
+
+def _row(weights: Weights) -> dict[str, str | None]:
+    path, state = _look_up(weights)
+    return {
+        "name": weights.name,
+        "state": state,
+        "path": str(path) if path else None,
+        "file": weights.file,
+        "licence": weights.licence,
+        "origin": weights.origin,
+    }
+
+
+def import_file(path: Path) -> str:
+    """Copy a weight file to where ``find`` looks first, if it is a known one.
+
+    Args:
+        path: The file, under any name; it is left as it is.
+
+    Returns:
+        Name of the weights that it holds, a key of ``KNOWN``.
+
+    Raises:
+        MissingWeights: If the file does not exist or is none of the known ones.
+    """
+    if not path.is_file():
+        raise MissingWeights(f"{path} is not a file. Give the path of a weight file.")
+    digest = sha256(path)
+    for weights in KNOWN.values():
+        if digest.startswith(weights.sha256_prefix):
+            _copy(path, _folders()[0] / weights.file)
+            return weights.name
+    known = ", ".join(f"{w.file} ({w.sha256_prefix}…)" for w in KNOWN.values())
+    raise MissingWeights(
+        f"{path} has SHA-256 {digest[:8]}…, which is none of the known weight files: {known}. "
+        "Download it again; a broken download is the usual cause."
+    )
+
+
+def layout_hash(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> str:
+    """Hash the names and shapes of tensors: SHA-256 of sorted ``name:shape`` lines.
+
+    Batch counters are left out because not every file carries them.
+    """
+    lines = [f"{n}:{tuple(s)}" for n, s in shapes if not n.endswith("num_batches_tracked")]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _look_up(weights: Weights) -> tuple[Path | None, str]:
+    """Return the first verified copy, if there is one, and the state in words."""
+    state = "missing"
+    for path in _candidates(weights):
+        if sha256(path).startswith(weights.sha256_prefix):
+            return path, "ok"
+        state = f"wrong file: {path}"
+    return None, state
+
+
+def _candidates(weights: Weights) -> Iterator[Path]:
+    return (p for folder in _folders() if (p := folder / weights.file).is_file())
+
+
+def _folders() -> list[Path]:
+    """Where weights are looked for; imported ones go to the first."""
+    chosen = os.environ.get("CEREBENCH_WEIGHTS_DIR")
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
+    torch_home = Path(os.environ.get("TORCH_HOME", cache / "torch"))
+    folders = [
+        *([Path(chosen)] if chosen else []),
+        user_data_path("cerebench") / "weights",
+        torch_home / "hub" / "checkpoints",
+    ]
+    return [folder.expanduser() for folder in folders]
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy so that the target is either absent, the old file or the complete new one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        part = Path(folder) / target.name
+        shutil.copyfile(source, part)
+        with part.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        part.replace(target)

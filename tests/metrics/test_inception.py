@@ -1,0 +1,184 @@
+"""Inception: topology by counts and layout hash, loading, preprocessing, other weights."""
+
+import dataclasses
+import socket
+
+import numpy as np
+import pytest
+import torch
+
+from cerebench.metrics import weights
+from cerebench.metrics.base import MetricError, MissingWeights
+from cerebench.metrics.extractors.inception import (
+    WEIGHTS,
+    Inception,
+    InceptionNetwork,
+    Unit,
+    load_network,
+    preprocess,
+)
+
+PARAMETERS = {
+    "Conv2d_1a_3x3": 928,
+    "Conv2d_2a_3x3": 9_280,
+    "Conv2d_2b_3x3": 18_560,
+    "Conv2d_3b_1x1": 5_280,
+    "Conv2d_4a_3x3": 138_624,
+    "Mixed_5b": 255_904,
+    "Mixed_5c": 277_472,
+    "Mixed_5d": 285_152,
+    "Mixed_6a": 1_153_280,
+    "Mixed_6b": 1_297_408,
+    "Mixed_6c": 1_691_008,
+    "Mixed_6d": 1_691_008,
+    "Mixed_6e": 2_141_952,
+    "Mixed_7a": 1_698_304,
+    "Mixed_7b": 5_044_608,
+    "Mixed_7c": 6_076_800,
+    "fc": 2_065_392,
+}
+
+
+@pytest.fixture(scope="module")
+def skeleton():
+    """The network without memory for its weights."""
+    with torch.device("meta"):
+        return InceptionNetwork()
+
+
+@pytest.fixture(scope="module")
+def weight_file(tmp_path_factory):
+    """Random weights with the right names and shapes, no batch counters."""
+    torch.manual_seed(0)
+    state = InceptionNetwork().state_dict()
+    for name, tensor in state.items():
+        if name.endswith("running_mean"):
+            tensor.normal_(0, 0.1)
+        elif name.endswith("running_var"):
+            tensor.uniform_(0.5, 1.5)
+    path = tmp_path_factory.mktemp("weights") / weights.KNOWN[WEIGHTS].file
+    torch.save({n: t for n, t in state.items() if not n.endswith("num_batches_tracked")}, path)
+    return path
+
+
+@pytest.fixture
+def trusted(weight_file, monkeypatch):
+    """The random file passes for the canonical one, and the network is cut."""
+    known = dataclasses.replace(
+        weights.KNOWN[WEIGHTS], sha256_prefix=weights.sha256(weight_file)[:8]
+    )
+    monkeypatch.setattr(weights, "KNOWN", {WEIGHTS: known})
+    monkeypatch.setenv("CEREBENCH_WEIGHTS_DIR", str(weight_file.parent))
+
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("network access")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    return Inception()
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_parameter_counts_are_those_of_the_topology(skeleton):
+    assert {name: count(child) for name, child in skeleton.named_children()} == PARAMETERS
+    assert count(skeleton) == 23_850_960
+    assert sum(isinstance(m, Unit) for m in skeleton.modules()) == 94
+    floats = [t for t in skeleton.state_dict().values() if t.is_floating_point()]
+    assert len(floats) == 472
+
+
+def test_layout_hash_is_that_of_the_published_file(skeleton):
+    shapes = ((name, tuple(t.shape)) for name, t in skeleton.state_dict().items())
+    expected = "954403df03f5a6d824cbccdc11f2b359003e906b126822a8a9a1afc4b6c8b849"
+    assert weights.layout_hash(shapes) == expected == weights.KNOWN[WEIGHTS].layout_sha256
+
+
+def test_spatial_sizes_are_those_of_the_topology(skeleton):
+    sizes = {}
+    for name, child in skeleton.named_children():
+        child.register_forward_hook(
+            lambda _m, _i, out, name=name: sizes.update({name: tuple(out.shape[1:3])})
+        )
+    out = skeleton.eval()(torch.empty(1, 3, 299, 299, device="meta"))
+    assert out.shape == (1, 2048)
+    expected = [(32, 149), (32, 147), (64, 147), (80, 73), (192, 71), (256, 35), (288, 35)]
+    expected += [(288, 35), *[(768, 17)] * 5, (1280, 8), (2048, 8), (2048, 8)]
+    assert list(sizes.values()) == expected
+
+
+def test_every_tensor_of_the_file_reaches_the_network(weight_file):
+    state = torch.load(weight_file, weights_only=True)
+    network = load_network(weight_file)
+    loaded = network.state_dict()
+    assert len(state) == 472
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
+    assert not network.training
+
+
+def test_network_equals_that_of_pytorch_fid(weight_file):
+    reference = pytest.importorskip("pytorch_fid.inception", exc_type=ImportError)
+    net = reference._inception_v3(num_classes=1008, aux_logits=False, weights=None)
+    blocks = {"Mixed_5b": (192, 32), "Mixed_5c": (256, 64), "Mixed_5d": (288, 64)}
+    for name, (inputs, pooled) in blocks.items():
+        setattr(net, name, reference.FIDInceptionA(inputs, pool_features=pooled))
+    for name, width in zip("bcde", (128, 160, 160, 192), strict=True):
+        setattr(net, f"Mixed_6{name}", reference.FIDInceptionC(768, channels_7x7=width))
+    net.Mixed_7b = reference.FIDInceptionE_1(1280)
+    net.Mixed_7c = reference.FIDInceptionE_2(2048)
+    net.load_state_dict(torch.load(weight_file, weights_only=True), strict=False)
+    net.fc = torch.nn.Identity()
+    x = torch.rand(1, 3, 299, 299, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.no_grad():
+        expected, ours = net.eval()(x), load_network(weight_file)(x)
+    assert expected.std() > 0
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_preprocessing_quantises_resizes_and_replicates():
+    v = torch.linspace(-1.2, 1.2, 25).reshape(1, 1, 5, 5)
+    levels = np.clip(np.rint((v.numpy() + 1) * 127.5), 0, 255) / 127.5 - 1
+    out = preprocess(v)
+    assert out.shape == (1, 3, 299, 299)
+    assert torch.equal(out[:, 0], out[:, 2])
+    # Output pixel i samples input coordinate (i + 0.5) * 5 / 299 - 0.5; the middle is exact.
+    assert out[0, 0, 149, 149] == pytest.approx(levels[0, 0, 2, 2], abs=1e-6)
+    at = (100 + 0.5) * 5 / 299 - 0.5
+    expected = np.interp(at, np.arange(5), levels[0, 0, 2])
+    assert out[0, 0, 149, 100] == pytest.approx(expected, abs=1e-5)
+    assert (out.min(), out.max()) == (-1, 1)
+
+
+def test_features_do_not_depend_on_the_batch(trusted):
+    batch = np.random.RandomState(0).uniform(-1, 1, (3, 1, 16, 16)).astype(np.float32)
+    together = trusted.extract(batch)
+    assert together.shape == (3, 2048)
+    assert together.dtype == np.float32
+    assert together.std(axis=0).max() > 0
+    np.testing.assert_allclose(together[1:2], trusted.extract(batch[1:2]), atol=1e-5, rtol=1e-4)
+
+
+def test_identity_of_the_weights_is_their_full_hash(trusted, weight_file):
+    assert trusted.weights_sha256 == weights.sha256(weight_file)
+    assert len(trusted.weights_sha256) == 64
+
+
+def test_several_channels_are_refused(trusted):
+    with pytest.raises(MetricError, match="with 2 channels; one is expected"):
+        trusted.extract(np.zeros((1, 2, 16, 16), np.float32))
+
+
+def test_other_weights_do_not_get_the_name(weight_file, monkeypatch, tmp_path):
+    monkeypatch.setenv("CEREBENCH_WEIGHTS_DIR", str(weight_file.parent))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(weights, "user_data_path", lambda _app: tmp_path)
+    with pytest.raises(MissingWeights, match=r"wrong file.*bench weights import FILE"):
+        Inception()
+
+
+def test_a_file_with_other_tensors_is_refused(tmp_path):
+    path = tmp_path / "other.pth"
+    torch.save({"fc.weight": torch.zeros(1008, 2048)}, path)
+    with pytest.raises(MissingWeights, match="holds 1 tensors that are not those of inception"):
+        load_network(path)
