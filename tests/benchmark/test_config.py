@@ -1,0 +1,116 @@
+"""Presets, overrides, experiments: every value has a source, every mistake a message."""
+
+import pytest
+
+from cerebench.benchmark import experiment as experiments
+from cerebench.benchmark.config import differences, override_table, parse_assignment, resolve
+from cerebench.benchmark.errors import BadConfig, UnknownPlugin, UsageError
+from cerebench.benchmark.registry import Registries
+from cerebench.methods.wgan_gp import WGANGP
+
+
+def test_assignments_are_toml_values_or_text():
+    assert parse_assignment("wgan-gp.lr=2e-4") == ("wgan-gp", "lr", 2e-4)
+    assert parse_assignment("*.precision=fp32") == ("*", "precision", "fp32")
+    assert parse_assignment("a.widths=[1, 2]") == ("a", "widths", [1, 2])
+    assert override_table(["a.x=1", "a.y=2", "*.x=3"]) == {"a": {"x": 1, "y": 2}, "*": {"x": 3}}
+
+
+@pytest.mark.parametrize("text", ["lr=1", "wgan-gp.lr", "=3", ".x=1"])
+def test_another_form_of_assignment_is_refused(text):
+    with pytest.raises(UsageError, match=r"NAME\.field=value"):
+        parse_assignment(text)
+
+
+def test_an_override_changes_one_value_and_its_source():
+    plain = resolve(WGANGP, "smoke", 16)
+    changed = resolve(WGANGP, "smoke", 16, {"lr": 0.5})
+    assert changed.values["lr"] == 0.5
+    assert changed.sources["lr"] == "[user: --set]"
+    others = {k for k in plain.values if plain.values[k] != changed.values[k]}
+    assert others == {"lr"}
+
+
+def test_a_misspelt_setting_gets_a_suggestion():
+    with pytest.raises(BadConfig, match=r"wgan-gp has no setting 'stepps'. Did you mean 'steps'\?"):
+        resolve(WGANGP, "smoke", 16, {"stepps": 3})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("steps", "many", "wgan-gp.steps must be a whole number, got 'many'"),
+        ("steps", 1.5, "wgan-gp.steps must be a whole number, got 1.5"),
+        ("steps", True, "wgan-gp.steps must be a whole number, got True"),
+        ("lr", "fast", "wgan-gp.lr must be a number, got 'fast'"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named(field, value, message):
+    with pytest.raises(BadConfig, match=message):
+        resolve(WGANGP, "smoke", 16, {field: value})
+
+
+def test_an_unknown_preset_gets_a_suggestion():
+    with pytest.raises(UsageError, match="Did you mean 'smoke'"):
+        resolve(WGANGP, "smokes", 16)
+
+
+def test_a_size_the_method_cannot_do_names_the_method():
+    with pytest.raises(BadConfig, match=r"wgan-gp \(smoke\): "):
+        resolve(WGANGP, "smoke", 20)
+
+
+def test_differences_from_paper_name_value_and_source():
+    found = differences(resolve(WGANGP, "quick", 32), resolve(WGANGP, "paper", 32))
+    steps = next(d for d in found if d["setting"] == "steps")
+    assert steps["paper"] == 12000
+    assert steps["value"] != 12000
+    assert steps["source"].startswith("[ours: ")
+
+
+def test_every_shipped_experiment_is_valid():
+    names = experiments.shipped()
+    assert "quickstart" in names
+    registries = Registries()
+    for name in names:
+        found = experiments.read(name)
+        assert experiments.select_methods(found.methods, registries.methods)
+        assert set(found.metrics) <= set(registries.metrics.names())
+
+
+def test_all_means_the_papers_rows_and_every_all_installed():
+    methods = Registries().methods
+    assert "wgan-gp" in experiments.select_methods("all", methods)
+    assert experiments.select_methods("all,wgan-gp", methods).count("wgan-gp") == 1
+    assert experiments.select_methods("none", methods) == []
+    with pytest.raises(UnknownPlugin, match="Did you mean 'wgan-gp'"):
+        experiments.select_methods("wgan_gp", methods)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("methds = 'all'", "experiment key named 'methds'. Did you mean 'methods'"),
+        ("size = 'big'", "size must be a whole number, got 'big'"),
+        ("seeds = [0, 0]", "seeds must be distinct whole numbers"),
+        ("samples_per_class = 1", "samples_per_class must be at least 2"),
+        ("size = ", "is not valid TOML"),
+    ],
+)
+def test_a_bad_experiment_file_names_the_key(tmp_path, text, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        experiments.read(str(path))
+
+
+def test_an_unknown_experiment_gets_a_suggestion():
+    with pytest.raises(UsageError, match=r"Did you mean 'quickstart'\?.*Or give a TOML file"):
+        experiments.read("quickstrat")
+
+
+def test_small_presets_and_phantoms_carry_the_banner():
+    banner = "shows that it works, not which generator is better"
+    assert banner in experiments.Experiment("x", dataset="brats", preset="quick").banner
+    assert banner in experiments.Experiment("x", dataset="phantom", preset="paper").banner
+    assert experiments.Experiment("x", dataset="brats", preset="paper").banner == ""

@@ -1,0 +1,94 @@
+"""Guards of the structure: who imports whom, and what must stay light."""
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("benchmark", "datasets", "methods", "metrics", "reports")
+MODULES = sorted(p for f in FOLDERS for p in (ROOT / f).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Return the dotted names a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_folders_import_only_what_the_design_allows(path):
+    folder = path.relative_to(ROOT).parts[0]
+    allowed = FOLDERS if folder == "benchmark" else (folder,)
+    ours = {n.split(".")[1] for n in imported(path) if n.startswith("cerebench.")}
+    assert ours <= set(allowed)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in MODULES if p.parent.name in ("reports", "datasets")] + [ROOT / "benchmark/cli.py"],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_reports_datasets_and_the_command_line_never_import_torch_at_the_top(path):
+    body = ast.parse(path.read_text("utf-8")).body
+    top = ast.Module([n for n in body if isinstance(n, ast.Import | ast.ImportFrom)], [])
+    names = set()
+    for node in top.body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        else:
+            names.add(node.module)
+    assert not {n for n in names if n.split(".")[0] in ("torch", "monai", "diffusers")}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["list"], ["report", "--out", "nowhere"]]
+)
+def test_help_list_and_report_run_without_torch(arguments, tmp_path):
+    code = (
+        "import sys; sys.argv = ['bench', *sys.argv[1:]]\n"
+        "from cerebench.benchmark.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "loaded = {'torch', 'monai', 'diffusers'} & set(sys.modules)\n"
+        "sys.exit(f'imported {loaded}' if loaded else 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def packages() -> list[str]:
+    """Return the dotted names of all our modules."""
+    names = []
+    for folder in FOLDERS:
+        package = importlib.import_module(f"cerebench.{folder}")
+        names.append(package.__name__)
+        names += [m.name for m in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    return names
+
+
+@pytest.mark.parametrize("name", packages())
+def test_docstring_examples_hold(name):
+    import doctest
+
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.failed == 0
+
+
+def test_every_module_and_data_file_is_in_the_package_list():
+    import tomllib
+
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    folders = {"cerebench." + ".".join(p.parent.relative_to(ROOT).parts) for p in MODULES}
+    assert folders == set(settings["packages"])
