@@ -33,7 +33,7 @@ SIGMA = 1.5  # voxels, at every scale
 C1, C2 = 0.01**2, 0.03**2  # for a data range of 1
 PAIRS = 1000
 CACHE_BYTES = 512 * 2**20
-SLAB_VOXELS = 2**18  # filtered at once: few enough to stay in the processor's cache
+SLAB_VOXELS = 2**17  # filtered at once: few enough to stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,15 @@ def kwon_scheme(shape: Sequence[int]) -> Scheme:
 
 
 def gaussian(radius: int) -> tuple[float, ...]:
-    """Return a normalised Gaussian window of 2 radius + 1 voxels with standard deviation 1.5."""
+    """Return a Gaussian window of 2 radius + 1 voxels, standard deviation 1.5, sum 1.
+
+    The weights are float32 numbers whose rounding errors are put right at the ends: a sum that is
+    off by 1e-7 would bias every variance, a difference of two filtered images.
+    """
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / SIGMA) ** 2)
-    return tuple((weights / weights.sum()).tolist())
+    rounded = (weights / weights.sum()).astype(np.float32)
+    rounded[[0, -1]] += (1 - rounded.sum(dtype=np.float64)) / 2
+    return tuple(rounded.tolist())
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,8 @@ class Pyramid:
 
     Attributes:
         floor: Smallest intensity; it is subtracted from ``images`` and ``means``.
-        images: Per scale (C, D, H, W), float32; mirrored schemes extend D by the window's radius.
+        images: Per scale (C, D, H, W), float32 at the finest and float64 at the others; mirrored
+            schemes extend D by the window's radius.
         means: Local means, per scale.
         spreads: Half of (local variance + C2 / 2), per scale.
     """
@@ -157,7 +164,8 @@ def pyramid(volume: Volume, scheme: Scheme) -> Pyramid:
     images, means, spreads = [], [], []
     for scale in range(len(scheme.exponents)):
         if scale:
-            image = nnf.avg_pool3d(image, 2)
+            # The finest scale has a small exponent; at the others float32 would cost 1e-5.
+            image = nnf.avg_pool3d(image, 2).double()
         extended = _mirror(image, -3, scheme.radius) if scheme.mirrored else image
         mean, spread = _local_moments(extended, scheme)
         images.append(extended)
