@@ -8,6 +8,7 @@ left.
 from __future__ import annotations
 
 import textwrap
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,7 +109,7 @@ def load(path: Path) -> dict[str, NDArray[np.uint8]]:
                 name, _, kind = key.rpartition("/")
                 if kind == "axial" and len(stored[key]):
                     found[name] = stored[key][0]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise ReportError(f"{path} cannot be read as a preview: {error}.") from error
     for name, slices in found.items():
         if slices.ndim != 3 or len(slices) != SLICES or slices.dtype != np.uint8:

@@ -54,6 +54,13 @@ def test_a_preview_of_another_shape_is_named(runs):
         figures.draw(runs.read())
 
 
+def test_a_truncated_preview_is_named(runs):
+    path = runs.folder / "_real/preview.npz"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ReportError, match="cannot be read as a preview"):
+        figures.draw(runs.read())
+
+
 def test_a_pickle_in_a_preview_is_refused(runs):
     path = runs.folder / "_real/preview.npz"
     np.savez(path, **{"LGG/axial": np.array([{}], dtype=object)})
