@@ -356,7 +356,8 @@ class _Phase:
                     f"{name} is {number} at step {current} of {self.total} of phase {self.name}; "
                     "it must be finite. Lower the learning rate or set precision to fp32."
                 )
-            self.scalars[name] = self.shown[name] = number
+            self.scalars[name] = number
+        self.shown = {**self.shown, **self.scalars}
 
     def state(self) -> dict[str, Any]:
         """Return what a resume needs: tensors and plain values only."""
