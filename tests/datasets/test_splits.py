@@ -69,6 +69,12 @@ def test_another_class_does_not_change_a_class_s_split():
     ]
 
 
+def test_classes_of_equal_size_are_drawn_independently():
+    split = patient_split(_cases((60, 60)), CLASSES, test=25, seed=0)
+    drawn = [{i[4:] for i in split.test if i.startswith(name)} for name in CLASSES]
+    assert drawn[0] != drawn[1]
+
+
 def test_every_patient_is_held_out_by_some_seed():
     cases = _cases((8, 8))
     seen = {i for seed in range(30) for i in patient_split(cases, CLASSES, 4, seed).test}
