@@ -84,7 +84,7 @@ def draw(experiment: Experiment) -> Figure:
                 )
     shown = f"{plain(experiment.contents['title'])}: central axial slices, chosen by seed"
     under = "window [-1, 1] for all; front up, patient's right on the left"
-    warning = plain(experiment.contents["banner"])
+    warning = plain(experiment.contents["banner"] or "")
     for line, (text, size) in enumerate(((shown, 8), (under, 7), (warning, 7))):
         place = {"x": 0.5, "y": 1 - (0.04 + 0.15 * line) / height, "ha": "center", "va": "top"}
         figure.text(s=text, fontsize=size, parse_math=False, **place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -13,6 +14,7 @@ from cerebench.reports.tidy import OK, Value
 
 Contents = Mapping[str, Any]
 CLIPPED = 1e-3  # fraction of voxels outside [-1, 1] above which a reader must know
+COUNTER = re.compile(r"(\w+)=(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")  # a note that is a number
 DISAGREEMENT = 3  # places between two rankings that are worth a note
 
 
@@ -156,7 +158,8 @@ def _measured(contents: Contents, found: Sequence[Value], labels: Sequence[str])
         holders: dict[str, dict[int, None]] = {}
         for v in scored:
             for note in v.notes:
-                holders.setdefault(note, {})[v.row] = None
+                if not COUNTER.fullmatch(note):
+                    holders.setdefault(note, {})[v.row] = None
         for note, rows in holders.items():
             who = "" if set(rows) == everyone else f" ({', '.join(labels[i] for i in rows)})"
             yield f"{metric['label']}{who}: {note}"
@@ -182,6 +185,7 @@ def protocol(
         if not metric["unavailable"]:
             made = (v.uncertainty for v in found if v.metric == metric["name"] and v.uncertainty)
             yield _recipe(metric, "; ".join(dict.fromkeys(made)))
+            yield from _counted(metric, found)
     yield from _devices(found)
     if contents["cite"]:
         yield f"Cite: {contents['cite']}"
@@ -218,6 +222,20 @@ def _recipe(metric: Mapping[str, Any], uncertainty: str) -> str:
         f"{metric['label']} = {metric['name']} version {metric['version']} ({metric['source']}), "
         f"recipe {metric['recipe_hash'][:8]}: {settings}.{shown}"
     )
+
+
+def _counted(metric: Mapping[str, Any], found: Sequence[Value]) -> Iterator[str]:
+    """Yield the range over all rows of each number that the metric counted."""
+    counted: dict[str, list[float]] = {}
+    for note in (note for v in found if v.metric == metric["name"] for note in v.notes):
+        if match := COUNTER.fullmatch(note):
+            counted.setdefault(match[1], []).append(float(match[2]))
+    ranges = []
+    for name, amounts in counted.items():
+        ends = dict.fromkeys(f"{end:.6g}" for end in (min(amounts), max(amounts)))
+        ranges.append(f"{name} {' to '.join(ends)}")
+    if ranges:
+        yield f"{metric['label']} over all rows counted {', '.join(ranges)}."
 
 
 def _devices(found: Sequence[Value]) -> Iterator[str]:

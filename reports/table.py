@@ -135,7 +135,7 @@ def build(experiment: Experiment, *, anchors: bool = True) -> Table:
     kept = [value for value in found if value.row in shown]
     return Table(
         title=plain(contents["title"] or contents["name"]),
-        banner=plain(contents["banner"]),
+        banner=plain(contents["banner"] or ""),
         caption=plain(notes.caption(contents, kept)),
         columns=columns,
         blocks=blocks,

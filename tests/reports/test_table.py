@@ -178,6 +178,20 @@ def test_the_protocol_lists_the_differences_from_the_paper(runs):
     assert any("one model for all classes" in line for line in protocol)
 
 
+def test_counters_are_ranges_of_the_protocol_and_no_notes(runs):
+    change(runs, SCORE.format("ddpm", "ms-ssim"), notes=["n_zero_pairs=14", "win3/sc3"])
+    change(runs, SCORE.format("wgan-gp", "ms-ssim"), notes=["n_zero_pairs=0"])
+    table = build(runs.read())
+    assert "MS-SSIM over all rows counted n_zero_pairs 0 to 14." in table.protocol
+    assert not any("n_zero_pairs" in note for note in table.notes)
+    assert "MS-SSIM (3D-DDPM): win3/sc3" in table.notes
+
+
+def test_an_experiment_without_a_banner_has_none(runs):
+    runs.contents["banner"] = None
+    assert build(runs.read()).banner == ""
+
+
 def test_times_of_different_devices_are_called_incomparable(runs):
     runs.edit("ddpm-quick-89abcdef/seed-0/train/LGG/record.json", device="cuda")
     assert any("do not compare" in line for line in build(runs.read()).protocol)
