@@ -138,7 +138,7 @@ def frechet_metric(extractor: str, label: str) -> Metric:
 
     Args:
         extractor: Name of a 3D extractor; its features are standardised with the pooled real
-            training cases.
+            training cases, which the error takes as fixed: all methods share them.
         label: Column header.
 
     Returns:

@@ -100,8 +100,18 @@ def _interval(value: float, count: int, tests: int) -> str:
     exact = binomtest(round(value * count), count).proportion_ci(0.95)
     return (
         f"95 % binomial interval {exact.low:.3f} to {exact.high:.3f} for the {count} generated "
-        f"volumes; threshold from {tests} test volumes"
+        f"volumes; with a threshold from {tests} test volumes, new cases are expected at "
+        f"{expected_ratio(tests):.3f}"
     )
+
+
+def expected_ratio(tests: int) -> float:
+    """Compute the ratio that new real cases have on average, given the number of test volumes.
+
+    The interpolated quantile of n draws lies at order statistic 0.05 (n - 1) + 1, below which a
+    further draw falls with probability (0.05 (n - 1) + 1) / (n + 1): 0.05 only for large n.
+    """
+    return (QUANTILE * (tests - 1) + 1) / (tests + 1)
 
 
 NN_RATIO = Metric(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cerebench.metrics.base import MetricError, Sets, VolumeSet
-from cerebench.metrics.memorisation import NN_RATIO, nearest, nn_ratio
+from cerebench.metrics.memorisation import NN_RATIO, expected_ratio, nearest, nn_ratio
 
 
 def volume_set(features):
@@ -52,6 +52,14 @@ def test_new_cases_score_about_one_in_twenty():
     result = NN_RATIO.compute(make_sets(draw(2000, seed=3), draw(60), draw(2000, seed=2)), "")
     assert result.value == pytest.approx(0.05, abs=0.02)
     assert result.real_value == 0.05
+
+
+@pytest.mark.parametrize("tests", [10, 25, 101])
+def test_expected_ratio_is_that_of_repeated_draws(tests):
+    rng = np.random.RandomState(0)
+    values = [nn_ratio(rng.rand(50), rng.rand(tests)) for _ in range(3000)]
+    error = np.std(values, ddof=1) / np.sqrt(3000)
+    assert abs(np.mean(values) - expected_ratio(tests)) < 3 * error
 
 
 def test_distances_are_taken_in_standardised_features():
