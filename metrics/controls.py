@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
@@ -137,24 +137,17 @@ def _one_repeated(
     )
 
 
-class _MeanVolume:
-    """The mean of a set, computed when it is first asked for."""
-
-    def __init__(self, volumes: Sequence[Volume]) -> None:
-        self.volumes = volumes
-
-    @cached_property
-    def value(self) -> Volume:
-        total = np.zeros(self.volumes[0].shape)
-        for index in range(len(self.volumes)):
-            total += self.volumes[index]
-        return (total / len(self.volumes)).astype(np.float32)
+def _mean(volumes: Sequence[Volume]) -> Volume:
+    total = np.zeros(volumes[0].shape)
+    for index in range(len(volumes)):
+        total += volumes[index]
+    return (total / len(volumes)).astype(np.float32)
 
 
 def _mean_volume(train: Sequence[Volume], test: Sequence[Volume], m: int, seed: int) -> LazyVolumes:
     _require(train, "training")
-    mean = _MeanVolume(train)
-    return LazyVolumes([f"mean-volume-{i}" for i in range(m)], lambda _: mean.value)
+    mean = cache(partial(_mean, train))
+    return LazyVolumes([f"mean-volume-{i}" for i in range(m)], lambda _: mean())
 
 
 def _noise(train: Sequence[Volume], test: Sequence[Volume], m: int, seed: int) -> LazyVolumes:

@@ -1,5 +1,7 @@
 """Linear-kernel MMD against closed forms, simulation and MONAI."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -32,8 +34,6 @@ def as_sets(generated, train):
 
 def batch_average(x, y, batch):
     """Biased MMD² of all batches that can be drawn without replacement."""
-    from itertools import combinations
-
     gaps = [
         np.sum((x[list(a)].mean(0) - y[list(b)].mean(0)) ** 2)
         for a in combinations(range(len(x)), batch)
@@ -166,10 +166,12 @@ def test_memory_does_not_grow_with_the_number_of_volumes():
 def test_the_jackknife_equals_recomputing_without_each_group():
     x, y = (np.random.default_rng(s).uniform(-1, 1, (n, 20)) for s, n in ((0, 13), (1, 25)))
     value, se, replicates = delete_group(mmd2_unbiased, sum_groups(x, 10), sum_groups(y, 10))
-    without_x = [mmd2_unbiased(voxel_sums(x[np.arange(13) % 10 != g]), voxel_sums(y))
-                 for g in range(10)]  # fmt: skip
-    without_y = [mmd2_unbiased(voxel_sums(x), voxel_sums(y[np.arange(25) % 10 != g]))
-                 for g in range(10)]  # fmt: skip
+    without_x = [
+        mmd2_unbiased(voxel_sums(x[np.arange(13) % 10 != g]), voxel_sums(y)) for g in range(10)
+    ]
+    without_y = [
+        mmd2_unbiased(voxel_sums(x), voxel_sums(y[np.arange(25) % 10 != g])) for g in range(10)
+    ]
     np.testing.assert_allclose(replicates["generated"], without_x, rtol=1e-9)
     np.testing.assert_allclose(replicates["real"], without_y, rtol=1e-9)
     assert value == pytest.approx(mmd2_unbiased(voxel_sums(x), voxel_sums(y)), rel=1e-9)

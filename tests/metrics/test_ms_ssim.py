@@ -75,10 +75,6 @@ def as_sets(generated, train, seed=0):
     return Sets(made, real, real, real, seed, (1.0, 1.0, 1.0))
 
 
-def unmapped(scheme):
-    return replace(scheme, unit_range=False)
-
-
 def field_standard(shape):
     """The field's window and borders with the standard exponents."""
     return replace(kwon_scheme(shape), exponents=WEIGHTS)
@@ -193,8 +189,10 @@ def test_the_standard_definition_equals_monai_on_two_channels_of_unequal_edges()
 
 def reference(x, y, scheme, cut):
     """Float64 re-statement with SciPy's filter."""
-    x, y = ((v.astype(np.float64)[0] + 1) / 2 if scheme.unit_range else v[0].astype(np.float64)
-            for v in (x, y))  # fmt: skip
+    x, y = (
+        (v.astype(np.float64)[0] + 1) / 2 if scheme.unit_range else v[0].astype(np.float64)
+        for v in (x, y)
+    )
 
     def smooth(v):
         filtered = gaussian_filter(v, 1.5, mode="reflect", radius=scheme.radius)
@@ -203,8 +201,9 @@ def reference(x, y, scheme, cut):
     value = 1.0
     for scale, exponent in enumerate(scheme.exponents):
         if scale:
-            x, y = (v.reshape(*sum(((s // 2, 2) for s in v.shape), ())).mean((1, 3, 5))
-                    for v in (x, y))  # fmt: skip
+            x, y = (
+                v.reshape(*sum(((s // 2, 2) for s in v.shape), ())).mean((1, 3, 5)) for v in (x, y)
+            )
         a, b = smooth(x), smooth(y)
         va, vb, cov = smooth(x * x) - a * a, smooth(y * y) - b * b, smooth(x * y) - a * b
         term = (2 * cov + 9e-4) / (va + vb + 9e-4)
@@ -221,8 +220,10 @@ def test_float32_agrees_with_a_float64_restatement(case):
     elif case == "cones":
         x, y = (2 * v - 1 for v in cones())
     else:
-        x, y = (np.where(v > 0.3, level, -1).astype(np.float32)
-                for v, level in zip(cones(), (0.95, 0.6), strict=True))  # fmt: skip
+        x, y = (
+            np.where(v > 0.3, level, -1).astype(np.float32)
+            for v, level in zip(cones(), (0.95, 0.6), strict=True)
+        )
     for scheme, cut in ((kwon_scheme(x.shape), 0), (standard_scheme(x.shape), 1)):
         expected = reference(x, y, scheme, cut)
         assert ms_ssim(x, y, scheme) == pytest.approx(expected, abs=TOLERANCE)
