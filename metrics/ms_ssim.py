@@ -423,22 +423,17 @@ def _metric_function(
                 "generated": leave_out.tolist() if n > 2 else [],
                 "real": delete_one_volume(real).tolist() if real.n > 2 else [],
             },
-            notes=(
-                generated.label,
-                f"n_pairs={len(generated.values)}",
-                f"pair_sd={_sd(generated.values)}",
-                f"n_zero_pairs={generated.n_zero}",
-                f"real_n_pairs={len(real.values)}",
-                f"real_pair_sd={_sd(real.values)}",
-                f"real_n_zero_pairs={real.n_zero}",
-            ),
+            notes=(generated.label, *_counters(generated, ""), *_counters(real, "real_")),
         )
 
     return compute
 
 
-def _sd(values: Array) -> float | None:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+def _counters(table: PairTable, prefix: str) -> Iterator[str]:
+    yield f"{prefix}n_pairs={len(table.values)}"
+    yield f"{prefix}n_zero_pairs={table.n_zero}"
+    if len(table.values) > 1:
+        yield f"{prefix}pair_sd={float(np.std(table.values, ddof=1))}"
 
 
 _SHARED = {

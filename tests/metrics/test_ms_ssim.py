@@ -312,7 +312,10 @@ def test_the_result_holds_the_real_sets_own_value_and_both_replicates(metric):
     spread = np.var(result.replicates["generated"])
     assert result.se == pytest.approx(np.sqrt(5 * spread))
     assert "n_pairs=15" in result.notes
-    assert any(note.startswith("n_zero_pairs=") for note in result.notes)
+    scheme = (standard_scheme if metric is MS_SSIM else kwon_scheme)(train[0].shape)
+    table = pair_table(train, draw_pairs(9, seed=0), scheme)
+    assert f"real_n_zero_pairs={table.n_zero}" in result.notes
+    assert f"real_pair_sd={np.std(table.values, ddof=1)}" in result.notes
     assert any(note.startswith("win") for note in result.notes)
 
 
