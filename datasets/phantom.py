@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,7 @@ from cerebench.datasets.base import (
 )
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 Axes = tuple[Array, Array, Array]  # voxel centres along z, y, x, mm from the middle
 
 FIELD_OF_VIEW = 128.0  # mm, as in the recipe of real regions of interest
@@ -64,10 +65,12 @@ class Calibration:
     Attributes:
         volume: Square root of the volume in ml.
         lobes: Log amplitude of the field that bends the ellipsoid (spacing 0.9 radius).
-        fray: Log amplitude of the field that roughens it (spacing 0.35 radius).
+        fray: Log amplitude of the field that roughens it (spacing 9 mm).
         islands: Log amplitude of the field that cuts off islands (spacing 4 mm).
-        mean: Logit of the mean intensity before partial volume at the edge.
-        contrast: Logit of sd^2 / (mean (1 - mean)), before partial volume.
+        gap: Log of how far the mean of the beta distribution of intensities (before partial
+            volume at the edge) lies below ``FIXED.ceiling``.
+        sd: Log of the standard deviation of that distribution.
+        floor: Intensity at which that distribution begins; it ends at 1.
         rim: How much darker the rim is in the score.
         pools: How much darker the pools are in the score.
         grain: Log amplitude of the fine texture relative to the coarse one.
@@ -77,8 +80,9 @@ class Calibration:
     lobes: Spread
     fray: Spread
     islands: Spread
-    mean: Spread
-    contrast: Spread
+    gap: Spread
+    sd: Spread
+    floor: Spread
     rim: Spread
     pools: Spread
     grain: Spread
@@ -86,38 +90,83 @@ class Calibration:
 
 CALIBRATION = {
     "LGG": Calibration(
-        volume=Spread(9.4, 3.7),
-        lobes=Spread(-1.3, 0.35),
-        fray=Spread(-2.2, 0.65),
-        islands=Spread(-3.1, 0.4),
-        mean=Spread(1.4, 0.4),
-        contrast=Spread(-1.75, 0.33),
-        rim=Spread(2.2, 1.9),
+        volume=Spread(9.35, 3.5),
+        lobes=Spread(-1.4, 0.4),
+        fray=Spread(-1.87, 0.42),
+        islands=Spread(-2.7, 0.35),
+        gap=Spread(-1.9, 0.44),
+        sd=Spread(-1.895, 0.2),
+        floor=Spread(0.0, 0.08),
+        rim=Spread(2.5, 1.7),
         pools=Spread(1.5, 2.0),
-        grain=Spread(-0.8, 0.4),
+        grain=Spread(-0.3, 0.5),
     ),
     "HGG": Calibration(
-        volume=Spread(9.4, 3.5),
-        lobes=Spread(-1.2, 0.35),
-        fray=Spread(-1.6, 0.5),
-        islands=Spread(-3.1, 0.6),
-        mean=Spread(1.2, 0.37),
-        contrast=Spread(-1.65, 0.36),
-        rim=Spread(3.0, 1.4),
-        pools=Spread(1.5, 1.5),
-        grain=Spread(-0.7, 0.4),
+        volume=Spread(9.37, 3.55),
+        lobes=Spread(-1.75, 0.4),
+        fray=Spread(-1.08, 0.27),
+        islands=Spread(-3.35, 0.4),
+        gap=Spread(-1.65, 0.36),
+        sd=Spread(-1.82, 0.21),
+        floor=Spread(0.22, 0.18),
+        rim=Spread(3.25, 1.35),
+        pools=Spread(1.2, 1.2),
+        grain=Spread(-1.0, 0.8),
     ),
 }
 
-SMALLEST = 2.0  # lower end of the square root of the volume in ml
-LARGEST = 17.0  # upper end: what still fits into the field of view
-ELONGATION = (0.97, 1.25, 0.83)  # semi-axes up-down, front-back, left-right
-ELONGATION_SD = 0.12  # of their logarithms
-WALL = 60.0  # mm: no voxel of a tumour lies further from the middle before it is centred
-REFERENCE = 32  # grid on which the cut and the ranks are made, whatever the size
-COARSEST = 64  # drawing grids are at least this fine
-MARGIN = 6.0  # mm around the tumour on the reference grid
-KNOTS = 65  # quantiles of the map from score to intensity
+
+@dataclass(frozen=True)
+class Constants:
+    """What the procedure does not draw. Lengths in mm unless said otherwise, axes z, y, x.
+
+    Attributes:
+        sqrt_ml: Range of the square root of the volume in ml; the upper end still fits the field.
+        elongation: Semi-axes of the ellipsoid relative to the ball of the same volume.
+        elongation_sd: Standard deviation of their logarithms.
+        lobes: Spacing of the nodes of the field that bends the ellipsoid, in radii.
+        fray: Spacing of the field that roughens it.
+        islands: Spacing of the field that cuts off islands.
+        protrusion: Fields are cut off above this (in sd): sulci notch a tumour more than it puts
+            out fingers.
+        wall: No tumour reaches further from the middle before it is centred.
+        ceiling: Above any mean intensity.
+        widest_gap: Largest distance of a mean intensity from the ceiling.
+        floors: Range of the intensity at which the beta distribution begins.
+        least_total: Smallest sum of its two parameters; below, it would have two peaks.
+        rim_depth: Depth over which the rim brightens by a factor of e.
+        pool_depth: Pools begin at half this depth and are full at one and a half.
+        pool: Spacing of the field whose peaks are pools.
+        texture: Spacings of the coarse texture and the grain.
+        reference: Edge of the grid on which cut and ranks are made, whatever the size, voxels.
+        coarsest: Edge of the coarsest grid that tumours are drawn on, voxels.
+        margin: Room around the tumour on the reference grid.
+        knots: Quantiles of the map from score to intensity.
+    """
+
+    sqrt_ml: tuple[float, float] = (2.5, 17.0)
+    elongation: tuple[float, float, float] = (1.01, 1.21, 0.86)
+    elongation_sd: float = 0.12
+    lobes: float = 0.9
+    fray: float = 9.0
+    islands: float = 4.0
+    protrusion: float = 0.7
+    wall: float = 60.0
+    ceiling: float = 0.95
+    widest_gap: float = 0.4
+    floors: tuple[float, float] = (0.0, 0.35)
+    least_total: float = 1.5
+    rim_depth: float = 5.0
+    pool_depth: float = 6.0
+    pool: float = 14.0
+    texture: tuple[float, float] = (13.0, 3.0)
+    reference: int = 32
+    coarsest: int = 64
+    margin: float = 6.0
+    knots: int = 65
+
+
+FIXED = Constants()
 
 
 class Phantom(Dataset):
@@ -148,7 +197,7 @@ class Phantom(Dataset):
         self, size: int, root: Path | None = None, rule: Mapping[str, int] | None = None
     ) -> None:
         super().__init__(size, root, rule)
-        if not SIZES[0] <= size <= SIZES[1]:
+        if not (_is_count(size) and SIZES[0] <= size <= SIZES[1]):
             raise DatasetError(
                 f"phantom cannot be drawn at size {size}; sizes from {SIZES[0]} to {SIZES[1]} "
                 "voxels can. Set size to 32, 64 or 128."
@@ -168,14 +217,7 @@ class Phantom(Dataset):
             settings={
                 "field_of_view_mm": FIELD_OF_VIEW,
                 "calibration": {name: asdict(c) for name, c in CALIBRATION.items()},
-                "sqrt_ml": [SMALLEST, LARGEST],
-                "elongation": list(ELONGATION),
-                "elongation_sd": ELONGATION_SD,
-                "wall_mm": WALL,
-                "reference_grid": REFERENCE,
-                "coarsest_grid": COARSEST,
-                "margin_mm": MARGIN,
-                "knots": KNOTS,
+                "constants": asdict(FIXED),
                 "mask": "area average >= 0.5",
                 "scaling": "min-max to [-1, 1], background -1",
             },
@@ -190,9 +232,9 @@ class Phantom(Dataset):
     def cases(self) -> list[Case]:
         """List training, then test cases of each class; every phantom is its own patient."""
         return [
-            Case(id=id, patient=id, label=label)
+            Case(id=case_id, patient=case_id, label=label)
             for label, name in enumerate(self.info.classes)
-            for id in _ids(name, 1, self.rule["train"] + self.rule["test"])
+            for case_id in _ids(name, 1, self.rule["train"] + self.rule["test"])
         ]
 
     def fingerprint(self, hashes: Mapping[str, str]) -> str:
@@ -211,9 +253,17 @@ class Phantom(Dataset):
             Volume (1, S, S, S) float32 in [-1, 1] with background -1 and maximum 1, mask
             (1, S, S, S) uint8. ``facts`` hold the drawn volume in ml.
 
+        Raises:
+            DatasetError: If the case is not among ``cases()``.
+
         Source: module docstring. Departures: none.
         """
         name = self.info.classes[case.label]
+        if case.id not in _ids(name, 1, self.rule["train"] + self.rule["test"]):
+            raise DatasetError(
+                f"phantom has no {name} case '{case.id}'; expected one listed by cases(). "
+                "Enlarge the split rule, or give the case the label of its class."
+            )
         tumour = Tumour(CALIBRATION[name], _random(case.id))
         image, coverage = tumour.draw(self.size)
         volume = 2 * image / image.max() - 1
@@ -232,11 +282,13 @@ class Phantom(Dataset):
         train, test = self.rule["train"], self.rule["test"]
         names = self.info.classes
         return Split(
-            train=tuple(id for name in names for id in _ids(name, 1, train)),
-            test=tuple(id for name in names for id in _ids(name, train + 1, train + test)),
+            train=tuple(case_id for name in names for case_id in _ids(name, 1, train)),
+            test=tuple(
+                case_id for name in names for case_id in _ids(name, train + 1, train + test)
+            ),
         )
 
-    def check(self) -> Sequence[Finding]:
+    def check(self) -> list[Finding]:
         """Find nothing: there are no files."""
         return []
 
@@ -250,44 +302,40 @@ class Tumour:
     """
 
     def __init__(self, calibration: Calibration, random: np.random.RandomState) -> None:
-        def latent(name: str) -> float:
-            spread = getattr(calibration, name)
-            return spread.centre + spread.sd * random.standard_normal()
-
-        self.ml = float(np.clip(latent("volume"), SMALLEST, LARGEST) ** 2)
+        drawn = {
+            f.name: s.centre + s.sd * random.standard_normal()
+            for f in fields(calibration)
+            for s in [getattr(calibration, f.name)]
+        }
+        self.ml = float(np.clip(drawn["volume"], *FIXED.sqrt_ml) ** 2)
         self.radius = (3000 * self.ml / (4 * np.pi)) ** (1 / 3)  # mm, of a ball of that volume
-        stretch = ELONGATION * np.exp(ELONGATION_SD * random.standard_normal(3))
-        self.axes = self.radius * stretch
+        stretch = np.exp(FIXED.elongation_sd * random.standard_normal(3))
+        self.semi_axes = self.radius * np.array(FIXED.elongation) * stretch
         self.bumps = [
-            (np.exp(latent("lobes")), 0.9 * self.radius, random.standard_normal((10, 10, 10))),
-            (np.exp(latent("fray")), 0.35 * self.radius, random.standard_normal((16, 16, 16))),
-            (np.exp(latent("islands")), 4.0, random.standard_normal((32, 32, 32))),
+            (np.exp(drawn["lobes"]), FIXED.lobes * self.radius, _nodes(10, random)),
+            (np.exp(drawn["fray"]), FIXED.fray, _nodes(18, random)),
+            (np.exp(drawn["islands"]), FIXED.islands, _nodes(32, random)),
         ]
-        mean, contrast = _logistic(latent("mean")), _logistic(latent("contrast"))
-        self.beta = mean * (1 / contrast - 1), (1 - mean) * (1 / contrast - 1)
-        self.rim, self.pools = latent("rim"), max(latent("pools"), 0.0)
-        grain = np.exp(latent("grain"))
+        self.pool = _nodes(12, random)
+        self.texture = [
+            (1.0, FIXED.texture[0], _nodes(13, random)),
+            (np.exp(drawn["grain"]), FIXED.texture[1], _nodes(44, random)),
+        ]
+        self.rim, self.pools = drawn["rim"], max(drawn["pools"], 0.0)
 
-        whole = (_centres(REFERENCE),) * 3
+        whole = (_centres(FIXED.reference),) * 3
         level = self._level(whole)
-        count = round(self.ml * 1000 / (FIELD_OF_VIEW / REFERENCE) ** 3)
+        count = round(1000 * self.ml / (FIELD_OF_VIEW / FIXED.reference) ** 3)
         self.cut = np.partition(level, -count, axis=None)[-count]
         inside = level >= self.cut
         self.box = [_box(inside, axis, whole[axis]) for axis in range(3)]
-
-        self.pool = random.standard_normal((12, 12, 12))
-        self.texture = [
-            (1.0, 13.0, random.standard_normal((13, 13, 13))),
-            (grain, 3.0, random.standard_normal((44, 44, 44))),
-        ]
-        score = self._score(whole, level - self.cut, inside)
-        shares = (np.arange(KNOTS) + 0.5) / KNOTS
-        self.scores = np.quantile(score, shares)
-        self.intensities = betaincinv(*self.beta, shares)
+        shares = (np.arange(FIXED.knots) + 0.5) / FIXED.knots
+        self.scores = np.quantile(self._score(whole, level - self.cut, inside), shares)
+        self.intensities = _intensities(drawn["gap"], drawn["sd"], drawn["floor"], shares)
 
     def draw(self, size: int) -> tuple[Array, Array]:
-        """Return intensity times coverage, and coverage, both (S, S, S), in [0, 1]."""
-        factor = -(-COARSEST // size)
+        """Return intensity times coverage, and coverage, both (S, S, S) in [0, 1]."""
+        factor = -(-FIXED.coarsest // size)
         grid = size * factor
         centres = _centres(grid)
         axes = tuple(centres[(low <= centres) & (centres <= high)] for low, high in self.box)
@@ -296,31 +344,47 @@ class Tumour:
         slope = np.sqrt(sum(np.square(d) for d in np.gradient(excess, voxel)))
         coverage = np.clip(0.5 + excess / (voxel * slope), 0, 1)
         inside = coverage > 0
-        image = np.zeros_like(coverage)
+        intensity = np.zeros_like(coverage)
         score = self._score(axes, excess, inside)
-        image[inside] = np.interp(score, self.scores, self.intensities) * coverage[inside]
-        return _averaged(_centred(image, coverage, grid), factor), _averaged(
-            _centred(coverage, coverage, grid), factor
+        intensity[inside] = np.interp(score, self.scores, self.intensities)
+        place = _placement(coverage >= 0.5, grid)
+        return tuple(
+            _averaged(_placed(crop, place, grid), factor)
+            for crop in (intensity * coverage, coverage)
         )
 
     def _level(self, axes: Axes) -> Array:
         """Minus the log of the ellipsoidal radius, plus fields; falls steeply at the wall."""
-        z, y, x = (np.square(c / a) for c, a in zip(axes, self.axes, strict=True))
+        z, y, x = (np.square(c / a) for c, a in zip(axes, self.semi_axes, strict=True))
         level = -0.5 * np.log(z[:, None, None] + y[:, None] + x + 1e-6)
         for amplitude, spacing, nodes in self.bumps:
-            level += amplitude * _field(nodes, spacing, axes)
-        z, y, x = ((c / WALL) ** 24 for c in axes)
+            level += amplitude * np.minimum(_field(nodes, spacing, axes), FIXED.protrusion)
+        z, y, x = ((c / FIXED.wall) ** 24 for c in axes)
         return level - (z[:, None, None] + y[:, None] + x)
 
-    def _score(self, axes: Axes, excess: Array, inside: NDArray[np.bool_]) -> Array:
-        """Brightness before ranking, of the voxels inside: depth, pools and texture."""
-        depth = self.radius * -np.expm1(-np.maximum(excess[inside], 0))  # mm
-        pool = np.clip(4 * _field(self.pool, 14.0, axes)[inside] - 2, 0, 1)
-        deep = np.clip(depth / 6 - 0.5, 0, 1)
-        score = self.rim * -np.expm1(-depth / 5) - self.pools * pool * deep
+    def _score(self, axes: Axes, excess: Array, inside: Mask) -> Array:
+        """Brightness before ranking of the voxels inside: distance from the rim, pools, texture."""
+        depth = self.radius * -np.expm1(-np.maximum(excess[inside], 0))  # mm, exact in an ellipsoid
+        pool = np.clip(4 * _field(self.pool, FIXED.pool, axes)[inside] - 2, 0, 1)
+        deep = np.clip(depth / FIXED.pool_depth - 0.5, 0, 1)
+        score = self.rim * -np.expm1(-depth / FIXED.rim_depth) - self.pools * pool * deep
         for amplitude, spacing, nodes in self.texture:
             score += amplitude * _field(nodes, spacing, axes)[inside]
         return score
+
+
+def _intensities(gap: float, log_sd: float, floor: float, shares: Array) -> Array:
+    """Quantiles of a beta distribution on [floor, 1] of the drawn mean and sd."""
+    floor = np.clip(floor, *FIXED.floors)
+    room = 1 - floor
+    mean = (FIXED.ceiling - min(np.exp(gap), FIXED.widest_gap) - floor) / room
+    total = mean * (1 - mean) / (np.exp(log_sd) / room) ** 2 - 1
+    total = max(total, FIXED.least_total)
+    return floor + room * betaincinv(mean * total, (1 - mean) * total, shares)
+
+
+def _nodes(count: int, random: np.random.RandomState) -> Array:
+    return random.standard_normal((count, count, count))
 
 
 def _field(nodes: Array, spacing: float, axes: Axes) -> Array:
@@ -333,7 +397,7 @@ def _weights(centres: Array, spacing: float, count: int) -> Array:
     """Cubic B-spline weights (positions, nodes) of nodes laid out around the middle."""
     t = np.abs(centres[:, None] / spacing - (np.arange(count) - (count - 1) / 2))
     spline = np.maximum(2 - t, 0) ** 3 / 6 - np.maximum(1 - t, 0) ** 3 * (2 / 3)
-    return spline / 0.6925  # root of the mean over positions of the squared weights' sum
+    return spline / np.sqrt(151 / 315)  # the integral of the squared spline: unit variance
 
 
 def _centres(grid: int) -> Array:
@@ -341,24 +405,34 @@ def _centres(grid: int) -> Array:
     return (np.arange(grid) + 0.5) * (FIELD_OF_VIEW / grid) - FIELD_OF_VIEW / 2
 
 
-def _box(inside: NDArray[np.bool_], axis: int, centres: Array) -> tuple[float, float]:
+def _extent(mask: Mask, axis: int) -> tuple[int, int]:
+    """First and last index of a mask along one axis."""
+    hit = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
+    return int(hit[0]), int(hit[-1])
+
+
+def _box(mask: Mask, axis: int, centres: Array) -> tuple[float, float]:
     """Lowest and highest coordinate of a mask along one axis with a margin, mm."""
-    hit = centres[inside.any(axis=tuple({0, 1, 2} - {axis}))]
-    return hit[0] - MARGIN, hit[-1] + MARGIN
+    first, last = _extent(mask, axis)
+    return centres[first] - FIXED.margin, centres[last] + FIXED.margin
 
 
-def _centred(crop: Array, coverage: Array, grid: int) -> Array:
-    """Lay a crop into an empty cube so that the box of its mask begins at (grid - length) // 2."""
-    cube = np.zeros((grid,) * 3)
-    mask = coverage >= 0.5
-    source, target = [], []
-    for axis, length in enumerate(crop.shape):
-        hit = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-        shift = (grid - (hit[-1] + 1 - hit[0])) // 2 - hit[0]
-        first, last = max(0, -shift), min(length, grid - shift)
-        source.append(slice(first, last))
-        target.append(slice(first + shift, last + shift))
-    cube[tuple(target)] = crop[tuple(source)]
+def _placement(mask: Mask, grid: int) -> list[tuple[slice, slice]]:
+    """Per axis, from where to where to copy so that the box begins at (grid - length) // 2."""
+    place = []
+    for axis, length in enumerate(mask.shape):
+        first, last = _extent(mask, axis)
+        shift = (grid - (last + 1 - first)) // 2 - first
+        low, high = max(0, -shift), min(length, grid - shift)
+        place.append((slice(low, high), slice(low + shift, high + shift)))
+    return place
+
+
+def _placed(crop: Array, place: list[tuple[slice, slice]], grid: int) -> Array:
+    """Copy a crop into an empty cube."""
+    cube = np.zeros((grid, grid, grid))
+    source, target = zip(*place, strict=True)
+    cube[target] = crop[source]
     return cube
 
 
@@ -368,9 +442,9 @@ def _averaged(cube: Array, factor: int) -> Array:
     return cube.reshape(n, factor, n, factor, n, factor).mean(axis=(1, 3, 5))
 
 
-def _random(id: str) -> np.random.RandomState:
+def _random(case_id: str) -> np.random.RandomState:
     """Stream of one case; RandomState because NumPy keeps its streams unchanged for good."""
-    digest = hashlib.sha256(f"phantom-roi/1/{id}".encode()).digest()
+    digest = hashlib.sha256(f"phantom-roi/1/{case_id}".encode()).digest()
     return np.random.RandomState(np.frombuffer(digest, dtype="<u4"))
 
 
@@ -380,7 +454,3 @@ def _ids(name: str, first: int, last: int) -> list[str]:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _logistic(x: float) -> float:
-    return float(1 / (1 + np.exp(-x)))
