@@ -275,10 +275,10 @@ def _write_reports(registries: Registries, contents: Path) -> list[Path]:
 
 
 def _print_table(contents: Path) -> None:
-    from cerebench.benchmark.tables import print_terminal
+    from cerebench.benchmark.tables import console, print_terminal
     from cerebench.reports.base import Experiment
 
-    print_terminal([Experiment.read(contents)], Console(), anchors=True)
+    print_terminal([Experiment.read(contents)], console())
 
 
 @app.command()
@@ -293,8 +293,12 @@ def report(
     csv: Annotated[bool, typer.Option("--csv", help="Print tidy rows, one value a row.")] = False,
     figure: Annotated[bool, typer.Option("--figure", help="Write the qualitative figure.")] = False,
     anchors: Annotated[
-        bool, typer.Option("--anchors/--no-anchors", help="Show the control rows.")
-    ] = True,
+        bool,
+        typer.Option("--anchors", help="Show the control rows: copies, collapse, blur, noise."),
+    ] = False,
+    protocol: Annotated[
+        bool, typer.Option("--protocol", help="Print the recipe of every column.")
+    ] = False,
     out: Out = Path("runs"),
     to: Annotated[
         Path | None, typer.Option(help="Folder for files; default: report/ beside the records.")
@@ -303,7 +307,6 @@ def report(
     """Print or write tables from records. Needs neither torch nor the data."""
     from cerebench.benchmark import tables
 
-    console = Console()
     found = tables.find(out, experiment)
     if csv:
         tables.print_csv(found)
@@ -314,7 +317,7 @@ def report(
             for path in tables.write(name, found, to):
                 typer.echo(str(path))
     if not (csv or markdown or latex or figure):
-        tables.print_terminal(found, console, anchors=anchors)
+        tables.print_terminal(found, tables.console(), anchors=anchors, protocol=protocol)
 
 
 @app.command(name="list")

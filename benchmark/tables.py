@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -80,12 +81,24 @@ def print_markdown(experiments: Sequence[Experiment]) -> None:
             sys.stdout.write(path.read_text(encoding="utf-8"))
 
 
-def print_terminal(experiments: Sequence[Experiment], console: Console, *, anchors: bool) -> None:
+def console() -> Console:
+    """Return a console for tables; where there is no terminal to ask, 120 columns wide."""
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known else 120)
+
+
+def print_terminal(
+    experiments: Sequence[Experiment],
+    console: Console,
+    *,
+    anchors: bool = False,
+    protocol: bool = False,
+) -> None:
     """Print the tables of all experiments for reading on a terminal."""
     from cerebench.reports import terminal
 
     for experiment in experiments:
-        terminal.render(experiment, console, anchors=anchors)
+        terminal.render(experiment, console, anchors=anchors, protocol=protocol)
 
 
 def print_rows(title: str, rows: Sequence[Mapping[str, Any]], console: Console) -> None:

@@ -45,7 +45,7 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named, versioned preprocessing procedure; ``settings`` hold every open point (JSON values)."""
+    """A named, versioned preprocessing procedure; ``settings`` hold every open point as JSON."""
 
     name: str
     version: int
@@ -64,7 +64,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing ``check`` found. ``severity`` is ``error`` (a run would be wrong) or ``warning``."""
+    """One thing ``check`` found; ``severity`` is ``error`` (a run is wrong) or ``warning``."""
 
     severity: str
     case: str

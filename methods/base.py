@@ -21,7 +21,7 @@ class BadConfig(ValueError):
     """A setting has an impossible value, or a preset hides where a value comes from."""
 
 
-def setting(default: Any, meaning: str, source: str) -> Any:  # noqa: ANN401 - it stands in for a field of any type
+def setting(default: Any, meaning: str, source: str) -> Any:
     """Declare one field of a method's ``Config``.
 
     Args:
@@ -175,7 +175,7 @@ class Phase(Protocol):
         """Iterate over the steps that are still to do; nothing when the phase is finished."""
         ...
 
-    def once(self, name: str, compute: Callable[[], Any]) -> Any:  # noqa: ANN401
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
         """Compute tensors once, keep them, and return them again after a resume."""
         ...
 
@@ -187,7 +187,7 @@ class Phase(Protocol):
 class Run(Protocol):
     """The harness a method trains in (``cerebench.benchmark.training``)."""
 
-    def phase(self, name: str, **tracked: Any) -> Phase:  # noqa: ANN401
+    def phase(self, name: str, **tracked: Any) -> Phase:
         """Open a phase; ``tracked`` names everything with a ``state_dict`` besides the networks."""
         ...
 
@@ -223,7 +223,7 @@ class Method(ABC):
         *,
         size: int,
         classes: Sequence[str],
-        channels: int = 1,  # noqa: ANN401
+        channels: int = 1,
     ) -> None:
         self.config = config.for_size(size)
         self.size, self.channels, self.classes = size, channels, tuple(classes)

@@ -100,7 +100,7 @@ class VolumeSet:
         key = f"features {extractor} {view}"
         return self.keep(key, lambda: self._features(self, extractor, view))
 
-    def keep(self, key: str, compute: Callable[[], Any]) -> Any:  # noqa: ANN401
+    def keep(self, key: str, compute: Callable[[], Any]) -> Any:
         """Compute something once per set and return it again (pyramids, distances, real values)."""
         if key not in self._kept:
             self._kept[key] = compute()

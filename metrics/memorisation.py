@@ -73,7 +73,7 @@ def _compute(sets: Sets, view: str) -> Result:
         se=spread.se,
         uncertainty=spread.uncertainty,
         replicates=spread.replicates,
-        notes=(*notes, _interval(value, len(near), len(held_out)), *spread.notes),
+        notes=(*notes, *_interval(value, len(near), len(held_out)), *spread.notes),
     )
 
 
@@ -96,12 +96,14 @@ def _uncertainty(value: float, near: Array, held_out: Array, sets: Sets) -> jack
     )
 
 
-def _interval(value: float, count: int, tests: int) -> str:
+def _interval(value: float, count: int, tests: int) -> tuple[str, ...]:
+    """Note the exact 95 % binomial interval, and what a perfect generator would score."""
     exact = binomtest(round(value * count), count).proportion_ci(0.95)
     return (
-        f"95 % binomial interval {exact.low:.3f} to {exact.high:.3f} for the {count} generated "
-        f"volumes; with a threshold from {tests} test volumes, new cases are expected at "
-        f"{expected_ratio(tests):.3f}"
+        f"binomial_low={exact.low:.4f}",
+        f"binomial_high={exact.high:.4f}",
+        f"n_test={tests}",
+        f"expected_of_new_cases={expected_ratio(tests):.4f}",
     )
 
 

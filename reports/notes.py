@@ -152,6 +152,7 @@ def _clipping(found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
 
 def _measured(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
     """Yield the notes that metrics left, once each, naming rows where not all have them."""
+    subjects: dict[str, list[str]] = {}
     for metric in contents["metrics"]:
         scored = [v for v in found if v.metric == metric["name"] and v.status == OK]
         everyone = {v.row for v in scored}
@@ -162,7 +163,9 @@ def _measured(contents: Contents, found: Sequence[Value], labels: Sequence[str])
                     holders.setdefault(note, {})[v.row] = None
         for note, rows in holders.items():
             who = "" if set(rows) == everyone else f" ({', '.join(labels[i] for i in rows)})"
-            yield f"{metric['label']}{who}: {note}"
+            subjects.setdefault(note, []).append(f"{metric['label']}{who}")
+    for note, metrics in subjects.items():
+        yield f"{', '.join(metrics)}: {note}"
 
 
 def protocol(
@@ -189,6 +192,13 @@ def protocol(
     yield from _devices(found)
     if contents["cite"]:
         yield f"Cite: {contents['cite']}"
+
+
+def methods(contents: Contents, labels: Sequence[str]) -> Iterator[str]:
+    """Yield what each method is and how its settings differ from the paper's."""
+    for row, label in zip(contents["rows"], labels, strict=True):
+        if row["kind"] != "anchor":
+            yield _row(row, label)
 
 
 def _row(row: Mapping[str, Any], label: str) -> str:

@@ -79,6 +79,7 @@ class Table:
         blocks: One a class.
         footnotes: Text of mark i at index i - 1.
         notes: What a reader must know to read the table.
+        methods: What each method is, and how its settings differ from the paper's.
         protocol: What a reader needs to repeat it: recipes, sources, differences from the papers.
     """
 
@@ -89,6 +90,7 @@ class Table:
     blocks: tuple[Block, ...]
     footnotes: tuple[str, ...]
     notes: tuple[str, ...]
+    methods: tuple[str, ...]
     protocol: tuple[str, ...]
 
 
@@ -141,6 +143,7 @@ def build(experiment: Experiment, *, anchors: bool = True) -> Table:
         blocks=blocks,
         footnotes=tuple(sheet.footnotes),
         notes=_lines(notes.reading(contents, kept, sheet.labels)),
+        methods=_lines(notes.methods(contents, sheet.labels)),
         protocol=_lines(notes.protocol(contents, kept, sheet.labels, shown)),
     )
 

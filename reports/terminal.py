@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-def render(experiment: Experiment, console: Console, anchors: bool = True) -> None:
+def render(
+    experiment: Experiment, console: Console, anchors: bool = False, protocol: bool = False
+) -> None:
     """Print the table of an experiment with its banner, footnotes and notes.
 
     Args:
         experiment: Table of contents with its folder.
         console: Where to print; its width decides how columns are split into panels.
         anchors: Whether to show the controls; the floor is always shown.
+        protocol: Whether to print the recipe of every column, which Markdown and LaTeX always do.
 
     Raises:
         ReportError: As in ``cerebench.reports.table.build``.
@@ -38,8 +41,19 @@ def render(experiment: Experiment, console: Console, anchors: bool = True) -> No
     console.print()
     for number, text in enumerate(table.footnotes, 1):
         console.print(_item(f"{superscript(number)} ", text))
-    for text in (*table.notes, *table.protocol):
+    for text in _below(table, experiment, anchors, protocol):
         console.print(_item("· ", text, style="dim"))
+
+
+def _below(table: Table, experiment: Experiment, anchors: bool, protocol: bool) -> list[str]:
+    """Return the lines under a table; what is not shown is said, and how to see it."""
+    if protocol:
+        return [*table.notes, *table.protocol]
+    rows = experiment.contents["rows"]
+    controls = 0 if anchors else sum(row.get("role") == "control" for row in rows)
+    hidden = f"{controls} control rows (copies, collapse, blur, noise): bench report --anchors. "
+    more = f"{hidden * bool(controls)}Recipe of every column: bench report --protocol."
+    return [*table.notes, *table.methods, more]
 
 
 def _grid(table: Table, part: list[int]) -> Grid:
