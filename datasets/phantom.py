@@ -96,10 +96,10 @@ CALIBRATION = {
         islands=Spread(-2.7, 0.35),
         gap=Spread(-1.9, 0.44),
         sd=Spread(-1.895, 0.2),
-        floor=Spread(0.0, 0.08),
-        rim=Spread(2.5, 1.7),
+        floor=Spread(0.04, 0.1),
+        rim=Spread(2.35, 1.7),
         pools=Spread(1.5, 2.0),
-        grain=Spread(-0.3, 0.5),
+        grain=Spread(-0.5, 0.6),
     ),
     "HGG": Calibration(
         volume=Spread(9.37, 3.55),
@@ -108,10 +108,10 @@ CALIBRATION = {
         islands=Spread(-3.35, 0.4),
         gap=Spread(-1.65, 0.36),
         sd=Spread(-1.82, 0.21),
-        floor=Spread(0.22, 0.18),
-        rim=Spread(3.25, 1.35),
+        floor=Spread(0.18, 0.16),
+        rim=Spread(3.45, 1.35),
         pools=Spread(1.2, 1.2),
-        grain=Spread(-1.0, 0.8),
+        grain=Spread(-0.8, 0.75),
     ),
 }
 
