@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from cerebench.benchmark.plan import SHARD, Cell, Plan
 from cerebench.benchmark.runner import pending, pending_anchor
@@ -80,10 +81,28 @@ def training_flops(method: Any) -> float:
 def sampling_flops(method: Any) -> float:
     """Count the operations of one shard of samples."""
     rngs = [torch.Generator().manual_seed(0) for _ in range(SHARD)]
-    counter = FlopCounterMode(display=False)
-    with torch.device("meta"), torch.no_grad(), counter:
+    with torch.device("meta"), torch.no_grad(), _Counter() as counter:
         method.sample(Conditions(torch.zeros(SHARD, dtype=torch.int64)), rngs)
-    return float(counter.get_total_flops())
+    return counter.flops
+
+
+class _Counter(TorchDispatchMode):
+    """Adds up the operations of matrix products and convolutions, forward and backward.
+
+    ``torch.utils.flop_counter.FlopCounterMode`` would also track modules, which breaks gradient
+    penalties.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.flops += formula(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 class _MetaData:
@@ -117,10 +136,9 @@ class _CountingPhase:
         self._run = run
 
     def steps(self, total: int) -> Iterator[_CountingStep]:
-        counter = FlopCounterMode(display=False)
-        with counter:
+        with _Counter() as counter:
             yield _CountingStep()
-        self._run.flops += total * counter.get_total_flops()
+        self._run.flops += total * counter.flops
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
         return compute()

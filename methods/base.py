@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self
 
@@ -260,6 +261,8 @@ def randn(rngs: Sequence[torch.Generator], *shape: int) -> Tensor:
     return torch.stack(noise).to(torch.get_default_device())
 
 
-def full_precision(tensor: Tensor) -> torch.autocast:
+def full_precision(tensor: Tensor) -> AbstractContextManager:
     """Return a context that computes in float32 inside a bf16 phase (penalties, lookups)."""
+    if not torch.amp.is_autocast_available(tensor.device.type):
+        return nullcontext()  # the meta device, on which operations are only counted
     return torch.autocast(tensor.device.type, enabled=False)
