@@ -66,7 +66,10 @@ def _missing_weights(kind: str, facts: dict[str, Any]) -> str:
         needed = extractors.BUILTIN.get(facts.get("needs", ""), ("", {}))[1].get("weights")
     else:
         needed = facts.get("weights") if kind == "extractors" else None
-    return weights.missing(needed) if needed else ""
+    if not needed:
+        return ""
+    (row,) = (row for row in weights.status() if row["name"] == needed)
+    return "" if row["path"] else f"{row['file']} is {row['state']}. Run: bench weights import FILE"
 
 
 def show(name: str, registries: Registries) -> dict[str, Any]:

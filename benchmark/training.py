@@ -404,7 +404,9 @@ def _prepare(nets: Mapping[str, nn.Module], device: torch.device) -> None:
         net.to(device).train()
         for tensor in net.parameters():
             if tensor.dim() == 5:
-                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last_3d)
+                # Not contiguous(): it keeps the strides of single-channel weights, with which
+                # their layer would run in the other layout.
+                tensor.data = tensor.data.to(memory_format=torch.channels_last_3d)
 
 
 @contextmanager

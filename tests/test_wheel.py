@@ -51,6 +51,7 @@ def test_every_module_of_the_wheel_imports_outside_the_checkout(installed, tmp_p
     code = (
         "import importlib, pkgutil, sys\n"
         "sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]\n"
+        "sys.path[:] = [p for p in sys.path if 'editable' not in p]\n"
         f"sys.path.insert(0, {str(installed)!r})\n"
         "import cerebench\n"
         f"outside = [p for p in cerebench.__path__ if not p.startswith({str(installed)!r})]\n"
