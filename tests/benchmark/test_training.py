@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -366,6 +368,33 @@ def test_data_give_float32_batches_whether_or_not_they_fit(tmp_path, monkeypatch
         assert torch.equal(batch.masks, torch.from_numpy(masks[[3, 0]].astype(np.float32)))
         assert batch.labels.tolist() == [1, 0]
         assert batch.ids == ("d", "a")
+
+
+def test_convolution_weights_end_in_the_layout_that_was_measured_fastest(tmp_path):
+    method = _method()
+    _train(tmp_path, method)
+    weights = [p for net in method.nets.values() for p in net.parameters() if p.dim() == 5]
+    assert len(weights) == 3
+    # Strides say more than is_contiguous: a single channel is contiguous in every layout.
+    assert all(weight.stride(1) == 1 for weight in weights)
+
+
+def test_the_example_of_the_documentation_trains_and_samples(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
+    plugin, settings = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names = {"__name__": "example"}
+    exec(settings + plugin, names)  # the page itself, so that it cannot go stale
+    example = names["MeanVolume"]
+    assert set(example.presets) == {"paper", "quick", "smoke"}
+    method = example(example.presets["smoke"].config, size=8, classes=("LGG", "HGG"))
+    data = _data()
+    train(method, data, tmp_path, seed=0, scope="LGG")
+    rngs = [torch.Generator().manual_seed(i) for i in range(200)]
+    with torch.no_grad():
+        samples = method.sample(Conditions(torch.zeros(200)), rngs)
+    mean = data.take(torch.arange(5)).images.mean(0)
+    assert samples.shape == (200, 1, 8, 8, 8)
+    assert (samples.mean(0) - mean).abs().mean() < 0.1 < mean.abs().mean()
 
 
 def test_data_without_masks_give_none():
