@@ -32,22 +32,22 @@ from cerebench.methods.base import (
 )
 
 DEPARTURES = (
-    "1. From Gulrajani et al.: 3D networks of Kwon et al.; batches of 4; the budget is counted in "
+    "From Gulrajani et al.: 3D networks of Kwon et al.; batches of 4; the budget is counted in "
     "generator updates; the critic has no normalisation (they allow layer normalisation).",
-    "2. From Kwon's code, in every preset but the two kwon ones: five critic updates per generator "
+    "From Kwon's code, in every preset but the two kwon ones: five critic updates per generator "
     "update instead of one per five, Adam (1e-4; 0, 0.9), no batch normalisation in the critic, "
     "one dense score per volume instead of 2^3 patch scores.",
-    "3. From Kwon's code, in every preset but kwon-asis: the norm of the gradient is taken over "
+    "From Kwon's code, in every preset but kwon-asis: the norm of the gradient is taken over "
     "all voxels of a volume. The code takes it per voxel, which asks for a whole-volume norm of "
     "512 at 64^3 and leaves the critic practically unpenalised.",
-    "4. From Kwon's code, in every preset but kwon-asis: the penalised score is the mean of the "
+    "From Kwon's code, in every preset but kwon-asis: the penalised score is the mean of the "
     "patch scores, as in the loss. The code penalises their sum, 8 times that gradient.",
-    "5. From Kwon's code, in all presets: sampling uses running batch statistics, re-estimated "
+    "From Kwon's code, in all presets: sampling uses running batch statistics, re-estimated "
     "from prior noise after training. The code never leaves training mode, so that a sample "
     "depends on its neighbours in the batch, which the suite does not allow.",
-    "6. kwon and kwon-asis keep batch normalisation in the critic: the penalty of a volume then "
+    "kwon and kwon-asis keep batch normalisation in the critic: the penalty of a volume then "
     "also depends on its neighbours in the batch.",
-    "7. From Kwon's code, in all presets: no flips, no intensity augmentation; the suite's volumes "
+    "From Kwon's code, in all presets: no flips, no intensity augmentation; the suite's volumes "
     "are used as they are.",
 )
 
@@ -204,12 +204,9 @@ class WGANGP(Method):
         """Replace the generator's running batch statistics by plain means over prior noise."""
         c, G = self.config, self.nets["generator"]
         norms = [m for m in G.modules() if isinstance(m, nn.BatchNorm3d)]
-        for norm in norms:
-            norm.momentum = None  # average with equal weights
         for step in run.phase("statistics").steps(c.statistics):
-            if step.index == 0:
-                for norm in norms:
-                    norm.reset_running_stats()
+            for norm in norms:
+                norm.momentum = 1 / (step.index + 1)  # the plain mean of all batches so far
             z = step.randn(c.batch, c.latent)
             with torch.no_grad(), full_precision(z):  # samples are drawn in fp32 as well
                 G(z)
