@@ -289,6 +289,9 @@ def report(
     latex: Annotated[
         bool, typer.Option("--latex", help="Write LaTeX tables and a main.tex that compiles.")
     ] = False,
+    siunitx: Annotated[
+        bool, typer.Option("--siunitx", help="With --latex: set numbers with siunitx.")
+    ] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print tidy rows, one value a row.")] = False,
     figure: Annotated[bool, typer.Option("--figure", help="Write the qualitative figure.")] = False,
@@ -312,10 +315,10 @@ def report(
         tables.print_csv(found)
     if markdown:
         tables.print_markdown(found)
-    for name, wanted in {"latex": latex, "figure": figure}.items():
-        if wanted:
-            for path in tables.write(name, found, to):
-                typer.echo(str(path))
+    written = tables.write("latex", found, to, siunitx=siunitx, anchors=anchors) if latex else []
+    written += tables.write("figure", found, to) if figure else []
+    for path in written:
+        typer.echo(str(path))
     if not (csv or markdown or latex or figure):
         tables.print_terminal(found, tables.console(), anchors=anchors, protocol=protocol)
 

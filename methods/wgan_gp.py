@@ -66,6 +66,9 @@ class Config:
         "volume", "gradient norm taken per volume or per voxel", "[paper: equation 3]"
     )
     lr: float = setting(1e-4, "Adam step size, both networks", "[paper: alpha]")
+    lr_end: float = setting(
+        1.0, "fraction of lr at the end of a linear decay", "[paper: constant in Algorithm 1]"
+    )
     beta1: float = setting(0.0, "Adam decay of the mean", "[paper: beta1]")
     beta2: float = setting(0.9, "Adam decay of the square", "[paper: beta2]")
     batch: int = setting(4, "volumes per update", "[code: Kwon]")
@@ -184,6 +187,8 @@ class WGANGP(Method):
         opt_g, opt_d = Adam(G.parameters(), **adam), Adam(D.parameters(), **adam)
         phase = run.phase("adversarial", opt_g=opt_g, opt_d=opt_d)
         for step in phase.steps(c.steps):
+            for group in (*opt_g.param_groups, *opt_d.param_groups):
+                group["lr"] = c.lr * (1 - (1 - c.lr_end) * step.progress)
             for _ in range(c.critic_steps):
                 real = step.batch(data, c.batch).images  # (B, C, D, H, W) in [-1, 1]
                 with torch.no_grad():

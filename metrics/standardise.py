@@ -49,7 +49,7 @@ class Standardiser:
         if not dropped.size:
             return ()
         listed = ", ".join(map(str, dropped))
-        return (f"features without spread over real training cases, left out: {listed}",)
+        return (f"left out, without spread over real training cases: feature number {listed}",)
 
 
 def finite_features(

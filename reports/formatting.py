@@ -31,8 +31,11 @@ def number(value: float, spread: float | None = None) -> str:
         return _alone(value, 4)
     if not math.isfinite(spread) or spread <= 0 or not math.isfinite(value):
         return f"{_alone(value, 4)} ± {_alone(spread, 2)}"
+    if max(abs(value), spread) >= 1e5:
+        lost = math.floor(math.log10(max(abs(value), spread))) - math.floor(math.log10(spread))
+        return f"{_scientific(value, max(lost, 0) + 1)} ± {_scientific(spread, 1)}"
     decimals = 1 - math.floor(math.log10(spread))
-    if decimals > 5 or abs(value) >= 1e6:
+    if decimals > 5:
         return f"{_alone(value, 4)} ± {_alone(spread, 2)}"
     text = f"{value:.{max(decimals, 0)}f}"
     if float(text) == 0 and value != 0:

@@ -86,19 +86,22 @@ _ACCENTS = {
 }
 
 
-def write(experiment: Experiment, folder: Path, *, siunitx: bool = False) -> list[Path]:
+def write(
+    experiment: Experiment, folder: Path, *, siunitx: bool = False, anchors: bool = False
+) -> list[Path]:
     r"""Write ``<name>.tex``, ``<name>-protocol.tex`` and ``main.tex``.
 
     Args:
         experiment: Table of contents with its folder.
         folder: Where to write.
         siunitx: Whether numbers are set by ``\num`` of the siunitx package.
+        anchors: Whether to show the controls; the floor is always shown.
 
     Raises:
         ReportError: As in ``cerebench.reports.table.build``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    table, name = build(experiment), experiment.name
+    table, name = build(experiment, anchors=anchors), experiment.name
     texts = {
         f"{name}.tex": _floats(table, name, siunitx=siunitx),
         f"{name}-protocol.tex": _protocol(table),

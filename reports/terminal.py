@@ -35,7 +35,7 @@ def render(
     if table.banner:
         console.print(Text(table.banner, style="bold yellow"))
     console.print(Text(table.caption, style="dim"))
-    for part in panels(table, console.width):
+    for part in panels(table, console.width, gap=3):
         console.print()
         console.print(_grid(table, part))
     console.print()

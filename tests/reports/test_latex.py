@@ -19,14 +19,14 @@ def compiled(folder):
 
 
 def test_the_files_look_as_agreed(runs, tmp_path, golden):
-    paths = latex.write(runs.read(), tmp_path)
+    paths = latex.write(runs.read(), tmp_path, anchors=True)
     assert [path.name for path in paths] == ["made-up.tex", "made-up-protocol.tex", "main.tex"]
     for path in paths:
         golden(path.name, path.read_text(encoding="utf-8"))
 
 
 def test_siunitx_sets_every_number_of_a_cell(runs, tmp_path):
-    paths = latex.write(runs.read(), tmp_path, siunitx=True)
+    paths = latex.write(runs.read(), tmp_path, siunitx=True, anchors=True)
     text = paths[0].read_text()
     assert r"\num{1.720} $\pm$ \num{0.012}" in text
     assert r"\textbf{\num{5.0e-5} $\pm$ \num{1.2}}" in text
@@ -53,7 +53,7 @@ def test_a_string_is_escaped(text, escaped):
 
 @needs_pdflatex
 def test_the_document_compiles_without_overfull_boxes(three_seeds, tmp_path):
-    latex.write(three_seeds.read(), tmp_path)
+    latex.write(three_seeds.read(), tmp_path, anchors=True)
     status, log = compiled(tmp_path)
     assert status == 0
     assert "Overfull" not in log
@@ -65,7 +65,7 @@ def test_a_table_of_many_methods_with_long_labels_fits_its_pages(runs, tmp_path)
     for number in range(8):
         label = f"3D-LDM, re-implemented from partial sources {number}"
         runs.method("wgan-gp", label)
-    latex.write(runs.read(), tmp_path)
+    latex.write(runs.read(), tmp_path, anchors=True)
     status, log = compiled(tmp_path)
     assert status == 0
     assert "Overfull" not in log
@@ -80,7 +80,16 @@ def test_hostile_strings_compile(runs, tmp_path):
     runs.contents["rows"][1]["label"] = "[x] & co"
     runs.contents["rows"][2]["label"] = "*_\\%"
     runs.fail("ddpm-quick-89abcdef/seed-0/train/LGG/record.json", HOSTILE)
-    latex.write(runs.read(), tmp_path)
+    latex.write(runs.read(), tmp_path, anchors=True)
     status, log = compiled(tmp_path)
     assert status == 0
     assert "Overfull" not in log
+
+
+def test_controls_are_left_out_unless_asked_for(runs, tmp_path):
+    texts = [
+        latex.write(runs.read(), tmp_path / str(anchors), anchors=anchors)[0].read_text()
+        for anchors in (False, True)
+    ]
+    assert ["training copies" in text for text in texts] == [False, True]
+    assert all("real, held out" in text for text in texts)
