@@ -153,9 +153,10 @@ def test_layers_are_those_of_the_specification():
     assert {layer.negative_slope for layer in d if isinstance(layer, nn.LeakyReLU)} == {0.2}
 
 
-def test_upsampling_and_convolution_are_computed_as_one_without_a_difference():
+@pytest.mark.parametrize("out", [1, 5, 8])
+def test_upsampling_and_convolution_are_computed_as_one_without_a_difference(out):
     torch.manual_seed(0)
-    layer = UpsampleConv(3, 5).double()
+    layer = UpsampleConv(3, out).double()
     x = torch.randn(2, 3, 4, 5, 6, dtype=torch.float64, requires_grad=True)
     plain = nn.functional.conv3d(
         nn.functional.interpolate(x, scale_factor=2, mode="nearest"), layer.weight, padding=1

@@ -1,0 +1,95 @@
+"""``bench list``, ``show``, ``doctor``, ``weights``, ``data``: what scripts rely on."""
+
+import json
+import re
+
+import pytest
+
+from cerebench.benchmark import listing
+
+
+def parsed(bench, *arguments):
+    code, out, err = bench(*arguments, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+@pytest.mark.parametrize("kind", ["methods", "metrics", "datasets", "protocols", "extractors"])
+def test_lists_are_arrays_of_named_objects(bench, kind):
+    rows = parsed(bench, "list", kind)
+    assert isinstance(rows, list)
+    assert all({"name", "available"} <= set(row) for row in rows)
+
+
+def test_methods_list_what_the_contract_promises(bench):
+    (row,) = (r for r in parsed(bench, "list", "methods") if r["name"] == "wgan-gp")
+    assert {"name", "label", "source", "conditioning", "presets", "available"} <= set(row)
+    assert row["presets"] == ["paper", "kwon", "kwon-asis", "quick", "smoke"]
+    assert row["available"] is True
+
+
+def test_missing_weights_make_a_metric_unavailable_with_the_next_step(bench, monkeypatch):
+    for name in ("CEREBENCH_WEIGHTS_DIR", "XDG_DATA_HOME", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(bench.folder))
+    (row,) = (r for r in parsed(bench, "list", "metrics") if r["name"] == "fid")
+    assert row["available"] is False
+    assert "bench weights import" in row["reason"]
+    found = parsed(bench, "doctor")
+    assert found["offline"]["ready"] is False
+    assert parsed(bench, "weights", "list")[0]["path"] is None
+
+
+def test_show_prints_every_setting_with_its_source_and_the_counts(bench):
+    found = parsed(bench, "show", "wgan-gp")
+    paper = found["presets"]["paper"]
+    assert paper["size"] == 128
+    assert paper["parameters"] == {"generator": 84_407_872, "critic": 11_176_929}
+    assert found["presets"]["kwon"]["parameters"] == {
+        "generator": 37_449_280,
+        "critic": 11_049_665,
+    }
+    for preset in found["presets"].values():
+        for setting in preset["settings"].values():
+            assert re.fullmatch(r"\[(paper|code|ours): .+\]", setting["source"])
+            assert setting["meaning"]
+    assert paper["settings"]["critic_steps"]["value"] == 5
+    assert found["departures"]
+
+
+@pytest.mark.parametrize("name", ["mmd2-kwon", "phantom", "radlite-v1", "quickstart", "fid"])
+def test_everything_else_can_be_shown_too(bench, name):
+    found = parsed(bench, "show", name)
+    assert found["kind"] in ("metric", "dataset", "extractor", "experiment")
+    code, out, _ = bench("show", name)
+    assert code == 0
+    assert name in out
+
+
+def test_lists_and_shows_are_readable_too(bench):
+    code, out, _ = bench("list")
+    assert code == 0
+    assert all(f"\n{kind}" in f"\n{out}" for kind in listing.KINDS)
+    code, out, _ = bench("show", "wgan-gp")
+    assert code == 0
+    assert "84,407,872" in out
+    assert "[paper: lambda]" in out
+
+
+def test_data_check_prints_counts_and_what_is_wrong(bench):
+    found = parsed(bench, "data", "check", "--dataset", "phantom", "--size", "16")
+    assert found["counts"] == {"LGG": 300, "HGG": 300}
+    assert found["split"] == {"train": {"LGG": 100, "HGG": 100}, "test": {"LGG": 200, "HGG": 200}}
+    assert found["findings"] == []
+    code, out, _ = bench("data", "check", "--dataset", "phantom", "--size", "16")
+    assert code == 0
+    assert "Nothing wrong" in out
+
+
+def test_a_folder_with_a_broken_case_fails_the_check(bench):
+    case = bench.folder / "brats" / "HGG" / "BraTS19_2013_2_1"
+    case.mkdir(parents=True)
+    (case / "BraTS19_2013_2_1_flair.nii.gz").write_bytes(b"not gzip")
+    code, out, _ = bench("data", "check", str(bench.folder / "brats"))
+    assert code == 3
+    assert "BraTS19_2013_2_1" in out
+    assert "error" in out

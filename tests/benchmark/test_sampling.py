@@ -1,0 +1,130 @@
+"""Shards: fixed, extensible, independent of what surrounds them; bad samples are named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cerebench.benchmark import sampling
+from cerebench.benchmark.errors import BadSample, Interrupted
+from cerebench.benchmark.training import seeded
+from cerebench.methods.wgan_gp import WGANGP
+
+CPU = torch.device("cpu")
+
+
+def method(cls=WGANGP):
+    with seeded(0, "init"):
+        built = cls(cls.presets["smoke"].config, size=16, classes=("LGG", "HGG"))
+    for net in built.nets.values():
+        net.eval()
+    return built
+
+
+def spec(n, **changes):
+    fields = {
+        "classes": ("LGG", "HGG"),
+        "channels": ("flair",),
+        "spacing": (8.0, 8.0, 8.0),
+        "n": n,
+        "seed": 0,
+        "key": "k",
+        "generator": "test",
+    }
+    return sampling.SampleSpec(**{**fields, **changes})
+
+
+def write(folder: Path, n: int, stop=lambda: False, **changes):
+    return sampling.sample(
+        {"all": method()},
+        spec(n, **changes),
+        folder,
+        device=CPU,
+        progress=lambda *_: None,
+        stop=stop,
+    )
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.rglob("sub-*.nii.gz")}
+
+
+def test_a_larger_set_extends_a_smaller_one_bit_for_bit(tmp_path):
+    write(tmp_path / "a", 3)
+    write(tmp_path / "b", 11)
+    assert len(files(tmp_path / "a")) == 6
+    assert files(tmp_path / "a").items() <= files(tmp_path / "b").items()
+    write(tmp_path / "a", 11)
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+def test_samples_of_another_key_are_removed(tmp_path):
+    write(tmp_path, 3)
+    before = files(tmp_path)
+    write(tmp_path, 3, key="other", seed=1)
+    assert files(tmp_path).keys() == before.keys()
+    assert files(tmp_path) != before
+
+
+def test_a_stopped_sampling_continues_to_the_same_bits(tmp_path):
+    asked = iter([False, False, True])
+    with pytest.raises(Interrupted):
+        write(tmp_path / "a", 20, stop=lambda: next(asked))
+    assert 0 < len(files(tmp_path / "a")) < 40
+    write(tmp_path / "a", 20)
+    write(tmp_path / "b", 20)
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+def test_classes_seeds_and_indices_give_different_noise():
+    shards = [
+        sampling.sample_shard(method(), seed, 0, name, first, CPU)
+        for seed, name, first in ((0, "LGG", 0), (0, "HGG", 0), (1, "LGG", 0), (0, "LGG", 8))
+    ]
+    for i, a in enumerate(shards):
+        assert len({v.tobytes() for v in a}) == 8
+        assert all(not np.array_equal(a, b) for b in shards[:i])
+
+
+def test_values_outside_the_range_are_clipped_and_counted(tmp_path):
+    class Loud(WGANGP):
+        def sample(self, conditions, rngs):
+            volumes = torch.zeros(len(rngs), 1, 16, 16, 16)
+            volumes[:, :, :4] = 2.0
+            return volumes
+
+    record = sampling.sample(
+        {"all": method(Loud)}, spec(2), tmp_path, device=CPU, progress=lambda *_: None,
+        stop=lambda: False,
+    )  # fmt: skip
+    assert record["clip_fraction"] == {"LGG": 0.25, "HGG": 0.25}
+    assert record["foreground"] == {"LGG": 4096.0, "HGG": 4096.0}
+    volume = sampling.read_volume(next(tmp_path.rglob("*.nii.gz")))
+    assert volume.max() == 1.0
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (torch.zeros(8, 1, 16, 16), r"returned \(8, 1, 16, 16\)"),
+        (torch.zeros(8, 1, 16, 16, 16, dtype=torch.float64), r"float64; samples must be float32"),
+        (torch.full((8, 1, 16, 16, 16), torch.nan), "NaN or infinite voxels for class LGG"),
+        ("volumes", "returned str"),
+    ],
+)
+def test_what_is_not_a_set_of_volumes_is_refused(returned, message):
+    class Bad(WGANGP):
+        def sample(self, conditions, rngs):
+            return returned
+
+    with pytest.raises(BadSample, match=message):
+        sampling.sample_shard(method(Bad), 0, 0, "LGG", 0, CPU)
+
+
+def test_too_few_or_foreign_samples_are_not_scored(tmp_path):
+    write(tmp_path, 3)
+    with pytest.raises(BadSample, match="3 of 5 samples of LGG"):
+        sampling.stored_volumes(tmp_path, "k", "LGG", 5)
+    with pytest.raises(BadSample, match="another configuration"):
+        sampling.stored_volumes(tmp_path, "other", "LGG", 3)

@@ -1,0 +1,127 @@
+"""Every registered method passes ``bench check``, and the suite catches what it is there for."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from cerebench.benchmark import conformance
+from cerebench.benchmark.registry import Registries
+from cerebench.methods.base import Preset
+from cerebench.methods.wgan_gp import WGANGP
+
+NAMES = Registries().methods.names()
+
+
+@pytest.fixture(scope="module")
+def subjects():
+    """Return one subject per method; each is trained once."""
+    return {name: conformance.Subject(name, Registries()) for name in NAMES}
+
+
+@pytest.mark.parametrize("requirement", conformance.CHECKS, ids=lambda c: c.__name__)
+@pytest.mark.parametrize("name", NAMES)
+def test_method_conforms(subjects, name, requirement):
+    assert conformance._reason(requirement, subjects[name]) == ""
+
+
+class _Deaf(WGANGP):
+    """Ignores its generators."""
+
+    def sample(self, conditions, rngs):
+        return torch.zeros(len(rngs), 1, self.size, self.size, self.size)
+
+
+class _Loud(WGANGP):
+    """Leaves [-1, 1] and prints."""
+
+    def train(self, data, run):
+        print("hello")  # noqa: T201
+        super().train(data, run)
+
+    def sample(self, conditions, rngs):
+        return 3 * super().sample(conditions, rngs)
+
+
+class _Careless(WGANGP):
+    """Uses torch's global generator in sampling, and writes into its batches."""
+
+    def train(self, data, run):
+        data.take(torch.arange(2)).images.mul_(0.5)
+        super().train(data, run)
+
+    def sample(self, conditions, rngs):
+        return torch.rand(len(rngs), 1, self.size, self.size, self.size)
+
+
+class _Forgetful(WGANGP):
+    """Tracks no optimiser, so that a resume starts with fresh moments."""
+
+    def train(self, data, run):
+        class Untracked:
+            def phase(self, name, **tracked):
+                return run.phase(name)
+
+        super().train(data, Untracked())
+
+
+class _Lazy(WGANGP):
+    """Never trains its critic."""
+
+    def train(self, data, run):
+        net = self.nets["generator"]
+        opt = torch.optim.SGD(net.parameters(), lr=0.1)
+        phase = run.phase("only", opt=opt)
+        for step in phase.steps(2):
+            step.descend(opt, net(step.randn(2, self.config.latent)).square().mean())
+
+
+class _Talkative(WGANGP):
+    """Opens a connection."""
+
+    def train(self, data, run):
+        import socket
+
+        with socket.socket() as s:
+            s.connect(("127.0.0.1", 9))
+
+
+class _Mislabelled(WGANGP):
+    info = dataclasses.replace(WGANGP.info, conditioning="class")
+
+
+class _Unsourced(WGANGP):
+    presets = {"smoke": Preset(WGANGP.presets["smoke"].config, 16)}
+
+
+@pytest.mark.parametrize(
+    ("cls", "requirement", "message"),
+    [
+        (_Deaf, "samples_follow_their_generators", "different generators gave the same samples"),
+        (_Loud, "samples_are_volumes", "add a tanh or rescale"),
+        (_Loud, "nothing_is_printed", "training printed: 'hello"),
+        (_Careless, "samples_follow_their_generators", "the same generators gave different"),
+        (_Careless, "sampling_leaves_no_trace", "used torch's global generator"),
+        (_Careless, "batches_stay_as_they_are", "changed a batch in place"),
+        (_Forgetful, "training_resumes_exactly", "name everything with a state_dict"),
+        (_Lazy, "training_changes_every_network", "network 'critic' did not change"),
+        (_Talkative, "training_changes_every_network", "opened a network connection"),
+        (_Mislabelled, "labels_matter_where_declared", "the label does not change the sample"),
+        (_Unsourced, "presets_are_complete", "presets are missing: paper, quick"),
+    ],
+)
+def test_the_suite_catches_a_broken_method(cls, requirement, message):
+    registries = Registries()
+    registries.methods._files["faulty"] = (None, cls)
+    subject = conformance.Subject("faulty", registries)
+    reason = conformance._reason(getattr(conformance, requirement), subject)
+    assert message in reason
+
+
+def test_the_suite_catches_a_wrong_name():
+    registries = Registries()
+    registries.methods._files["other"] = (None, WGANGP)
+    reason = conformance._reason(
+        conformance.name_and_source, conformance.Subject("other", registries)
+    )
+    assert "registered as 'other' but info.name is 'wgan-gp'" in reason
