@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
-from scipy.stats import binomtest
 
 from cerebench.metrics import jackknife
 from cerebench.metrics.base import Array, Better, Metric, MetricError, Result, Sets
@@ -32,6 +30,8 @@ def nearest(x: NDArray[np.floating], reference: NDArray[np.floating]) -> Array:
     Returns:
         (m,) float64; exactly 0 for a copy.
     """
+    from scipy.spatial.distance import cdist  # slow to import, and not needed to plan
+
     return cdist(np.asarray(x, np.float64), np.asarray(reference, np.float64)).min(axis=1)
 
 
@@ -98,6 +98,8 @@ def _uncertainty(value: float, near: Array, held_out: Array, sets: Sets) -> jack
 
 def _interval(value: float, count: int, tests: int) -> tuple[str, ...]:
     """Note the exact 95 % binomial interval, and what a perfect generator would score."""
+    from scipy.stats import binomtest  # half a second that planning should not wait for
+
     exact = binomtest(round(value * count), count).proportion_ci(0.95)
     return (
         f"binomial_low={exact.low:.4f}",

@@ -6,10 +6,12 @@ import math
 from itertools import pairwise
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from cerebench.benchmark.training import TrainingData, seeded, train
 from cerebench.methods.base import BadConfig, Batch, Conditions
 from cerebench.methods.wgan_gp import (
     DEPARTURES,
@@ -448,3 +450,21 @@ def test_presets_hold_the_values_of_their_sources():
     assert (kwon.steps, kwon.head, kwon.critic_norm) == (12_000, "patch", "batch")
     assert dataclasses.replace(KWON_ASIS.config, penalty_norm="volume") == KWON.config
     assert WGANGP.departures == DEPARTURES
+
+
+@pytest.mark.slow
+def test_one_step_of_the_paper_preset_trains_at_128(tmp_path):
+    config = dataclasses.replace(PAPER.config, steps=1, batch=1, statistics=1)
+    with seeded(0, "init"):
+        method = WGANGP(config, size=128, classes=("LGG", "HGG"))
+    before = {n: [p.clone() for p in net.parameters()] for n, net in method.nets.items()}
+    volume = np.random.RandomState(0).uniform(-1, 1, (1, 1, 128, 128, 128)).astype(np.float16)
+    cost = train(
+        method, TrainingData(volume, None, [0], ["a"], "cpu"), tmp_path, seed=0, scope="LGG"
+    )
+    assert cost.steps == {"adversarial": 1, "statistics": 1}
+    assert cost.parameters == {"generator": 84_407_872, "critic": 11_176_929}
+    for name, net in method.nets.items():
+        assert all(torch.isfinite(p).all() for p in net.parameters())
+        pairs = zip(before[name], net.parameters(), strict=True)
+        assert any(not torch.equal(a, b) for a, b in pairs)
