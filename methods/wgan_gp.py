@@ -131,7 +131,7 @@ QUICK = PAPER.override(
     lr=(1e-3, "[ours: few steps; at half of it some generators never leave 0]"),
     lr_end=(0.0, "[ours: settles the oscillation of so few steps]"),
     latent=(64, "[ours: ample for 100 cases]"),
-    generator_channels=(16, "[ours: speed]"),
+    generator_channels=(24, "[ours: speed; 16 reach the brightest voxels less often]"),
     critic_channels=(16, "[ours: speed]"),
 )
 SMOKE = PAPER.override(
