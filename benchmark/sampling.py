@@ -24,7 +24,7 @@ from cerebench.benchmark import store
 from cerebench.benchmark.errors import BadSample, Interrupted
 from cerebench.benchmark.plan import SHARD
 from cerebench.benchmark.registry import suite_version
-from cerebench.benchmark.training import derive_seed
+from cerebench.benchmark.training import derive_seed, peak_mib
 from cerebench.datasets.volumes import read_nifti, write_nifti
 from cerebench.methods.base import Conditions, Method
 
@@ -171,15 +171,6 @@ def pick_device(name: str) -> torch.device:
 def device_name(device: torch.device) -> str:
     """Return the name of the device as tables print it."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def peak_mib(device: torch.device) -> float:
-    """Return the peak memory so far, MiB: of the device, or of the process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _reset_peak(device: torch.device) -> None:

@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cerebench.benchmark.errors import Interrupted
-from cerebench.benchmark.store import key_of
+from cerebench.benchmark.store import key_of, replacing
 from cerebench.methods.base import Batch, Batches, Method
 
 LOG_LINES = 200  # per phase; between them scalars stay on the device
@@ -189,7 +189,7 @@ def save_networks(nets: Mapping[str, nn.Module], path: Path) -> None:
         for name, net in nets.items()
         for key, value in net.state_dict().items()
     }
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         save_file(tensors, temporary)
 
 
@@ -277,7 +277,7 @@ class _Run:
         return self._seconds_before + time.monotonic() - self._started
 
     def _peak_mib(self) -> float:
-        return max(self._peak_before, _peak_mib(self.device))
+        return max(self._peak_before, peak_mib(self.device))
 
     def _save(self) -> None:
         phases = {name: phase.state() for name, phase in self._phases.items()}
@@ -290,7 +290,7 @@ class _Run:
             "log_bytes": self._log.tell(),
         }
         self.checkpoint_folder.mkdir(exist_ok=True)
-        with _replacing(self.checkpoint_folder / "state.pt") as temporary:
+        with replacing(self.checkpoint_folder / "state.pt") as temporary:
             torch.save(state, temporary)
         self._checkpointed = time.monotonic()
 
@@ -435,18 +435,9 @@ def _memory(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _peak_mib(device: torch.device) -> float:
+def peak_mib(device: torch.device) -> float:
+    """Return the peak memory so far, MiB: of the device, or of the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage: bytes on macOS, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file to write, then put it in the place of ``path`` in one step."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    yield temporary
-    with temporary.open("r+b") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
