@@ -67,7 +67,8 @@ def main() -> None:
 
 
 def _complain(text: str) -> None:
-    Console(stderr=True).print(f"[bold red]bench:[/] {escape(text)}", highlight=False)
+    line = f"[bold red]bench:[/] {escape(text)}"
+    Console(stderr=True).print(line, highlight=False, soft_wrap=True)
 
 
 def _registries(plugins: list[str] | None, names: str = "") -> Registries:

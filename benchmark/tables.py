@@ -66,12 +66,9 @@ def write(
 
 def print_csv(experiments: Sequence[Experiment]) -> None:
     """Print the tidy rows of all experiments, one value a row."""
-    import pandas as pd
+    from cerebench.reports.tidy import csv, frame
 
-    from cerebench.reports.tidy import frame
-
-    table = pd.concat([frame(e) for e in experiments], ignore_index=True)
-    table.drop(columns="recipe").to_csv(sys.stdout, index=False, lineterminator="\n")
+    sys.stdout.write(csv([frame(e) for e in experiments]))
 
 
 def print_markdown(experiments: Sequence[Experiment]) -> None:

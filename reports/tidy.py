@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -231,13 +231,21 @@ def frame(experiment: Experiment) -> DataFrame:
     return table.astype(dict.fromkeys(floats, "float64") | dict.fromkeys(integers, "Int64"))
 
 
+def csv(frames: Sequence[DataFrame]) -> str:
+    """Return tidy rows as CSV, full float64; ``recipe`` holds the SHA-256 of each recipe."""
+    import pandas as pd
+
+    table = pd.concat(frames, ignore_index=True).drop(columns="recipe")
+    return table.rename(columns={"recipe_hash": "recipe"}).to_csv(index=False, lineterminator="\n")
+
+
 def write(experiment: Experiment, folder: Path) -> list[Path]:
-    """Write ``<name>.csv``: the tidy frame without recipes (their hash stays), full float64.
+    """Write ``<name>.csv``: the tidy rows of the experiment.
 
     Raises:
         ReportError: If a record cannot be read or lies outside the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{experiment.name}.csv"
-    frame(experiment).drop(columns="recipe").to_csv(path, index=False, lineterminator="\n")
+    path.write_text(csv([frame(experiment)]), encoding="utf-8")
     return [path]

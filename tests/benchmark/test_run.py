@@ -102,7 +102,7 @@ def test_csv_has_one_value_a_row_at_full_precision(bench):
     rows = list(csv.DictReader(io.StringIO(out)))
     wanted = {
         "dataset", "size", "method", "preset", "seed", "class", "metric", "view", "value",
-        "n_real", "n_generated", "status", "recipe_hash",
+        "n_real", "n_generated", "status", "recipe",
     }  # fmt: skip
     assert wanted <= set(rows[0])
     ours = [r for r in rows if r["method"] == "wgan-gp" and r["metric"] == "fd-rand2d-v1"]
