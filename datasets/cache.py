@@ -149,6 +149,7 @@ def file_hashes(paths: Iterable[Path], index: Path) -> dict[str, str]:
             raise DatasetError(f"{path} cannot be read: {e.strerror}. Restore the file.") from e
         hashes[str(path)] = entry[2]
     if learned:
+        index.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(index, json.dumps(known | learned).encode())
     return hashes
 

@@ -253,6 +253,12 @@ def test_hash_is_the_sha256_of_the_content_by_path(tmp_path, old_file):
     assert file_hashes([old_file], tmp_path / "i.json") == {str(old_file): expected}
 
 
+def test_index_makes_its_folder_on_a_machine_without_a_cache(tmp_path, old_file):
+    index = tmp_path / "new" / "cache" / "i.json"
+    file_hashes([old_file], index)
+    assert index.exists()
+
+
 def test_unchanged_files_are_not_read_again(tmp_path, old_file):
     index = tmp_path / "i.json"
     first = file_hashes([old_file], index)
