@@ -203,7 +203,8 @@ def _experiment(name: str, *, settings: list[str], **overrides: Any) -> Experime
     base = experiments.read(name)
     changes = {key: value for key, value in overrides.items() if value is not None}
     if changes.get("dataset", base.dataset) != base.dataset:
-        changes["split"] = {}  # a split rule belongs to its dataset
+        changes["split"] = {}  # a split rule belongs to its dataset, and so does a title
+        changes["title"] = f"{base.name} on {changes['dataset']}"
     if "preset" in changes and "size" not in changes:
         changes["size"] = 0  # the preset's own size
     table = {key: dict(value) for key, value in base.set.items()}

@@ -219,9 +219,7 @@ def _grouped(volumes: VolumeSet) -> list[VoxelSums]:
     return volumes.keep("voxel sums", lambda: sum_groups(volumes, GROUPS))
 
 
-def _result(
-    sets: Sets, estimate: Callable[[VoxelSums, VoxelSums], float], least: int, note: str
-) -> Result:
+def _result(sets: Sets, estimate: Callable[[VoxelSums, VoxelSums], float], least: int) -> Result:
     """Score generated against train; the standard error needs ``least`` volumes in every leave-out.
 
     Sums are kept on both sets, so that further metrics and methods do not read them again.
@@ -230,7 +228,7 @@ def _result(
     n_generated, n_real = len(sets.generated), len(sets.train)
     if min(n_generated, n_real) <= least:
         value = estimate(_merge(x), _merge(y))
-        return Result(value=value, n_real=n_real, n_generated=n_generated, notes=(note,))
+        return Result(value=value, n_real=n_real, n_generated=n_generated)
     value, se, replicates = delete_group(estimate, x, y)
     return Result(
         value=value,
@@ -239,13 +237,11 @@ def _result(
         se=se,
         uncertainty=f"delete-group jackknife, {len(x)} + {len(y)} groups",
         replicates=replicates,
-        notes=(note,),
     )
 
 
 def _compute_kwon(sets: Sets, view: str) -> Result:
-    note = "MMD is the biased estimate with B = 1 and rewards collapse: do not rank by it."
-    return _result(sets, mmd2_kwon, 1, note)
+    return _result(sets, mmd2_kwon, 1)
 
 
 def _compute_linear(sets: Sets, view: str) -> Result:
@@ -254,8 +250,7 @@ def _compute_linear(sets: Sets, view: str) -> Result:
     def per_voxel(x: VoxelSums, y: VoxelSums) -> float:
         return mmd2_unbiased(x, y) / voxels
 
-    note = "MMD linear is unbiased and per voxel; near zero or below it the mean volumes agree."
-    return _result(sets, per_voxel, 2, note)
+    return _result(sets, per_voxel, 2)
 
 
 _SHARED = {

@@ -84,7 +84,8 @@ def _compare(sets: Sets, extractor: str, view: str) -> Result:
         uncertainty=spread.uncertainty,
         replicates=spread.replicates,
         notes=(
-            f"{real.n} real and {generated.n} generated slices",
+            f"real_slices={real.n}",
+            f"generated_slices={generated.n}",
             *cautions(x, y),
             *spread.notes,
         ),

@@ -66,6 +66,7 @@ def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -
             yield f"Not computed: {metric['label']}: {metric['unavailable']}"
         elif metric["never_bold"]:
             yield f"{metric['label']} is never bold: {metric['blind_to']}"
+    yield from _short_floor(contents, found, labels)
     yield from _below_floor(contents, found, labels)
     yield from _contradictions(contents, found, labels)
     yield from _clipping(found, labels)
@@ -85,6 +86,24 @@ def _ranked(found: Sequence[Value]) -> dict[tuple[str, str, str], dict[int, Summ
     }
 
 
+def _short_floor(
+    contents: Contents, found: Sequence[Value], labels: Sequence[str]
+) -> Iterator[str]:
+    """Say where a floor has fewer volumes than the methods, so that it is none for them."""
+    asked = contents["samples_per_class"]
+    short: dict[int, dict[str, int]] = {}
+    for v in found:
+        if v.role == "floor" and v.status == OK and v.n_generated and v.n_generated < asked:
+            short.setdefault(v.row, {})[v.class_] = v.n_generated
+    for row, counts in short.items():
+        listed = ", ".join(f"{n} of {class_}" for class_, n in counts.items())
+        yield (
+            f"{labels[row]}: only {listed}, where methods have {asked}. Fewer volumes raise a "
+            "Fréchet distance, so this row is no floor for the others; compare KID and MMD linear, "
+            "which are unbiased."
+        )
+
+
 def _below_floor(
     contents: Contents, found: Sequence[Value], labels: Sequence[str]
 ) -> Iterator[str]:
@@ -92,7 +111,10 @@ def _below_floor(
     titles = {metric["name"]: metric["label"] for metric in contents["metrics"]}
     below: dict[int, dict[str, None]] = {}
     for (class_, metric, _), summaries in _ranked(found).items():
-        floors = [s.value for i, s in summaries.items() if rows[i].get("role") == "floor"]
+        equal = {v.row for v in found if v.n_generated == contents["samples_per_class"]}
+        floors = [
+            s.value for i, s in summaries.items() if rows[i].get("role") == "floor" and i in equal
+        ]
         if not metric.startswith(("fd-", "fid")) or not floors:
             continue
         for row, summary in summaries.items():

@@ -227,3 +227,12 @@ def test_panels_fit_the_width_keep_every_column_and_do_not_part_fd_from_kid(runs
 def test_texts_from_records_become_printable_lines(runs):
     runs.contents["rows"][1]["label"] = "a\x1b[31m\nb"
     assert build(runs.read()).blocks[0].rows[1].label == "a [31m b"
+
+
+def test_a_floor_of_fewer_volumes_than_the_methods_is_no_floor(runs):
+    assert not any("no floor for the others" in note for note in build(runs.read()).notes)
+    for path in runs.folder.glob("_real/score/real-heldout/*.json"):
+        change(runs, path.relative_to(runs.folder), n_generated=9)
+    notes = build(runs.read()).notes
+    assert any("real, held out: only 9 of LGG, 9 of HGG, where methods have 64" in n for n in notes)
+    assert not any("below the real-vs-real floor" in note for note in notes)
