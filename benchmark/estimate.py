@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from cerebench.benchmark import tables
 from cerebench.benchmark.plan import SHARD, Cell, Plan
 from cerebench.benchmark.runner import pending, pending_anchor
 from cerebench.benchmark.sampling import pick_device
@@ -202,7 +203,7 @@ def print_estimate(plan: Plan, device_name: str, *, as_json: bool) -> None:
         answer = {"folder": str(plan.folder), "cells": rows, "anchor_rows_to_score": anchors}
         print_json(answer)
         return
-    _print_rows(rows, anchors, plan, Console())
+    _print_rows(rows, anchors, plan, tables.console())
 
 
 def print_json(answer: dict[str, Any]) -> None:
