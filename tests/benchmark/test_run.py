@@ -321,10 +321,11 @@ def test_a_setting_for_all_methods_applies_where_it_exists(bench):
     assert cell["sources"]["precision"] == "[user: --set]"
 
 
-def start(folder: Path, *more: str) -> subprocess.Popen:
+def start(folder: Path) -> subprocess.Popen:
     """Start the tiny run, slowed down to some seconds per stage, as a process of its own."""
     command = [sys.executable, "-c", "from cerebench.benchmark.cli import main; main()"]
-    arguments = ["run", "tiny.toml", "--json", "--n", "40", "--set", "wgan-gp.steps=150", *more]
+    arguments = ["run", "tiny.toml", "--json", "--n", "40", "--set", "wgan-gp.steps=150"]
+    arguments += ["--metrics", "mmd2-kwon,ms-ssim,fd-radlite-v1"]
     environment = {**os.environ, "CEREBENCH_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [*command, *arguments],
