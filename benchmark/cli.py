@@ -304,6 +304,9 @@ def report(
     protocol: Annotated[
         bool, typer.Option("--protocol", help="Print the recipe of every column.")
     ] = False,
+    older: Annotated[
+        bool, typer.Option("--all", help="Also tables that a later run of the same name replaced.")
+    ] = False,
     out: Out = Path("runs"),
     to: Annotated[
         Path | None, typer.Option(help="Folder for files; default: report/ beside the records.")
@@ -312,7 +315,7 @@ def report(
     """Print or write tables from records. Needs neither torch nor the data."""
     from cerebench.benchmark import tables
 
-    found = tables.find(out, experiment)
+    found = tables.find(out, experiment, older=older)
     if csv:
         tables.print_csv(found)
     if markdown:

@@ -18,8 +18,13 @@ from cerebench.benchmark.registry import Registries, suggest
 from cerebench.reports.base import Experiment
 
 
-def find(out: Path, name: str | None = None) -> list[Experiment]:
-    """Return the newest table of contents of each (dataset folder, experiment name), oldest first.
+def find(out: Path, name: str | None = None, *, older: bool = False) -> list[Experiment]:
+    """Return tables of contents, oldest first: the newest of each (dataset folder, name).
+
+    Args:
+        out: Folder of results.
+        name: Only experiments of this name.
+        older: Also return those that a later run of the same name has replaced.
 
     Raises:
         UsageError: If the folder holds none, or none of this name.
@@ -28,12 +33,13 @@ def find(out: Path, name: str | None = None) -> list[Experiment]:
     everything = [Experiment.read(path) for path in sorted(out.glob("*/experiment-*.json"))]
     if not everything:
         raise UsageError(f"No results in {out}. Run bench run first, or give --out.")
-    everything.sort(key=lambda e: e.contents["utc"])
-    newest = {(e.folder, e.contents["name"]): e for e in everything}
     names = sorted({e.contents["name"] for e in everything})
     if name is not None and name not in names:
         raise UsageError(suggest("experiment with results", name, names))
-    return [e for e in newest.values() if name in (None, e.contents["name"])]
+    everything.sort(key=lambda e: e.contents["utc"])
+    wanted = [e for e in everything if name in (None, e.contents["name"])]
+    newest = {(e.folder, e.contents["name"]): e for e in wanted}
+    return wanted if older else list(newest.values())
 
 
 def report_folder(experiment: Experiment) -> Path:

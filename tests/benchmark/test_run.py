@@ -184,6 +184,17 @@ def test_more_samples_extend_the_same_samples(bench):
     assert len(times) == 2  # nothing was trained again
 
 
+def test_a_report_shows_the_newest_table_of_a_name_and_all_on_request(bench):
+    for n in ("5", "6"):
+        bench("run", "tiny.toml", "--json", "--metrics", "mmd2-kwon", "--n", n)
+    newest, everything = bench("report")[1], bench("report", "--all")[1]
+    assert ("and 6 generated" in newest, "and 5 generated" in newest) == (True, False)
+    assert everything.index("and 5 generated") < everything.index("and 6 generated")
+    rows = list(csv.DictReader(io.StringIO(bench("report", "--all", "--csv")[1])))
+    ours = [r for r in rows if r["method"] == "wgan-gp" and r["metric"] == "mmd2-kwon"]
+    assert {r["n_generated"] for r in ours} == {"5", "6"}
+
+
 def test_bench_sample_extends_a_cell(bench):
     bench("run", "tiny.toml", "--json", "--metrics", "mmd2-kwon")
     (cell,) = bench.folder.glob("runs/*/wgan-gp-*/seed-0")
