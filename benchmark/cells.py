@@ -78,6 +78,11 @@ def extend_samples(
 
     device = pick_device(device_name)
     methods = load_methods(cell, folder, registries(cell["name"]), device)
+    if next(iter(methods.values())).info.conditioning == "mask":
+        raise UsageError(
+            f"{cell['name']} samples from training masks, which only a run has. "
+            f"Use bench run --n {n} instead."
+        )
     spec = SampleSpec(
         classes=tuple(cell["classes"]),
         channels=tuple(cell["channels"]),

@@ -88,7 +88,10 @@ class Subject:
     def sample(self, method: Method, seeds: tuple[int, ...] = (1, 2, 3), label: int = 0) -> Tensor:
         """Sample one volume per seed."""
         rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
-        conditions = Conditions(torch.full((len(seeds),), label, dtype=torch.int64))
+        masks = None
+        if self.cls.info.conditioning == "mask":
+            masks = self.data.take(torch.arange(len(seeds))).masks
+        conditions = Conditions(torch.full((len(seeds),), label, dtype=torch.int64), masks)
         with torch.inference_mode():
             return method.sample(conditions, rngs)
 

@@ -285,11 +285,25 @@ class Runner:
             seed=cell.seed,
             key=cell.sample_key,
             generator=f"{cell.label} ({cell.resolved.preset})",
+            masks=self._masks(cell),
         )
         fields = sample(
             methods, spec, record.parent, device=device, progress=task.update, stop=self._stopping
         )
         store.write_record(record, "sample", cell.sample_key, fields)
+
+    def _masks(self, cell: Cell) -> Any:
+        """Return the training masks that a mask-conditioned method samples from, else None."""
+        from cerebench.benchmark.sampling import TrainingMasks
+
+        if cell.method.info.conditioning != "mask":
+            return None
+        plan, prepared = self.plan, self.prepared
+        names = plan.dataset.info.classes
+        ids = {n: planning.train_ids(plan.cases, plan.split, names, n) for n in names}
+        position = {case: i for i, case in enumerate(prepared.ids)}
+        masks = {n: prepared.masks[[position[i] for i in ids[n]]] for n in names}
+        return TrainingMasks(masks, ids, cell.seed)
 
     def _score_cell(self, cell: Cell, metrics: tuple[str, ...], task: Any) -> None:
         from cerebench.benchmark import sampling, scoring

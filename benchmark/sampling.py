@@ -31,9 +31,41 @@ from cerebench.methods.base import Conditions, Method
 FOREGROUND = 0.02  # on [0, 1]; the same threshold as the radiomics mask
 
 
+class TrainingMasks:
+    """Masks for methods that are conditioned on one: those of training cases, never of test cases.
+
+    Every training case of the class is used once, in a random order, before any is used again.
+
+    Args:
+        masks: Class name to (N, 1, D, H, W) uint8 masks.
+        ids: Class name to the ids of these cases.
+        seed: The cell's seed.
+    """
+
+    def __init__(
+        self,
+        masks: Mapping[str, NDArray[np.uint8]],
+        ids: Mapping[str, Sequence[str]],
+        seed: int,
+    ) -> None:
+        self._masks, self._ids, self._seed = masks, ids, seed
+
+    def draw(self, name: str, index: int) -> tuple[NDArray[np.uint8], str]:
+        """Return the mask of a class's sample of this index, and the case it is taken from."""
+        count = len(self._ids[name])
+        seed = derive_seed(self._seed, name, "masks", index // count)
+        chosen = int(
+            torch.randperm(count, generator=torch.Generator().manual_seed(seed))[index % count]
+        )
+        return self._masks[name][chosen], self._ids[name][chosen]
+
+
 @dataclass(frozen=True)
 class SampleSpec:
-    """What is sampled: n volumes of each class, and how the files describe themselves."""
+    """What is sampled: n volumes of each class, and how the files describe themselves.
+
+    ``masks`` is given for methods conditioned on a mask, and for no other.
+    """
 
     classes: tuple[str, ...]
     channels: tuple[str, ...]
@@ -42,6 +74,7 @@ class SampleSpec:
     seed: int
     key: str
     generator: str
+    masks: TrainingMasks | None = None
 
 
 def sample(
@@ -82,7 +115,7 @@ def sample(
             wanted = range(first, min(first + SHARD, spec.n))
             if not all(_paths(folder, spec, name, i)[-1].exists() for i in wanted):
                 began = time.perf_counter()
-                volumes = sample_shard(method, spec.seed, label, name, first, device)
+                volumes = sample_shard(method, spec.seed, label, name, first, device, spec.masks)
                 seconds += time.perf_counter() - began
                 made += SHARD
                 for i in wanted:
@@ -103,7 +136,13 @@ def sample(
 
 
 def sample_shard(
-    method: Method, seed: int, label: int, name: str, first: int, device: torch.device
+    method: Method,
+    seed: int,
+    label: int,
+    name: str,
+    first: int,
+    device: torch.device,
+    masks: TrainingMasks | None = None,
 ) -> NDArray[np.float32]:
     """Compute one shard of eight volumes, (8, C, D, H, W) float32, not yet clipped.
 
@@ -115,7 +154,11 @@ def sample_shard(
         for index in range(first, first + SHARD)
     ]
     with torch.inference_mode(), torch.device(device):
-        conditions = Conditions(torch.full((SHARD,), label, dtype=torch.int64))
+        drawn = [masks.draw(name, first + i)[0] for i in range(SHARD)] if masks else None
+        conditions = Conditions(
+            torch.full((SHARD,), label, dtype=torch.int64),
+            None if drawn is None else torch.tensor(np.stack(drawn), dtype=torch.float32),
+        )
         volumes = method.sample(conditions, rngs)
     expected = (SHARD, method.channels, *[method.size] * 3)
     title = method.info.name
@@ -208,6 +251,8 @@ def _write(
         "ClippedFraction": clipped,
         "ForegroundVoxels": foreground_voxels(volume),
     }
+    if spec.masks is not None:
+        facts["MaskOf"] = spec.masks.draw(name, index)[1]
     store.write_json(sidecar, facts)
 
 

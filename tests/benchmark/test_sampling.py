@@ -1,5 +1,6 @@
 """Shards: fixed, extensible, independent of what surrounds them; bad samples are named."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -128,3 +129,38 @@ def test_too_few_or_foreign_samples_are_not_scored(tmp_path):
         sampling.stored_volumes(tmp_path, "k", "LGG", 5)
     with pytest.raises(BadSample, match="another configuration"):
         sampling.stored_volumes(tmp_path, "other", "LGG", 3)
+
+
+class Masked(WGANGP):
+    """Returns the mask it is given."""
+
+    def sample(self, conditions, rngs):
+        return 2 * conditions.masks - 1
+
+
+def masks_of(n, seed=0):
+    """Return training masks that can be told apart: case i has i + 1 voxels."""
+    made = np.zeros((n, 1, 16, 16, 16), np.uint8)
+    for i in range(n):
+        made[i].flat[: i + 1] = 1
+    ids = [f"case-{i}" for i in range(n)]
+    return sampling.TrainingMasks({"LGG": made, "HGG": made}, {"LGG": ids, "HGG": ids}, seed)
+
+
+def test_a_mask_conditioned_method_gets_training_masks_and_their_ids_are_recorded(tmp_path):
+    record = sampling.sample(
+        {"all": method(Masked)}, spec(5, masks=masks_of(9)), tmp_path, device=CPU,
+        progress=lambda *_: None, stop=lambda: False,
+    )  # fmt: skip
+    for path in tmp_path.rglob("sub-*.json"):
+        facts = json.loads(path.read_text())
+        assert facts["MaskOf"] == f"case-{facts['ForegroundVoxels'] - 1}"
+    assert record["n"] == {"LGG": 5, "HGG": 5}
+
+
+def test_every_training_mask_is_used_once_before_any_is_used_again():
+    drawn = [masks_of(4).draw("LGG", i)[1] for i in range(12)]
+    assert [sorted(drawn[i : i + 4]) for i in (0, 4, 8)] == [[f"case-{i}" for i in range(4)]] * 3
+    assert drawn[:4] != drawn[4:8] or drawn[:4] != drawn[8:]
+    assert drawn != [masks_of(4, seed=1).draw("LGG", i)[1] for i in range(12)]
+    assert drawn[:4] != [masks_of(4).draw("HGG", i)[1] for i in range(4)]
