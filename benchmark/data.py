@@ -50,7 +50,8 @@ def check(registries: Registries, name: str, root: Path | None, size: int) -> di
     classes = dataset.info.classes
     label = {case.id: classes[case.label] for case in cases}
     voxels = size**3 * (2 * len(dataset.info.channels) + 1)
-    found["counts"] = {c: n for c, n in Counter(label.values()).items()}
+    counted = Counter(label.values())
+    found["counts"] = {c: counted[c] for c in classes}
     found["split"] = {
         role: {c: sum(label[i] == c for i in ids) for c in classes}
         for role, ids in (("train", split.train), ("test", split.test))

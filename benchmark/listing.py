@@ -44,6 +44,7 @@ def _facts_of(kind: str, plugin: Any) -> dict[str, Any]:
     if kind == "metrics":
         return {
             "label": plugin.label,
+            "source": plugin.source,
             "better": str(plugin.better),
             "needs": plugin.needs,
             "views": list(plugin.views),
@@ -52,6 +53,7 @@ def _facts_of(kind: str, plugin: Any) -> dict[str, Any]:
         info = plugin.info
         return {
             "label": info.label,
+            "source": info.source,
             "classes": list(info.classes),
             "needs_root": info.needs_root,
         }

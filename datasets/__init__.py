@@ -4,10 +4,20 @@
 BUILTIN = {
     "phantom": (
         "cerebench.datasets.phantom:Phantom",
-        {"label": "Tumour-ROI phantoms", "classes": ["LGG", "HGG"], "needs_root": False},
+        {
+            "label": "Tumour-ROI phantoms",
+            "source": "Cerebench, procedure phantom-roi 1",
+            "classes": ["LGG", "HGG"],
+            "needs_root": False,
+        },
     ),
     "brats": (
         "cerebench.datasets.brats:BraTS",
-        {"label": "BraTS tumour ROIs", "classes": ["LGG", "HGG"], "needs_root": True},
+        {
+            "label": "BraTS tumour ROIs",
+            "source": "Menze et al. 2015; Bakas et al. 2017, 2018",
+            "classes": ["LGG", "HGG"],
+            "needs_root": True,
+        },
     ),
 }

@@ -18,7 +18,8 @@ def parsed(bench, *arguments):
 def test_lists_are_arrays_of_named_objects(bench, kind):
     rows = parsed(bench, "list", kind)
     assert isinstance(rows, list)
-    assert all({"name", "available"} <= set(row) for row in rows)
+    assert all({"name", "label", "source", "available"} <= set(row) for row in rows)
+    assert all(row["source"] and row["label"] for row in rows)
 
 
 def test_methods_list_what_the_contract_promises(bench):
