@@ -58,6 +58,13 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(errors.EXIT_INTERNAL)
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        _complain(
+            f"{error.strerror or error}{place}. Check the disk and the permissions of --out, of "
+            "$CEREBENCH_CACHE and of the data; everything finished so far is kept."
+        )
+        sys.exit(errors.EXIT_INTERNAL)
     except Exception as error:
         code = errors.exit_code(error)
         if code is None:
@@ -88,6 +95,7 @@ def _registries(plugins: list[str] | None, names: str = "") -> Registries:
             found = next((p for p in places if p.is_file()), None)
             if found is not None:
                 registries.add_plugin(str(found))
+                Console(stderr=True).print(f"{name.strip()}: using {found}", highlight=False)
     return registries
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from cerebench.benchmark import config as configuration
 from cerebench.benchmark.errors import BadConfig, UsageError
 from cerebench.benchmark.experiment import Experiment, select_methods
-from cerebench.benchmark.registry import Registries, suite_version
+from cerebench.benchmark.registry import Registries, suggest, suite_version
 from cerebench.benchmark.store import SCHEMA, key_of, now
 from cerebench.datasets.base import Case, Dataset, Split
 from cerebench.datasets.cache import file_hashes
@@ -135,6 +135,8 @@ def make_plan(
     """
     names = select_methods(experiment.methods, registries.methods)
     _check_overrides(experiment, names)
+    if experiment.reference and experiment.reference not in names:
+        raise UsageError(suggest("method of this run", experiment.reference, names))
     classes = {name: registries.methods.load(name) for name in names}
     size = experiment.size or _preset_size(classes, experiment.preset)
     dataset = open_dataset(experiment, registries, size)
@@ -145,6 +147,8 @@ def make_plan(
     folder = out / f"{dataset.info.name}-{size}-{fingerprint[:8]}"
     real_key = key_of({"fingerprint": fingerprint, "train": split.train, "test": split.test})
     metrics = tuple(plan_metric(name, registries) for name in experiment.metrics)
+    for name in experiment.protocols:
+        registries.protocols.load(name)  # raises for a name that does not exist
     context = _Context(experiment, dataset, cases, split, fingerprint, real_key, metrics)
     cells = [
         _method_cell(context, name, classes[name], seed, registries)
@@ -441,7 +445,8 @@ def _cell_entries(plan: Plan, size: int) -> list[dict[str, Any]]:
 
 def _row_head(cell: Cell, preset: str, size: int) -> dict[str, Any]:
     if cell.resolved is None:
-        head = {"kind": "samples", "preset": "", "conditioning": "", "source": "folder of samples"}
+        source = "a folder of samples; which cases it was trained on is not known"
+        head = {"kind": "samples", "preset": "", "conditioning": "", "source": source}
         return {**head, "name": cell.name, "label": cell.label, "differences": [], "cells": []}
     paper = configuration.resolve(cell.method, "paper", size)
     return {

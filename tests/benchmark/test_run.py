@@ -284,6 +284,7 @@ def test_dry_run_lists_cells_time_and_disk_and_writes_nothing(bench):
         (["run", "--set", "wgan-gp.steps=x"], 2, "wgan-gp.steps must be a whole number, got 'x'"),
         (["run", "--set", "gan.steps=3"], 2, "--set names 'gan'"),
         (["run", "--preset", "quik"], 2, "Did you mean 'quick'?"),
+        (["run", "--protocols", "exp1"], 2, "No protocol named 'exp1'"),
         (["run", "quikstart"], 2, "Did you mean 'quickstart'?"),
         (["run", "--dataset", "brat"], 2, "Did you mean 'brats'?"),
         (["run", "--size", "20"], 2, "wgan-gp (quick): "),
@@ -312,6 +313,14 @@ def test_a_mistake_gets_one_line_and_its_exit_code(bench, monkeypatch, arguments
     assert message in " ".join(err.split())
     assert "Traceback" not in err
     assert not (bench.folder / "runs").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(bench):
+    (bench.folder / "file").write_text("")
+    code, _, err = bench("run", "tiny.toml", "--out", "file/runs")
+    assert code == 1
+    assert "file" in err
+    assert "Traceback" not in err
 
 
 def test_nothing_opens_a_network_connection(bench, monkeypatch):
