@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping, Sequence
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -56,21 +57,16 @@ class Experiment:
     def __post_init__(self) -> None:
         if self.samples_per_class < 2:
             raise BadConfig(f"samples_per_class must be at least 2, got {self.samples_per_class}.")
-        if not self.seeds or len(set_of(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise BadConfig(f"seeds must be distinct whole numbers >= 0, got {self.seeds}.")
 
-    @property
-    def banner(self) -> str:
-        """Return what stands above every table of a small preset, else an empty string."""
-        if self.preset in SMALL_PRESETS or self.dataset == "phantom":
-            kind = f"{self.preset} run" if self.preset in SMALL_PRESETS else "phantom run"
-            return f"{kind}: shows that it works, not which generator is better"
-        return ""
-
-
-def set_of(values: Sequence[int]) -> frozenset[int]:
-    """Return the distinct values."""
-    return frozenset(values)
+    def banner(self, *, synthetic: bool) -> str:
+        """Return what stands above every table of a small preset or of synthetic data, else ''."""
+        small = self.preset in SMALL_PRESETS
+        if not (small or synthetic):
+            return ""
+        kind = self.preset if small else self.dataset
+        return f"{kind} run: shows that it works, not which generator is better"
 
 
 def shipped() -> list[str]:
@@ -106,18 +102,12 @@ def read(name: str) -> Experiment:
 def from_table(name: str, table: Mapping[str, Any], origin: str) -> Experiment:
     """Validate the keys and types of an experiment table."""
     types = {f.name: f.type for f in dataclasses.fields(Experiment) if f.name != "name"}
-    hints = _hints()
+    hints = typing.get_type_hints(Experiment)
     for key in table:
         if key not in types:
             raise BadConfig(f"{origin}: {suggest('experiment key', key, list(types))}")
     values = {key: typed(f"{origin}: {key}", value, hints[key]) for key, value in table.items()}
     return Experiment(name=name, **values)
-
-
-def _hints() -> dict[str, Any]:
-    import typing
-
-    return typing.get_type_hints(Experiment)
 
 
 def select_methods(asked: str | list[str], methods: Registry) -> list[str]:

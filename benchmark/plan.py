@@ -357,7 +357,7 @@ def contents(plan: Plan) -> dict[str, Any]:
         "seeds": list(experiment.seeds),
         "samples_per_class": experiment.samples_per_class,
         "reference": experiment.reference,
-        "banner": experiment.banner or None,
+        "banner": experiment.banner(synthetic=dataset.info.synthetic) or None,
         "dataset": _dataset_entry(plan),
         "metrics": [_metric_entry(m) for m in plan.metrics],
         "rows": [_anchor_entry(a) for a in plan.anchors] + _cell_entries(plan, dataset.size),

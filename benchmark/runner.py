@@ -153,8 +153,13 @@ class Runner:
         return self._stop
 
     @contextmanager
-    def _stage(self, title: str, record: Path) -> Iterator[Any]:
-        """Isolate one stage: its failure is recorded and told, and the run goes on."""
+    def _stage(self, title: str, *records: Path) -> Iterator[Any]:
+        """Isolate one stage: its failure is recorded and told, and the run goes on.
+
+        Args:
+            title: What the stage is, for people.
+            records: Records that the stage owes; a failure is left beside each.
+        """
         title = f"{self.plan.folder.name} · {title}"
         began = time.perf_counter()
         try:
@@ -164,7 +169,8 @@ class Runner:
             self.display.ended(title, "interrupted", time.perf_counter() - began)
             raise
         except Exception as error:  # the one place that isolates a cell
-            store.write_failure(record, title, error)
+            for record in records:
+                store.write_failure(record, title, error)
             self._failed(title, error, time.perf_counter() - began)
         else:
             self.outcome.done += 1
@@ -208,8 +214,8 @@ class Runner:
             with self._stage(f"{title} · sample", record) as task:
                 self._sample(cell, record, task)
         if (todo.metrics or todo.preview) and len(self.outcome.failed) == failures:
-            record = self.plan.folder / cell.folder / "score" / "record.json"
-            with self._stage(f"{title} · score", record) as task:
+            records = [self.plan.folder / cell.record("score", m) for m in todo.metrics]
+            with self._stage(f"{title} · score", *records) as task:
                 self._score_cell(cell, todo.metrics, task)
 
     def _build(self, cell: Cell, scope: str) -> Any:
@@ -355,8 +361,8 @@ class Runner:
             metrics = todo[id(anchor)]
             if not metrics:
                 continue
-            folder = self.plan.folder / "_real" / "score" / anchor.control.name
-            with self._stage(f"score {anchor.control.label}", folder / "record.json") as task:
+            owed = [self.plan.folder / anchor.record(m) for m in metrics]
+            with self._stage(f"score {anchor.control.label}", *owed) as task:
                 generated = {}
                 for name in self.plan.dataset.info.classes:
                     train, test = self._real.train[name].volumes, self._real.test[name].volumes

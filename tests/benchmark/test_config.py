@@ -109,8 +109,11 @@ def test_an_unknown_experiment_gets_a_suggestion():
         experiments.read("quickstrat")
 
 
-def test_small_presets_and_phantoms_carry_the_banner():
-    banner = "shows that it works, not which generator is better"
-    assert banner in experiments.Experiment("x", dataset="brats", preset="quick").banner
-    assert banner in experiments.Experiment("x", dataset="phantom", preset="paper").banner
-    assert experiments.Experiment("x", dataset="brats", preset="paper").banner == ""
+def test_small_presets_and_synthetic_data_carry_the_banner():
+    def banner(synthetic, **fields):
+        return experiments.Experiment("x", **fields).banner(synthetic=synthetic)
+
+    text = "run: shows that it works, not which generator is better"
+    assert banner(False, dataset="brats", preset="quick") == f"quick {text}"
+    assert banner(True, dataset="phantom", preset="paper") == f"phantom {text}"
+    assert banner(False, dataset="brats", preset="paper") == ""

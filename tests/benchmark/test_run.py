@@ -263,6 +263,9 @@ def test_a_test_case_in_the_training_set_is_refused(bench):
     code, out, _ = bench("run", "tiny.toml", "--metrics", "ms-ssim")
     assert code == 4
     assert "1 test cases were used in training" in out
+    rows = list(csv.DictReader(io.StringIO(bench("report", "--csv")[1])))
+    (reason,) = {r["reason"] for r in rows if (r["method"], r["metric"]) == ("wgan-gp", "ms-ssim")}
+    assert "1 test cases were used in training" in reason
 
 
 def test_dry_run_lists_cells_time_and_disk_and_writes_nothing(bench):
