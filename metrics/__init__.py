@@ -62,6 +62,16 @@ BUILTIN = {
             "views": [""],
         },
     ),
+    "foreground-volume": (
+        "cerebench.metrics.foreground:FOREGROUND_VOLUME",
+        {
+            "label": "foreground ml",
+            "source": "threshold of radlite-v1",
+            "better": "near-real",
+            "needs": "",
+            "views": [""],
+        },
+    ),
     "fd-rand2d-v1": (
         "cerebench.metrics.slice_frechet:FD_RAND2D",
         {

@@ -23,6 +23,7 @@ COSTS: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
     ("train-seconds", "training", "time", duration),
     ("parameters", "training", "parameters", count),
     ("sample-seconds", "sampling", "s/volume", number),
+    ("clip-fraction", "clipped", "%", lambda fraction: number(100 * fraction)),
 )
 
 

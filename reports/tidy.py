@@ -110,7 +110,8 @@ def _cell(experiment: Experiment, start: Value, cell: Mapping[str, Any]) -> Iter
     for name, (record, reason) in trained.items():
         why = f"train {name}: {reason}" if reason else ""
         yield from _train_costs(replace(start, class_=name), record, why)
-    yield from _sample_costs(start, sampled[0], upstream)
+    classes = experiment.contents["dataset"]["classes"]
+    yield from _sample_costs(start, sampled[0], upstream, classes)
 
 
 def _stage(experiment: Experiment, path: str) -> tuple[dict[str, Any], str]:
@@ -197,7 +198,9 @@ def _train_costs(start: Value, record: Mapping[str, Any], reason: str) -> Iterat
         yield replace(start, metric=cost, **told)
 
 
-def _sample_costs(start: Value, record: Mapping[str, Any], reason: str) -> Iterator[Value]:
+def _sample_costs(
+    start: Value, record: Mapping[str, Any], reason: str, classes: Sequence[str]
+) -> Iterator[Value]:
     start = replace(start, class_=ALL_CLASSES)
     seconds = record.get("seconds_per_sample")
     if seconds is not None:
@@ -205,8 +208,10 @@ def _sample_costs(start: Value, record: Mapping[str, Any], reason: str) -> Itera
     elif start.kind == "method":
         yield replace(start, metric="sample-seconds", **_missing(reason))
     for metric, key in (("clip-fraction", "clip_fraction"), ("foreground", "foreground")):
-        for name, amount in record.get(key, {}).items():
-            yield replace(start, class_=name, metric=metric, value=amount)
+        amounts = record.get(key, {})
+        for name in classes if amounts or start.kind == "method" else ():
+            told = {"value": amounts[name]} if name in amounts else _missing(reason)
+            yield replace(start, class_=name, metric=metric, **told)
 
 
 def _canonical(recipe: Mapping[str, Any]) -> str:

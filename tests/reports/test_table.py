@@ -48,11 +48,12 @@ def test_headers_carry_direction_view_and_scale(runs):
         ("NN ratio", "→ real"),
     ]
     assert ("FD[rand2d-v1]", "sagittal ↓") in heads
-    assert heads[-4:] == [
+    assert heads[-5:] == [
         ("n", "real/gen."),
         ("training", "time"),
         ("training", "parameters"),
         ("sampling", "s/volume"),
+        ("clipped", "%"),
     ]
 
 
