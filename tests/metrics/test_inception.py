@@ -2,18 +2,19 @@
 
 import dataclasses
 import socket
+import sys
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from cerebench.metrics import weights
 from cerebench.metrics.base import MetricError, MissingWeights
 from cerebench.metrics.extractors.inception import (
     WEIGHTS,
     Inception,
-    InceptionNetwork,
-    Unit,
+    build_network,
     load_network,
     preprocess,
 )
@@ -43,14 +44,14 @@ PARAMETERS = {
 def skeleton():
     """The network without memory for its weights."""
     with torch.device("meta"):
-        return InceptionNetwork()
+        return build_network()
 
 
 @pytest.fixture(scope="module")
 def weight_file(tmp_path_factory):
     """Random weights with the right names and shapes, no batch counters."""
     torch.manual_seed(0)
-    state = InceptionNetwork().state_dict()
+    state = build_network().state_dict()
     for name, tensor in state.items():
         if name.endswith("running_mean"):
             tensor.normal_(0, 0.1)
@@ -82,9 +83,10 @@ def count(module):
 
 
 def test_parameter_counts_are_those_of_the_topology(skeleton):
-    assert {name: count(child) for name, child in skeleton.named_children()} == PARAMETERS
+    children = {name: count(child) for name, child in skeleton.named_children()}
+    assert {name: n for name, n in children.items() if n} == PARAMETERS
     assert count(skeleton) == 23_850_960
-    assert sum(isinstance(m, Unit) for m in skeleton.modules()) == 94
+    assert sum(type(m).__name__ == "BasicConv2d" for m in skeleton.modules()) == 94
     floats = [t for t in skeleton.state_dict().values() if t.is_floating_point()]
     assert len(floats) == 472
 
@@ -97,15 +99,15 @@ def test_layout_hash_is_that_of_the_published_file(skeleton):
 
 def test_spatial_sizes_are_those_of_the_topology(skeleton):
     sizes = {}
-    for name, child in skeleton.named_children():
-        child.register_forward_hook(
+    for name in PARAMETERS:
+        skeleton.get_submodule(name).register_forward_hook(
             lambda _m, _i, out, name=name: sizes.update({name: tuple(out.shape[1:3])})
         )
     out = skeleton.eval()(torch.empty(1, 3, 299, 299, device="meta"))
-    assert out.shape == (1, 2048)
+    assert out.shape == (1, 1008)
     expected = [(32, 149), (32, 147), (64, 147), (80, 73), (192, 71), (256, 35), (288, 35)]
     expected += [(288, 35), *[(768, 17)] * 5, (1280, 8), (2048, 8), (2048, 8)]
-    assert list(sizes.values()) == expected
+    assert list(sizes.values()) == [*expected, (1008,)]
 
 
 def test_every_tensor_of_the_file_reaches_the_network(weight_file):
@@ -113,27 +115,48 @@ def test_every_tensor_of_the_file_reaches_the_network(weight_file):
     network = load_network(weight_file)
     loaded = network.state_dict()
     assert len(state) == 472
-    assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
+    used = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    assert len(used) == 470
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in used.items())
     assert not network.training
 
 
-def test_network_equals_that_of_pytorch_fid(weight_file):
-    reference = pytest.importorskip("pytorch_fid.inception", exc_type=ImportError)
-    net = reference._inception_v3(num_classes=1008, aux_logits=False, weights=None)
-    blocks = {"Mixed_5b": (192, 32), "Mixed_5c": (256, 64), "Mixed_5d": (288, 64)}
-    for name, (inputs, pooled) in blocks.items():
-        setattr(net, name, reference.FIDInceptionA(inputs, pool_features=pooled))
-    for name, width in zip("bcde", (128, 160, 160, 192), strict=True):
-        setattr(net, f"Mixed_6{name}", reference.FIDInceptionC(768, channels_7x7=width))
-    net.Mixed_7b = reference.FIDInceptionE_1(1280)
-    net.Mixed_7c = reference.FIDInceptionE_2(2048)
-    net.load_state_dict(torch.load(weight_file, weights_only=True), strict=False)
-    net.fc = torch.nn.Identity()
+def test_features_are_the_mean_over_the_last_map(weight_file):
+    network, last = load_network(weight_file), []
+    network.Mixed_7c.register_forward_hook(lambda _m, _i, out: last.append(out))
     x = torch.rand(1, 3, 299, 299, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    with torch.no_grad():
-        expected, ours = net.eval()(x), load_network(weight_file)(x)
-    assert expected.std() > 0
-    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+    out = network(x)
+    assert out.shape == (1, 2048)
+    assert out.std() > 0
+    torch.testing.assert_close(out, last[0].mean((2, 3)))
+
+
+def test_the_last_block_pools_by_maximum_and_the_others_leave_the_padding_out(
+    skeleton, monkeypatch
+):
+    calls = []
+
+    def watch(name):
+        original = getattr(functional, name)
+
+        def watched(*inputs, **options):
+            calls.append((name, options.get("count_include_pad")))
+            return original(*inputs, **options)
+
+        monkeypatch.setattr(functional, name, watched)
+
+    watch("avg_pool2d")
+    watch("max_pool2d")
+    for block, width in (("Mixed_5b", 192), ("Mixed_7b", 1280), ("Mixed_7c", 2048)):
+        skeleton.get_submodule(block)(torch.empty(1, width, 8, 8, device="meta"))
+    assert calls[:2] == [("avg_pool2d", False)] * 2
+    assert [name for name, _ in calls[2:]] == ["max_pool2d"]
+
+
+def test_a_torchvision_of_another_torch_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch_fid", None)
+    with pytest.raises(MissingWeights, match="torchvision that matches torch"):
+        build_network()
 
 
 def test_preprocessing_quantises_resizes_and_replicates():
