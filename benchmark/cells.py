@@ -31,22 +31,13 @@ def read_cell(folder: Path) -> dict[str, Any]:
     return cell
 
 
-def load_methods(cell: dict[str, Any], folder: Path, registries: Registries, device: Any) -> Any:
-    """Return the trained instances of a cell by scope, on a device, in eval mode."""
+def build_method(cell: dict[str, Any], registries: Registries) -> Any:
+    """Construct the method of a cell from its recorded configuration."""
     from pydantic import TypeAdapter
-
-    from cerebench.benchmark.training import load_networks
 
     cls = registries.methods.load(cell["name"])
     config = TypeAdapter(cls.Config).validate_python(cell["config"])
-    methods = {}
-    for scope in cell["scopes"]:
-        method = cls(
-            config, size=cell["size"], classes=cell["classes"], channels=len(cell["channels"])
-        )
-        load_networks(method.nets, folder / "train" / scope / "model.safetensors", device)
-        methods[scope] = method
-    return methods
+    return cls(config, size=cell["size"], classes=cell["classes"], channels=len(cell["channels"]))
 
 
 def extend_samples(
@@ -74,11 +65,12 @@ def extend_samples(
     if found is not None and min(found["n"].values()) >= n:
         display.say(f"Nothing to do: {folder} has {min(found['n'].values())} samples per class.")
         return
-    from cerebench.benchmark.sampling import SampleSpec, pick_device, sample
+    from cerebench.benchmark.sampling import SampleSpec, load_trained, pick_device, sample
 
     device = pick_device(device_name)
-    methods = load_methods(cell, folder, registries(cell["name"]), device)
-    if next(iter(methods.values())).info.conditioning == "mask":
+    known = registries(cell["name"])
+    methods = load_trained(lambda _: build_method(cell, known), cell["scopes"], folder, device)
+    if known.methods.load(cell["name"]).info.conditioning == "mask":
         raise UsageError(
             f"{cell['name']} samples from training masks, which only a run has. "
             f"Use bench run --n {n} instead."

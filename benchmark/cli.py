@@ -280,8 +280,8 @@ def _write_reports(registries: Registries, contents: Path) -> list[Path]:
     from cerebench.reports.base import Experiment
 
     experiments = [Experiment.read(contents)]
-    names = registries.reports.names()
-    return [path for name in names for path in write(name, experiments, None)]
+    writers = [registries.reports.load(name) for name in registries.reports.names()]
+    return [path for writer in writers for path in write(writer, experiments, None)]
 
 
 def _print_table(contents: Path) -> None:
@@ -328,8 +328,15 @@ def report(
         tables.print_csv(found)
     if markdown:
         tables.print_markdown(found)
-    written = tables.write("latex", found, to, siunitx=siunitx, anchors=anchors) if latex else []
-    written += tables.write("figure", found, to) if figure else []
+    written: list[Path] = []
+    if latex:
+        from cerebench.reports.latex import write
+
+        written += tables.write(write, found, to, siunitx=siunitx, anchors=anchors)
+    if figure:
+        from cerebench.reports.figures import write
+
+        written += tables.write(write, found, to)
     for path in written:
         typer.echo(str(path))
     if not (csv or markdown or latex or figure):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -245,8 +246,6 @@ def _method_cell(context: _Context, name: str, cls: Any, seed: int, registries: 
     experiment, info = context.experiment, context.dataset.info
     overrides = {**experiment.set.get("*", {}), **experiment.set.get(name, {})}
     if "*" in experiment.set:  # a setting for all applies where the method has it
-        import dataclasses
-
         known = {f.name for f in dataclasses.fields(cls.Config)}
         own = experiment.set.get(name, {})
         overrides = {k: v for k, v in overrides.items() if k in known or k in own}
@@ -310,8 +309,7 @@ def _samples_cell(context: _Context, row: Samples) -> Cell:
 
 
 def _anchor(context: _Context, control: Any) -> Anchor:
-    version = getattr(control, "version", 1)
-    upstream = {"control": control.name, "version": version}
+    upstream = {"control": control.name, "version": control.version}
     return Anchor(control, context.score_keys(upstream))
 
 

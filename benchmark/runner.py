@@ -6,9 +6,10 @@ import platform
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -244,7 +245,7 @@ class Runner:
         ids = planning.train_ids(plan.cases, plan.split, info.classes, scope)
         device = self._device()
         prepared = self.prepared
-        chosen = [prepared.ids.index(i) for i in ids]
+        chosen = prepared.positions(ids)
         data = TrainingData(
             prepared.volumes[chosen], prepared.masks[chosen], prepared.labels[chosen], ids, device
         )
@@ -274,15 +275,11 @@ class Runner:
         store.write_record(record, "train", key, fields)
 
     def _sample(self, cell: Cell, record: Path, task: Any) -> None:
-        from cerebench.benchmark.sampling import SampleSpec, sample
-        from cerebench.benchmark.training import load_networks
+        from cerebench.benchmark.sampling import SampleSpec, load_trained, sample
 
         info, device = self.plan.dataset.info, self._device()
-        methods = {}
-        for scope in cell.scopes:
-            methods[scope] = self._build(cell, scope)
-            folder = (self.plan.folder / cell.record("train", scope)).parent
-            load_networks(methods[scope].nets, folder / "model.safetensors", device)
+        folder = self.plan.folder / cell.folder
+        methods = load_trained(partial(self._build, cell), cell.scopes, folder, device)
         spec = SampleSpec(
             classes=info.classes,
             channels=info.channels,
@@ -307,12 +304,12 @@ class Runner:
         plan, prepared = self.plan, self.prepared
         names = plan.dataset.info.classes
         ids = {n: planning.train_ids(plan.cases, plan.split, names, n) for n in names}
-        position = {case: i for i, case in enumerate(prepared.ids)}
-        masks = {n: prepared.masks[[position[i] for i in ids[n]]] for n in names}
+        masks = {n: prepared.masks[prepared.positions(ids[n])] for n in names}
         return TrainingMasks(masks, ids, cell.seed)
 
     def _score_cell(self, cell: Cell, metrics: tuple[str, ...], task: Any) -> None:
         from cerebench.benchmark import sampling, scoring
+        from cerebench.metrics.base import LazyVolumes
 
         plan = self.plan
         for scope in cell.scopes:
@@ -323,12 +320,11 @@ class Runner:
         for name in plan.dataset.info.classes:
             if cell.samples is not None:
                 given = cell.samples.classes[name]
-                volumes, ids = _Lazy(range(min(n, len(given))), given.__getitem__), given.ids[:n]
+                volumes = LazyVolumes(given.ids[:n], given.__getitem__)
             else:
                 folder = (plan.folder / cell.record("sample", "")).parent
-                files, ids = sampling.stored_volumes(folder, cell.sample_key, name, n)
-                volumes = _Lazy(files, sampling.read_volume)
-            generated[name] = self._volume_set(volumes, ids)
+                volumes = sampling.stored_volumes(folder, cell.sample_key, name, n)
+            generated[name] = self._volume_set(volumes, volumes.ids)
         scoring.write_preview(plan.folder / cell.folder / "score" / "preview.npz", generated)
         if cell.samples is not None:
             self._record_samples(cell, generated)
@@ -336,7 +332,7 @@ class Runner:
 
     def _record_samples(self, cell: Cell, generated: Mapping[str, Any]) -> None:
         """Write the sample record of somebody's folder: what it holds, at no cost to us."""
-        from cerebench.benchmark.sampling import foreground_voxels
+        from cerebench.metrics.foreground import foreground_voxels
 
         fields = {
             "seconds": None,
@@ -434,19 +430,6 @@ class Runner:
             "versions": versions(),
             "hardware": hardware(str(device)),
         }
-
-
-class _Lazy:
-    """Volumes that are read when indexed."""
-
-    def __init__(self, sources: Sequence[Any], read: Callable[[Any], Any]) -> None:
-        self._sources, self._read = sources, read
-
-    def __len__(self) -> int:
-        return len(self._sources)
-
-    def __getitem__(self, index: int) -> Any:
-        return self._read(self._sources[index])
 
 
 def versions() -> dict[str, str]:

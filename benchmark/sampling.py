@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ from cerebench.benchmark import store
 from cerebench.benchmark.errors import BadSample, Interrupted
 from cerebench.benchmark.plan import SHARD
 from cerebench.benchmark.registry import suite_version
-from cerebench.benchmark.training import derive_seed, peak_mib
+from cerebench.benchmark.training import derive_seed, load_networks, peak_mib
 from cerebench.datasets.volumes import read_nifti, write_nifti
 from cerebench.methods.base import Conditions, Method
-
-FOREGROUND = 0.02  # on [0, 1]; the same threshold as the radiomics mask
+from cerebench.metrics.base import LazyVolumes
+from cerebench.metrics.foreground import foreground_voxels
 
 
 class TrainingMasks:
@@ -135,6 +135,16 @@ def sample(
     }
 
 
+def load_trained(
+    build: Callable[[str], Method], scopes: Iterable[str], cell: Path, device: torch.device
+) -> dict[str, Method]:
+    """Return the trained instances of a cell's folder by scope, on a device, in eval mode."""
+    methods = {scope: build(scope) for scope in scopes}
+    for scope, method in methods.items():
+        load_networks(method.nets, cell / "train" / scope / "model.safetensors", device)
+    return methods
+
+
 def sample_shard(
     method: Method,
     seed: int,
@@ -177,8 +187,8 @@ def sample_shard(
     return volumes.cpu().numpy()
 
 
-def stored_volumes(folder: Path, spec_key: str, name: str, n: int) -> tuple[list[Path], list[str]]:
-    """Return files and ids of the first n stored volumes of a class.
+def stored_volumes(folder: Path, spec_key: str, name: str, n: int) -> LazyVolumes:
+    """Return the first n stored volumes of a class, read when indexed; ids are the subjects.
 
     Raises:
         BadSample: If the folder holds samples of another key, or fewer than n.
@@ -191,17 +201,12 @@ def stored_volumes(folder: Path, spec_key: str, name: str, n: int) -> tuple[list
         raise BadSample(
             f"{folder} holds {len(files)} of {n} samples of {name}. Run bench run again."
         )
-    return files, [f.parents[1].name for f in files]
+    return LazyVolumes([f.parents[1].name for f in files], lambda i: read_volume(files[i]))
 
 
 def read_volume(path: Path) -> NDArray[np.float32]:
     """Read one stored volume, (1, D, H, W) float32 in [-1, 1]."""
     return read_nifti(path)[0][None]
-
-
-def foreground_voxels(volume: NDArray[np.float32]) -> int:
-    """Count the voxels of a (C, D, H, W) volume whose first channel exceeds .02 on [0, 1]."""
-    return int(np.count_nonzero((volume[0] + 1) / 2 > FOREGROUND))
 
 
 def pick_device(name: str) -> torch.device:

@@ -17,7 +17,7 @@ from cerebench.benchmark.features import FeatureCache
 from cerebench.benchmark.plan import SCORE_SEED, PlannedMetric
 from cerebench.datasets.base import DatasetError, Split
 from cerebench.datasets.cache import Prepared
-from cerebench.metrics.base import MetricError, Result, Sets, Volume, VolumeSet
+from cerebench.metrics.base import LazyVolumes, MetricError, Result, Sets, Volume, VolumeSet
 
 PREVIEWS = 4  # volumes per class in preview.npz
 Report = Callable[[str], None]
@@ -41,17 +41,17 @@ class RealSets:
         features: FeatureCache,
     ) -> None:
         self.spacing, self.features, self.split = spacing, features, split
-        position = {case: i for i, case in enumerate(prepared.ids)}
 
         def subset(ids: Sequence[str], label: int | None) -> VolumeSet:
-            kept = [i for i in ids if label is None or prepared.labels[position[i]] == label]
-            return VolumeSet(_Cases(prepared, [position[i] for i in kept]), kept, features)
+            order = sorted(prepared.positions(ids))
+            chosen = [i for i in order if label is None or prepared.labels[i] == label]
+            kept = [prepared.ids[i] for i in chosen]
+            volumes = LazyVolumes(kept, lambda index: prepared.volume(chosen[index]))
+            return VolumeSet(volumes, kept, features)
 
-        order = sorted(split.train, key=position.__getitem__)
-        held_out = sorted(split.test, key=position.__getitem__)
-        self.train = {name: subset(order, label) for label, name in enumerate(classes)}
-        self.test = {name: subset(held_out, label) for label, name in enumerate(classes)}
-        self.pooled = subset(order, None)
+        self.train = {name: subset(split.train, label) for label, name in enumerate(classes)}
+        self.test = {name: subset(split.test, label) for label, name in enumerate(classes)}
+        self.pooled = subset(split.train, None)
 
     def sets(self, name: str, generated: VolumeSet) -> Sets:
         """Return what metrics of one class are computed on."""
@@ -63,19 +63,6 @@ class RealSets:
             seed=SCORE_SEED,
             spacing=self.spacing,
         )
-
-
-class _Cases(Sequence[Volume]):
-    """Some cases of a prepared dataset, read when indexed."""
-
-    def __init__(self, prepared: Prepared, positions: Sequence[int]) -> None:
-        self._prepared, self._positions = prepared, positions
-
-    def __len__(self) -> int:
-        return len(self._positions)
-
-    def __getitem__(self, index: int) -> Volume:  # type: ignore[override]
-        return self._prepared.volume(self._positions[index])
 
 
 def materialise(volumes: Sequence[Volume]) -> Sequence[Volume]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cerebench.benchmark.errors import UsageError
-from cerebench.benchmark.registry import Registries, suggest
+from cerebench.benchmark.registry import suggest
 from cerebench.reports.base import Experiment
 
 
@@ -49,18 +49,20 @@ def report_folder(experiment: Experiment) -> Path:
 
 
 def write(
-    format_name: str, experiments: Sequence[Experiment], to: Path | None, **options: Any
+    writer: Callable[..., list[Path]],
+    experiments: Sequence[Experiment],
+    to: Path | None,
+    **options: Any,
 ) -> list[Path]:
     """Write one format of every experiment.
 
     Args:
-        format_name: Name of a report format.
+        writer: A report format, as the registry loads it.
         experiments: What to write.
         to: Folder for the files, with a subfolder each where there are several experiments; None
             for ``report/`` beside the records.
         options: Passed on to the format.
     """
-    writer = Registries().reports.load(format_name)
     written: list[Path] = []
     for experiment in experiments:
         folder = report_folder(experiment)
@@ -79,8 +81,10 @@ def print_csv(experiments: Sequence[Experiment]) -> None:
 
 def print_markdown(experiments: Sequence[Experiment]) -> None:
     """Print the Markdown tables of all experiments."""
+    from cerebench.reports import markdown
+
     with tempfile.TemporaryDirectory() as folder:
-        for path in write("markdown", experiments, Path(folder)):
+        for path in write(markdown.write, experiments, Path(folder)):
             sys.stdout.write(path.read_text(encoding="utf-8"))
 
 

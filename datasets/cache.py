@@ -58,6 +58,11 @@ class Prepared:
     volumes: NDArray[np.float16]
     masks: NDArray[np.uint8]
 
+    def positions(self, ids: Iterable[str]) -> list[int]:
+        """Return where these cases stand in the arrays."""
+        place = {case: index for index, case in enumerate(self.ids)}
+        return [place[case] for case in ids]
+
     def volume(self, index: int) -> NDArray[np.float32]:
         """Return one volume (C, S, S, S) as float32."""
         return self.volumes[index].astype(np.float32)

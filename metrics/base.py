@@ -62,6 +62,24 @@ class Result:
     notes: tuple[str, ...] = ()
 
 
+class LazyVolumes(Sequence[Volume]):
+    """Volumes that are made when they are indexed.
+
+    Args:
+        ids: One identifier a volume.
+        make: Index to volume, (C, D, H, W) float32 in [-1, 1]; the same one at every call.
+    """
+
+    def __init__(self, ids: Sequence[str], make: Callable[[int], Volume]) -> None:
+        self.ids, self._make = tuple(ids), make
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Volume:
+        return self._make(range(len(self))[index]).astype(np.float32, copy=False)
+
+
 class VolumeSet:
     """A set of volumes, streamed one at a time, with the features the engine caches for them.
 

@@ -17,25 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from cerebench.metrics.base import MetricError, Volume
-
-
-class LazyVolumes(Sequence[Volume]):
-    """Volumes that are made when they are indexed.
-
-    Args:
-        ids: One identifier a volume.
-        make: Index to volume, (C, D, H, W) float32 in [-1, 1]; the same one at every call.
-    """
-
-    def __init__(self, ids: Sequence[str], make: Callable[[int], Volume]) -> None:
-        self.ids, self._make = tuple(ids), make
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> Volume:
-        return self._make(range(len(self))[index]).astype(np.float32, copy=False)
+from cerebench.metrics.base import LazyVolumes, MetricError, Volume
 
 
 @dataclass(frozen=True)
@@ -50,6 +32,7 @@ class Control:
         build: ``(train, test, m, seed)`` to m volumes with their ids, made lazily. Sets made from
             held-out volumes are shorter where there are fewer than m of these. With equal seed a
             longer set begins with the shorter one.
+        version: Changes when the set does.
     """
 
     name: str
@@ -57,6 +40,7 @@ class Control:
     role: Literal["floor", "control"]
     note: str
     build: Callable[[Sequence[Volume], Sequence[Volume], int, int], LazyVolumes]
+    version: int = 1
 
 
 def scramble_phases(volume: Volume, rng: np.random.Generator) -> NDArray[np.float64]:

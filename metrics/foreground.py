@@ -9,10 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from cerebench.metrics import jackknife
-from cerebench.metrics.base import Array, Better, Metric, Result, Sets, VolumeSet
+from cerebench.metrics.base import Array, Better, Metric, Result, Sets, Volume, VolumeSet
+from cerebench.metrics.extractors.radlite import THRESHOLD
 from cerebench.metrics.standardise import require
 
-THRESHOLD = 0.02  # on [0, 1]
+
+def foreground_voxels(volume: Volume) -> int:
+    """Count the voxels of a (C, D, H, W) volume in [-1, 1] that are not background."""
+    return int(np.count_nonzero((volume[0] + 1) / 2 > THRESHOLD))
 
 
 def foreground_volumes(volumes: VolumeSet, spacing: tuple[float, float, float]) -> Array:
@@ -25,7 +29,7 @@ def foreground_volumes(volumes: VolumeSet, spacing: tuple[float, float, float]) 
     Returns:
         (N,) float64, ml.
     """
-    voxels = [np.count_nonzero((v[0] + 1) / 2 > THRESHOLD) for v in volumes]
+    voxels = [foreground_voxels(v) for v in volumes]
     return np.array(voxels, dtype=np.float64) * (np.prod(spacing) / 1000)
 
 
@@ -41,15 +45,12 @@ def _compute(sets: Sets, view: str) -> Result:
     spread = jackknife.TOO_FEW
     if jackknife.leaves_enough(parts):
         spread = jackknife.combine({"generated": [np.delete(ours, g).mean() for g in parts]})
-    return Result(
-        value=float(ours.mean()),
+    return spread.result(
+        float(ours.mean()),
         real_value=float(real.mean()),
         n_real=len(real),
         n_generated=len(ours),
-        se=spread.se,
-        uncertainty=spread.uncertainty,
-        replicates=spread.replicates,
-        notes=(f"sd={ours.std():.6g}", f"real_sd={real.std():.6g}", *spread.notes),
+        notes=(f"sd={ours.std():.6g}", f"real_sd={real.std():.6g}"),
     )
 
 

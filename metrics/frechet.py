@@ -151,14 +151,11 @@ def frechet_metric(extractor: str, label: str) -> Metric:
         spread = jackknife.over_two_sets(
             lambda i, j: frechet_distance(x[i], y[j]), sets.generated.ids, sets.train.ids, sets.seed
         )
-        return Result(
-            value=frechet_distance(x, y),
+        return spread.result(
+            frechet_distance(x, y),
             n_real=len(y),
             n_generated=len(x),
-            se=spread.se,
-            uncertainty=spread.uncertainty,
-            replicates=spread.replicates,
-            notes=notes + cautions(x, y) + spread.notes,
+            notes=notes + cautions(x, y),
         )
 
     return Metric(

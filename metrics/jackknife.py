@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.metrics.base import Result
+
 GROUPS = 10
 RECIPE = {"method": "delete-group jackknife over volumes of each set", "groups": GROUPS}
 
@@ -26,6 +28,27 @@ class Uncertainty:
     uncertainty: str = ""
     replicates: Mapping[str, Sequence[float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def result(
+        self,
+        value: float,
+        *,
+        n_real: int,
+        n_generated: int,
+        real_value: float | None = None,
+        notes: Sequence[str] = (),
+    ) -> Result:
+        """Return a metric's result with this error; arguments as in ``Result``."""
+        return Result(
+            value=value,
+            real_value=real_value,
+            n_real=n_real,
+            n_generated=n_generated,
+            se=self.se,
+            uncertainty=self.uncertainty,
+            replicates=self.replicates,
+            notes=(*notes, *self.notes),
+        )
 
 
 TOO_FEW = Uncertainty(

@@ -81,15 +81,8 @@ def kid_metric(extractor: str, label: str) -> Metric:
             sets.train.ids,
             sets.seed,
         )
-        return Result(
-            value=mmd2_from_kernels(xx, yy, xy),
-            n_real=len(y),
-            n_generated=len(x),
-            se=spread.se,
-            uncertainty=spread.uncertainty,
-            replicates=spread.replicates,
-            notes=notes + spread.notes,
-        )
+        value = mmd2_from_kernels(xx, yy, xy)
+        return spread.result(value, n_real=len(y), n_generated=len(x), notes=notes)
 
     return Metric(
         name=f"kid-{extractor}",

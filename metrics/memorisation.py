@@ -65,15 +65,12 @@ def _compute(sets: Sets, view: str) -> Result:
         )
     value = nn_ratio(near, held_out)
     spread = _uncertainty(value, near, held_out, sets)
-    return Result(
-        value=value,
+    return spread.result(
+        value,
         real_value=QUANTILE,
         n_real=len(train),
         n_generated=len(x),
-        se=spread.se,
-        uncertainty=spread.uncertainty,
-        replicates=spread.replicates,
-        notes=(*notes, *_interval(value, len(near), len(held_out)), *spread.notes),
+        notes=notes + _interval(value, len(near), len(held_out)),
     )
 
 

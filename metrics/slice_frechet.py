@@ -76,19 +76,12 @@ def _compare(sets: Sets, extractor: str, view: str) -> Result:
     generated, real = reduce(add, parts_x), reduce(add, parts_y)
     root = covariance_root(real)
     spread = _uncertainty(parts_x, parts_y, generated, real, root)
-    return Result(
-        value=frechet_from_statistics(real, generated, root),
+    counts = (f"real_slices={real.n}", f"generated_slices={generated.n}")
+    return spread.result(
+        frechet_from_statistics(real, generated, root),
         n_real=len(y),
         n_generated=len(x),
-        se=spread.se,
-        uncertainty=spread.uncertainty,
-        replicates=spread.replicates,
-        notes=(
-            f"real_slices={real.n}",
-            f"generated_slices={generated.n}",
-            *cautions(x, y),
-            *spread.notes,
-        ),
+        notes=counts + cautions(x, y),
     )
 
 

@@ -109,9 +109,9 @@ def _below_floor(
 ) -> Iterator[str]:
     rows = contents["rows"]
     titles = {metric["name"]: metric["label"] for metric in contents["metrics"]}
+    equal = {v.row for v in found if v.n_generated == contents["samples_per_class"]}
     below: dict[int, dict[str, None]] = {}
     for (class_, metric, _), summaries in _ranked(found).items():
-        equal = {v.row for v in found if v.n_generated == contents["samples_per_class"]}
         floors = [
             s.value for i, s in summaries.items() if rows[i].get("role") == "floor" and i in equal
         ]
