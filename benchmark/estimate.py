@@ -13,19 +13,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
 
 from cerebench.benchmark import tables
 from cerebench.benchmark.plan import SHARD, Cell, Plan
 from cerebench.benchmark.runner import pending, pending_anchor
 from cerebench.benchmark.sampling import pick_device
-from cerebench.methods.base import Batch, Conditions
+from cerebench.methods.base import Batch, Conditions, Rows, T
 from cerebench.reports.formatting import duration
 
 
@@ -131,6 +133,9 @@ class _CountingRun:
     def phase(self, name: str, **tracked: Any) -> _CountingPhase:
         return _CountingPhase(self)
 
+    def pretrained(self, name: str, network: torch.nn.Module) -> torch.nn.Module:
+        return network.requires_grad_(False)
+
 
 class _CountingPhase:
     def __init__(self, run: _CountingRun) -> None:
@@ -142,7 +147,10 @@ class _CountingPhase:
         self._run.flops += total * counter.flops
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
-        return compute()
+        with torch.no_grad(), _Counter() as counter:
+            kept = compute()
+        self._run.flops += counter.flops
+        return tree_map(lambda tensor: torch.zeros_like(tensor, device="cpu"), kept)
 
     def log(self, **scalars: Tensor | float) -> None:
         """Log nothing."""
@@ -151,17 +159,22 @@ class _CountingPhase:
 class _CountingStep:
     index, progress = 0, 0.0
 
-    def batch(self, data: _MetaData, size: int) -> Batch:
-        return data.take(torch.zeros(size, device="meta"))
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+
+    def batch(self, data: Rows[T], size: int) -> T:
+        return data.take(torch.zeros(size, dtype=torch.int64, device="cpu"))
 
     def randn(self, *shape: int) -> Tensor:
         return torch.zeros(shape, device="meta")
 
     rand = randn
 
-    def descend(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    def descend(
+        self, optimiser: torch.optim.Optimizer, loss: Tensor, *, clip: float | None = None
+    ) -> None:
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward(inputs=[p for group in optimiser.param_groups for p in group["params"]])
 
 
 def machine_rate(device: torch.device, precision: str) -> float:

@@ -25,10 +25,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.store import key_of, replacing
-from cerebench.methods.base import Batch, Batches, Method
+from cerebench.methods.base import Batch, Batches, Method, Rows, T
+from cerebench.metrics import weights
 
 LOG_LINES = 200  # per phase; between them scalars stay on the device
 MEMORY_SHARE = 0.25  # of the device's memory that training data may fill
@@ -238,6 +240,12 @@ class _Run:
         self._phases[name] = _Phase(self, name, tracked)
         return self._phases[name]
 
+    def pretrained(self, name: str, network: nn.Module) -> nn.Module:
+        wanted = network.state_dict()
+        found = torch.load(weights.find(name), map_location="cpu", weights_only=True)
+        network.load_state_dict({key: found[key] for key in wanted})
+        return network.to(self.device).eval().requires_grad_(False)
+
     def after_step(self, phase: _Phase) -> None:
         """Log, show, checkpoint on time, and stop when asked to."""
         if phase.scalars:
@@ -341,7 +349,7 @@ class _Phase:
         if name not in self._kept:
             seed, scope = self._run.names
             with seeded(seed, scope, self.name, name, device=self._run.device), torch.no_grad():
-                self._kept[name] = compute()
+                self._kept[name] = tree_map(lambda tensor: tensor.cpu(), compute())
             self._run.pause()
         return self._kept[name]
 
@@ -371,14 +379,15 @@ class _Step:
     def __init__(self, run: _Run, phase: str, index: int, total: int) -> None:
         self._run, self.index, self.progress = run, index, index / total
         names = (*run.names, phase, index)
-        # Three streams, so that drawing noise first or the batch first makes no difference, and
+        # Four streams, so that drawing noise first or the batch first makes no difference, and
         # dropout (which uses the global generators) repeats neither.
         self._order = torch.Generator().manual_seed(derive_seed(*names, "order"))
         self._noise = torch.Generator(run.device).manual_seed(derive_seed(*names, "noise"))
+        self.rng = np.random.default_rng(derive_seed(*names, "numpy"))
         for generator in _global_generators(run.device):
             generator.manual_seed(derive_seed(*names, "global"))
 
-    def batch(self, data: Batches, size: int) -> Batch:
+    def batch(self, data: Rows[T], size: int) -> T:
         rounds = math.ceil(size / len(data))
         order = [torch.randperm(len(data), generator=self._order) for _ in range(rounds)]
         self._run.volumes_seen += size
@@ -390,12 +399,16 @@ class _Step:
     def rand(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self._noise, device=self._run.device)
 
-    def descend(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    def descend(
+        self, optimiser: torch.optim.Optimizer, loss: Tensor, *, clip: float | None = None
+    ) -> None:
         trained = [p for group in optimiser.param_groups for p in group["params"]]
         optimiser.zero_grad()
         with torch.autocast(self._run.device.type, enabled=False):
             # Naming the parameters spares the gradients of every other network in the graph.
             loss.backward(inputs=[p for p in trained if p.requires_grad])
+            if clip is not None:
+                nn.utils.clip_grad_value_(trained, clip)
         optimiser.step()
 
 

@@ -12,10 +12,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class BadConfig(ValueError):
@@ -136,14 +141,34 @@ class Conditions:
         return len(self.labels)
 
 
-class Batches(Protocol):
-    """Training cases of one trained instance (one class where conditioning is ``none``)."""
+@dataclass(frozen=True)
+class Diagnostic:
+    """Something about a trained instance that only the method itself can measure.
+
+    Attributes:
+        name: Slug, for example ``token-hamming``.
+        meaning: What one value is, with its unit, and which direction is good or bad.
+        values: Set (``train``, ``test``, ``generated``) to raw values, one a volume, or a single
+            one where it belongs to the whole set. A set that does not apply is left out.
+    """
+
+    name: str
+    meaning: str
+    values: Mapping[str, Sequence[float]]
+
+
+class Rows(Protocol[T_co]):
+    """Anything that batches can be drawn from."""
 
     def __len__(self) -> int: ...
 
-    def take(self, indices: Tensor) -> Batch:
-        """Return the cases at these positions."""
+    def take(self, indices: Tensor) -> T_co:
+        """Return the rows at these positions, a (B,) int64 tensor on the CPU."""
         ...
+
+
+class Batches(Rows[Batch], Protocol):
+    """Training cases of one trained instance (one class where conditioning is ``none``)."""
 
 
 class Step(Protocol):
@@ -151,8 +176,9 @@ class Step(Protocol):
 
     index: int
     progress: float
+    rng: np.random.Generator  # for work on the CPU, such as drawing masks of tokens
 
-    def batch(self, data: Batches, size: int) -> Batch:
+    def batch(self, data: Rows[T], size: int) -> T:
         """Draw a batch: without replacement inside the batch while ``size <= len(data)``."""
         ...
 
@@ -164,8 +190,14 @@ class Step(Protocol):
         """Uniform numbers in [0, 1) on the training device, float32."""
         ...
 
-    def descend(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-        """Clear the gradients, run backward and update once."""
+    def descend(
+        self, optimiser: torch.optim.Optimizer, loss: Tensor, *, clip: float | None = None
+    ) -> None:
+        """Clear the gradients, run backward and update once.
+
+        Only the parameters of this optimiser get gradients. ``clip`` limits every element of the
+        gradient to [-clip, clip] before the update.
+        """
         ...
 
 
@@ -177,7 +209,11 @@ class Phase(Protocol):
         ...
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
-        """Compute tensors once, keep them, and return them again after a resume."""
+        """Compute tensors once, without gradients, and return them again after a resume.
+
+        ``compute`` returns a tensor or a dict of tensors; they are kept, and returned, in the
+        memory of the host.
+        """
         ...
 
     def log(self, **scalars: Tensor | float) -> None:
@@ -190,6 +226,14 @@ class Run(Protocol):
 
     def phase(self, name: str, **tracked: Any) -> Phase:
         """Open a phase; ``tracked`` names everything with a ``state_dict`` besides the networks."""
+        ...
+
+    def pretrained(self, name: str, network: nn.Module) -> nn.Module:
+        """Return the network with the tensors of a verified weight file, frozen, in eval mode.
+
+        ``name`` is one of those that ``Method.weights`` returned; tensors of the file that
+        the network does not have are left out.
+        """
         ...
 
 
@@ -245,6 +289,36 @@ class Method(ABC):
         Called without gradients, networks in eval mode, one CPU generator per sample; noise comes
         from ``randn(rngs, …)``, so a sample does not depend on its neighbours in the batch.
         """
+
+    @classmethod
+    def weights(cls, config: Any) -> Sequence[str]:
+        """Return the names of the weight files that training with this configuration needs.
+
+        The engine refuses to start a run while one of them is missing.
+        """
+        return ()
+
+    def explain(self, volumes: Tensor) -> Tensor:
+        """Return one importance map per volume: (N, 1, D, H, W) float32 in [0, 1]. Optional.
+
+        ``volumes`` is (N, C, D, H, W) float32 in [-1, 1]; networks in eval mode, no gradients.
+        """
+        raise NotImplementedError
+
+    def diagnose(
+        self,
+        train: Batches,
+        test: Batches,
+        conditions: Conditions,
+        rngs: Sequence[torch.Generator],
+    ) -> Sequence[Diagnostic]:
+        """Return what only this method can measure about itself, for one class. Optional.
+
+        ``conditions`` and ``rngs`` are those of the stored samples of the class, so that they can
+        be drawn again; networks in eval mode, no gradients. Nothing measured here may flow back
+        into training.
+        """
+        raise NotImplementedError
 
 
 def randn(rngs: Sequence[torch.Generator], *shape: int) -> Tensor:
