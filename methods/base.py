@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
