@@ -20,11 +20,12 @@ from rich.markup import escape
 from torch import Tensor
 
 from cerebench.benchmark.config import json_values
+from cerebench.benchmark.diagnosis import check_maps, diagnostics
 from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.registry import Registries
 from cerebench.benchmark.training import TrainingData, load_networks, seeded, train
 from cerebench.datasets.phantom import Phantom
-from cerebench.methods.base import Batch, Conditions, Method
+from cerebench.methods.base import Batch, Conditions, Method, has_hook
 
 SIZE, CLASSES, CASES = 16, ("LGG", "HGG"), 6
 MANDATORY = ("paper", "quick", "smoke")
@@ -243,6 +244,17 @@ def labels_matter_where_declared(s: Subject) -> None:
         _require(not torch.equal(zero, one), "the label does not change the sample")
 
 
+def optional_hooks_work(s: Subject) -> None:
+    """Where they exist, explain gives maps in [0, 1] and diagnose finite values of known sets."""
+    if has_hook(s.cls, "explain"):
+        images = s.data.take(torch.arange(2)).images
+        with torch.inference_mode():
+            check_maps(s.name, s.trained.explain(images), (2, 1, SIZE, SIZE, SIZE))
+    found = diagnostics(s.trained, CLASSES[0], 0, s.data, s.data, n=2, seed=0)
+    unknown = {kind for d in found for kind in d["values"]} - {"train", "test", "generated"}
+    _require(not unknown, f"diagnose() names unknown sets: {', '.join(sorted(unknown))}")
+
+
 def batches_stay_as_they_are(s: Subject) -> None:
     """Training does not write into the batches it is given."""
     watched = _Watched(s.data)
@@ -287,6 +299,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     training_is_reproducible,
     training_resumes_exactly,
     labels_matter_where_declared,
+    optional_hooks_work,
     batches_stay_as_they_are,
     nothing_is_printed,
 )

@@ -50,6 +50,7 @@ def estimate(plan: Plan, cell: Cell) -> Estimate:
     todo = pending(plan, cell)
     stages = [f"train {scope}" for scope in todo.train]
     stages += ["sample"] * todo.sample + ["score"] * bool(todo.metrics)
+    stages += ["diagnosis"] * todo.diagnosis
     name = f"{cell.name} · seed {cell.seed}"
     if cell.method is None:
         return Estimate(name, tuple(stages), 0.0, "", 0.0)

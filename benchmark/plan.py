@@ -49,14 +49,15 @@ class Cell:
     train_keys: Mapping[str, str] = field(default_factory=dict)
     sample_key: str = ""
     score_keys: Mapping[str, str] = field(default_factory=dict)
+    diagnosis_key: str = ""  # empty where the method has no hooks for it
     samples: SampleFolder | None = None
 
     def record(self, stage: str, name: str) -> Path:
         """Return where a stage of this cell leaves its record, relative to the dataset's folder."""
         if stage == "train":
             return self.folder / "train" / name / "record.json"
-        if stage == "sample":
-            return self.folder / "sample" / "record.json"
+        if stage in ("sample", "diagnosis"):
+            return self.folder / stage / "record.json"
         return self.folder / "score" / f"{name}@{self.score_keys[name][:8]}.json"
 
 
@@ -287,7 +288,18 @@ def _method_cell(context: _Context, name: str, cls: Any, seed: int, registries: 
         train_keys=train_keys,
         sample_key=sample_key,
         score_keys=context.score_keys({"sample": sample_key}),
+        diagnosis_key=_diagnosis_key(context, cls, sample_key),
     )
+
+
+def _diagnosis_key(context: _Context, cls: Any, sample_key: str) -> str:
+    """Return the key of what a trained method tells about itself; empty where it has no hooks."""
+    from cerebench.methods.base import has_hook
+
+    if not (has_hook(cls, "diagnose") or has_hook(cls, "explain")):
+        return ""
+    n = context.experiment.samples_per_class
+    return key_of({"kind": "diagnosis", "sample": sample_key, "real": context.real_key, "n": n})
 
 
 def _samples_cell(context: _Context, row: Samples) -> Cell:
@@ -315,8 +327,16 @@ def _anchor(context: _Context, control: Any) -> Anchor:
 
 def train_ids(cases: Sequence[Case], split: Split, classes: Sequence[str], scope: str) -> list[str]:
     """Return the ids of the training cases of one trained instance, in the dataset's order."""
-    train = set(split.train)
-    return [c.id for c in cases if c.id in train and (scope == "all" or classes[c.label] == scope)]
+    return _ids(cases, set(split.train), classes, scope)
+
+
+def test_ids(cases: Sequence[Case], split: Split, classes: Sequence[str], scope: str) -> list[str]:
+    """Return the ids of the test cases of a class, or of ``all``, in the dataset's order."""
+    return _ids(cases, set(split.test), classes, scope)
+
+
+def _ids(cases: Sequence[Case], part: set[str], classes: Sequence[str], scope: str) -> list[str]:
+    return [c.id for c in cases if c.id in part and (scope == "all" or classes[c.label] == scope)]
 
 
 def _check_overrides(experiment: Experiment, names: Sequence[str]) -> None:
@@ -428,16 +448,17 @@ def _cell_entries(plan: Plan, size: int) -> list[dict[str, Any]]:
     for cell in plan.cells:
         if cell.name not in rows:
             rows[cell.name] = _row_head(cell, plan.experiment.preset, size)
-        rows[cell.name]["cells"].append(
-            {
-                "seed": cell.seed,
-                "folder": cell.folder.as_posix(),
-                "train": {s: cell.record("train", s).as_posix() for s in cell.scopes},
-                "sample": cell.record("sample", "").as_posix(),
-                "preview": (cell.folder / "score" / "preview.npz").as_posix(),
-                "scores": {n: cell.record("score", n).as_posix() for n in cell.score_keys},
-            }
-        )
+        entry: dict[str, Any] = {
+            "seed": cell.seed,
+            "folder": cell.folder.as_posix(),
+            "train": {s: cell.record("train", s).as_posix() for s in cell.scopes},
+            "sample": cell.record("sample", "").as_posix(),
+            "preview": (cell.folder / "score" / "preview.npz").as_posix(),
+            "scores": {n: cell.record("score", n).as_posix() for n in cell.score_keys},
+        }
+        if cell.diagnosis_key:
+            entry["diagnosis"] = cell.record("diagnosis", "").as_posix()
+        rows[cell.name]["cells"].append(entry)
     return list(rows.values())
 
 

@@ -6,7 +6,7 @@ import platform
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -40,11 +40,13 @@ class Pending:
     sample: bool
     metrics: tuple[str, ...]
     preview: bool
+    diagnosis: bool
 
     @property
     def count(self) -> int:
         """Return the number of stages."""
-        return len(self.train) + self.sample + len(self.metrics) + self.preview
+        stages = self.sample + self.preview + self.diagnosis
+        return len(self.train) + len(self.metrics) + stages
 
 
 def pending(plan: Plan, cell: Cell) -> Pending:
@@ -62,7 +64,9 @@ def pending(plan: Plan, cell: Cell) -> Pending:
     )
     metrics = _missing_scores(plan, cell.score_keys, lambda m: cell.record("score", m))
     preview = not (plan.folder / cell.folder / "score" / "preview.npz").exists()
-    return Pending(train, sample, metrics, preview)
+    told = store.read_record(plan.folder / cell.record("diagnosis", ""), cell.diagnosis_key)
+    diagnosis = bool(cell.diagnosis_key) and (bool(train) or told is None)
+    return Pending(train, sample, metrics, preview, diagnosis)
 
 
 def pending_anchor(plan: Plan, anchor: Anchor) -> tuple[str, ...]:
@@ -127,7 +131,10 @@ class Runner:
 
     def _total(self) -> int:
         per_cell = len(self.plan.metrics) + 1
-        cells = sum(len(c.scopes) + (c.samples is None) + per_cell for c in self.plan.cells)
+        cells = sum(
+            len(c.scopes) + (c.samples is None) + bool(c.diagnosis_key) + per_cell
+            for c in self.plan.cells
+        )
         return cells + len(self.plan.anchors) * len(self.plan.metrics)
 
     @contextmanager
@@ -218,6 +225,10 @@ class Runner:
             records = [self.plan.folder / cell.record("score", m) for m in todo.metrics]
             with self._stage(f"{title} · score", *records) as task:
                 self._score_cell(cell, todo.metrics, task)
+        if todo.diagnosis and len(self.outcome.failed) == failures:
+            record = self.plan.folder / cell.record("diagnosis", "")
+            with self._stage(f"{title} · diagnosis", record):
+                self._diagnose(cell, record)
 
     def _build(self, cell: Cell, scope: str) -> Any:
         """Construct a method with freshly initialised networks, seeded by (seed, scope)."""
@@ -233,7 +244,7 @@ class Runner:
             )
 
     def _train(self, cell: Cell, scope: str, record: Path, task: Any) -> None:
-        from cerebench.benchmark.training import TrainingData, train
+        from cerebench.benchmark.training import train
 
         plan, info = self.plan, self.plan.dataset.info
         key, folder = cell.train_keys[scope], record.parent
@@ -244,14 +255,9 @@ class Runner:
         store.write_json(mark, {"key": key, "config": dict(cell.resolved.values)})
         ids = planning.train_ids(plan.cases, plan.split, info.classes, scope)
         device = self._device()
-        prepared = self.prepared
-        chosen = prepared.positions(ids)
-        data = TrainingData(
-            prepared.volumes[chosen], prepared.masks[chosen], prepared.labels[chosen], ids, device
-        )
         cost = train(
             self._build(cell, scope),
-            data,
+            self._data(ids),
             folder,
             seed=cell.seed,
             scope=scope,
@@ -273,6 +279,55 @@ class Runner:
             "files": store.describe_files(folder, [folder / "model.safetensors"]),
         }
         store.write_record(record, "train", key, fields)
+
+    def _data(self, ids: Sequence[str]) -> Any:
+        """Return prepared cases on the device."""
+        from cerebench.benchmark.training import TrainingData
+
+        prepared, chosen = self.prepared, self.prepared.positions(ids)
+        return TrainingData(
+            prepared.volumes[chosen],
+            prepared.masks[chosen],
+            prepared.labels[chosen],
+            ids,
+            self._device(),
+        )
+
+    def _diagnose(self, cell: Cell, record: Path) -> None:
+        """Write what the trained method tells about itself, class by class."""
+        from cerebench.benchmark import diagnosis
+        from cerebench.benchmark.sampling import load_trained
+
+        began = time.perf_counter()
+        plan, names = self.plan, self.plan.dataset.info.classes
+        folder = plan.folder / cell.folder
+        methods = load_trained(partial(self._build, cell), cell.scopes, folder, self._device())
+        told, maps, masks = [], {}, self._masks(cell)
+        for label, name in enumerate(names):
+            method = methods.get(name) or methods["all"]
+            train = self._data(planning.train_ids(plan.cases, plan.split, names, name))
+            test = self._data(planning.test_ids(plan.cases, plan.split, names, name))
+            told += diagnosis.diagnostics(
+                method,
+                name,
+                label,
+                train,
+                test,
+                n=plan.experiment.samples_per_class,
+                seed=cell.seed,
+                masks=masks,
+            )
+            maps |= diagnosis.importance_maps(method, name, test)
+        files = []
+        if maps:
+            files = [record.parent / "maps.npz"]
+            diagnosis.write_maps(files[0], maps)
+        fields = {
+            "seconds": time.perf_counter() - began,
+            "diagnostics": told,
+            "files": store.describe_files(record.parent, files),
+        }
+        store.write_record(record, "diagnosis", cell.diagnosis_key, fields)
 
     def _sample(self, cell: Cell, record: Path, task: Any) -> None:
         from cerebench.benchmark.sampling import SampleSpec, load_trained, sample

@@ -159,17 +159,8 @@ def sample_shard(
     Raises:
         BadSample: If shape, type or values are not those of volumes.
     """
-    rngs = [
-        torch.Generator().manual_seed(derive_seed(seed, name, "sample", index))
-        for index in range(first, first + SHARD)
-    ]
     with torch.inference_mode(), torch.device(device):
-        drawn = [masks.draw(name, first + i)[0] for i in range(SHARD)] if masks else None
-        conditions = Conditions(
-            torch.full((SHARD,), label, dtype=torch.int64),
-            None if drawn is None else torch.tensor(np.stack(drawn), dtype=torch.float32),
-        )
-        volumes = method.sample(conditions, rngs)
+        volumes = method.sample(*requests(seed, label, name, range(first, first + SHARD), masks))
     expected = (SHARD, method.channels, *[method.size] * 3)
     title = method.info.name
     if not isinstance(volumes, torch.Tensor) or tuple(volumes.shape) != expected:
@@ -185,6 +176,24 @@ def sample_shard(
             f"{first + SHARD - 1}. Look at its training log for a divergence."
         )
     return volumes.cpu().numpy()
+
+
+def requests(
+    seed: int, label: int, name: str, indices: range, masks: TrainingMasks | None
+) -> tuple[Conditions, list[torch.Generator]]:
+    """Return what samples of these indices are asked to be, and their generators.
+
+    Tensors are made on torch's default device.
+    """
+    rngs = [
+        torch.Generator().manual_seed(derive_seed(seed, name, "sample", index)) for index in indices
+    ]
+    drawn = [masks.draw(name, index)[0] for index in indices] if masks else None
+    conditions = Conditions(
+        torch.full((len(indices),), label, dtype=torch.int64),
+        None if drawn is None else torch.tensor(np.stack(drawn), dtype=torch.float32),
+    )
+    return conditions, rngs
 
 
 def stored_volumes(folder: Path, spec_key: str, name: str, n: int) -> LazyVolumes:

@@ -320,6 +320,11 @@ class Method(ABC):
         raise NotImplementedError
 
 
+def has_hook(method: type[Method], name: str) -> bool:
+    """Say whether a method class implements an optional hook, ``explain`` or ``diagnose``."""
+    return getattr(method, name) is not getattr(Method, name)
+
+
 def randn(rngs: Sequence[torch.Generator], *shape: int) -> Tensor:
     """Standard normal noise, one independent CPU stream per sample.
 
@@ -332,6 +337,12 @@ def randn(rngs: Sequence[torch.Generator], *shape: int) -> Tensor:
     """
     noise = [torch.randn(shape, generator=rng, device="cpu") for rng in rngs]
     return torch.stack(noise).to(torch.get_default_device())
+
+
+def rand(rngs: Sequence[torch.Generator], *shape: int) -> Tensor:
+    """Uniform numbers in [0, 1), one independent CPU stream per sample; as ``randn`` otherwise."""
+    numbers = [torch.rand(shape, generator=rng, device="cpu") for rng in rngs]
+    return torch.stack(numbers).to(torch.get_default_device())
 
 
 def full_precision(tensor: Tensor) -> AbstractContextManager:

@@ -1,0 +1,111 @@
+"""The diagnosis stage: what only a trained method can tell about itself; importance maps."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cerebench.benchmark import store
+from cerebench.benchmark.errors import BadSample
+from cerebench.benchmark.plan import SCORE_SEED
+from cerebench.benchmark.sampling import TrainingMasks, requests
+from cerebench.benchmark.scoring import centre_slices
+from cerebench.benchmark.training import TrainingData
+from cerebench.methods.base import Diagnostic, Method, has_hook
+
+MAPS = 2  # volumes per class whose importance maps are kept for figures
+
+
+def diagnostics(
+    method: Method,
+    name: str,
+    label: int,
+    train: TrainingData,
+    test: TrainingData,
+    *,
+    n: int,
+    seed: int,
+    masks: TrainingMasks | None = None,
+) -> list[dict[str, Any]]:
+    """Return the method's diagnostics of one class as a record holds them.
+
+    Args:
+        method: The trained instance of the class, on its device, in eval mode.
+        name: Class name.
+        label: Its label.
+        train: The class's training cases, on the method's device.
+        test: The class's test cases, likewise.
+        n: Samples of the class that are stored.
+        seed: The cell's seed.
+        masks: For methods conditioned on a mask.
+
+    Raises:
+        BadSample: If a value is not finite.
+    """
+    if not has_hook(type(method), "diagnose"):
+        return []
+    with torch.inference_mode(), train.device:
+        found = method.diagnose(train, test, *requests(seed, label, name, range(n), masks))
+    return [_entry(method.info.name, name, diagnostic) for diagnostic in found]
+
+
+def _entry(method: str, name: str, diagnostic: Diagnostic) -> dict[str, Any]:
+    for kind, values in diagnostic.values.items():
+        if not all(math.isfinite(v) for v in values):
+            raise BadSample(
+                f"{method} diagnosed {diagnostic.name} of class {name}, set {kind}, with a value "
+                "that is not finite. Look at its diagnose()."
+            )
+    return {
+        "class": name,
+        "name": diagnostic.name,
+        "meaning": diagnostic.meaning,
+        "values": {kind: [float(v) for v in values] for kind, values in diagnostic.values.items()},
+    }
+
+
+def importance_maps(method: Method, name: str, test: TrainingData) -> dict[str, NDArray[Any]]:
+    """Return the class's arrays of ``maps.npz``: centre axial slices and importance of test cases.
+
+    Raises:
+        BadSample: If the method's maps have a wrong shape or leave [0, 1].
+    """
+    if not has_hook(type(method), "explain"):
+        return {}
+    chosen = np.random.RandomState(SCORE_SEED).permutation(len(test))[:MAPS]
+    batch = test.take(torch.from_numpy(chosen))
+    with torch.inference_mode(), test.device:
+        maps = method.explain(batch.images)
+    check_maps(method.info.name, maps, (len(chosen), 1, *batch.images.shape[2:]))
+    volumes, middle = batch.images.cpu().numpy(), batch.images.shape[2] // 2
+    return {
+        f"{name}/axial": np.stack([centre_slices(volume)[1] for volume in volumes]),
+        f"{name}/importance": maps[:, 0, middle].cpu().numpy(),
+        f"{name}/ids": np.array(batch.ids),
+    }
+
+
+def check_maps(method: str, maps: torch.Tensor, shape: Sequence[int]) -> None:
+    """Refuse importance maps that are not (N, 1, D, H, W) float32 in [0, 1]."""
+    if tuple(maps.shape) != tuple(shape) or maps.dtype != torch.float32:
+        raise BadSample(
+            f"{method} explained volumes with {maps.dtype} of shape {tuple(maps.shape)}; "
+            f"explain() must return float32 of shape {tuple(shape)}."
+        )
+    low, high = maps.min().item(), maps.max().item()
+    if not 0 <= low <= high <= 1:
+        raise BadSample(f"{method} returned importance in [{low:.3g}, {high:.3g}], not [0, 1].")
+
+
+def write_maps(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write ``maps.npz``, atomically."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    store.write_bytes(path, buffer.getvalue())
