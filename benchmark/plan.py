@@ -136,10 +136,10 @@ def make_plan(
         DatasetError: If the data cannot be used.
     """
     names = select_methods(experiment.methods, registries.methods)
-    _check_overrides(experiment, names)
     if experiment.reference and experiment.reference not in names:
         raise UsageError(suggest("method of this run", experiment.reference, names))
     classes = {name: registries.methods.load(name) for name in names}
+    _check_overrides(experiment, classes)
     size = experiment.size or _preset_size(classes, experiment.preset)
     dataset = open_dataset(experiment, registries, size)
     cases = dataset.cases()
@@ -339,13 +339,18 @@ def _ids(cases: Sequence[Case], part: set[str], classes: Sequence[str], scope: s
     return [c.id for c in cases if c.id in part and (scope == "all" or classes[c.label] == scope)]
 
 
-def _check_overrides(experiment: Experiment, names: Sequence[str]) -> None:
+def _check_overrides(experiment: Experiment, classes: Mapping[str, Any]) -> None:
+    """Refuse settings of methods that do not run, and those for all that no method has."""
     for name in experiment.set:
-        if name != "*" and name not in names:
+        if name != "*" and name not in classes:
             raise BadConfig(
                 f"--set names '{name}', which is not among the methods of this run: "
-                f"{', '.join(names) or 'none'}."
+                f"{', '.join(classes) or 'none'}."
             )
+    known = {f.name for cls in classes.values() for f in dataclasses.fields(cls.Config)}
+    for field_name in experiment.set.get("*", {}):
+        if field_name not in known:
+            raise BadConfig(f"--set *: {suggest('setting', field_name, sorted(known))}")
 
 
 def _preset_size(classes: Mapping[str, Any], preset: str) -> int:

@@ -337,11 +337,18 @@ def test_nothing_opens_a_network_connection(bench, monkeypatch):
 
 def test_a_setting_for_all_methods_applies_where_it_exists(bench):
     arguments = ("run", "tiny.toml", "--json", "--metrics", "mmd2-kwon")
-    assert bench(*arguments, "--set", "*.precision=bf16", "--set", "*.no_such=1")[0] == 0
+    assert bench(*arguments, "--set", "*.precision=bf16")[0] == 0
     (path,) = bench.folder.glob("runs/*/wgan-gp-*/seed-0/cell.json")
     cell = json.loads(path.read_text())
     assert cell["config"]["precision"] == "bf16"
     assert cell["sources"]["precision"] == "[user: --set]"
+
+
+def test_a_setting_for_all_methods_that_none_has_is_refused(bench):
+    code, _, error = bench("run", "tiny.toml", "--set", "*.precisoin=bf16")
+    assert code == 2
+    assert "No setting named 'precisoin'. Did you mean 'precision'?" in error
+    assert not (bench.folder / "runs").exists()
 
 
 def start(folder: Path) -> subprocess.Popen:
