@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
@@ -27,6 +28,7 @@ from cerebench.benchmark import tables
 from cerebench.benchmark.plan import SHARD, Cell, Plan
 from cerebench.benchmark.runner import pending, pending_anchor
 from cerebench.benchmark.sampling import pick_device
+from cerebench.benchmark.training import trained_by
 from cerebench.methods.base import Batch, Conditions, Rows, T
 from cerebench.reports.formatting import duration
 
@@ -172,10 +174,10 @@ class _CountingStep:
     rand = randn
 
     def descend(
-        self, optimiser: torch.optim.Optimizer, loss: Tensor, *, clip: float | None = None
+        self, optimiser: Optimizer | Sequence[Optimizer], loss: Tensor, *, clip: float | None = None
     ) -> None:
-        optimiser.zero_grad()
-        loss.backward(inputs=[p for group in optimiser.param_groups for p in group["params"]])
+        _, trained = trained_by(optimiser)
+        loss.backward(inputs=trained)
 
 
 def machine_rate(device: torch.device, precision: str) -> float:

@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
 from cerebench.benchmark.errors import Interrupted
@@ -400,16 +401,25 @@ class _Step:
         return torch.rand(shape, generator=self._noise, device=self._run.device)
 
     def descend(
-        self, optimiser: torch.optim.Optimizer, loss: Tensor, *, clip: float | None = None
+        self, optimiser: Optimizer | Sequence[Optimizer], loss: Tensor, *, clip: float | None = None
     ) -> None:
-        trained = [p for group in optimiser.param_groups for p in group["params"]]
-        optimiser.zero_grad()
+        optimisers, trained = trained_by(optimiser)
+        for each in optimisers:
+            each.zero_grad()
         with torch.autocast(self._run.device.type, enabled=False):
             # Naming the parameters spares the gradients of every other network in the graph.
-            loss.backward(inputs=[p for p in trained if p.requires_grad])
+            loss.backward(inputs=trained)
             if clip is not None:
                 nn.utils.clip_grad_value_(trained, clip)
-        optimiser.step()
+        for each in optimisers:
+            each.step()
+
+
+def trained_by(optimiser: Optimizer | Sequence[Optimizer]) -> tuple[list[Optimizer], list[Tensor]]:
+    """Return the optimisers as a list, and the parameters that they train, each once."""
+    optimisers = [optimiser] if isinstance(optimiser, Optimizer) else list(optimiser)
+    parameters = (p for o in optimisers for group in o.param_groups for p in group["params"])
+    return optimisers, list(dict.fromkeys(p for p in parameters if p.requires_grad))
 
 
 def _prepare(nets: Mapping[str, nn.Module], device: torch.device) -> None:

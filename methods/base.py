@@ -190,12 +190,17 @@ class Step(Protocol):
         ...
 
     def descend(
-        self, optimiser: torch.optim.Optimizer, loss: Tensor, *, clip: float | None = None
+        self,
+        optimiser: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
+        loss: Tensor,
+        *,
+        clip: float | None = None,
     ) -> None:
-        """Clear the gradients, run backward and update once.
+        """Clear the gradients, run backward and update.
 
-        Only the parameters of this optimiser get gradients. ``clip`` limits every element of the
-        gradient to [-clip, clip] before the update.
+        Only the parameters of this optimiser get gradients. Several optimisers share one backward
+        and update in turn; one that is named twice updates twice with the same gradient. ``clip``
+        limits every element of the gradient to [-clip, clip] before the update.
         """
         ...
 

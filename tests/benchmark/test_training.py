@@ -310,6 +310,62 @@ def test_an_update_leaves_gradients_of_other_networks_alone(tmp_path):
         assert torch.allclose(new, old - new.grad)
 
 
+def _descending(tmp_path, choose, **options):
+    """Return the decoder's parameters before and after one step, and their last gradients."""
+
+    class Descending(_Toy):
+        def train(self, data, run):
+            opts = {k: torch.optim.SGD(net.parameters(), lr=1.0) for k, net in self.nets.items()}
+            for step in run.phase("only", **opts).steps(1):
+                out = self.nets["decoder"](self.nets["encoder"](step.batch(data, 2).images))
+                step.descend(choose(opts), 100 * out.square().mean(), **options)
+
+    with seeded(3, "init"):
+        method = Descending(_Config(), size=8, classes=("a",))
+    before = {k: [p.clone() for p in net.parameters()] for k, net in method.nets.items()}
+    _train(tmp_path, method)
+    moved = {
+        k: [old - p for old, p in zip(before[k], net.parameters(), strict=True)]
+        for k, net in method.nets.items()
+    }
+    grads = {k: [p.grad for p in net.parameters()] for k, net in method.nets.items()}
+    return moved, grads
+
+
+def test_optimisers_share_a_backward_and_one_named_twice_updates_twice(tmp_path):
+    moved, grads = _descending(
+        tmp_path, lambda opts: (opts["encoder"], opts["decoder"], opts["decoder"])
+    )
+    for way, grad in zip(moved["encoder"], grads["encoder"], strict=True):
+        assert torch.allclose(way, grad, atol=1e-6)
+    for way, grad in zip(moved["decoder"], grads["decoder"], strict=True):
+        assert torch.allclose(way, 2 * grad, atol=1e-5)
+    assert max(grad.abs().max() for grad in grads["decoder"]) > 0.1
+
+
+def test_clipping_limits_every_element_of_the_gradient(tmp_path):
+    _, free = _descending(tmp_path / "free", lambda opts: opts["decoder"])
+    moved, _ = _descending(tmp_path / "clipped", lambda opts: opts["decoder"], clip=0.5)
+    assert max(grad.abs().max() for grad in free["decoder"]) > 0.5
+    for way, grad in zip(moved["decoder"], free["decoder"], strict=True):
+        assert torch.allclose(way, grad.clamp(-0.5, 0.5), atol=1e-6)
+
+
+def test_a_step_has_a_numpy_generator_of_its_own(tmp_path):
+    class Drawing(_Toy):
+        def train(self, data, run):
+            steps = run.phase("only").steps(3)
+            self.drawn = [float(step.rng.random()) for step in steps]
+
+    drawn = []
+    for name in ("one", "two"):
+        method = Drawing(_Config(), size=8, classes=("a",))
+        _train(tmp_path / name, method)
+        drawn.append(method.drawn)
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 3
+
+
 def test_scalars_are_logged_about_two_hundred_times_a_phase(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "LOG_LINES", 3)
     shown = []
