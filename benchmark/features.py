@@ -1,20 +1,57 @@
-"""Feature extraction, done once: cached on disk by the content of the volumes."""
+"""Feature extraction, done once: cached on disk by the content of the volumes.
+
+Volumes are read one at a time and slices go straight to the files of their views, so that memory
+does not grow with the number of volumes.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cerebench.benchmark import store
 from cerebench.benchmark.registry import Registry
-from cerebench.metrics.base import Extractor, VolumeSet
+from cerebench.metrics.base import VIEWS, Extractor, VolumeSet
 
-BATCH = 16  # images per call of an extractor; features do not depend on it
+BATCH, BATCH_VOXELS = 16, 2**23  # volumes per call of an extractor; features do not depend on it
+SLICES = 64  # slices per call
+PARALLEL_VOXELS = 2**25  # from here on processes pay: about 4 s of radiomics on one core
+Extract = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+_NEIGHBOURS = {"middle": (0,), "center3": (-1, 0, 1)}  # of the middle slice
+
+
+class StoredRows(Sequence):
+    """The slice features of a set in one file, read one volume at a time.
+
+    Args:
+        path: ``.npy`` file, (N, S, dim) float32.
+        slices: Which slices to take; all of them by default.
+    """
+
+    def __init__(self, path: Path, slices: Sequence[int] | None = None) -> None:
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            self.shape, _, _ = np.lib.format.read_array_header_1_0(file)
+            self._start = file.tell()
+        self._path, self._slices = path, slices
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int) -> NDArray[np.float32]:
+        count = self.shape[1] * self.shape[2]
+        offset = self._start + range(len(self))[index] * count * 4
+        rows = np.fromfile(self._path, np.float32, count, offset=offset).reshape(self.shape[1:])
+        return rows if self._slices is None else rows[list(self._slices)]
 
 
 class FeatureCache:
@@ -23,22 +60,33 @@ class FeatureCache:
     Args:
         folder: Where the arrays are kept, one file per (set, extractor, view).
         extractors: The registry of feature spaces.
+        workers: Processes that share the work of extractors which declare ``in_processes``.
     """
 
-    def __init__(self, folder: Path, extractors: Registry) -> None:
-        self.folder, self._registry = folder, extractors
+    def __init__(self, folder: Path, extractors: Registry, workers: int = 1) -> None:
+        self.folder, self._registry, self._workers = folder, extractors, workers
         self._extractors: dict[str, Extractor] = {}
         self._rows: dict[tuple[str, str], NDArray[np.float32]] = {}  # 3D features by volume hash
 
-    def __call__(self, volumes: VolumeSet, name: str, view: str) -> NDArray[np.float32]:
-        """Return (N, dim) features of a 3D extractor, (N, S, dim) of a 2D one along a view."""
+    def __call__(self, volumes: VolumeSet, name: str, view: str) -> Any:
+        """Return what ``VolumeSet.features`` describes."""
         if name not in self._extractors:
             self._extractors[name] = self._registry.load(name)()
         extractor = self._extractors[name]
-        hashes = volumes.keep("hashes", lambda: [volume_hash(v) for v in volumes])
+        if extractor.ndim == 2:
+            return self._slice_rows(volumes, name, view)
+        path = self._path(volumes, name, view)
+        if not path.exists():
+            buffer = io.BytesIO()
+            np.save(buffer, self._volume_rows(volumes, extractor))
+            store.write_bytes(path, buffer.getvalue())
+        return np.load(path, mmap_mode="r")
+
+    def _path(self, volumes: VolumeSet, name: str, view: str) -> Path:
+        extractor = self._extractors[name]
         key = store.key_of(
             {
-                "volumes": hashes,
+                "volumes": _hashes(volumes),
                 "extractor": extractor.name,
                 "version": extractor.version,
                 "weights": extractor.weights_sha256,
@@ -47,32 +95,101 @@ class FeatureCache:
                 "view": view,
             }
         )
-        path = self.folder / key[:2] / f"{key}.npy"
-        if not path.exists():
-            rows = self._extract(volumes, hashes, extractor, view)
-            buffer = io.BytesIO()
-            np.save(buffer, rows)
-            store.write_bytes(path, buffer.getvalue())
-        return np.load(path, mmap_mode="r")
+        return self.folder / key[:2] / f"{key}.npy"
 
-    def _extract(
-        self, volumes: VolumeSet, hashes: Sequence[str], extractor: Extractor, view: str
-    ) -> NDArray[np.float32]:
+    def _volume_rows(self, volumes: VolumeSet, extractor: Extractor) -> NDArray[np.float32]:
         """Extract each distinct volume once."""
-        if extractor.ndim == 2:
-            distinct: dict[str, NDArray[np.float32]] = {}
-            for index, digest in enumerate(hashes):
-                if digest not in distinct:
-                    distinct[digest] = _slice_features(extractor, volumes[index], view)
-            return np.stack([distinct[d] for d in hashes])
-        keys = [(f"{extractor.name} {extractor.version}", d) for d in hashes]
+        keys = [(f"{extractor.name} {extractor.version}", d) for d in _hashes(volumes)]
         first = {key: i for i, key in reversed(list(enumerate(keys))) if key not in self._rows}
         todo = list(first.items())
-        for start in range(0, len(todo), BATCH):
-            part = todo[start : start + BATCH]
-            rows = extractor.extract(np.stack([volumes[i] for _, i in part]))
-            self._rows.update({key: row for (key, _), row in zip(part, rows, strict=True)})
+        voxels = volumes[0].size
+        batch = max(self._workers, min(BATCH, BATCH_VOXELS // voxels))
+        with self._extraction(extractor, voxels * len(todo)) as extract:
+            for start in range(0, len(todo), batch):
+                part = todo[start : start + batch]
+                rows = extract(np.stack([volumes[i] for _, i in part]))
+                self._rows.update({key: row for (key, _), row in zip(part, rows, strict=True)})
         return np.stack([self._rows[key] for key in keys])
+
+    @contextmanager
+    def _extraction(self, extractor: Extractor, voxels: int) -> Iterator[Extract]:
+        """Give ``extractor.extract``, spread over processes where that pays for starting them."""
+        alone = self._workers < 2 or not getattr(extractor, "in_processes", False)
+        if alone or voxels < PARALLEL_VOXELS:
+            yield extractor.extract
+            return
+        # spawn, because a forked copy of a process with threads of torch may hang
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(self._workers, mp_context=context) as pool:
+
+            def extract(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+                parts = [part for part in np.array_split(batch, self._workers) if len(part)]
+                return np.concatenate(list(pool.map(extractor.extract, parts)))
+
+            yield extract
+
+    def _slice_rows(self, volumes: VolumeSet, name: str, view: str) -> StoredRows:
+        """Return the features of slices; where they are missing, extract all three views at once.
+
+        A choice of slices is read out of all slices where these are there already.
+        """
+        plane, _, choice = view.partition("/")
+        whole = self._path(volumes, name, plane)
+        if choice and whole.exists():
+            return StoredRows(whole, middle(StoredRows(whole).shape[1], choice))
+        path = self._path(volumes, name, view)
+        if not path.exists():
+            wanted = {
+                other: self._path(volumes, name, f"{other}/{choice}" if choice else other)
+                for other in VIEWS
+            }
+            missing = {other: path for other, path in wanted.items() if not path.exists()}
+            self._extract_slices(volumes, self._extractors[name], missing, choice)
+        return StoredRows(path)
+
+    def _extract_slices(
+        self, volumes: VolumeSet, extractor: Extractor, files: dict[str, Path], choice: str
+    ) -> None:
+        """Read each distinct volume once and write the features of its slices along each view."""
+        hashes = _hashes(volumes)
+        first: dict[str, int] = {}
+        with ExitStack() as stack:
+            writers = {
+                view: _RowWriter(stack.enter_context(store.replacing(path)), len(volumes))
+                for view, path in files.items()
+            }
+            for index, digest in enumerate(hashes):
+                copy_of = first.setdefault(digest, index)
+                volume = volumes[index] if copy_of == index else None
+                for view, writer in writers.items():
+                    writer.add(
+                        writer.read(copy_of)
+                        if volume is None
+                        else _slice_features(extractor, volume, view, choice)
+                    )
+
+
+class _RowWriter:
+    """Write (N, S, dim) float32 as ``.npy``, one volume after the other."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        self._path, self._count = path, count
+
+    def add(self, rows: NDArray[np.float32]) -> None:
+        rows = np.ascontiguousarray(rows, dtype=np.float32)
+        with self._path.open("ab") as file:
+            if file.tell() == 0:
+                shape = (self._count, *rows.shape)
+                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+            rows.tofile(file)
+
+    def read(self, index: int) -> NDArray[np.float32]:
+        return StoredRows(self._path)[index]
+
+
+def _hashes(volumes: VolumeSet) -> list[str]:
+    return volumes.keep("hashes", lambda: [volume_hash(v) for v in volumes])
 
 
 def volume_hash(volume: NDArray[np.float32]) -> str:
@@ -87,9 +204,16 @@ def slices(volume: NDArray[np.float32], view: str) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.moveaxis(volume, axis, 0))
 
 
+def middle(count: int, choice: str) -> list[int]:
+    """Return the indices of ``middle`` or ``center3`` among ``count`` slices."""
+    return [count // 2 + step for step in _NEIGHBOURS[choice] if 0 <= count // 2 + step < count]
+
+
 def _slice_features(
-    extractor: Extractor, volume: NDArray[np.float32], view: str
+    extractor: Extractor, volume: NDArray[np.float32], view: str, choice: str
 ) -> NDArray[np.float32]:
     images = slices(volume, view)
-    parts = [extractor.extract(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
+    if choice:
+        images = images[middle(len(images), choice)]
+    parts = [extractor.extract(images[i : i + SLICES]) for i in range(0, len(images), SLICES)]
     return np.concatenate(parts)

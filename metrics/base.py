@@ -89,6 +89,8 @@ class VolumeSet:
         ids: One identifier a volume.
         features: ``(volume_set, extractor name, view) -> array``, the injected extraction; view is
             ``""`` for 3D extractors.
+        partners: For each volume the id of the real one that it was made from or shall equal, where
+            there is one (mask-conditioned synthesis, reconstruction); else empty.
     """
 
     def __init__(
@@ -96,10 +98,14 @@ class VolumeSet:
         volumes: Sequence[Volume],
         ids: Sequence[str],
         features: Callable[[VolumeSet, str, str], NDArray[np.float32]] | None = None,
+        partners: Sequence[str] = (),
     ) -> None:
         if len(volumes) != len(ids):
             raise MetricError(f"{len(volumes)} volumes but {len(ids)} ids.")
+        if partners and len(partners) != len(ids):
+            raise MetricError(f"{len(volumes)} volumes but {len(partners)} partners.")
         self.volumes, self.ids, self._features = volumes, tuple(ids), features
+        self.partners = tuple(partners)
         self._kept: dict[str, Any] = {}
 
     def __len__(self) -> int:
@@ -112,7 +118,18 @@ class VolumeSet:
         return (self[i] for i in range(len(self)))
 
     def features(self, extractor: str, view: str = "") -> NDArray[np.float32]:
-        """Return raw features: (N, dim) of a 3D extractor, (N, S, dim) of a 2D one along a view."""
+        """Return raw features.
+
+        Args:
+            extractor: Name of a feature space.
+            view: ``""`` for a 3D extractor. For a 2D one a view, which means all its slices, or a
+                view and a choice of slices: ``axial/middle`` (index S // 2), ``axial/center3``
+                (that one and its neighbours).
+
+        Returns:
+            (N, dim) float32 of a 3D extractor. Of a 2D one N entries (S, dim), read from disk when
+            indexed: take one volume at a time.
+        """
         if self._features is None:
             raise MetricError(f"No feature extraction was injected; '{extractor}' is needed.")
         key = f"features {extractor} {view}"
@@ -158,12 +175,15 @@ class Metric:
         recipe: Every field that defines the number (JSON values); its hash identifies the protocol.
         source: Paper and section or equation.
         needs: Extractor name, or ``""`` for a metric on voxels.
-        views: Views the metric is computed along, or ``("",)``.
+        views: Views that the metric is computed along, or the names of its parts where it has
+            several values (precision, recall, …), or ``("",)``.
         least: Smallest number of volumes per set.
         scale: Factor with which reports display the value; stored values are unscaled.
         version: Changes when the number does.
         blind_to: What the metric cannot see, one sentence.
         never_bold: True where the best value must not be marked (it rewards collapse).
+        held_out: True where the metric asks whether training cases were copied: it compares with
+            training and with held-out cases, whatever the reference of other metrics is.
     """
 
     name: str
@@ -179,6 +199,7 @@ class Metric:
     version: int = 1
     blind_to: str = ""
     never_bold: bool = False
+    held_out: bool = False
 
 
 class Extractor(Protocol):
@@ -190,6 +211,9 @@ class Extractor(Protocol):
         ndim: 3 for volumes, 2 for slices.
         weights_sha256: Hash of the weights, or None where there are none.
         input: Every field of the preprocessing (JSON values); part of the cache key.
+
+    An extractor that can be pickled and spends its time in Python may say ``in_processes = True``;
+    the engine then spreads large sets over processes.
     """
 
     name: str

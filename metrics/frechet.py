@@ -12,6 +12,7 @@ Source: Dowson and Landau 1982, J. Multivariate Analysis 12; Heusel et al. 2017,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -176,12 +177,18 @@ def frechet_metric(extractor: str, label: str) -> Metric:
     )
 
 
-def cautions(x: NDArray[np.floating], y: NDArray[np.floating]) -> tuple[str, ...]:
-    """Say what limits a Fréchet distance of features (N, ..., dim): few volumes, no spread."""
-    small = min(len(x), len(y)) < x.shape[-1]
+def cautions(x: Sequence[NDArray], y: Sequence[NDArray]) -> tuple[str, ...]:
+    """Say what limits a Fréchet distance of features: few volumes, or no spread.
+
+    Args:
+        x: Generated features, one entry a volume, (dim,) or (S, dim).
+        y: Real features in the same form.
+    """
+    small = min(len(x), len(y)) < x[0].shape[-1]
     # Equal volumes may differ by rounding where they stood in different batches.
-    flat = np.ptp(x, axis=0).max() < 1e-5
-    return (SMALL_SAMPLE,) * bool(small) + (NO_SPREAD,) * bool(flat)
+    flat = all(np.abs(x[i] - x[0]).max(initial=0.0) < 1e-5 for i in range(1, len(x)))
+    return (SMALL_SAMPLE,) * bool(small) + (NO_SPREAD,) * flat
 
 
 FD_RADLITE = frechet_metric("radlite-v1", "FD[radlite-v1]")
+FD_RAND3D = frechet_metric("rand3d-v1", "FD[rand3d-v1]")

@@ -2,7 +2,8 @@
 
 Source: Binkowski et al. 2018, arXiv:1801.01401, section 4.
 Departures: 1. one full U-statistic instead of random subsets, which only add Monte-Carlo noise at
-these sizes; 2. standardised features of other extractors than Inception.
+these sizes; 2. standardised features of other extractors than Inception; 3. over slices, pairs of
+one volume are left out (block form), because they resemble each other in any set.
 """
 
 from __future__ import annotations
@@ -11,33 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cerebench.metrics import jackknife
-from cerebench.metrics.base import Array, Better, Metric, Result, Sets
+from cerebench.metrics.base import VIEWS, Array, Better, Metric, Result, Sets
+from cerebench.metrics.kernel_sums import kernel_sums
 from cerebench.metrics.standardise import RECIPE as STANDARDISE
-from cerebench.metrics.standardise import require, standardised
+from cerebench.metrics.standardise import finite_features, require, standardised
 
 
 def cubic_kernel(a: Array, b: Array) -> Array:
     """Compute (a . b / dim + 1)^3 for all pairs of (m, dim) and (n, dim), as (m, n)."""
     return (a @ b.T / a.shape[1] + 1.0) ** 3
-
-
-def mmd2_from_kernels(xx: Array, yy: Array, xy: Array) -> float:
-    """Compute the unbiased squared MMD from kernel matrices.
-
-    Mean of xx over i != j, plus the same of yy, minus twice the mean of xy.
-
-    Args:
-        xx: (m, m), m >= 2.
-        yy: (n, n), n >= 2.
-        xy: (m, n).
-
-    Returns:
-        Squared MMD; negative about half of the time when the sets match.
-    """
-    m, n = xy.shape
-    within_x = (xx.sum() - np.trace(xx)) / (m * (m - 1))
-    within_y = (yy.sum() - np.trace(yy)) / (n * (n - 1))
-    return float(within_x + within_y - 2.0 * xy.mean())
 
 
 def kid(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
@@ -56,7 +39,8 @@ def kid(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
         4.75
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    return mmd2_from_kernels(cubic_kernel(x, x), cubic_kernel(y, y), cubic_kernel(x, y))
+    whole = [[np.arange(len(group))] for group in (x, y)]
+    return kernel_sums(x, y, cubic_kernel, *whole).mmd2()
 
 
 def kid_metric(extractor: str, label: str) -> Metric:
@@ -74,15 +58,11 @@ def kid_metric(extractor: str, label: str) -> Metric:
     def compute(sets: Sets, view: str) -> Result:
         require(sets, 2, "generated", "train")
         (x, y), notes = standardised(sets, extractor, "generated", "train")
-        xx, yy, xy = cubic_kernel(x, x), cubic_kernel(y, y), cubic_kernel(x, y)
-        spread = jackknife.over_two_sets(
-            lambda i, j: mmd2_from_kernels(xx[np.ix_(i, i)], yy[np.ix_(j, j)], xy[np.ix_(i, j)]),
-            sets.generated.ids,
-            sets.train.ids,
-            sets.seed,
+        parts = (jackknife.groups(s.ids, sets.seed) for s in (sets.generated, sets.train))
+        sums = kernel_sums(x, y, cubic_kernel, *parts)
+        return sums.uncertainty().result(
+            sums.mmd2(), n_real=len(y), n_generated=len(x), notes=notes
         )
-        value = mmd2_from_kernels(xx, yy, xy)
-        return spread.result(value, n_real=len(y), n_generated=len(x), notes=notes)
 
     return Metric(
         name=f"kid-{extractor}",
@@ -105,3 +85,48 @@ def kid_metric(extractor: str, label: str) -> Metric:
 
 
 KID_RADLITE = kid_metric("radlite-v1", "KID[radlite-v1]")
+
+
+def slice_kid_metric(extractor: str) -> Metric:
+    """Declare the KID of slices along each view, with pairs from different volumes only.
+
+    Args:
+        extractor: Name of a 2D extractor; its features are used raw, as Inception's are.
+
+    Returns:
+        The metric ``kid-<extractor>`` with three views, displayed times 1000.
+    """
+
+    def compute(sets: Sets, view: str) -> Result:
+        require(sets, 2, "generated", "train")
+        x = finite_features(sets.generated, extractor, "generated", view)
+        y = finite_features(sets.train, extractor, "train", view)
+        parts = (jackknife.groups(s.ids, sets.seed) for s in (sets.generated, sets.train))
+        sums = kernel_sums(x, y, cubic_kernel, *parts)
+        return sums.uncertainty().result(sums.mmd2(), n_real=len(y), n_generated=len(x))
+
+    return Metric(
+        name=f"kid-{extractor}",
+        label=f"KID[{extractor}]",
+        compute=compute,
+        better=Better.LOWER,
+        recipe={
+            "estimator": "unbiased squared MMD, full U-statistic, pairs of different volumes",
+            "kernel": "(a.b/dim + 1)^3",
+            "features": extractor,
+            "standardise": None,
+            "slices": "all",
+            "reference": "train",
+            "uncertainty": jackknife.RECIPE,
+        },
+        source="Binkowski et al. 2018, arXiv:1801.01401, section 4; block form: ours",
+        needs=extractor,
+        views=VIEWS,
+        scale=1000.0,
+        blind_to="whether neighbouring slices fit together, and copies, which score below 0",
+    )
+
+
+KID_RAND3D = kid_metric("rand3d-v1", "KID[rand3d-v1]")
+KID_RAND2D = slice_kid_metric("rand2d-v1")
+KID_INCEPTION = slice_kid_metric("inception")

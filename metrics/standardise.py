@@ -57,12 +57,16 @@ def finite_features(
 ) -> NDArray[np.float32]:
     """Return the raw features of a set, or say which volumes have features that are not finite."""
     features = volumes.features(extractor, view)
-    broken = ~np.isfinite(features.reshape(len(features), -1)).all(axis=1)
-    if broken.any():
-        first = volumes.ids[int(np.flatnonzero(broken)[0])]
+
+    def look() -> list[int]:
+        return [i for i in range(len(features)) if not np.isfinite(features[i]).all()]
+
+    broken = volumes.keep(f"broken features {extractor} {view}", look)
+    if broken:
         raise MetricError(
-            f"{extractor} gives features that are not finite for {broken.sum()} {role} volumes, "
-            f"the first is {first}; finite voxels in [-1, 1] were expected. Check that volume."
+            f"{extractor} gives features that are not finite for {len(broken)} {role} volumes, "
+            f"the first is {volumes.ids[broken[0]]}; finite voxels in [-1, 1] were expected. "
+            "Check that volume."
         )
     return features
 

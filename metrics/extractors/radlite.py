@@ -40,6 +40,7 @@ class Radlite:
     dim = 83
     ndim = 3
     weights_sha256 = None
+    in_processes = True  # many small array operations: threads would wait for each other
     input = {
         "range": "[-1, 1] mapped to [0, 1]",
         "mask": f"v > {THRESHOLD}",

@@ -48,7 +48,7 @@ def test_a_second_process_extracts_nothing(tmp_path):
 
 def test_repeated_volumes_are_extracted_once(tmp_path):
     v = volumes(3)[[0, 1, 0, 2, 1, 0]]
-    for ndim, view, seen in ((3, "", 3), (2, "axial", 12)):
+    for ndim, view, seen in ((3, "", 3), (2, "axial", 3 * (4 + 5 + 6))):
         extractor = Means(ndim)
         group = VolumeSet(v, list("abcdef"), cache(tmp_path / str(ndim), extractor))
         found = group.features("means", view)
@@ -83,3 +83,63 @@ def test_the_hash_sees_shape_and_values():
     changed = v.copy()
     changed[0, 0, 0, 0] = np.nextafter(v[0, 0, 0, 0], np.float32(2))
     assert volume_hash(v) != volume_hash(changed)
+
+
+def test_one_view_brings_the_others_and_reads_each_volume_once_more(tmp_path):
+    extractor, v = Means(2), volumes(4)
+    group = VolumeSet(v, list("abcd"), cache(tmp_path, extractor))
+    group.features("means", "axial")
+    seen = extractor.seen
+    for view, axis in (("axial", 2), ("coronal", 3), ("sagittal", 4)):
+        others = tuple({1, 2, 3, 4} - {axis})
+        found = group.features("means", view)
+        assert len(found) == 4
+        assert found.shape == (4, v.shape[axis], 1)
+        for i in range(4):
+            np.testing.assert_allclose(found[i][:, 0], v.mean(axis=others)[i], atol=1e-6)
+    assert extractor.seen == seen
+
+
+@pytest.mark.parametrize(("choice", "picked"), [("middle", slice(3, 4)), ("center3", slice(2, 5))])
+@pytest.mark.parametrize("whole_first", [True, False])
+def test_a_choice_of_slices_is_that_of_all_slices(tmp_path, choice, picked, whole_first):
+    extractor, v = Means(2), volumes(3)
+    group = VolumeSet(v, list("abc"), cache(tmp_path, extractor))
+    if whole_first:
+        group.features("means", "sagittal")
+        before = extractor.seen
+    found = group.features("means", f"sagittal/{choice}")
+    np.testing.assert_allclose(found[1][:, 0], v[1].mean((0, 1, 2))[picked], atol=1e-6)
+    if whole_first:
+        assert extractor.seen == before
+    else:
+        assert extractor.seen == 3 * 3 * (picked.stop - picked.start)
+
+
+def test_an_interrupted_extraction_leaves_no_file(tmp_path):
+    class Broken(Means):
+        def extract(self, batch):
+            if self.seen > 20:
+                raise RuntimeError("out of memory")
+            return super().extract(batch)
+
+    group = VolumeSet(volumes(4), list("abcd"), cache(tmp_path, Broken(2)))
+    with pytest.raises(RuntimeError):
+        group.features("means", "axial")
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_features(tmp_path, monkeypatch):
+    from cerebench.benchmark import features as module
+    from cerebench.benchmark.registry import Registries
+
+    monkeypatch.setattr(module, "PARALLEL_VOXELS", 0)
+    v = np.random.RandomState(0).uniform(-1, 1, (5, 1, 8, 8, 8)).astype(np.float32)
+    found = [
+        VolumeSet(
+            v, list("abcde"), FeatureCache(tmp_path / str(n), Registries().extractors, workers=n)
+        ).features("radlite-v1")
+        for n in (1, 2)
+    ]
+    np.testing.assert_array_equal(*found)
