@@ -471,7 +471,7 @@ def new_method(
 
 @weights_app.command("list")
 def weights_list(as_json: Json = False) -> None:
-    """List the weight files that extractors can use, and where they were found."""
+    """List the weight files that extractors and methods can use, and where they were found."""
     from cerebench.benchmark.tables import print_rows
     from cerebench.metrics import weights
 

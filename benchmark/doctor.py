@@ -42,10 +42,10 @@ def examine() -> dict[str, Any]:
         "offline": {
             "ready": not missing,
             "note": (
-                "every metric runs without network"
+                "everything runs without network"
                 if not missing
-                else f"missing weights: {', '.join(missing)}; metrics that need them print a dash. "
-                "Everything else runs without network."
+                else f"missing weights: {', '.join(missing)}; metrics that need them print a dash, "
+                "methods that need them do not train. Everything else runs without network."
             ),
         },
     }

@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
 
 from cerebench.benchmark import tables
-from cerebench.benchmark.plan import SHARD, Cell, Plan
+from cerebench.benchmark.plan import SHARD, Cell, Plan, missing_weights
 from cerebench.benchmark.runner import pending, pending_anchor
 from cerebench.benchmark.sampling import pick_device
 from cerebench.benchmark.training import trained_by
@@ -215,11 +215,21 @@ def print_estimate(plan: Plan, device_name: str, *, as_json: bool) -> None:
         for e in estimates
     ]
     anchors = sum(bool(pending_anchor(plan, a)) for a in plan.anchors)
+    lacking = missing_weights(c for c in plan.cells if pending(plan, c).train)
     if as_json:
-        answer = {"folder": str(plan.folder), "cells": rows, "anchor_rows_to_score": anchors}
+        answer = {
+            "folder": str(plan.folder),
+            "cells": rows,
+            "anchor_rows_to_score": anchors,
+            "missing_weights": lacking,
+        }
         print_json(answer)
         return
-    _print_rows(rows, anchors, plan, tables.console())
+    console = tables.console()
+    _print_rows(rows, anchors, plan, console)
+    for reason in lacking:
+        line = f"The run would refuse to start: {escape(reason)}"
+        console.print(line, style="bold", highlight=False, soft_wrap=True)
 
 
 def print_json(answer: dict[str, Any]) -> None:

@@ -70,7 +70,7 @@ def _missing_weights(kind: str, facts: dict[str, Any]) -> str:
         needed = facts.get("weights") if kind == "extractors" else None
     if not needed:
         return ""
-    (row,) = (row for row in weights.status() if row["name"] == needed)
+    (row,) = weights.status(needed)
     return "" if row["path"] else f"{row['file']} is {row['state']}. Run: bench weights import FILE"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from cerebench.benchmark.store import SCHEMA, key_of, now
 from cerebench.datasets.base import Case, Dataset, Split
 from cerebench.datasets.cache import file_hashes
 from cerebench.datasets.samples import SampleFolder
+from cerebench.metrics import weights
+from cerebench.metrics.base import MissingWeights
 
 SHARD = 8  # samples per shard; part of every sample key, so never changed lightly
 SPLIT_SEED = 0  # the split belongs to the data, not to a training seed
@@ -198,8 +200,6 @@ def plan_metric(name: str, registries: Registries) -> PlannedMetric:
 
 def _extractor_facts(name: str, registries: Registries) -> tuple[dict[str, Any], str]:
     """Return what identifies an extractor, and why it is unavailable (or an empty string)."""
-    from cerebench.metrics.base import MissingWeights
-
     cls = registries.extractors.load(name)
     try:
         extractor = cls()
@@ -212,6 +212,29 @@ def _extractor_facts(name: str, registries: Registries) -> tuple[dict[str, Any],
         "input": dict(extractor.input),
     }
     return facts, ""
+
+
+def missing_weights(cells: Iterable[Cell]) -> list[str]:
+    """Return why methods cannot be trained: one line each that says what to do.
+
+    Args:
+        cells: Those that are to be trained; folders of samples need nothing.
+    """
+    methods = {cell.name: cell for cell in cells if cell.resolved}  # seeds share a configuration
+    reasons = (_missing_weights(cell) for cell in methods.values())
+    return [reason for reason in reasons if reason]
+
+
+def _missing_weights(cell: Cell) -> str:
+    config = cell.resolved.config
+    try:
+        for name in cell.method.weights(config):
+            weights.find(name)
+    except MissingWeights as error:
+        optional = any(f.name == "perceptual" for f in dataclasses.fields(config))
+        without = f", or run without it: --set {cell.name}.perceptual=none" if optional else ""
+        return f"{cell.name} cannot be trained: {error}{without}"
+    return ""
 
 
 @dataclass(frozen=True)

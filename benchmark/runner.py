@@ -21,6 +21,7 @@ from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.plan import Anchor, Cell, Plan
 from cerebench.benchmark.registry import Registries, suite_version
 from cerebench.datasets.cache import prepare
+from cerebench.metrics.base import MissingWeights
 
 
 @dataclass
@@ -111,11 +112,15 @@ class Runner:
         """Do everything that is missing.
 
         Raises:
+            MissingWeights: If a method still to be trained needs a weight file that is not there.
             Interrupted: If a signal asked to stop; the same command continues.
         """
         plan = self.plan
-        store.write_json(plan.table_of_contents, planning.contents(plan))
         todo = {id(c): pending(plan, c) for c in plan.cells}
+        lacking = planning.missing_weights(c for c in plan.cells if todo[id(c)].train)
+        if lacking:
+            raise MissingWeights("\n".join(lacking))
+        store.write_json(plan.table_of_contents, planning.contents(plan))
         anchors = {id(a): pending_anchor(plan, a) for a in plan.anchors}
         self.outcome.kept = self._total() - sum(p.count for p in todo.values())
         self.outcome.kept -= sum(len(a) for a in anchors.values())

@@ -1,4 +1,4 @@
-"""Weight files that extractors need: which, where they are, and whether they are the right ones.
+"""Weight files that extractors and methods need: which, where, and whether the right ones.
 
 Nothing here uses the network. A file is known by its SHA-256, never by its name alone.
 """
@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from platformdirs import user_data_path
@@ -50,6 +51,14 @@ KNOWN: Mapping[str, Weights] = {
             licence="Apache-2.0",
             origin="the release file of pytorch-fid, tag fid_weights, at github.com/mseitzer",
         ),
+        Weights(
+            name="vgg16-imagenet",
+            file="vgg16-397923af.pth",
+            sha256_prefix="397923af",
+            layout_sha256="8d869fc271c121044b33fc40cad6ff8f4f77d3fc910f61ff601cd53a5de4e832",
+            licence="BSD-3-Clause; the terms of its training data, ImageNet, may apply",
+            origin="torchvision, whose models.vgg16(weights='IMAGENET1K_V1') downloads its 528 MB",
+        ),
     )
 }
 
@@ -81,14 +90,17 @@ def find(name: str) -> Path:
     return path
 
 
-def status() -> list[dict[str, str | None]]:
-    """Report on every known weight file.
+def status(*names: str) -> list[dict[str, str | None]]:
+    """Report on weight files.
+
+    Args:
+        names: Keys of ``KNOWN``; all of them when none is given.
 
     Returns:
         One table row each, JSON values: ``name``, ``state`` (``ok``, ``missing`` or
         ``wrong file: PATH``), ``path`` (None unless ok), ``file``, ``licence``, ``origin``.
     """
-    return [_row(weights) for weights in KNOWN.values()]
+    return [_row(KNOWN[name]) for name in names or KNOWN]
 
 
 def _row(weights: Weights) -> dict[str, str | None]:
@@ -144,11 +156,19 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+@cache
+def _remembered_sha256(path: Path, size: int, changed: int) -> str:
+    """Hash a file once a process, unless its size or its time of change becomes another."""
+    return sha256(path)
+
+
 def _look_up(weights: Weights) -> tuple[Path | None, str]:
     """Return the first verified copy, if there is one, and the state in words."""
     state = "missing"
     for path in _candidates(weights):
-        if sha256(path).startswith(weights.sha256_prefix):
+        facts = path.stat()
+        digest = _remembered_sha256(path, facts.st_size, facts.st_mtime_ns)
+        if digest.startswith(weights.sha256_prefix):
             return path, "ok"
         state = f"wrong file: {path}"
     return None, state

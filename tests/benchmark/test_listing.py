@@ -40,6 +40,17 @@ def test_missing_weights_make_a_metric_unavailable_with_the_next_step(bench, mon
     assert parsed(bench, "weights", "list")[0]["path"] is None
 
 
+def test_weight_files_of_extractors_and_methods_are_listed(bench, monkeypatch):
+    for name in ("CEREBENCH_WEIGHTS_DIR", "XDG_DATA_HOME", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(bench.folder))
+    listed = parsed(bench, "weights", "list")
+    assert {"inception-2015-12-05", "vgg16-imagenet"} <= {row["name"] for row in listed}
+    assert all(row["state"] == "missing" and row["origin"] and row["licence"] for row in listed)
+    found = parsed(bench, "doctor")
+    assert found["weights"] == listed
+    assert "vgg16-imagenet" in found["offline"]["note"]
+
+
 def test_show_prints_every_setting_with_its_source_and_the_counts(bench):
     found = parsed(bench, "show", "wgan-gp")
     paper = found["presets"]["paper"]

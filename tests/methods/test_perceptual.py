@@ -1,5 +1,7 @@
 """LPIPS: VGG16's own topology, the published distance, and slices that are drawn as promised."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,14 +9,19 @@ from scipy.stats import chisquare
 from torch import nn
 
 from cerebench.benchmark.estimate import _Counter
+from cerebench.benchmark.training import train
 from cerebench.methods.perceptual import (
     BLOCKS,
     LPIPS,
+    VGG16,
     VGG16Features,
     _heads,
     slice_depths,
     slice_loss,
 )
+from cerebench.methods.wgan_gp import WGANGP
+from cerebench.metrics import weights
+from cerebench.metrics.base import MissingWeights
 
 WIDTHS = [width for width, _ in BLOCKS]
 
@@ -178,14 +185,16 @@ def test_it_is_frozen_and_passes_gradients_to_the_images(lpips):
     assert all(p.grad is None for p in lpips.parameters())
 
 
-def test_gradients_stay_finite_where_all_features_are_zero(backbone):
+def test_positions_without_any_feature_add_nothing(backbone):
     silent = VGG16Features()
     silent.load_state_dict(backbone.state_dict())
     nn.init.constant_(silent.features[0].bias, -100.0)  # nothing passes the first activation
     nn.init.zeros_(silent.features[2].bias)
     y = images(11, 1, 1, 16, 16).requires_grad_()
-    LPIPS(silent)(torch.zeros(1, 1, 16, 16), y).sum().backward()
-    assert torch.isfinite(y.grad).all()
+    distance = LPIPS(silent)(torch.zeros(1, 1, 16, 16), y)
+    distance.sum().backward()
+    assert distance.item() == 0.0
+    assert y.grad.abs().max() == 0.0
 
 
 def test_distances_are_float32_in_a_bf16_phase(lpips):
@@ -261,6 +270,41 @@ def test_only_the_slices_drawn_of_the_generated_volume_get_gradients(lpips):
     reached = generated.grad.abs().sum((0, 1, 3, 4)).nonzero().flatten().tolist()
     assert reached == [4, 9]
     assert real.grad is None
+
+
+class Borrower(WGANGP):
+    """Trains nothing; asks for the backbone."""
+
+    def train(self, data, run):
+        self.borrowed = run.pretrained(VGG16, VGG16Features())
+
+
+def test_the_harness_fills_the_backbone_from_a_verified_file(backbone, tmp_path, monkeypatch):
+    from torchvision.models import vgg16
+
+    known = weights.KNOWN[VGG16]
+    with torch.device("meta"):
+        state = {k: v.shape for k, v in vgg16().state_dict().items()}
+    # The classifier, 90 % of the file and never used, is one number seen from everywhere.
+    state = {k: torch.zeros(1).expand(shape) for k, shape in state.items()}
+    state |= backbone.state_dict()
+    assert weights.layout_hash((k, tuple(v.shape)) for k, v in state.items()) == known.layout_sha256
+    path = tmp_path / known.file
+    torch.save(state, path)
+    for name in ("CEREBENCH_WEIGHTS_DIR", "XDG_DATA_HOME", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    method = Borrower(WGANGP.presets["smoke"].config, size=16, classes=("LGG", "HGG"))
+
+    with pytest.raises(MissingWeights, match="wrong file"):
+        train(method, None, tmp_path / "refused", seed=0, scope="LGG")
+
+    right = dataclasses.replace(known, sha256_prefix=weights.sha256(path)[:8])
+    monkeypatch.setattr(weights, "KNOWN", {VGG16: right})
+    train(method, None, tmp_path / "trained", seed=0, scope="LGG")
+    for key, value in backbone.state_dict().items():
+        assert torch.equal(method.borrowed.state_dict()[key], value)
+    assert not any(p.requires_grad for p in method.borrowed.parameters())
+    assert not method.borrowed.training
 
 
 def test_the_operations_of_a_training_step_can_be_counted_without_data():

@@ -3,8 +3,10 @@
 import dataclasses
 import hashlib
 import json
+import os
 
 import pytest
+import torch
 
 from cerebench.metrics import weights
 from cerebench.metrics.base import MissingWeights
@@ -40,6 +42,19 @@ def test_manifest_names_the_canonical_file():
     assert known.licence
 
 
+def test_the_backbone_of_lpips_is_torchvisions_imagenet_file():
+    from torchvision.models import VGG16_Weights, vgg16
+
+    known = weights.KNOWN["vgg16-imagenet"]
+    assert VGG16_Weights.IMAGENET1K_V1.url.endswith(f"/{known.file}")
+    assert known.file == f"vgg16-{known.sha256_prefix}.pth"
+    with torch.device("meta"):
+        state = vgg16().state_dict()
+    assert weights.layout_hash((k, tuple(v.shape)) for k, v in state.items()) == known.layout_sha256
+    assert "torchvision" in known.origin
+    assert known.licence
+
+
 def test_places_are_searched_in_order(folders):
     for place in ("hub", "user", "chosen"):
         (folders[place] / FILE).write_bytes(CONTENT)
@@ -50,6 +65,28 @@ def test_a_wrong_file_is_passed_over(folders):
     (folders["chosen"] / FILE).write_bytes(b"something else")
     (folders["hub"] / FILE).write_bytes(CONTENT)
     assert weights.find(NAME) == folders["hub"] / FILE
+
+
+def test_a_file_is_hashed_again_only_when_it_changed(folders, monkeypatch):
+    hashed = []
+    sha256 = weights.sha256
+    monkeypatch.setattr(weights, "sha256", lambda path: hashed.append(path) or sha256(path))
+    path = folders["hub"] / FILE
+    path.write_bytes(CONTENT)
+    assert [weights.find(NAME), weights.find(NAME)] == [path, path]
+    assert hashed == [path]
+    path.write_bytes(b"the wrong bytes")
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(MissingWeights, match="wrong file"):
+        weights.find(NAME)
+
+
+def test_status_looks_only_at_the_files_asked_for(folders, monkeypatch):
+    other = dataclasses.replace(weights.KNOWN[NAME], name="other", file="other.pth")
+    monkeypatch.setattr(weights, "KNOWN", {**weights.KNOWN, "other": other})
+    (folders["hub"] / FILE).write_bytes(CONTENT)
+    monkeypatch.setattr(weights, "sha256", lambda path: pytest.fail(f"{path} was hashed"))
+    assert [row["name"] for row in weights.status("other")] == ["other"]
 
 
 def test_a_missing_file_says_what_to_type(folders):
