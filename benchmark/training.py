@@ -56,6 +56,7 @@ class Cost:
         device: Name of the device type.
         precision: ``fp32`` or ``bf16``.
         threads: Threads of one operation on the CPU.
+        warnings: What the method told about this training, each text once.
     """
 
     seconds: float
@@ -66,6 +67,7 @@ class Cost:
     device: str
     precision: str
     threads: int
+    warnings: tuple[str, ...]
 
 
 class TrainingData:
@@ -229,6 +231,7 @@ class _Run:
         saved = self._load()
         self.saved_phases: dict[str, dict[str, Any]] = saved.get("phases", {})
         self.volumes_seen: int = saved.get("volumes_seen", 0)
+        self.warnings: list[str] = saved.get("warnings", [])
         self._seconds_before: float = saved.get("seconds", 0.0)
         self._peak_before: float = saved.get("peak_mib", 0.0)
         self._log = (folder / "log.jsonl").open("a+b")
@@ -280,6 +283,7 @@ class _Run:
             device=self.device.type,
             precision=self.method.config.precision,
             threads=torch.get_num_threads(),
+            warnings=tuple(self.warnings),
         )
 
     def _seconds(self) -> float:
@@ -294,6 +298,7 @@ class _Run:
             "nets": {name: net.state_dict() for name, net in self.method.nets.items()},
             "phases": {**self.saved_phases, **phases},
             "volumes_seen": self.volumes_seen,
+            "warnings": self.warnings,
             "seconds": self._seconds(),
             "peak_mib": self._peak_mib(),
             "log_bytes": self._log.tell(),
@@ -354,9 +359,10 @@ class _Phase:
             self._run.pause()
         return self._kept[name]
 
-    def log(self, **scalars: Tensor | float) -> None:
+    def log(self, *, always: bool = False, **scalars: Tensor | float) -> None:
         current = self.done + 1
-        if current % math.ceil(self.total / LOG_LINES) and current != self.total:
+        due = current % math.ceil(self.total / LOG_LINES) == 0 or current == self.total
+        if not (due or always):
             return
         for name, value in scalars.items():
             number = float(value.detach() if isinstance(value, Tensor) else value)
@@ -367,6 +373,10 @@ class _Phase:
                 )
             self.scalars[name] = number
         self.shown = {**self.shown, **self.scalars}
+
+    def warn(self, text: str) -> None:
+        if text not in self._run.warnings:
+            self._run.warnings.append(text)
 
     def state(self) -> dict[str, Any]:
         """Return what a resume needs: tensors and plain values only."""

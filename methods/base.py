@@ -220,8 +220,15 @@ class Phase(Protocol):
         """
         ...
 
-    def log(self, **scalars: Tensor | float) -> None:
-        """Log scalars of the current step."""
+    def log(self, *, always: bool = False, **scalars: Tensor | float) -> None:
+        """Log scalars of the current step, about 200 times a phase.
+
+        ``always`` logs them whatever the step, for what the method itself measures rarely.
+        """
+        ...
+
+    def warn(self, text: str) -> None:
+        """Tell the user something about this training, such as a collapse; kept in its record."""
         ...
 
 

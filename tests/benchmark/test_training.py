@@ -378,6 +378,34 @@ def test_scalars_are_logged_about_two_hundred_times_a_phase(tmp_path, monkeypatc
     assert shown[6][3]["loss"] == lines[2]["loss"]
 
 
+class _Warning(_Toy):
+    """Logs one scalar at its second step whatever the interval, and warns at every step."""
+
+    def train(self, data, run):
+        phase = run.phase("only")
+        for step in phase.steps(6):
+            phase.log(always=step.index == 1, similarity=float(step.index))
+            phase.warn("collapse" if step.index == 0 else "noise")
+
+
+def _warning():
+    return _Warning(_Config(), size=8, classes=("a",))
+
+
+def test_a_scalar_measured_rarely_can_be_logged_at_any_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "LOG_LINES", 2)
+    _train(tmp_path, _warning())
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["similarity"]) for line in lines] == [(2, 1.0), (3, 2.0), (6, 5.0)]
+
+
+def test_warnings_are_kept_once_each_and_outlive_an_interruption(tmp_path):
+    with pytest.raises(Interrupted):
+        _train(tmp_path, _warning(), stop=lambda: True)
+    assert _train(tmp_path, _warning()).warnings == ("collapse", "noise")
+    assert _train(tmp_path / "quiet").warnings == ()
+
+
 def test_the_cost_counts_steps_volumes_and_parameters(whole):
     cost = whole[1]
     assert cost.steps == {"first": 6, "second": 6}
