@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from cerebench.methods.wgan_gp import UpsampleConv
+from cerebench.methods.upsampling import UpsampleConv
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from cerebench.methods.wgan_gp import UpsampleConv
 )
 def test_folded_upsampling_beside_the_plain_form(benchmark, inner, outer, size):
     torch.manual_seed(0)
-    layer = UpsampleConv(inner, outer)
+    layer = UpsampleConv(inner, outer, bias=False)
     x = torch.randn(8, inner, size, size, size).to(memory_format=torch.channels_last_3d)
 
     def plain(x):
