@@ -1,0 +1,199 @@
+"""Codebook of unit vectors, learnt by moving averages.
+
+Source: Zhou and Khalvati, MIDL 2024, section 2.1, and their released code. The lookup on the unit
+sphere and the moving average of normalised means go back to ViT-VQGAN and BEiT v2.
+
+Departures: 1. always in float32, since the released lookup runs in float16; 2. nothing moves
+outside ``initialise`` and ``update``, in train mode neither, since the released codebook keeps
+drifting in later phases; 3. ``restart_after`` may revive dead codes, off by default.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cerebench.methods.base import full_precision
+
+
+class Quantised(NamedTuple):
+    """Latents replaced by their nearest codes.
+
+    Attributes:
+        vectors: (B, dim, D, H, W) float32, the codes, of length 1; their gradient reaches the
+            latents as if the codes were the normalised latents.
+        indices: (B, D, H, W) int64 in [0, K).
+        commitment: Scalar, mean over all elements of the squared difference between normalised
+            latents and codes, without its weight; in [0, 4 / dim]. No gradient to the codes.
+    """
+
+    vectors: Tensor
+    indices: Tensor
+    commitment: Tensor
+
+
+class Codebook(nn.Module):
+    """K unit vectors; a latent is replaced by the one of largest cosine.
+
+    Attributes:
+        vectors: (K, dim) float32, rows of length 1; random until ``initialise``.
+        usage: (K,) float32, moving average of the number of latents per update.
+        idle: (K,) int64, updates since a code was last used.
+    """
+
+    vectors: Tensor
+    usage: Tensor
+    idle: Tensor
+
+    def __init__(self, codes: int, dim: int, decay: float = 0.99) -> None:
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("vectors", functional.normalize(torch.randn(codes, dim), dim=1))
+        self.register_buffer("usage", torch.zeros(codes))
+        self.register_buffer("idle", torch.zeros(codes, dtype=torch.int64))
+
+    @torch.no_grad()
+    def initialise(self, z: Tensor) -> None:
+        """Set the codes to spherical k-means of these latents, (B, dim, D, H, W).
+
+        Call it at the first step of a training and never again. No flag is kept here: the step
+        counter of the training is stored with every checkpoint and survives a resume. The initial
+        means are drawn from torch's global generator.
+        """
+        with full_precision(z):
+            units = _unit_rows(z)
+            initial = _draw_rows(units, len(self.vectors))
+            self.vectors.copy_(spherical_kmeans(units, initial))
+
+    def forward(self, z: Tensor) -> Quantised:
+        """Quantise latents (B, dim, D, H, W) of any length; no buffer changes in any mode."""
+        with full_precision(z):
+            units = _unit(z)  # (B, D, H, W, dim)
+            indices = nearest(units.detach(), self.vectors)
+            codes = functional.embedding(indices, self.vectors)
+            # The gradient of units + (codes - units).detach(), with exactly the codes as values.
+            through = codes + (units - units.detach())
+            commitment = (codes - units).square().mean()
+        return Quantised(through.movedim(-1, 1), indices, commitment)
+
+    @torch.no_grad()
+    def update(self, z: Tensor, indices: Tensor, restart_after: int = 0) -> None:
+        """Move every used code towards the mean direction of its latents; unused ones stay.
+
+        With c the normalised sum of the normalised latents of code e, and l2 the normalisation:
+        e becomes l2(decay e + (1 - decay) c).
+
+        Args:
+            z: Latents, (B, dim, D, H, W).
+            indices: Their codes, (B, D, H, W) int64, as ``forward`` returned them.
+            restart_after: Updates without use after which a code is replaced by a random
+                normalised latent of this batch, drawn from torch's global generator; 0 for never.
+        """
+        with full_precision(z):
+            units = _unit_rows(z)
+            counts = count_codes(indices, len(self.vectors))
+            centres = functional.normalize(_sums(units, indices.flatten(), len(counts)), dim=1)
+            moved = functional.normalize(torch.lerp(centres, self.vectors, self.decay), dim=1)
+            used = counts > 0
+            self.vectors.copy_(torch.where(used[:, None], moved, self.vectors))
+            self.usage.lerp_(counts, 1 - self.decay)
+            self.idle.copy_(torch.where(used, 0, self.idle + 1))
+            if restart_after > 0:
+                self._restart(units, self.idle >= restart_after)
+
+    def look_up(self, indices: Tensor) -> Tensor:
+        """Return the codes (B, dim, D, H, W) float32 of indices (B, D, H, W) int64."""
+        return functional.embedding(indices, self.vectors).movedim(-1, 1)
+
+    def _restart(self, units: Tensor, dead: Tensor) -> None:
+        fresh = _draw_rows(units, len(self.vectors))
+        self.vectors.copy_(torch.where(dead[:, None], fresh, self.vectors))
+        self.idle.masked_fill_(dead, 0)
+
+
+def nearest(units: Tensor, codes: Tensor) -> Tensor:
+    """Return the index of the closest code, the first one of equally close ones.
+
+    Among rows of length 1 the largest cosine is the smallest distance |u|² + |e|² - 2 u·e: both
+    squares are the same for all codes. Lengths are 1 up to rounding, so the two forms can differ
+    only where two codes are equally close up to 1e-7, and either choice is right there.
+
+    Args:
+        units: (..., dim) float32 of any positive length.
+        codes: (K, dim) float32 rows of length 1.
+
+    Returns:
+        (...) int64 in [0, K).
+    """
+    return (units @ codes.T).argmax(-1)
+
+
+def spherical_kmeans(vectors: Tensor, initial: Tensor, iterations: int = 10) -> Tensor:
+    """Cluster directions: assign to the mean of largest cosine, then normalise the means.
+
+    A mean without members, or whose members cancel, stays as it is.
+
+    Args:
+        vectors: (N, dim) float32, rows of length 1.
+        initial: (K, dim) float32, rows of length 1: the means to begin with.
+        iterations: Number of assignments and means.
+
+    Returns:
+        (K, dim) float32, rows of length 1.
+    """
+    means = initial
+    for _ in range(iterations):
+        sums = _sums(vectors, nearest(vectors, means), len(means))
+        lengths = sums.norm(dim=1, keepdim=True)
+        means = torch.where(lengths > 1e-6, functional.normalize(sums, dim=1), means)
+    return means
+
+
+def count_codes(indices: Tensor, codes: int) -> Tensor:
+    """Count how often each of K codes occurs in indices (int64, any shape): (K,) float32."""
+    flat = indices.flatten()
+    # Not bincount: its length depends on the data, which the meta device cannot follow.
+    counts = torch.zeros(codes, device=flat.device)
+    return counts.index_add_(0, flat, torch.ones(len(flat), device=flat.device))
+
+
+def perplexity(counts: Tensor) -> Tensor:
+    """Return exp(-Σ p ln p), p = counts / Σ counts: the number of codes that carry the tokens.
+
+    Args:
+        counts: (K,) float, non-negative, not all 0: ``count_codes``, or ``Codebook.usage``.
+
+    Returns:
+        Scalar in [1, K], dimensionless: K where all codes are used equally often.
+    """
+    return torch.special.entr(counts / counts.sum()).sum().exp()
+
+
+def active_codes(counts: Tensor) -> Tensor:
+    """Return how many codes were used at all, a scalar int64; counts (K,) as in ``perplexity``."""
+    return (counts > 0).sum()
+
+
+def _unit(z: Tensor) -> Tensor:
+    """Move channels last and normalise every position: (B, D, H, W, dim) float32."""
+    return functional.normalize(z.float().movedim(1, -1), dim=-1, eps=1e-12)
+
+
+def _unit_rows(z: Tensor) -> Tensor:
+    return _unit(z).flatten(0, -2)  # (B·D·H·W, dim), in the order of the flattened indices
+
+
+def _sums(vectors: Tensor, indices: Tensor, codes: int) -> Tensor:
+    """Add up the rows of vectors (N, dim) that share an index: (codes, dim)."""
+    return vectors.new_zeros(codes, vectors.shape[1]).index_add_(0, indices, vectors)
+
+
+def _draw_rows(vectors: Tensor, count: int) -> Tensor:
+    """Draw rows from torch's global generator; repeated only where there are fewer than asked."""
+    n, device = len(vectors), vectors.device
+    if n >= count:
+        return vectors[torch.randperm(n, device=device)[:count]]
+    return vectors[torch.randint(n, (count,), device=device)]
