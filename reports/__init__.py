@@ -4,6 +4,13 @@
 BUILTIN = {
     "markdown": ("cerebench.reports.markdown:write", {"label": "Markdown table"}),
     "csv": ("cerebench.reports.tidy:write", {"label": "tidy rows, one value a row"}),
+    "diagnostics": (
+        "cerebench.reports.diagnostics:write",
+        {"label": "what methods say about themselves, one set a row (CSV)"},
+    ),
     "latex": ("cerebench.reports.latex:write", {"label": "LaTeX table (booktabs)"}),
-    "figure": ("cerebench.reports.figures:write", {"label": "qualitative figure"}),
+    "figure": (
+        "cerebench.reports.figures:write",
+        {"label": "figures: central slices and importance maps"},
+    ),
 }

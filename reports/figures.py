@@ -1,4 +1,4 @@
-"""Qualitative figure: three consecutive axial slices a row and class, real cases first.
+"""Figures; the qualitative one shows three consecutive axial slices a row and class, real first.
 
 One window, [-1, 1] in grey, for every panel; the volume shown is the first of those that the run
 chose by seed. Slices are turned to the radiological view: front up, the patient's right on the
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.reports import importance
 from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.drawing import WAY_UP, blank, frame, heading, radiological, save
 from cerebench.reports.formatting import plain
 from cerebench.reports.tidy import FAILED, values
 
@@ -30,20 +32,18 @@ MARGIN, TOP, BOTTOM = 1.5, 0.75, 0.1  # inches around the panels
 
 
 def write(experiment: Experiment, folder: Path) -> list[Path]:
-    """Write ``<name>-slices.pdf`` and ``<name>-slices.png`` (300 dpi).
+    """Write ``<name>-slices`` and, where a method has maps, ``<name>-importance-maps``.
+
+    Returns:
+        The PDF and the PNG of each.
 
     Raises:
-        ReportError: If a preview cannot be read or lies outside the folder.
+        ReportError: If a preview or map cannot be read or lies outside the folder.
     """
-    import matplotlib
-
-    folder.mkdir(parents=True, exist_ok=True)
-    figure = draw(experiment)
-    paths = [folder / f"{experiment.name}-slices.{ending}" for ending in ("pdf", "png")]
-    # Type 42 keeps text as text; without a date the same records give the same file.
-    with matplotlib.rc_context({"pdf.fonttype": 42}):
-        figure.savefig(paths[0], metadata={"CreationDate": None})
-        figure.savefig(paths[1], dpi=300)
+    paths = save(draw(experiment), folder, f"{experiment.name}-slices")
+    maps = importance.draw(experiment)
+    if maps is not None:
+        paths += save(maps, folder, f"{experiment.name}-importance-maps")
     return paths
 
 
@@ -70,24 +70,13 @@ def draw(experiment: Experiment) -> Figure:
         preview = load(experiment.path(path)) if path else {}
         for c, name in enumerate(classes):
             axes = figure.add_subplot(grid[r, c])
+            frame(axes, "" if c else textwrap.fill(label, 22))
             _panel(axes, preview.get(name), reason)
             if r == 0:
                 axes.set_title(plain(name), fontsize=8, pad=3, parse_math=False)
-            if c == 0:
-                axes.set_ylabel(
-                    textwrap.fill(label, 22),
-                    rotation=0,
-                    ha="right",
-                    va="center",
-                    fontsize=8,
-                    parse_math=False,
-                )
     shown = f"{plain(experiment.contents['title'])}: central axial slices, chosen by seed"
-    under = "window [-1, 1] for all; front up, patient's right on the left"
-    warning = plain(experiment.contents["banner"] or "")
-    for line, (text, size) in enumerate(((shown, 8), (under, 7), (warning, 7))):
-        place = {"x": 0.5, "y": 1 - (0.04 + 0.15 * line) / height, "ha": "center", "va": "top"}
-        figure.text(s=text, fontsize=size, parse_math=False, **place)
+    under = f"window [-1, 1] for all; {WAY_UP}"
+    heading(figure, (shown, under, plain(experiment.contents["banner"] or "")))
     return figure
 
 
@@ -120,11 +109,6 @@ def load(path: Path) -> dict[str, NDArray[np.uint8]]:
     return found
 
 
-def radiological(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Turn an axial slice (H, W) of a RAS+ volume so that row 0 is the front and column 0 right."""
-    return image[::-1, ::-1]
-
-
 def _rows(experiment: Experiment) -> list[tuple[str, str, str]]:
     """Return (label, path of the preview, reason if it is missing) from top to bottom."""
     reasons = {v.row: v.reason for v in reversed(values(experiment)) if v.status == FAILED}
@@ -144,14 +128,8 @@ def _first_preview(experiment: Experiment, row: Mapping[str, Any]) -> str:
 
 
 def _panel(axes: Axes, slices: NDArray[np.uint8] | None, reason: str) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_linewidth(0.4)
-    if slices is not None:
-        strip = np.concatenate([radiological(image) for image in slices], axis=1)
-        axes.imshow(strip, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="equal")
+    if slices is None:
+        blank(axes, reason, 56)
         return
-    axes.set_facecolor("0.95")
-    text = textwrap.fill(textwrap.shorten(reason, 220), 56)
-    place = {"ha": "center", "va": "center", "transform": axes.transAxes}
-    axes.text(0.5, 0.5, text, fontsize=6, color="0.3", parse_math=False, **place)
+    strip = np.concatenate([radiological(image) for image in slices], axis=1)
+    axes.imshow(strip, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="equal")

@@ -43,6 +43,18 @@ def number(value: float, spread: float | None = None) -> str:
     return f"{text} ± {spread:.{max(decimals, 0)}f}"
 
 
+def like(value: float, spread: float | None) -> str:
+    """Format a value with the decimals that its uncertainty, or the width of its range, allows.
+
+    Example:
+        >>> like(0.41234, 0.11), like(0.41234, None)
+        ('0.41', '0.4123')
+    """
+    if not spread or not math.isfinite(spread):
+        return number(value)
+    return number(value, spread).partition(" ± ")[0]
+
+
 def _alone(value: float, digits: int) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"

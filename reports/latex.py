@@ -1,7 +1,8 @@
 r"""LaTeX tables (booktabs) that compile with pdflatex, and a document that shows them.
 
-``<name>.tex`` is the float for a paper, ``<name>-protocol.tex`` the list for its appendix,
-``main.tex`` a document with both.
+``<name>.tex`` is the float for a paper, ``<name>-diagnostics.tex`` another for what methods say
+about themselves, ``<name>-protocol.tex`` the list for its appendix, ``main.tex`` a document with
+all of them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cerebench.reports.base import Experiment
+from cerebench.reports.diagnostics import build as build_diagnostics
 from cerebench.reports.table import Block, Cell, Table, build, panels
 
 WIDTH = 110  # characters of \footnotesize that fit 16.6 cm
@@ -89,7 +91,9 @@ _ACCENTS = {
 def write(
     experiment: Experiment, folder: Path, *, siunitx: bool = False, anchors: bool = False
 ) -> list[Path]:
-    r"""Write ``<name>.tex``, ``<name>-protocol.tex`` and ``main.tex``.
+    r"""Write ``<name>.tex``, ``<name>-diagnostics.tex``, ``<name>-protocol.tex``, ``main.tex``.
+
+    The second only where a method has diagnostics.
 
     Args:
         experiment: Table of contents with its folder.
@@ -102,11 +106,13 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     table, name = build(experiment, anchors=anchors), experiment.name
-    texts = {
-        f"{name}.tex": _floats(table, name, siunitx=siunitx),
-        f"{name}-protocol.tex": _protocol(table),
-        "main.tex": _document(name, siunitx=siunitx),
-    }
+    diagnostics = build_diagnostics(experiment)
+    floats = {name: table}
+    if diagnostics is not None:
+        floats[f"{name}-diagnostics"] = diagnostics
+    texts = {f"{stem}.tex": _floats(one, stem, siunitx=siunitx) for stem, one in floats.items()}
+    texts[f"{name}-protocol.tex"] = _protocol(table)
+    texts["main.tex"] = _document(name, list(floats), siunitx=siunitx)
     for file, text in texts.items():
         (folder / file).write_text(text, encoding="utf-8")
     return [folder / file for file in texts]
@@ -239,7 +245,7 @@ def _protocol(table: Table) -> str:
     return f"{begin}\n{items}\n\\end{{itemize}}\n"
 
 
-def _document(name: str, *, siunitx: bool) -> str:
+def _document(name: str, floats: list[str], *, siunitx: bool) -> str:
     return "\n".join(
         [
             r"\documentclass[a4paper]{article}",
@@ -247,7 +253,7 @@ def _document(name: str, *, siunitx: bool) -> str:
             r"\usepackage{booktabs}",
             *([r"\usepackage{siunitx}", r"\sisetup{detect-all}"] if siunitx else []),
             r"\begin{document}\emergencystretch=3em",
-            rf"\input{{{name}}}",
+            *(rf"\input{{{stem}}}" for stem in floats),
             r"\section*{Protocol}",
             rf"\input{{{name}-protocol}}",
             r"\end{document}",

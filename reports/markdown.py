@@ -7,37 +7,45 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cerebench.reports.base import Experiment
+from cerebench.reports.diagnostics import build as build_diagnostics
 from cerebench.reports.table import Block, Cell, Table, build, panels
 
 WIDTH = 120  # characters a table may take before columns move to a further one
 
 
 def write(experiment: Experiment, folder: Path) -> list[Path]:
-    """Write ``<name>.md``: the whole table, controls included.
+    """Write ``<name>.md``: the whole table, controls included, then diagnostics and protocol.
 
     Raises:
         ReportError: As in ``cerebench.reports.table.build``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{experiment.name}.md"
-    path.write_text("\n".join(_lines(build(experiment))) + "\n", encoding="utf-8")
+    table, diagnostics = build(experiment), build_diagnostics(experiment)
+    lines = [*_title(table), *_body(table, "##")]
+    if diagnostics is not None:
+        lines += ["", f"## {escape(diagnostics.title)}", "", *_body(diagnostics, "###")]
+    lines += ["", "## Protocol", "", *(f"- {escape(text)}" for text in table.protocol)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return [path]
 
 
-def _lines(table: Table) -> Iterator[str]:
+def _title(table: Table) -> Iterator[str]:
     yield from (f"# {escape(table.title)}", "")
     if table.banner:
         yield from (f"> **{escape(table.banner)}**", "")
+
+
+def _body(table: Table, heading: str) -> Iterator[str]:
+    """Yield caption, tables, footnotes and notes; ``heading`` is the level of a class."""
     yield from (escape(table.caption), "")
     for block in table.blocks:
-        yield from (f"## {escape(block.name)}", "")
+        yield from (f"{heading} {escape(block.name)}", "")
         for part in panels(table, WIDTH, gap=3):
             yield from (*_grid(table, block, part), "")
     for number, text in enumerate(table.footnotes, 1):
         yield f"- <sup>{number}</sup> {escape(text)}"
     yield from (f"- {escape(text)}" for text in table.notes)
-    yield from ("", "## Protocol", "")
-    yield from (f"- {escape(text)}" for text in table.protocol)
 
 
 def _grid(table: Table, block: Block, part: list[int]) -> Iterator[str]:

@@ -7,14 +7,22 @@ order of the table of contents, then controls. Renderers escape and draw; they d
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from cerebench.reports import notes
 from cerebench.reports.base import Experiment, ReportError
-from cerebench.reports.formatting import DASH, count, duration, factor, number, plain, span
+from cerebench.reports.formatting import (
+    DASH,
+    count,
+    duration,
+    factor,
+    like,
+    number,
+    plain,
+    span,
+)
 from cerebench.reports.summary import Summary, leader, summarise
 from cerebench.reports.tidy import ALL_CLASSES, OK, Value, values
 
@@ -129,7 +137,7 @@ def build(experiment: Experiment, *, anchors: bool = True) -> Table:
     places: dict[tuple[int, str, str, str], list[Value]] = {}
     for value in found:
         places.setdefault((value.row, value.class_, value.metric, value.view), []).append(value)
-    sheet = _Sheet(contents, places, _labels(contents["rows"]))
+    sheet = _Sheet(contents, places, row_labels(contents["rows"]))
     columns = _columns(contents["metrics"])
     shown = [
         i for i in _order(contents["rows"]) if anchors or _role(contents["rows"][i]) != "control"
@@ -207,7 +215,7 @@ def _refuse_mixed_recipes(found: Sequence[Value]) -> None:
             )
 
 
-def _labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def row_labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return one label a row, told apart by preset and position where labels repeat."""
     labels = [plain(row["label"]) for row in rows]
     presets = [
@@ -291,12 +299,12 @@ def _target(column: Column, sheet: _Sheet, summaries: Mapping[int, Summary]) -> 
 
 def _score(sheet: _Sheet, found: Sequence[Value], summary: Summary | None, *, bold: bool) -> Cell:
     if summary is None:
-        return Cell(DASH, mark=sheet.mark(_explain(found, len(found))))
+        return Cell(DASH, mark=sheet.mark(explain(found, len(found))))
     scale = found[0].scale
     spread = None if summary.spread is None else summary.spread * scale
     text = number(summary.value * scale, spread)
     if summary.better == "near-real" and summary.difference is not None:
-        text += f" ({_like(summary.difference * scale, spread)})"
+        text += f" ({like(summary.difference * scale, spread)})"
     return Cell(text, bold, _incomplete(sheet, found, summary))
 
 
@@ -304,18 +312,22 @@ def _incomplete(sheet: _Sheet, found: Sequence[Value], summary: Summary) -> int:
     """Return the mark of a mean that lacks seeds, else 0."""
     if summary.got == summary.asked:
         return 0
-    lacking = _explain([v for v in found if v.status != OK], summary.asked)
+    lacking = explain([v for v in found if v.status != OK], summary.asked)
     return sheet.mark(f"{summary.got} of {summary.asked} seeds; {lacking}")
 
 
-def _like(difference: float, spread: float | None) -> str:
-    """Format a difference with the decimals of the value it belongs to."""
-    if not spread or not math.isfinite(spread):
-        return number(difference)
-    return number(difference, spread).partition(" ± ")[0]
+class Told(Protocol):
+    """Something that a seed owes, with what became of it."""
+
+    @property
+    def seed(self) -> int | None: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
 
 
-def _explain(found: Sequence[Value], asked: int) -> str:
+def explain(found: Sequence[Told], asked: int) -> str:
     """Say why values are missing, naming seeds where several were asked for."""
     if not found:
         return "not run"
@@ -355,6 +367,6 @@ def _cost(
     if not found and kind == "samples":
         return Cell(DASH, mark=sheet.mark("not recorded"))
     if summary is None:
-        return Cell(DASH, mark=sheet.mark(_explain(found, len(found))))
+        return Cell(DASH, mark=sheet.mark(explain(found, len(found))))
     show = next(show for metric, _, _, show in COSTS if metric == column.metric)
     return Cell(show(summary.value), mark=_incomplete(sheet, found, summary))

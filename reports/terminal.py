@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cerebench.reports.base import Experiment
+from cerebench.reports.diagnostics import build as build_diagnostics
 from cerebench.reports.formatting import superscript
 from cerebench.reports.table import Cell, Table, build, panels
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def render(
     experiment: Experiment, console: Console, anchors: bool = False, protocol: bool = False
 ) -> None:
-    """Print the table of an experiment with its banner, footnotes and notes.
+    """Print the table of an experiment with its banner, footnotes and notes; then diagnostics.
 
     Args:
         experiment: Table of contents with its folder.
@@ -34,6 +35,18 @@ def render(
     console.print(Text(table.title, style="bold"))
     if table.banner:
         console.print(Text(table.banner, style="bold yellow"))
+    _body(table, _below(table, experiment, anchors, protocol), console)
+    diagnostics = build_diagnostics(experiment)
+    if diagnostics is not None:
+        console.print()
+        console.print(Text(diagnostics.title, style="bold"))
+        _body(diagnostics, list(diagnostics.notes), console)
+
+
+def _body(table: Table, below: list[str], console: Console) -> None:
+    """Print caption, panels, footnotes and the lines under them."""
+    from rich.text import Text
+
     console.print(Text(table.caption, style="dim"))
     for part in panels(table, console.width, gap=3):
         console.print()
@@ -41,7 +54,7 @@ def render(
     console.print()
     for number, text in enumerate(table.footnotes, 1):
         console.print(_item(f"{superscript(number)} ", text))
-    for text in _below(table, experiment, anchors, protocol):
+    for text in below:
         console.print(_item("· ", text, style="dim"))
 
 

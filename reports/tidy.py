@@ -101,20 +101,26 @@ def values(experiment: Experiment) -> list[Value]:
 
 
 def _cell(experiment: Experiment, start: Value, cell: Mapping[str, Any]) -> Iterator[Value]:
-    trained = {name: _stage(experiment, path) for name, path in cell["train"].items()}
-    sampled = _stage(experiment, cell["sample"]) if cell.get("sample") else ({}, "")
-    broken = [f"train {name}: {reason}" for name, (_, reason) in trained.items() if reason]
-    broken += [f"sample: {sampled[1]}"] if sampled[1] else []
-    upstream = broken[0] if broken else ""
+    upstream = broken(experiment, cell)
     yield from _scores(experiment, start, cell["scores"], upstream)
-    for name, (record, reason) in trained.items():
+    for name, path in cell["train"].items():
+        record, reason = stage(experiment, path)
         why = f"train {name}: {reason}" if reason else ""
         yield from _train_costs(replace(start, class_=name), record, why)
+    sampled = stage(experiment, cell["sample"])[0] if cell.get("sample") else {}
     classes = experiment.contents["dataset"]["classes"]
-    yield from _sample_costs(start, sampled[0], upstream, classes)
+    yield from _sample_costs(start, sampled, upstream, classes)
 
 
-def _stage(experiment: Experiment, path: str) -> tuple[dict[str, Any], str]:
+def broken(experiment: Experiment, cell: Mapping[str, Any]) -> str:
+    """Say which training or sampling of a cell failed first and why; empty if none did."""
+    stages = {f"train {name}": path for name, path in cell["train"].items()}
+    stages |= {"sample": cell["sample"]} if cell.get("sample") else {}
+    reasons = ((name, stage(experiment, path)[1]) for name, path in stages.items())
+    return next((f"{name}: {reason}" for name, reason in reasons if reason), "")
+
+
+def stage(experiment: Experiment, path: str) -> tuple[dict[str, Any], str]:
     """Return the record of a stage, or why it failed; both empty if it has not run."""
     record = experiment.record(path)
     if record is not None:
@@ -145,7 +151,7 @@ def _scores(
         )
         places = {(name, view) for name in classes for view in metric["views"]}
         path = scores.get(metric["name"])
-        record, reason = _stage(experiment, path) if path else ({}, "")
+        record, reason = stage(experiment, path) if path else ({}, "")
         for row in record.get("rows", ()):
             places.discard((row["class"], row["view"]))
             yield _scored(owed, record, row)

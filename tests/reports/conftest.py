@@ -261,7 +261,12 @@ class Builder:
         """Turn a stage (a record path) into a failure with everything after it not run."""
         target = self.folder / path
         cell = next(p for p in target.parents if p.name.startswith("seed-"))
-        for record in (target, cell / "sample/record.json", *(cell / "score").glob("*.json")):
+        for record in (
+            target,
+            cell / "sample/record.json",
+            *(cell / "score").glob("*.json"),
+            *(cell / "diagnosis").glob("*"),
+        ):
             record.unlink(missing_ok=True)
         self.write(
             f"{Path(path).parent}/failure.json", "failure", status="failed", stage="train",
@@ -280,6 +285,53 @@ class Builder:
         target.parent.mkdir(parents=True, exist_ok=True)
         np.savez(target, **arrays)
 
+    def diagnose(self, name: str, diagnostics: bool = True, maps: bool = True) -> None:
+        """Give every cell of a method a diagnosis, with values that its seed shifts."""
+        for cell in next(r for r in self.contents["rows"] if r["name"] == name)["cells"]:
+            cell["diagnosis"] = f"{cell['folder']}/diagnosis/record.json"
+            told = [d for c in CLASSES for d in self.told(c, cell["seed"])] if diagnostics else []
+            files = {"maps.npz": {"sha256": "0" * 64, "size": 1, "mtime_ns": 1}} if maps else {}
+            self.write(cell["diagnosis"], "diagnosis", seconds=3.5, diagnostics=told, files=files)
+            if maps:
+                self.maps(f"{cell['folder']}/diagnosis/maps.npz", 0.25 * cell["seed"])
+
+    def told(self, class_: str, seed: int) -> list[dict[str, Any]]:
+        """Return a diagnostic with one value a volume and one with a single value."""
+        start = 0.01 * seed + 0.1 * CLASSES.index(class_)
+        distances = {
+            set_: [start + least + 0.1 * (number / (n - 1)) ** 2 for number in range(n)]
+            for set_, least, n in (("train", 0.5, 101), ("test", 0.6, 201), ("generated", 0, 64))
+        }
+        return [
+            {
+                "class": class_,
+                "name": "token-hamming",
+                "meaning": "fraction of tokens that differ from the nearest training volume; "
+                "copies give 0",
+                "values": distances,
+            },
+            {
+                "class": class_,
+                "name": "codebook-use",
+                "meaning": "codes in use; few mean a collapsed codebook",
+                "values": {"train": [812.0 + seed]},
+            },
+        ]
+
+    def maps(self, path: str, level: float) -> None:
+        """Write maps that rise to the right and have a corner of 1, front right, as slices have."""
+        arrays: dict[str, Any] = {}
+        for class_ in CLASSES:
+            slices = np.zeros((2, 16, 16), np.uint8)
+            slices[:, 3:14, 4:15] = 90
+            slices[:, 12:, 12:] = 255
+            importance = np.full((2, 16, 16), level, np.float32)
+            importance[:] += np.linspace(0, 0.5, 16, dtype=np.float32)
+            importance[:, 12:, 12:] = 1
+            arrays |= {f"{class_}/axial": slices, f"{class_}/importance": importance}
+            arrays[f"{class_}/ids"] = np.array(["one", "two"])
+        np.savez(self.folder / path, **arrays)
+
     def read(self) -> Experiment:
         path = self.folder / "experiment-made-up-00000000.json"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -288,12 +340,17 @@ class Builder:
 
 
 def small(folder: Path, seeds: tuple[int, ...] = (0,)) -> Builder:
-    """Two methods with scores, one that failed, a folder of samples, a floor and two controls."""
+    """Two methods with scores, one that failed, a folder of samples, a floor and two controls.
+
+    The second method has a diagnosis with maps; the one that failed lacks it.
+    """
     builder = Builder(folder, seeds)
     builder.anchor("real-heldout", "real, held out", "floor", "real cases no generator saw.")
     builder.method("wgan-gp", "3D-WGAN-GP")
     builder.method("ddpm", "3D-DDPM", conditioning="class", source="arXiv:2006.11239")
     builder.method("broken", "3D-α-WGAN", differences=[])
+    builder.diagnose("ddpm")
+    builder.diagnose("broken")
     for seed in seeds:
         path = f"broken-quick-89abcdef/seed-{seed}/train/LGG/record.json"
         builder.fail(path, "out of memory at 128³\nsecond line")

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from cerebench.reports import figures
+from cerebench.reports import drawing, figures
 from cerebench.reports.base import ReportError
 
 
 def test_pdf_and_png_are_written(runs, tmp_path):
-    pdf, png = figures.write(runs.read(), tmp_path / "out")
+    pdf, png, *_ = figures.write(runs.read(), tmp_path / "out")
     assert pdf.read_bytes().startswith(b"%PDF")
     assert png.read_bytes().startswith(b"\x89PNG")
 
@@ -31,7 +31,7 @@ def test_front_is_up_and_the_right_of_the_patient_is_left(runs):
     assert (strip[:4, :4] == 255).all()
     assert (strip[4:] == 60).all()
     image = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    assert figures.radiological(image).tolist() == [[5, 4, 3], [2, 1, 0]]
+    assert drawing.radiological(image).tolist() == [[5, 4, 3], [2, 1, 0]]
 
 
 def test_a_missing_preview_shows_the_reason(runs):
@@ -70,4 +70,4 @@ def test_a_pickle_in_a_preview_is_refused(runs):
 
 def test_a_dollar_in_a_label_is_no_formula(runs, tmp_path):
     runs.contents["rows"][1]["label"] = "$\\nosuch$"
-    assert len(figures.write(runs.read(), tmp_path)) == 2
+    assert len(figures.write(runs.read(), tmp_path)) == 4

@@ -1,0 +1,177 @@
+"""Figure of importance maps: what a method looked at in held-out cases, beside the cases.
+
+Every map keeps its values: one scale from 0 to 1 for all. Maps are drawn opaque, so that a colour
+reads as the same value everywhere; the outline on top is that of the slice's foreground.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.drawing import WAY_UP, blank, frame, heading, radiological
+from cerebench.reports.formatting import plain
+from cerebench.reports.table import row_labels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CASES = 2
+FILE = "maps.npz"
+FOREGROUND = 2.55  # grey value above which a voxel counts as foreground: 0.02 on [0, 1], of 255
+PANEL = 0.85  # edge of a slice, inches
+MARGIN, TOP, BOTTOM, BAR = 1.5, 0.75, 0.1, 0.65  # inches around the panels
+COLOURS = "viridis"
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Slices and maps of one class: uint8 and float32 in [0, 1], both (k, H, W)."""
+
+    slices: NDArray[np.uint8]
+    importance: NDArray[np.float32]
+
+
+def draw(experiment: Experiment) -> Figure | None:
+    """Draw a row for each method with maps: two cases a class, slice and map side by side.
+
+    The cases are the first two held-out ones that the run chose by seed; of several seeds the first
+    that has maps is shown.
+
+    Returns:
+        The figure; None if no method has maps.
+
+    Raises:
+        ReportError: If maps cannot be read, lie outside the folder or leave [0, 1].
+    """
+    from matplotlib.figure import Figure
+
+    rows = _rows(experiment)
+    if not rows:
+        return None
+    classes = experiment.contents["dataset"]["classes"]
+    columns = [(name, case) for name in classes for case in range(CASES)]
+    across, down = 2 * len(columns) * PANEL, len(rows) * PANEL
+    width, height = MARGIN + across + BAR, TOP + down + BOTTOM
+    figure = Figure(figsize=(width, height))
+    sides = {"left": MARGIN / width, "right": 1 - BAR / width}
+    ends = {"top": 1 - TOP / height, "bottom": BOTTOM / height}
+    grid = figure.add_gridspec(len(rows), len(columns), wspace=0.03, hspace=0.03, **sides, **ends)
+    for r, (label, path) in enumerate(rows):
+        maps = load(path)
+        for c, (name, case) in enumerate(columns):
+            axes = figure.add_subplot(grid[r, c])
+            frame(axes, "" if c else label)
+            _panel(axes, maps.get(name), case)
+            if r == 0:
+                axes.set_title(
+                    f"{plain(name)}, case {case + 1}", fontsize=8, pad=3, parse_math=False
+                )
+    _bar(figure, (1 - (BAR - 0.1) / width, BOTTOM / height, 0.1 / width, down / height))
+    title = (
+        f"{plain(experiment.contents['title'])}: importance maps of held-out cases, chosen by seed"
+    )
+    under = (
+        f"central axial slice, and the same slice of the map with the outline of the case; {WAY_UP}"
+    )
+    heading(figure, (title, under, plain(experiment.contents["banner"] or "")))
+    return figure
+
+
+def load(path: Path) -> dict[str, Maps]:
+    """Read ``maps.npz``.
+
+    Returns:
+        Class to its maps; empty if the file does not exist.
+
+    Raises:
+        ReportError: If the file holds no maps, or values outside [0, 1].
+    """
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            names = [key.removesuffix("/axial") for key in stored.files if key.endswith("/axial")]
+            found = {n: Maps(stored[f"{n}/axial"], stored[f"{n}/importance"]) for n in names}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ReportError(f"{path} cannot be read as importance maps: {error}.") from error
+    for name, maps in found.items():
+        _check(path, name, maps)
+    return found
+
+
+def _check(path: Path, name: str, maps: Maps) -> None:
+    slices, importance = maps.slices, maps.importance
+    again = "Delete it and run the experiment again."
+    if slices.ndim != 3 or slices.dtype != np.uint8 or importance.shape != slices.shape:
+        raise ReportError(
+            f"{path} holds {slices.dtype} slices of shape {slices.shape} and maps of shape "
+            f"{importance.shape} for {name}; expected uint8 (k, H, W) and as many maps. {again}"
+        )
+    if importance.dtype != np.float32 or not ((importance >= 0) & (importance <= 1)).all():
+        raise ReportError(
+            f"{path} holds {importance.dtype} importance from {importance.min():g} to "
+            f"{importance.max():g} for {name}; expected float32 in [0, 1]. {again}"
+        )
+
+
+def _rows(experiment: Experiment) -> list[tuple[str, Path]]:
+    """Return label and file of the first seed with maps for each method that has any."""
+    contents = experiment.contents["rows"]
+    several = len(experiment.contents["seeds"]) > 1
+    found = []
+    for label, row in zip(row_labels(contents), contents, strict=True):
+        cell = _first_cell(experiment, row)
+        if cell is not None:
+            seed = f"\nseed {cell['seed']}" * several
+            path = experiment.path(f"{cell['diagnosis'].rpartition('/')[0]}/{FILE}")
+            found.append((textwrap.fill(label, 22) + seed, path))
+    return found
+
+
+def _first_cell(experiment: Experiment, row: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    for cell in row.get("cells", ()):
+        record = experiment.record(cell["diagnosis"]) if "diagnosis" in cell else None
+        if record is not None and FILE in record["files"]:
+            return cell
+    return None
+
+
+def _panel(axes: Axes, maps: Maps | None, case: int) -> None:
+    if maps is None or case >= len(maps.slices):
+        blank(axes, "no map" if maps is None else "no such case", 28)
+        return
+    image, importance = radiological(maps.slices[case]), radiological(maps.importance[case])
+    high, wide = image.shape
+    left, right = (0, wide, high, 0), (wide, 2 * wide, high, 0)
+    shown = {"interpolation": "nearest", "aspect": "equal"}
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=left, **shown)
+    axes.imshow(importance, cmap=COLOURS, vmin=0, vmax=1, extent=right, **shown)
+    outline = image > FOREGROUND
+    if outline.any() and not outline.all():
+        x, y = wide + np.arange(wide) + 0.5, np.arange(high) + 0.5
+        axes.contour(x, y, outline, levels=[0.5], colors="white", linewidths=0.5)
+    axes.set_xlim(0, 2 * wide)
+    axes.set_ylim(high, 0)
+
+
+def _bar(figure: Figure, place: tuple[float, float, float, float]) -> None:
+    """Draw the scale that all maps share."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(0, 1), COLOURS), cax=figure.add_axes(place), ticks=[0, 0.5, 1]
+    )
+    bar.set_label("importance", fontsize=7, labelpad=2)
+    bar.ax.tick_params(labelsize=6, length=2, width=0.4)
+    bar.outline.set_linewidth(0.4)
