@@ -14,4 +14,37 @@ BUILTIN = {
             "paper_row": True,
         },
     ),
+    "alpha-wgan": (
+        "cerebench.methods.alpha_wgan:AlphaWGAN",
+        {
+            "label": "3D-alpha-WGAN",
+            "version": 1,
+            "source": "arXiv:1908.02498",
+            "conditioning": "none",
+            "presets": ["paper", "reference", "sn", "quick", "smoke"],
+            "paper_row": True,
+        },
+    ),
+    "wgan-gp-c": (
+        "cerebench.methods.wgan_gp_c:WGANGPC",
+        {
+            "label": "3D-WGAN-GP-C",
+            "version": 1,
+            "source": "ours; arXiv:1704.00028, arXiv:1802.05637",
+            "conditioning": "class",
+            "presets": ["paper", "quick", "smoke"],
+            "paper_row": False,
+        },
+    ),
+    "alpha-wgan-c": (
+        "cerebench.methods.alpha_wgan_c:AlphaWGANC",
+        {
+            "label": "3D-alpha-WGAN-C",
+            "version": 1,
+            "source": "ours; arXiv:1908.02498, arXiv:1802.05637",
+            "conditioning": "class",
+            "presets": ["paper", "quick", "smoke"],
+            "paper_row": False,
+        },
+    ),
 }

@@ -11,25 +11,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from cerebench.methods.adversarial import (
+    check_choice,
+    check_size,
+    critic,
+    critic_widths,
+    draw,
+    generator,
+    generator_widths,
+    gradient_penalty,
+    set_lr,
+    settle_statistics,
+)
 from cerebench.methods.base import (
-    BadConfig,
+    Batch,
     Batches,
     Conditions,
     Method,
     MethodInfo,
+    Phase,
     Preset,
+    Rows,
     Run,
-    full_precision,
+    Step,
     randn,
     setting,
 )
-from cerebench.methods.upsampling import UpsampleConv
+
+Network = Callable[[Tensor], Tensor]
 
 DEPARTURES = (
     "From Gulrajani et al.: 3D networks of Kwon et al.; batches of 4; the budget is counted in "
@@ -57,7 +71,7 @@ class Config:
     """Settings of 3D-WGAN-GP; the defaults are the ``paper`` preset."""
 
     steps: int = setting(
-        12_000, "rounds of critic and generator updates, per class", "[code: Kwon, iterations run]"
+        12_000, "rounds of critic and generator updates", "[code: Kwon, iterations run]"
     )
     critic_steps: int = setting(5, "critic updates per round", "[paper: n_critic]")
     generator_steps: int = setting(1, "generator updates per round", "[paper: Algorithm 1]")
@@ -94,19 +108,10 @@ class Config:
         Raises:
             BadConfig: If the size is no power of two from 16 on, or a setting is impossible.
         """
-        if size < 16 or size & (size - 1):
-            raise BadConfig(
-                f"wgan-gp cannot work at size {size}; it halves the volume down to 4 voxels and "
-                "needs a power of two from 16 on. Set --size 16, 32, 64 or 128."
-            )
-        _check("penalty_norm", self.penalty_norm, ("volume", "voxel"))
-        _check("critic_norm", self.critic_norm, ("none", "batch"))
-        _check("head", self.head, ("dense", "patch"))
-        if critic_widths(self.critic_channels, size)[0] < 1:
-            raise BadConfig(
-                f"critic_channels = {self.critic_channels} leaves no channel at size {size}. "
-                "Set it to a larger power of two."
-            )
+        check_size(size, self.critic_channels)
+        check_choice("penalty_norm", self.penalty_norm, ("volume", "voxel"))
+        check_choice("critic_norm", self.critic_norm, ("none", "batch"))
+        check_choice("head", self.head, ("dense", "patch"))
         return self
 
 
@@ -183,15 +188,17 @@ class WGANGP(Method):
         }
 
     def train(self, data: Batches, run: Run) -> None:
-        c, G, D = self.config, self.nets["generator"], self.nets["critic"]
+        c = self.config
         adam = {"lr": c.lr, "betas": (c.beta1, c.beta2), "fused": True}
-        opt_g, opt_d = Adam(G.parameters(), **adam), Adam(D.parameters(), **adam)
+        opt_g, opt_d = (Adam(self.nets[n].parameters(), **adam) for n in ("generator", "critic"))
         phase = run.phase("adversarial", opt_g=opt_g, opt_d=opt_d)
+        groups = self._groups(data, phase)
         for step in phase.steps(c.steps):
-            for group in (*opt_g.param_groups, *opt_d.param_groups):
-                group["lr"] = c.lr * (1 - (1 - c.lr_end) * step.progress)
+            set_lr((opt_g, opt_d), c.lr * (1 - (1 - c.lr_end) * step.progress))
             for _ in range(c.critic_steps):
-                real = step.batch(data, c.batch).images  # (B, C, D, H, W) in [-1, 1]
+                batch = draw(step, groups, c.batch)
+                real = batch.images  # (B, C, D, H, W) in [-1, 1]
+                G, D = self._given(batch.labels)
                 with torch.no_grad():
                     fake = G(step.randn(c.batch, c.latent))
                 gap = D(fake).mean() - D(real).mean()  # minus the Wasserstein estimate
@@ -201,103 +208,22 @@ class WGANGP(Method):
                 loss_g = -D(G(step.randn(c.batch, c.latent))).mean()
                 step.descend(opt_g, loss_g)
             phase.log(critic_gap=gap, penalty=penalty, generator_loss=loss_g)
-        self._settle_statistics(run)
+        settle_statistics(run, self.nets["generator"], self._fresh, c.statistics)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
-        return self.nets["generator"](randn(rngs, self.config.latent)).float()  # (N, C, D, H, W)
+        G, _ = self._given(conditions.labels)
+        return G(randn(rngs, self.config.latent)).float()  # (N, C, D, H, W)
 
-    def _settle_statistics(self, run: Run) -> None:
-        """Replace the generator's running batch statistics by plain means over prior noise."""
-        c, G = self.config, self.nets["generator"]
-        norms = [m for m in G.modules() if isinstance(m, nn.BatchNorm3d)]
-        for step in run.phase("statistics").steps(c.statistics):
-            for norm in norms:
-                norm.momentum = 1 / (step.index + 1)  # the plain mean of all batches so far
-            z = step.randn(c.batch, c.latent)
-            with torch.no_grad(), full_precision(z):  # samples are drawn in fp32 as well
-                G(z)
+    def _fresh(self, step: Step) -> Tensor:
+        """Generate a batch from noise of this step, labels in turn."""
+        c = self.config
+        G, _ = self._given(torch.arange(c.batch) % len(self.classes))
+        return G(step.randn(c.batch, c.latent))
 
+    def _groups(self, data: Batches, phase: Phase) -> Sequence[Rows[Batch]]:
+        """Return the sets of cases from which a batch takes equally many each."""
+        return [data]
 
-def gradient_penalty(
-    critic: Callable[[Tensor], Tensor],
-    real: Tensor,
-    fake: Tensor,
-    t: Tensor,
-    norm: str = "volume",
-) -> Tensor:
-    """Distance of the critic's slope from 1 between real and generated volumes, in float32.
-
-    Mean over volumes of (|grad s(x)| - 1)^2 at x = t real + (1 - t) fake, where s is the mean of
-    a volume's scores and |.| runs over all its voxels. ``norm="voxel"`` is the variant of Kwon's
-    code: s is the sum of the scores and the mean and |.| are taken voxel by voxel, over channels.
-
-    Args:
-        critic: Maps (B, C, D, H, W) to scores (B, ...).
-        real: (B, C, D, H, W), float32 in [-1, 1].
-        fake: Same shape and range, without gradients.
-        t: (B,), uniform in [0, 1): one mixture weight per volume.
-        norm: ``volume`` or ``voxel``.
-
-    Returns:
-        The penalty before its weight, dimensionless, >= 0, differentiable in the critic's weights.
-
-    Source: Gulrajani et al. 2017, equation 3.
-    """
-    t = t.view(-1, 1, 1, 1, 1)
-    x = (t * real + (1 - t) * fake).float().requires_grad_()
-    with full_precision(x):
-        scores = critic(x).reshape(len(x), -1)
-        total = scores.mean(1).sum() if norm == "volume" else scores.sum()
-        (slope,) = torch.autograd.grad(total, x, create_graph=True)
-    if norm == "volume":
-        slope = slope.flatten(1)
-    return (slope.norm(dim=1) - 1).square().mean()
-
-
-def generator_widths(channels: int, size: int) -> tuple[int, ...]:
-    """Return the channels of the levels 4^3, 8^3, ... size/2: doubled at each coarser level."""
-    return tuple(channels * 2**i for i in reversed(range(_levels(size))))
-
-
-def critic_widths(channels: int, size: int) -> tuple[int, ...]:
-    """Return the channels of the levels size/2, ... 4^3: the last has at most 8 x ``channels``.
-
-    Up to 64^3 the first level has ``channels``; larger volumes add narrower levels outside.
-    """
-    levels = _levels(size)
-    widest = channels * 2 ** (min(levels, 4) - 1)
-    return tuple(widest // 2**i for i in reversed(range(levels)))
-
-
-def generator(latent: int, widths: Sequence[int], channels: int) -> nn.Sequential:
-    """Return the network that maps z (B, latent) to volumes (B, channels, S, S, S) in [-1, 1]."""
-    first = widths[0]
-    layers: list[nn.Module] = [
-        nn.Linear(latent, first * 4**3),
-        nn.Unflatten(1, (first, 4, 4, 4)),
-        nn.BatchNorm3d(first),
-        nn.ReLU(),
-    ]
-    for coarse, fine in pairwise(widths):
-        layers += [UpsampleConv(coarse, fine, bias=False), nn.BatchNorm3d(fine), nn.ReLU()]
-    return nn.Sequential(*layers, UpsampleConv(widths[-1], channels, bias=False), nn.Tanh())
-
-
-def critic(widths: Sequence[int], channels: int, norm: str, head: str) -> nn.Sequential:
-    """Return the network that maps volumes to scores: (B, 1, 1, 1, 1), or 2^3 patch scores."""
-    layers: list[nn.Module] = [nn.Conv3d(channels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
-    for fine, coarse in pairwise(widths):
-        layers.append(nn.Conv3d(fine, coarse, 4, 2, 1))
-        layers += [nn.BatchNorm3d(coarse)] if norm == "batch" else []
-        layers.append(nn.LeakyReLU(0.2))
-    stride, padding = (2, 1) if head == "patch" else (1, 0)
-    return nn.Sequential(*layers, nn.Conv3d(widths[-1], 1, 4, stride, padding))
-
-
-def _levels(size: int) -> int:
-    return size.bit_length() - 3
-
-
-def _check(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise BadConfig(f"wgan-gp.{name} must be one of {', '.join(known)}, got {value!r}.")
+    def _given(self, labels: Tensor) -> tuple[Network, Network]:
+        """Return generator and critic for these labels (B,), which this method does not use."""
+        return self.nets["generator"], self.nets["critic"]

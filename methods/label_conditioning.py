@@ -1,0 +1,73 @@
+"""Class labels in adversarial generators: cases by class, labels as inputs, projection critic.
+
+Source of the critic: Miyato and Koyama 2018, arXiv:1802.05637. The combination with the networks
+of Kwon et al. is ours.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cerebench.methods.base import Batch, Batches, Phase
+
+
+class Subset:
+    """Some rows of the training data."""
+
+    def __init__(self, data: Batches, indices: Tensor) -> None:
+        self._data, self._indices = data, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def take(self, indices: Tensor) -> Batch:
+        """Return the rows at these positions of the subset."""
+        return self._data.take(self._indices[indices])
+
+
+def by_class(data: Batches, phase: Phase) -> list[Subset]:
+    """Return the cases of each class that the data hold, in the order of the labels."""
+
+    def labels() -> Tensor:  # a few volumes at a time, as they may not fit in memory together
+        rows = torch.arange(len(data), device="cpu").split(8)
+        return torch.cat([data.take(some).labels for some in rows])
+
+    found = phase.once("labels", labels)
+    return [Subset(data, (found == label).nonzero().flatten()) for label in found.unique()]
+
+
+def with_label(code: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Append one-hot labels (B,) to codes (B, L): (B, L + classes)."""
+    return torch.cat((code, functional.one_hot(labels, classes).to(code.dtype)), 1)
+
+
+def with_label_channels(images: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Append one constant channel per class, 1 for the label's own, to (B, C, D, H, W)."""
+    hot = functional.one_hot(labels, classes).to(images.dtype)[..., None, None, None]
+    return torch.cat((images, hot.expand(-1, -1, *images.shape[2:])), 1)
+
+
+class ProjectionCritic(nn.Module):
+    """Critic of volumes and labels: s(x, y) = head(h) + <e_y, sum of h over space>, h = trunk(x).
+
+    Args:
+        critic: A critic whose last layer is the head.
+        width: Channels of h.
+        classes: Number of classes.
+    """
+
+    def __init__(self, critic: nn.Sequential, width: int, classes: int) -> None:
+        super().__init__()
+        self.trunk, self.head = critic[:-1], critic[-1]
+        self.embedding = nn.Embedding(classes, width)
+        # The range of the head's own weights: the projection starts as strong as the head.
+        bound = (width * 4**3) ** -0.5
+        nn.init.uniform_(self.embedding.weight, -bound, bound)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Map (B, C, D, H, W) and (B,) to the head's scores, each shifted by the projection."""
+        h = self.trunk(images)
+        shift = (self.embedding(labels) * h.sum((2, 3, 4))).sum(1)
+        return self.head(h) + shift.view(-1, 1, 1, 1, 1)
