@@ -30,7 +30,7 @@ def check(registries: Registries, name: str, root: Path | None, size: int) -> di
         DatasetError: If the folder is no such dataset at all.
     """
     dataset = _open(registries, name, root, size)
-    findings = [asdict(f) for f in dataset.check()]
+    findings = [asdict(f) for f in dataset.check().findings]
     found: dict[str, Any] = {
         "dataset": name,
         "label": dataset.info.label,

@@ -6,14 +6,18 @@ No torch here: planning and checking data must not wait for it. Volumes are (C, 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Progress = Callable[[int, int], None]  # (cases done, all cases)
 
 
 class DatasetError(ValueError):
@@ -26,10 +30,11 @@ class DatasetNotFound(DatasetError):
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """Static facts of a dataset.
+    """Facts of a dataset, as far as they are known before its files are seen.
 
     ``synthetic`` data put a banner over every table. ``needs_root`` says that ``--data-root`` is
-    required. ``split`` is the default split rule (see ``Dataset.split``).
+    required. ``split`` is the default split rule (see ``Dataset.split``). A dataset that reads
+    several layouts, modalities or sets of classes gives each instance an ``info`` of its own.
     """
 
     name: str
@@ -51,24 +56,49 @@ class Recipe:
     version: int
     settings: Mapping[str, Any]
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return name, version and settings as plain JSON, the form that is hashed."""
+        return {"name": self.name, "version": self.version, "settings": dict(self.settings)}
+
+    @property
+    def sha256(self) -> str:
+        """Return the SHA-256 of ``facts`` as canonical JSON."""
+        return canonical_sha256(self.facts)
+
 
 @dataclass(frozen=True)
 class Case:
-    """One subject's volume: identifiers, class label and the files it is made of."""
+    """One subject's volume: identifiers, class label and the files it is made of.
+
+    ``files`` are by modality, with the mask as ``seg``. ``site`` is where it was scanned, or empty.
+    """
 
     id: str
     patient: str
     label: int
     files: Mapping[str, Path] = field(default_factory=dict)
+    site: str = ""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing ``check`` found; ``severity`` is ``error`` (a run is wrong) or ``warning``."""
+    """One thing ``check`` found; ``severity`` is ``error`` (a run is wrong) or ``warning``.
+
+    ``case`` is the id of a case or the path of a file, or empty for the dataset as a whole.
+    """
 
     severity: str
     case: str
     message: str
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What ``check`` found; ``facts`` are JSON values worth knowing (shapes, modalities, …)."""
+
+    findings: tuple[Finding, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,19 +131,30 @@ class Dataset(ABC):
         size: Edge length of the volumes, voxels.
         root: Folder of the files, or None for a dataset that makes its own.
         rule: Split rule, a table of whole numbers; defaults to ``info.split``.
+        options: Choices of this dataset (``--data NAME=VALUE``); ``option_names`` lists them.
 
     Raises:
         DatasetNotFound: If a root is needed and missing.
-        DatasetError: If the size, the rule or the files cannot be used.
+        DatasetError: If the size, the rule, an option or the files cannot be used.
     """
 
-    info: ClassVar[DatasetInfo]
+    info: DatasetInfo
+    option_names: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
-        self, size: int, root: Path | None = None, rule: Mapping[str, int] | None = None
+        self,
+        size: int,
+        root: Path | None = None,
+        rule: Mapping[str, int] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.size, self.root = size, root
         self.rule = dict(self.info.split if rule is None else rule)
+        self.options = dict(options or {})
+        for name in self.options:
+            if name not in self.option_names:
+                known = ", ".join(self.option_names) or "none"
+                raise DatasetError(f"{self.info.name} has no option '{name}'. Options: {known}.")
 
     @property
     @abstractmethod
@@ -146,5 +187,16 @@ class Dataset(ABC):
         """Split the cases by patient, stratified by class, by ``self.rule``."""
 
     @abstractmethod
-    def check(self) -> list[Finding]:
-        """Report everything that is wrong with the files, case by case."""
+    def check(self, progress: Progress | None = None, workers: int = 1) -> CheckReport:
+        """Report everything that is wrong with the files, case by case.
+
+        Args:
+            progress: Called after each case.
+            workers: Processes that read files.
+        """
+
+
+def canonical_sha256(value: Any) -> str:
+    """Return the SHA-256 of a JSON value written with sorted keys, no spaces, in ASCII."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -159,12 +159,6 @@ def file_hashes(paths: Iterable[Path], index: Path) -> dict[str, str]:
     return hashes
 
 
-def canonical_sha256(value: Any) -> str:
-    """Return the SHA-256 of a JSON value written with sorted keys, no spaces, in ASCII."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
 def _read_index(index: Path) -> dict[str, list[Any]]:
     try:
         return json.loads(index.read_text())

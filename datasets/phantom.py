@@ -26,6 +26,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +34,12 @@ from scipy.special import betaincinv
 
 from cerebench.datasets.base import (
     Case,
+    CheckReport,
     Dataset,
     DatasetError,
     DatasetInfo,
-    Finding,
     Loaded,
+    Progress,
     Recipe,
     Split,
 )
@@ -194,9 +196,13 @@ class Phantom(Dataset):
     )
 
     def __init__(
-        self, size: int, root: Path | None = None, rule: Mapping[str, int] | None = None
+        self,
+        size: int,
+        root: Path | None = None,
+        rule: Mapping[str, int] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(size, root, rule)
+        super().__init__(size, root, rule, options)
         if not (_is_count(size) and SIZES[0] <= size <= SIZES[1]):
             raise DatasetError(
                 f"phantom cannot be drawn at size {size}; sizes from {SIZES[0]} to {SIZES[1]} "
@@ -239,7 +245,7 @@ class Phantom(Dataset):
 
     def fingerprint(self, hashes: Mapping[str, str]) -> str:
         """SHA-256 of recipe, size and rule as canonical JSON; there are no files to hash."""
-        facts = {"recipe": asdict(self.recipe), "size": self.size, "rule": self.rule}
+        facts = {"recipe": self.recipe.facts, "size": self.size, "rule": self.rule}
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -288,9 +294,9 @@ class Phantom(Dataset):
             ),
         )
 
-    def check(self) -> list[Finding]:
+    def check(self, progress: Progress | None = None, workers: int = 1) -> CheckReport:
         """Find nothing: there are no files."""
-        return []
+        return CheckReport(())
 
 
 class Tumour:

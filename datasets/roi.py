@@ -41,61 +41,116 @@ Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 def extract_roi(
     image: NDArray[np.float32],
-    segmentation: NDArray[np.float32],
+    segmentation: NDArray,
     spacing: tuple[float, float, float],
     size: int,
     crop: int = CROP,
+    *,
+    percentile: float | None = None,
+    wide: str = "crop",
 ) -> Loaded:
     """Apply the recipe to one scan.
 
     Args:
-        image: Scan (D, H, W) in any unit, background 0; negative values are set to 0.
+        image: Scan (D, H, W), or one per channel (C, D, H, W), in any unit, background 0; negative
+            values are set to 0. Every channel is scaled by itself.
         segmentation: (D, H, W), tumour > 0.
         spacing: Voxel edge lengths (D, H, W), mm; 1 mm within 0.01.
         size: Edge length S of the result, 1 to ``crop`` voxels.
         crop: Edge length of the crop before averaging, voxels.
+        percentile: Intensities above this percentile of the tumour, in (0, 100], are clipped to it
+            before averaging; None leaves them.
+        wide: What becomes of a tumour wider than the crop: ``crop`` keeps its middle, ``shrink``
+            averages a cube as wide as the tumour, ``reject`` refuses the case.
 
     Returns:
-        Volume (1, S, S, S) float32 in [-1, 1], background exactly -1; mask (1, S, S, S) uint8;
+        Volume (C, S, S, S) float32 in [-1, 1], background exactly -1; mask (1, S, S, S) uint8;
         facts: ``box`` (lowest and highest mask index per axis), ``mask_voxels``, ``lost_voxels``
         (mask voxels outside the crop), ``negative_voxels`` (inside the mask), ``minimum`` and
-        ``maximum`` before scaling.
+        ``maximum`` before scaling (lists for several channels), and, for a shrunk tumour,
+        ``crop``.
 
     Raises:
-        DatasetError: If the shapes differ, the voxels are not 1 mm, or the mask is empty.
+        DatasetError: If the shapes differ, the voxels are not 1 mm, the mask is empty, or the
+            tumour is wider than the crop and ``wide`` is ``reject``.
 
     Source: MIDL 2024, section 3 and appendix A.2.
     Departures: see ``RECIPE.settings`` for the points the paper leaves open.
     """
-    if image.shape != segmentation.shape:
-        raise DatasetError(
-            f"the image has shape {image.shape} and the segmentation {segmentation.shape} "
-            "(z, y, x); they must be equal. Resample one onto the other."
-        )
-    if not np.allclose(spacing, 1.0, rtol=0, atol=0.01):
-        raise DatasetError(
-            f"the voxels measure {tuple(round(mm, 3) for mm in spacing)} mm (z, y, x); the recipe "
-            "'roi' needs 1 mm in every direction. Resample the scan first."
-        )
+    images = image[None] if image.ndim == 3 else image
+    check_geometry(images.shape[1:], segmentation.shape, spacing)
     mask = segmentation > 0
     if not mask.any():
         raise DatasetError(
             "the segmentation is empty; a tumour voxel must be > 0. Correct or remove the case."
         )
     box = bounding_box(mask)
-    masked = np.where(mask, np.maximum(image, 0), np.float32(0))
-    cropped_mask = centre_crop(mask, box, crop)
-    averaged = area_average(centre_crop(masked, box, crop), size)
+    edge = _edge(box, crop, wide)
+    # Everything outside the box becomes background, so only the box is worked on.
+    part = tuple(slice(low, high + 1) for low, high in box)
+    images, mask = images[(slice(None), *part)], mask[part]
+    local = tuple((0, n - 1) for n in mask.shape)
+    cropped_mask = centre_crop(mask, local, edge)
+    averaged = np.stack(
+        [area_average(centre_crop(_inside(i, mask, percentile), local, edge), size) for i in images]
+    )
+    lows, highs = averaged.min((1, 2, 3)), averaged.max((1, 2, 3))
     facts = {
         "box": [list(pair) for pair in box],
         "mask_voxels": int(mask.sum()),
         "lost_voxels": int(mask.sum() - cropped_mask.sum()),
-        "negative_voxels": int((image[mask] < 0).sum()),
-        "minimum": float(averaged.min()),
-        "maximum": float(averaged.max()),
+        "negative_voxels": int((images[:, mask] < 0).any(0).sum()),
+        "minimum": lows.tolist() if len(lows) > 1 else float(lows[0]),
+        "maximum": highs.tolist() if len(highs) > 1 else float(highs[0]),
     }
+    if edge != crop:
+        facts["crop"] = edge
     mask_at_size = area_average(cropped_mask, size) >= 0.5
-    return Loaded(scale(averaged)[None], mask_at_size.astype(np.uint8)[None], facts)
+    volume = np.stack([scale(channel) for channel in averaged])
+    return Loaded(volume, mask_at_size.astype(np.uint8)[None], facts)
+
+
+def check_geometry(
+    image: tuple[int, ...], segmentation: tuple[int, ...], spacing: tuple[float, float, float]
+) -> None:
+    """Refuse an image and a mask of different shape, and voxels that are not 1 mm.
+
+    Raises:
+        DatasetError: With both shapes, or the voxel size.
+    """
+    if image != segmentation:
+        raise DatasetError(
+            f"the image has shape {image} and the segmentation {segmentation} (z, y, x); they must "
+            "be equal. Resample one onto the other."
+        )
+    if not np.allclose(spacing, 1.0, rtol=0, atol=0.01):
+        raise DatasetError(
+            f"the voxels measure {tuple(round(mm, 3) for mm in spacing)} mm (z, y, x); the recipe "
+            "needs 1 mm in every direction. Resample the scan first."
+        )
+
+
+def _edge(box: Box, crop: int, wide: str) -> int:
+    """Return the edge of the cube that is cut out, voxels."""
+    longest = max(high - low + 1 for low, high in box)
+    if longest <= crop or wide == "crop":
+        return crop
+    if wide == "shrink":
+        return longest
+    raise DatasetError(
+        f"the tumour is {longest} voxels long and the crop {crop}; the option wide=reject refuses "
+        "it. Use wide=crop or wide=shrink, or remove the case."
+    )
+
+
+def _inside(
+    image: NDArray[np.float32], mask: NDArray[np.bool_], percentile: float | None
+) -> NDArray[np.float32]:
+    """Return the tumour on a background of 0, its brightest voxels clipped if asked for."""
+    masked = np.where(mask, np.maximum(image, 0), np.float32(0))
+    if percentile is None:
+        return masked
+    return np.minimum(masked, np.float32(np.percentile(masked[mask], percentile)))
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> Box:

@@ -17,8 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.datasets.base import DatasetError, DatasetNotFound
-from cerebench.datasets.cache import canonical_sha256
+from cerebench.datasets.base import DatasetError, DatasetNotFound, canonical_sha256
 from cerebench.datasets.volumes import SUFFIXES, read_nifti
 
 TOLERANCE = 1e-3

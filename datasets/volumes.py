@@ -1,4 +1,4 @@
-"""NIfTI in and out.
+"""NIfTI in and out; MetaImage in.
 
 Arrays are (D, H, W) = z, y, x of the RAS+ array: D counts feet to head, H back to front, W left
 to right.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -21,28 +22,53 @@ from numpy.typing import NDArray
 from cerebench.datasets.base import DatasetError
 
 SUFFIXES = (".nii.gz", ".nii")
+Spacing = tuple[float, float, float]
 
 # Background compresses at any level; the noise of a float32 foreground at none.
 _COMPRESSION = 1
 _NIFTI2 = (b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # the header's length, 540, in both byte orders
 
 
-def read_nifti(path: Path) -> tuple[NDArray[np.float32], tuple[float, float, float]]:
+@dataclass(frozen=True)
+class Stored:
+    """One volume as a file holds it.
+
+    Attributes:
+        values: (D, H, W) float32, slope and intercept applied.
+        spacing: Voxel edge lengths (D, H, W), mm.
+        largest: The largest value the file's integer type can hold, or None for a float type.
+            Voxels there are probably saturated.
+    """
+
+    values: NDArray[np.float32]
+    spacing: Spacing
+    largest: float | None
+
+
+def read_nifti(path: Path) -> tuple[NDArray[np.float32], Spacing]:
+    """Return values (D, H, W) and spacing of one volume; see ``read_stored``."""
+    stored = read_stored(path)
+    return stored.values, stored.spacing
+
+
+def read_stored(path: Path, channel: int | None = None) -> Stored:
     """Read one volume, turned to the nearest RAS+ orientation.
 
     Args:
-        path: A NIfTI-1 or NIfTI-2 file with three axes, ``.nii`` or ``.nii.gz``.
-
-    Returns:
-        Values (D, H, W) float32 with the header's slope and intercept applied, and the voxel edge
-        lengths (D, H, W) in mm.
+        path: A NIfTI-1 or NIfTI-2 file, ``.nii`` or ``.nii.gz``, with three axes; or a MetaImage
+            file, ``.mha``.
+        channel: Position on the fourth axis of a file that has one.
 
     Raises:
-        DatasetError: If the file cannot be read whole, is no NIfTI file, has not exactly three
-            axes, no voxels, no usable voxel size, or values that are not finite real numbers.
+        DatasetError: If the file cannot be read whole, is no image file, has not exactly three
+            axes (four with a channel), no voxels, no usable voxel size, or values that are not
+            finite real numbers.
     """
     image = _open(path)
-    _check_header(path, image)
+    _check_header(path, image, channel)
+    largest = _largest(image)
+    if channel is not None:
+        image = image.slicer[..., channel]
     image = nib.as_closest_canonical(image)
     try:
         with np.errstate(over="ignore"):  # a value beyond float32 becomes Inf, reported below
@@ -50,51 +76,68 @@ def read_nifti(path: Path) -> tuple[NDArray[np.float32], tuple[float, float, flo
     except (OSError, ValueError) as e:
         raise DatasetError(f"{path} is cut short ({e}). Copy or download it again.") from e
     if not np.isfinite(values).all():
-        bad = int(values.size - np.isfinite(values).sum())
         raise DatasetError(
-            f"{path} holds {bad} values that are NaN or infinite; every voxel must be a finite "
-            "number. Repair or remove the file."
+            f"{path} holds {_count_of_bad(values)}; every voxel must be a finite number. Repair or "
+            "remove the file."
         )
     x, y, z = (float(mm) for mm in nib.affines.voxel_sizes(image.affine))
-    return np.ascontiguousarray(values.transpose(2, 1, 0)), (z, y, x)
+    return Stored(np.ascontiguousarray(values.transpose(2, 1, 0)), (z, y, x), largest)
 
 
-def largest_storable(path: Path) -> float | None:
-    """Return the largest value the file's integer type can hold, or None for a float type.
-
-    Voxels at this value are probably saturated.
+def shape_of(path: Path) -> tuple[int, ...]:
+    """Return the shape (D, H, W) that the header of a NIfTI file announces, turned to RAS+.
 
     Raises:
-        DatasetError: If the file is no readable NIfTI file.
+        DatasetError: If there is no readable header.
     """
-    image = _open(path)
+    try:
+        image = nib.load(path)
+        order = nib.io_orientation(image.affine)[:, 0]
+    except (OSError, EOFError, zlib.error, ImageFileError, HeaderDataError, ValueError) as e:
+        raise DatasetError(f"{path} cannot be read: {e}. Copy or download it again.") from e
+    turned = dict(zip(order, image.shape[:3], strict=False))
+    return tuple(turned[axis] for axis in (2, 1, 0) if axis in turned)
+
+
+def _largest(image: nib.Nifti1Image) -> float | None:
     kind = image.get_data_dtype()
     if kind.kind not in "iu":
         return None
-    return float(np.iinfo(kind).max * image.dataobj.slope + image.dataobj.inter)
+    slope, inter = getattr(image.dataobj, "slope", 1.0), getattr(image.dataobj, "inter", 0.0)
+    return float(np.iinfo(kind).max * slope + inter)
+
+
+def _count_of_bad(values: NDArray[np.float32]) -> str:
+    nan, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
+    parts = [f"{nan} NaN"] * bool(nan) + [f"{infinite} infinite"] * bool(infinite)
+    return f"{' and '.join(parts)} values"
 
 
 def write_nifti(
-    path: Path, volume: NDArray[np.float32], spacing: tuple[float, float, float]
+    path: Path,
+    volume: NDArray[np.float32] | NDArray[np.uint8],
+    spacing: Spacing,
+    description: str = "synthetic",
 ) -> None:
     """Write one volume as NIfTI-1, atomically and with the same bytes for the same input.
 
-    Stored RAS+ as (X, Y, Z) float32 without scaling, so that ``read_nifti`` returns the same bits;
-    qform and sform code 2, the origin of the world at the centre of the volume, description
-    ``synthetic``. The folder must exist.
+    Stored RAS+ as (X, Y, Z) without scaling, so that ``read_nifti`` returns the same bits; qform
+    and sform code 2, the origin of the world at the centre of the volume. The folder must exist.
 
     Args:
         path: Ends in ``.nii.gz`` or ``.nii``; replaced if it exists.
-        volume: (D, H, W) float32.
+        volume: (D, H, W) float32, or uint8 for a mask.
         spacing: Voxel edge lengths (D, H, W), mm.
+        description: What the header says about itself, up to 79 characters of ASCII.
 
     Raises:
-        DatasetError: If the volume is not three-dimensional float32, or the name ends otherwise.
+        DatasetError: If the volume is not three-dimensional float32 or uint8, or the name ends
+            otherwise.
     """
-    if volume.ndim != 3 or volume.dtype != np.float32:
+    if volume.ndim != 3 or volume.dtype not in (np.float32, np.uint8):
         raise DatasetError(
             f"{path} cannot be written from {volume.dtype} of shape {volume.shape}; "
-            "pass one volume (D, H, W) as float32."
+            "pass one volume (D, H, W) as float32, or a mask as uint8."
         )
     if not path.name.endswith(SUFFIXES):
         raise DatasetError(f"{path} must end in .nii.gz or .nii.")
@@ -106,7 +149,7 @@ def write_nifti(
     image.set_qform(affine, code=2)
     image.set_sform(affine, code=2)
     image.header.set_xyzt_units("mm")
-    image.header["descrip"] = b"synthetic"
+    image.header["descrip"] = description.encode("ascii")
     data = image.to_bytes()
     if path.suffix == ".gz":
         data = gzip.compress(data, compresslevel=_COMPRESSION, mtime=0)
@@ -128,6 +171,8 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def _open(path: Path) -> nib.Nifti1Image:
     """Read the whole file at once: only then is the checksum of a gzip file verified."""
+    if path.suffix.lower() == ".mha":
+        return _open_metaimage(path)
     try:
         data = path.read_bytes()
         if data.startswith(b"\x1f\x8b"):
@@ -146,9 +191,43 @@ def _open(path: Path) -> nib.Nifti1Image:
         ) from e
 
 
-def _check_header(path: Path, image: nib.Nifti1Image) -> None:
+def _open_metaimage(path: Path) -> nib.Nifti1Image:
+    """Read an ``.mha`` file with SimpleITK, which knows every compression and element type."""
+    try:
+        import SimpleITK as itk  # noqa: N813
+    except ImportError as e:
+        raise DatasetError(
+            f"{path} needs SimpleITK. Run: pip install 'cerebench[mha]' (or pip install SimpleITK)."
+        ) from e
+    try:
+        # A header may name another file for its data; .mha files hold their own.
+        if b"ElementDataFile = LOCAL" not in path.read_bytes()[:4096]:
+            raise DatasetError(
+                f"{path} is not a MetaImage file with its data inside (ElementDataFile = LOCAL). "
+                "Copy or download it again."
+            )
+        image = itk.ReadImage(str(path), imageIO="MetaImageIO")
+    except FileNotFoundError as e:
+        raise DatasetError(f"{path} does not exist.") from e
+    except RuntimeError as e:
+        raise DatasetError(
+            f"{path} cannot be read. The file is damaged or cut short; copy or download it again."
+        ) from e
+    axes = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK counts towards left and back, NIfTI right, front
+    affine[:3] = affine[:3, :3] @ np.column_stack([axes, image.GetOrigin()])
+    return nib.Nifti1Image(itk.GetArrayFromImage(image).T, affine)
+
+
+def _check_header(path: Path, image: nib.Nifti1Image, channel: int | None) -> None:
     shape = image.shape
-    if len(shape) != 3:
+    if channel is not None:
+        if len(shape) != 4 or shape[3] <= channel:
+            raise DatasetError(
+                f"{path} has shape {shape}; four axes are expected, the last with at least "
+                f"{channel + 1} modalities. Replace or remove it."
+            )
+    elif len(shape) != 3:
         raise DatasetError(
             f"{path} has shape {shape}; one volume with three axes is expected. Split it, or drop "
             "the extra axis."

@@ -370,7 +370,7 @@ def test_spacing_fills_the_field_of_view():
 
 
 def test_check_finds_nothing():
-    assert Phantom(16).check() == []
+    assert Phantom(16).check().findings == ()
 
 
 @pytest.mark.parametrize("size", [0, 15, 129, 256, 32.5])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cerebench.datasets.base import DatasetError
-from cerebench.datasets.volumes import largest_storable, read_nifti, write_atomic, write_nifti
+from cerebench.datasets.volumes import read_nifti, read_stored, write_atomic, write_nifti
 
 RAS = np.diag([1.0, 2.0, 3.0, 1.0])
 
@@ -52,12 +52,12 @@ def test_slope_and_intercept_are_applied(tmp_path, asymmetric):
     (tmp_path / "scaled.nii").write_bytes(bytes(data))
     values, _ = read_nifti(tmp_path / "scaled.nii")
     assert np.array_equal(values, asymmetric.transpose(2, 1, 0) * 0.5 - 3)
-    assert largest_storable(tmp_path / "scaled.nii") == 32767 * 0.5 - 3
+    assert read_stored(tmp_path / "scaled.nii").largest == 32767 * 0.5 - 3
 
 
-def test_largest_storable_is_none_for_floats(tmp_path, asymmetric):
-    assert largest_storable(_save(tmp_path / "i.nii.gz", asymmetric)) == 32767
-    assert largest_storable(_save(tmp_path / "f.nii.gz", asymmetric.astype(np.float32))) is None
+def test_largest_value_of_the_type_is_none_for_floats(tmp_path, asymmetric):
+    assert read_stored(_save(tmp_path / "i.nii.gz", asymmetric)).largest == 32767
+    assert read_stored(_save(tmp_path / "f.nii.gz", asymmetric.astype(np.float32))).largest is None
 
 
 def test_nifti_2_is_read(tmp_path, asymmetric):
@@ -162,8 +162,8 @@ def test_missing_file_is_named(tmp_path):
         (np.zeros((2, 2), np.float32), "three axes"),
         (np.zeros((2, 0, 2), np.float32), "no voxels"),
         (np.zeros((2, 2, 2), np.complex64), "complex64"),
-        (np.array([[[0, np.nan], [np.inf, 1]]], np.float32), "2 values that are NaN or infinite"),
-        (np.full((2, 2, 2), 1e300), "8 values that are NaN or infinite"),
+        (np.array([[[0, np.nan], [np.inf, 1]]], np.float32), "1 NaN and 1 infinite values"),
+        (np.full((2, 2, 2), 1e300), "8 infinite values"),
     ],
 )
 def test_unusable_contents_are_named(tmp_path, array, message):

@@ -1,0 +1,289 @@
+"""What is wrong with the voxels: each case read once, then all cases compared."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cerebench.datasets.base import Case, DatasetError, Finding
+from cerebench.datasets.layouts.base import Layout
+from cerebench.datasets.reading import Scan, UnusableCase, read_scan
+from cerebench.datasets.recipes import Procedure
+from cerebench.datasets.roi import bounding_box
+from cerebench.datasets.volumes import shape_of
+
+SATURATED = 0.01  # of the tumour at the highest value
+PLATEAU = 8  # voxels; fewer at one value are chance
+OUTLYING = 8.0  # times the median of all cases
+_NAMES = {"flair": "FLAIR", "t1": "T1", "t1ce": "T1ce", "t2": "T2"}
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What one case told; plain values, so that it travels between processes.
+
+    Attributes:
+        findings: What is wrong with the case by itself.
+        shape: (D, H, W), or None if it could not be read.
+        spacing: Voxel edge lengths (D, H, W), mm.
+        contents: SHA-256 of the voxels by modality.
+        peaks: 99th percentile of the tumour by modality.
+        highest: Highest value in the tumour by modality.
+        saturated: Fraction of the tumour at the highest value of the scan by modality.
+        seconds: Time it took to read and preprocess.
+    """
+
+    id: str
+    findings: tuple[Finding, ...]
+    shape: tuple[int, ...] | None = None
+    spacing: tuple[float, ...] = ()
+    contents: Mapping[str, str] = field(default_factory=dict)
+    peaks: Mapping[str, float] = field(default_factory=dict)
+    highest: Mapping[str, float] = field(default_factory=dict)
+    saturated: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Reads a case the way a run will, and looks at what the run would not tell.
+
+    Attributes:
+        modalities: Channels.
+        layout: How the files are stored.
+        labels: Stored label to canonical label.
+        procedure: The preprocessing.
+        size: Edge length of the result.
+    """
+
+    modalities: tuple[str, ...]
+    layout: Layout
+    labels: Mapping[int, int]
+    procedure: Procedure
+    size: int
+
+    def __call__(self, case: Case) -> Examined:
+        began = time.perf_counter()
+        others = self._other_modalities(case)
+        try:
+            scan = read_scan(case, self.modalities, self.layout, self.labels)
+        except UnusableCase as e:
+            errors = [Finding("error", case.id, fault) for fault in e.faults]
+            return Examined(case.id, (*errors, *others))
+        findings = [*others, *self._preprocess(case.id, scan)]
+        tumour = scan.images[0] > 0 if scan.tumour is None else scan.tumour > 0
+        peaks, highest, saturated = {}, {}, {}
+        if tumour.any():
+            for name, image, largest in zip(
+                self.modalities, scan.images, scan.largest, strict=True
+            ):
+                inside = image[tumour]
+                peaks[name] = float(np.percentile(inside, 99))
+                highest[name] = float(inside.max())
+                saturated[name] = saturated_fraction(image, inside)
+                findings += _check_intensities(case.id, name, image, inside, largest)
+        return Examined(
+            case.id,
+            tuple(findings),
+            scan.images.shape[1:],
+            scan.spacing,
+            {m: content_hash(i) for m, i in zip(self.modalities, scan.images, strict=True)},
+            peaks,
+            highest,
+            saturated,
+            time.perf_counter() - began,
+        )
+
+    def _other_modalities(self, case: Case) -> list[Finding]:
+        """Compare the headers of modalities that are there but not asked for."""
+        if self.layout.channels or self.modalities[0] not in case.files:
+            return []
+        findings = []
+        for name, path in case.files.items():
+            if name in (*self.modalities, "seg") or path.suffix == ".mha":
+                continue
+            try:
+                shape, expected = shape_of(path), shape_of(case.files[self.modalities[0]])
+            except DatasetError as e:
+                findings.append(Finding("warning", case.id, f"{_NAMES[name]} (not used): {e}"))
+                continue
+            if shape != expected:
+                used = _NAMES[self.modalities[0]]
+                message = f"{_NAMES[name]} (not used) has shape {shape}; {used} has {expected}"
+                findings.append(Finding("warning", case.id, message))
+        return findings
+
+    def _preprocess(self, case: str, scan: Scan) -> list[Finding]:
+        try:
+            loaded = self.procedure.apply(scan.images, scan.tumour, scan.spacing, self.size)
+        except DatasetError as e:
+            return [Finding("error", case, str(e))]
+        findings = []
+        if not loaded.mask.any() and scan.tumour is not None:
+            message = (
+                f"the tumour fills no voxel by half at size {self.size}: its mask is empty there"
+            )
+            findings.append(Finding("warning", case, message))
+        lost, total = loaded.facts["lost_voxels"], loaded.facts["mask_voxels"]
+        if lost and total:
+            lengths = " × ".join(str(b - a + 1) for a, b in bounding_box(scan.tumour > 0))
+            message = (
+                f"the tumour spans {lengths} voxels (z, y, x); {lost} of its {total} voxels "
+                f"({lost / total:.2%}) lie outside the {self.procedure.crop}³ crop"
+            )
+            findings.append(Finding("warning", case, message))
+        return findings
+
+
+def content_hash(image: NDArray[np.float32]) -> str:
+    """Return the SHA-256 of the voxels, whatever the file around them."""
+    return hashlib.sha256(np.ascontiguousarray(image)).hexdigest()
+
+
+def saturated_fraction(image: NDArray[np.float32], inside: NDArray[np.float32]) -> float:
+    """Return the fraction of the tumour at the highest value of the scan, 0 if it is no plateau."""
+    at_top = int((inside == image.max()).sum())
+    return at_top / inside.size if at_top >= PLATEAU else 0.0
+
+
+def constant_fault(name: str, inside: NDArray[np.float32]) -> str | None:
+    """Return why an image says nothing about the tumour, or None."""
+    if inside.size and inside.min() == inside.max():
+        return f"{_NAMES[name]} is {inside.min():g} in the whole tumour. Replace or remove it."
+    return None
+
+
+def _check_intensities(
+    case: str,
+    name: str,
+    image: NDArray[np.float32],
+    inside: NDArray[np.float32],
+    largest: float | None,
+) -> list[Finding]:
+    fault, label = constant_fault(name, inside), _NAMES[name]
+    if fault:
+        return [Finding("error", case, fault)]
+    findings = []
+    top = image.max()
+    saturated = saturated_fraction(image, inside)
+    if saturated > SATURATED:
+        kind = "the largest value of the file's type" if top == largest else "its highest value"
+        message = f"{saturated:.1%} of the tumour in {label} is at {top:g}, {kind}: saturated"
+        findings.append(Finding("warning", case, message))
+    if (image < 0).any():
+        message = (
+            f"{(image < 0).mean():.1%} of {label} and {(inside < 0).mean():.1%} of its tumour are "
+            "negative and will be set to 0; use the scan before any z-scoring"
+        )
+        findings.append(Finding("warning", case, message))
+    return findings
+
+
+def compare(examined: Sequence[Examined], cases: Sequence[Case]) -> list[Finding]:
+    """Return what only shows when all cases are seen together."""
+    read = [e for e in examined if e.shape is not None]
+    return [
+        *_odd(read, lambda e: e.shape, "shape {} (z, y, x)"),
+        *_odd(read, lambda e: tuple(round(mm, 3) for mm in e.spacing), "voxels of {} mm (z, y, x)"),
+        *_check_contents(read),
+        *_check_scale(read),
+        *_check_patients(cases),
+    ]
+
+
+def _odd(read: Sequence[Examined], key: Callable[[Examined], Any], text: str) -> list[Finding]:
+    usual = Counter(key(e) for e in read).most_common(1)
+    return [
+        Finding("warning", e.id, f"has {text.format(key(e))}; most cases have {usual[0][0]}")
+        for e in read
+        if key(e) != usual[0][0]
+    ]
+
+
+def _check_contents(read: Sequence[Examined]) -> list[Finding]:
+    contents: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for e in read:
+        for modality, sha256 in e.contents.items():
+            contents[modality, sha256].append(e.id)
+    return [
+        Finding("error", ids[0], f"has the same {_NAMES[modality]} as {', '.join(ids[1:])}")
+        for (modality, _), ids in contents.items()
+        if len(ids) > 1
+    ]
+
+
+def _check_scale(read: Sequence[Examined]) -> list[Finding]:
+    """Name cases that are many times brighter than the others: stretched, and perhaps cut off."""
+    findings = []
+    for modality in {m for e in read for m in e.peaks}:
+        peaks = {e.id: e.peaks[modality] for e in read if modality in e.peaks}
+        usual = float(np.median(list(peaks.values())))
+        for case, peak in peaks.items():
+            if usual > 0 and peak > OUTLYING * usual:
+                message = (
+                    f"{_NAMES[modality]} reaches {peak:g} in the tumour (99th percentile), "
+                    f"{peak / usual:.0f} times the median of the cases ({usual:g}): stretched to "
+                    "another range; look in the complete scan whether it is saturated"
+                )
+                findings.append(Finding("warning", case, message))
+    return findings
+
+
+def _check_patients(cases: Sequence[Case]) -> list[Finding]:
+    """Name patients whose scans have different classes."""
+    labels: dict[str, dict[int, str]] = defaultdict(dict)
+    for case in cases:
+        labels[case.patient].setdefault(case.label, case.id)
+    return [
+        Finding("warning", min(found.values()), f"patient {patient} has cases of several classes: "
+                f"{', '.join(sorted(found.values()))}; they stay together in a split")
+        for patient, found in sorted(labels.items())
+        if len(found) > 1
+    ]  # fmt: skip
+
+
+def check_sites(cases: Sequence[Case], classes: Sequence[str]) -> list[Finding]:
+    """Warn when a site has cases of one class only: then the scanner tells the class."""
+    counts: dict[str, Counter[int]] = defaultdict(Counter)
+    for case in cases:
+        if case.site:
+            counts[case.site][case.label] += 1
+    single = [
+        f"{site} ({labels.total()} {classes[next(iter(labels))]})"
+        for site, labels in sorted(counts.items())
+        if len(labels) == 1
+    ]
+    if not single or len(classes) < 2:
+        return []
+    extent = "every site has" if len(single) == len(counts) else "some sites have"
+    return [
+        Finding(
+            "warning",
+            "",
+            f"class and site are confounded: {extent} one class only: {', '.join(single)}; a "
+            "classifier may tell the scanner from the image instead of the grade",
+        )
+    ]
+
+
+def facts(examined: Sequence[Examined], present: Mapping[str, int]) -> dict[str, Any]:
+    """Return what is worth knowing about the files as JSON."""
+    read = [e for e in examined if e.shape is not None]
+    saturated = sorted(e.id for e in read if any(part > SATURATED for part in e.saturated.values()))
+    highest = [value for e in read for value in e.highest.values()]
+    seconds = sum(e.seconds for e in read)
+    return {
+        "modalities": {m: present[m] for m in (*_NAMES, "seg") if m in present},
+        "shapes": dict(Counter("×".join(map(str, e.shape)) for e in read)),
+        "spacings": dict(Counter("×".join(f"{mm:g}" for mm in e.spacing) for e in read)),
+        "saturated": saturated,
+        "highest": max(highest, default=None),
+        "seconds_per_case": round(seconds / len(read), 3) if read else None,
+    }

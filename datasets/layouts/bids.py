@@ -1,0 +1,122 @@
+"""BIDS: ``sub-*[/ses-*]/anat/`` with ``participants.tsv``, raw or as a derivative.
+
+The modality is the suffix (FLAIR, T1w, T2w); T1w with the entity ``ce`` is t1ce. The mask is the
+``dseg`` (or ``mask``) file of the same session; ``dseg.tsv`` beside it or at the root names its
+labels. The class stands in ``participants.tsv`` under ``class``, ``label`` or ``grade``.
+
+Source: Gorgolewski et al. 2016 (Scientific Data 3:160044); BIDS 1.10.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cerebench.datasets.base import Finding
+from cerebench.datasets.layouts.base import (
+    Entry,
+    Layout,
+    Listing,
+    Row,
+    Tree,
+    class_of,
+    ending,
+    read_table,
+)
+
+_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
+_MODALITY = {"flair": "flair", "t1w": "t1", "t2w": "t2"}
+
+
+class Bids(Layout):
+    name, label, family = "bids", "BIDS", "bids"
+    expected = "sub-*/anat/ with participants.tsv"
+
+    def found(self, tree: Tree) -> Sequence[Path]:
+        return [
+            f
+            for f in tree.folders
+            if f.parent == tree.root and _SUBJECT.fullmatch(f.name) and _anat(tree, f)
+        ]
+
+    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
+        rows, findings = _participants(tree)
+        entries = []
+        for subject in found:
+            row = rows.pop(subject.name, None)
+            if row is None and rows:
+                message = "has no row in participants.tsv"
+                findings.append(Finding("error", subject.name, message))
+            grade, fault = class_of(row or Row(0))
+            if fault:
+                findings.append(Finding("error", subject.name, fault))
+                grade = "?"  # keeps the case apart from those that have a class
+            patient = (row or Row(0)).get("patient", "patient_id") or subject.name
+            for folder in _anat(tree, subject):
+                files, problems = _files(tree, folder)
+                session = folder.parent.name if folder.parent != subject else ""
+                case = f"{subject.name}_{session}" if session else subject.name
+                findings += [Finding("error", case, p) for p in problems]
+                site = (row or Row(0)).get("site")
+                entries.append(Entry(case, patient, files, str(folder), grade, site))
+        for missing in sorted(rows):
+            findings.append(Finding("error", missing, "is in participants.tsv but has no images"))
+        known = [p for p in tree.files if p.suffix in (".json", ".tsv", ".bval", ".bvec")]
+        return Listing(tuple(entries), tuple(findings), frozenset(known))
+
+
+def _anat(tree: Tree, subject: Path) -> list[Path]:
+    return [
+        f
+        for f in tree.folders
+        if f.name == "anat" and subject in f.parents and len(f.relative_to(subject).parts) <= 2
+    ]
+
+
+def _participants(tree: Tree) -> tuple[dict[str, Row], list[Finding]]:
+    path = tree.within(tree.root).get("participants.tsv")
+    rows: dict[str, Row] = {}
+    findings = []
+    for row in read_table(path, ["participant_id"]) if path else []:
+        name = row.get("participant_id")
+        if not _SUBJECT.fullmatch(name):
+            message = f"line {row.line}: '{name}' is no participant; expected sub-<letters, digits>"
+            findings.append(Finding("error", "participants.tsv", message))
+        elif name in rows:
+            findings.append(Finding("error", name, "is twice in participants.tsv"))
+        else:
+            rows[name] = row
+    return rows, findings
+
+
+def _files(tree: Tree, folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """Return the files of a session by modality, and what is ambiguous."""
+    found: dict[str, list[Path]] = {}
+    for path in tree.within(folder).values():
+        modality = modality_of(path.name)
+        if modality:
+            found.setdefault(modality, []).append(path)
+    problems = [
+        f"has {len(paths)} files for {modality}: {', '.join(p.name for p in paths)}; expected one"
+        for modality, paths in found.items()
+        if len(paths) > 1
+    ]
+    return {m: paths[0] for m, paths in found.items() if len(paths) == 1}, problems
+
+
+def modality_of(name: str) -> str:
+    """Return the modality of a BIDS file name, ``seg`` for a mask, or an empty string.
+
+    Example:
+        >>> modality_of("sub-01_ce-gadolinium_T1w.nii.gz"), modality_of("sub-01_dseg.nii.gz")
+        ('t1ce', 'seg')
+    """
+    end = ending(name)
+    parts = name[: -len(end)].split("_") if end else []
+    entities: Mapping[str, str] = dict(p.partition("-")[::2] for p in parts[:-1])
+    suffix = parts[-1].lower() if parts else ""
+    if suffix in ("dseg", "mask"):
+        return "" if entities.get("desc") == "brain" else "seg"
+    modality = _MODALITY.get(suffix, "")
+    return "t1ce" if modality == "t1" and "ce" in entities else modality

@@ -1,0 +1,82 @@
+"""A table of one's own: ``manifest.csv`` or ``.tsv`` with a row per case.
+
+Columns: ``case_id``; ``image:<modality>`` for each modality and ``seg``, paths relative to the
+table that stay inside its folder; and, as far as they are known, ``patient_id``, ``site``, and
+``label`` (a class name) or ``grade`` (LGG, HGG or a WHO grade).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cerebench.datasets.base import DatasetError, Finding
+from cerebench.datasets.layouts.base import (
+    MODALITIES,
+    Entry,
+    Layout,
+    Listing,
+    Row,
+    Tree,
+    class_of,
+    read_table,
+)
+
+NAMES = ("manifest.csv", "manifest.tsv")
+
+
+class Manifest(Layout):
+    name, label, family = "manifest", "manifest", "manifest"
+    expected = "manifest.csv with the columns case_id, label, image:flair and seg"
+
+    def found(self, tree: Tree) -> Sequence[Path]:
+        return [p for n, p in tree.within(tree.root).items() if n in NAMES]
+
+    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
+        if len(found) > 1:
+            names = " and ".join(p.name for p in found)
+            raise DatasetError(f"{tree.root} has {names}. Keep one of them.")
+        (table,) = found
+        rows = read_table(table, ["case_id"])
+        columns = {c for row in rows for c in row.values if c.startswith("image:")}
+        unknown = sorted(c for c in columns if c.removeprefix("image:") not in MODALITIES)
+        if unknown:
+            expected = ", ".join(f"image:{m}" for m in MODALITIES)
+            raise DatasetError(
+                f"{table} has the column {', '.join(unknown)}; known: {expected}. Rename it."
+            )
+        entries, findings = [], []
+        inside = set(tree.files)
+        for row in rows:
+            place = f"{table.name} line {row.line}"
+            case = row.get("case_id") or place
+            if case == place:
+                findings.append(Finding("error", case, "has no case_id"))
+            grade, fault = class_of(row)
+            if fault:
+                findings.append(Finding("error", case, fault))
+                grade = "?"  # keeps the case apart from those that have a class
+            files, problems = _files(tree, row, inside)
+            findings += [Finding("error", case, p) for p in problems]
+            patient = row.get("patient_id") or case
+            entries.append(Entry(case, patient, files, place, grade, row.get("site")))
+        return Listing(tuple(entries), tuple(findings), frozenset({table}))
+
+
+def _files(tree: Tree, row: Row, inside: set[Path]) -> tuple[dict[str, Path], list[str]]:
+    """Resolve the paths of a row; whatever is not a file inside the root is a problem."""
+    files, problems = {}, []
+    for modality in (*MODALITIES, "seg"):
+        text = row.get("seg" if modality == "seg" else f"image:{modality}")
+        if not text:
+            continue
+        path = tree.root / text
+        if path in inside:
+            files[modality] = path
+        elif not path.resolve().is_relative_to(tree.root.resolve()):
+            problems.append(f"{modality} is '{text}', which leads outside {tree.root}: not read")
+        elif not path.is_file():
+            problems.append(f"{modality} is '{text}', which does not exist")
+        else:
+            files[modality] = path
+    return files, problems

@@ -1,0 +1,223 @@
+"""Folders of scans in any known layout, preprocessed by a recipe.
+
+The layout is recognised by content (see ``listing.py``), one reader serves all of them, and the
+same case gives the same bits in each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cerebench.datasets import checking
+from cerebench.datasets.base import (
+    Case,
+    CheckReport,
+    Dataset,
+    DatasetError,
+    DatasetInfo,
+    DatasetNotFound,
+    Finding,
+    Loaded,
+    Progress,
+    Recipe,
+    Split,
+    canonical_sha256,
+)
+from cerebench.datasets.layouts.base import LABELS, MODALITIES
+from cerebench.datasets.listing import GRADES, Cases, list_cases
+from cerebench.datasets.parallel import in_order
+from cerebench.datasets.reading import CAVITY, UnusableCase, read_scan
+from cerebench.datasets.recipes import OPTIONS, procedure
+from cerebench.datasets.splits import describe_split, falls_short, patient_split, read_rule
+
+
+class Scans(Dataset):
+    """Cases of one folder.
+
+    Options: ``modalities`` (channels, FLAIR by default), ``recipe`` with its ``crop``,
+    ``percentile`` and ``wide`` (see ``recipes.py``), ``layout`` (where the content shows several),
+    ``labels`` (what the numbers of the masks mean), ``subset`` (``brats2019``).
+    """
+
+    info = DatasetInfo(
+        name="scans",
+        label="Scans in any known layout",
+        classes=GRADES,
+        channels=("flair",),
+        source="the owner of the files",
+        licence="as the owner of the files says",
+        synthetic=False,
+        needs_root=True,
+    )
+    option_names = ("modalities", "recipe", *OPTIONS, "layout", "labels", "subset")
+
+    def __init__(
+        self,
+        size: int,
+        root: Path | None = None,
+        rule: Mapping[str, int] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(size, root, rule, options)
+        name = self.info.name
+        self.procedure = procedure(self.options)
+        if not 1 <= size <= self.procedure.crop:
+            raise DatasetError(
+                f"{name} cannot give volumes of size {size}; the recipe {self.procedure.name} cuts "
+                f"{self.procedure.crop} voxels of 1 mm. Use --size with 1 to {self.procedure.crop}."
+            )
+        if root is None:
+            raise DatasetNotFound(
+                f"{name} needs its files. Set --data-root, or see docs/datasets.md for how to get "
+                "them."
+            )
+        read_rule(self.rule)
+        self.folder = Path(root)
+        self.modalities = _modalities(self.options.get("modalities", "flair"))
+        layout = self.listed.layout
+        self.labels = _labels(self.options.get("labels"), layout.labels)
+        self.info = replace(
+            self.info,
+            name=layout.family,
+            label=f"{layout.label}, {self.procedure.name}",
+            classes=self.listed.classes,
+            channels=self.modalities,
+            source=layout.source,
+            licence=layout.licence,
+        )
+
+    @cached_property
+    def listed(self) -> Cases:
+        """The layout, its cases, and what is wrong with names and tables."""
+        needed = (*self.modalities, "seg") if self.procedure.needs_mask else self.modalities
+        return list_cases(
+            self.folder, needed, self.options.get("layout"), self.options.get("subset")
+        )
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.procedure.recipe
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        return (self.procedure.crop / self.size,) * 3
+
+    def cases(self) -> Sequence[Case]:
+        """List the cases by id.
+
+        Raises:
+            DatasetError: If cases lack files or a class, or occur twice; all are named.
+        """
+        errors = [f for f in self.listed.findings if f.severity == "error"]
+        if errors:
+            lines = "\n".join(f"{f.case}: {f.message}" for f in errors)
+            raise DatasetError(
+                f"{len(errors)} things in {self.folder} are wrong. Repair or remove them:\n{lines}"
+            )
+        if not self.listed.cases:
+            raise DatasetError(f"{self.folder} holds no case that can be used. Add cases.")
+        return self.listed.cases
+
+    def fingerprint(self, hashes: Mapping[str, str]) -> str:
+        names = [*self.modalities, "seg"]
+        cases = {
+            case.id: [case.label, *(hashes[str(case.files[n])] for n in names if n in case.files)]
+            for case in self.cases()
+        }
+        facts: dict[str, Any] = {"recipe": self.recipe.facts, "size": self.size, "cases": cases}
+        # What is usual is left out, so that it keeps the fingerprint it always had.
+        if self.modalities != ("flair",):
+            facts["modalities"] = list(self.modalities)
+        if self.listed.layout.channels:
+            facts["channels"] = [self.listed.layout.channels[m] for m in self.modalities]
+        if CAVITY in self.labels.values():
+            facts["cavity"] = sorted(k for k, v in self.labels.items() if v == CAVITY)
+        return canonical_sha256(facts)
+
+    def load(self, case: Case) -> Loaded:
+        scan = read_scan(case, self.modalities, self.listed.layout, self.labels)
+        try:
+            loaded = self.procedure.apply(scan.images, scan.tumour, scan.spacing, self.size)
+        except DatasetError as e:
+            raise UnusableCase(case.id, [str(e)]) from e
+        inside = np.s_[:] if scan.tumour is None else scan.tumour > 0
+        faults = [
+            fault
+            for name, image in zip(self.modalities, scan.images, strict=True)
+            if (fault := checking.constant_fault(name, image[inside]))
+        ]
+        if faults:
+            raise UnusableCase(case.id, faults)
+        content = [checking.content_hash(image) for image in scan.images]
+        return replace(loaded, facts={**loaded.facts, "content": content})
+
+    def split(self, seed: int) -> Split:
+        return patient_split(self.cases(), self.info.classes, read_rule(self.rule), seed)
+
+    def check(self, progress: Progress | None = None, workers: int = 1) -> CheckReport:
+        """Report everything that is wrong with the files, case by case; reads every volume."""
+        cases = self.listed.cases
+        examiner = checking.Examiner(
+            self.modalities, self.listed.layout, self.labels, self.procedure, self.size
+        )
+        examined = []
+        for found in in_order(examiner, cases, workers):
+            examined.append(found)
+            if progress:
+                progress(len(examined), len(cases))
+        findings = [
+            *self.listed.findings,
+            *(f for e in examined for f in e.findings),
+            *checking.compare(examined, cases),
+            *checking.check_sites(cases, self.info.classes),
+            *_check_split(cases, self.info.classes, read_rule(self.rule)),
+        ]
+        layout = self.listed.layout
+        facts = {
+            "layout": {"name": layout.name, "label": layout.label},
+            "recipe_id": self.procedure.id,
+            **checking.facts(examined, self.listed.present),
+        }
+        return CheckReport(tuple(findings), facts)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the listing behind: a worker needs the layout and the labels, not all cases."""
+        state = dict(self.__dict__)
+        state["listed"] = replace(self.listed, cases=(), findings=())
+        return state
+
+
+def _modalities(value: Any) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else list(value)
+    names = [str(name).strip().lower() for name in names]
+    for name in names:
+        if name not in MODALITIES:
+            raise DatasetError(
+                f"There is no modality '{name}'. Known: {', '.join(MODALITIES)}, in any order."
+            )
+    if not names or len(set(names)) != len(names):
+        raise DatasetError(f"The option modalities is '{value}'; expected each name once.")
+    return tuple(names)
+
+
+def _labels(name: Any, default: Mapping[int, int]) -> Mapping[int, int]:
+    if name is None:
+        return default
+    if name not in LABELS:
+        raise DatasetError(f"The option labels is '{name}'. Known: {', '.join(LABELS)}.")
+    return LABELS[name]
+
+
+def _check_split(cases: Sequence[Case], classes: Sequence[str], test: int) -> list[Finding]:
+    try:
+        sentence = describe_split(cases, classes, test)
+    except DatasetError as e:
+        return [Finding("error", "", str(e))]
+    totals = [len({c.patient for c in cases if c.label == label}) for label in range(len(classes))]
+    return [Finding("warning", "", sentence)] if falls_short(totals, test) else []
