@@ -12,6 +12,8 @@ The layout, written by ``cerebench.benchmark.store`` and documented in docs/resu
         sample/record.json                 or failure.json
         score/<metric>@<key8>.json         or <metric>@<key8>.failure.json
         score/preview.npz
+        diagnosis/record.json              or failure.json; only methods that can diagnose
+        diagnosis/maps.npz                 importance maps, where the method has them
 
 Every path inside the table of contents is relative to the folder that holds it.
 """

@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 
 CASES = 2
 FILE = "maps.npz"
-FOREGROUND = 2.55  # grey value above which a voxel counts as foreground: 0.02 on [0, 1], of 255
+FOREGROUND = 0.02 * 255  # grey value above which a voxel is foreground, as in the metrics
 PANEL = 0.85  # edge of a slice, inches
-MARGIN, TOP, BOTTOM, BAR = 1.5, 0.75, 0.1, 0.65  # inches around the panels
+MARGIN, TOP, BOTTOM, BAR = 1.5, 0.9, 0.1, 0.65  # inches around the panels
 COLOURS = "viridis"
+FACTS = (
+    "held-out cases chosen by seed: central axial slice, window [-1, 1], beside the map there",
+    f"maps unscaled, of the first seed that has any; outline: foreground; {WAY_UP}",
+)
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,8 @@ def draw(experiment: Experiment) -> Figure | None:
                     f"{plain(name)}, case {case + 1}", fontsize=8, pad=3, parse_math=False
                 )
     _bar(figure, (1 - (BAR - 0.1) / width, BOTTOM / height, 0.1 / width, down / height))
-    title = (
-        f"{plain(experiment.contents['title'])}: importance maps of held-out cases, chosen by seed"
-    )
-    under = (
-        f"central axial slice, and the same slice of the map with the outline of the case; {WAY_UP}"
-    )
-    heading(figure, (title, under, plain(experiment.contents["banner"] or "")))
+    title = f"{plain(experiment.contents['title'])}: importance maps"
+    heading(figure, (title, *FACTS, plain(experiment.contents["banner"] or "")))
     return figure
 
 
@@ -127,14 +126,12 @@ def _check(path: Path, name: str, maps: Maps) -> None:
 def _rows(experiment: Experiment) -> list[tuple[str, Path]]:
     """Return label and file of the first seed with maps for each method that has any."""
     contents = experiment.contents["rows"]
-    several = len(experiment.contents["seeds"]) > 1
     found = []
     for label, row in zip(row_labels(contents), contents, strict=True):
         cell = _first_cell(experiment, row)
         if cell is not None:
-            seed = f"\nseed {cell['seed']}" * several
             path = experiment.path(f"{cell['diagnosis'].rpartition('/')[0]}/{FILE}")
-            found.append((textwrap.fill(label, 22) + seed, path))
+            found.append((f"{textwrap.fill(label, 22)}\nseed {cell['seed']}", path))
     return found
 
 
@@ -159,7 +156,8 @@ def _panel(axes: Axes, maps: Maps | None, case: int) -> None:
     outline = image > FOREGROUND
     if outline.any() and not outline.all():
         x, y = wide + np.arange(wide) + 0.5, np.arange(high) + 0.5
-        axes.contour(x, y, outline, levels=[0.5], colors="white", linewidths=0.5)
+        for colour, thickness in (("black", 1.2), ("white", 0.5)):  # seen on every colour
+            axes.contour(x, y, outline, levels=[0.5], colors=colour, linewidths=thickness)
     axes.set_xlim(0, 2 * wide)
     axes.set_ylim(high, 0)
 

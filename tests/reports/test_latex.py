@@ -66,6 +66,8 @@ def test_a_table_of_many_methods_with_long_labels_fits_its_pages(runs, tmp_path)
     for number in range(8):
         label = f"3D-LDM, re-implemented from partial sources {number}"
         runs.method("wgan-gp", label)
+        path = "ddpm-quick-89abcdef/seed-0/diagnosis/record.json"
+        runs.contents["rows"][-1]["cells"][0]["diagnosis"] = path
     latex.write(runs.read(), tmp_path, anchors=True)
     status, log = compiled(tmp_path)
     assert status == 0
@@ -81,6 +83,9 @@ def test_hostile_strings_compile(runs, tmp_path):
     runs.contents["rows"][1]["label"] = "[x] & co"
     runs.contents["rows"][2]["label"] = "*_\\%"
     runs.fail("ddpm-quick-89abcdef/seed-0/train/LGG/record.json", HOSTILE)
+    told = {"class": "LGG", "name": "a_b%", "meaning": HOSTILE, "values": {"test": [-1.0, 1e-9]}}
+    runs.diagnose("wgan-gp")
+    runs.edit("wgan-gp-quick-89abcdef/seed-0/diagnosis/record.json", diagnostics=[told])
     latex.write(runs.read(), tmp_path, anchors=True)
     status, log = compiled(tmp_path)
     assert status == 0
