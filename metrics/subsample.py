@@ -1,0 +1,35 @@
+"""Equal numbers of volumes for statistics that depend on them: seeded draws, averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+REPEATS = 20
+RECIPE = {"draw": "both sets to the size of the smaller, without replacement", "repeats": REPEATS}
+
+Rows = NDArray[np.intp]
+
+
+def equal_draws(
+    generated_ids: Sequence[str], real_ids: Sequence[str], seed: int
+) -> list[tuple[Rows, Rows]]:
+    """Draw sets of equal size, whatever order the volumes come in.
+
+    Args:
+        generated_ids: One identifier a generated volume.
+        real_ids: One identifier a real volume.
+        seed: Seed of the draws.
+
+    Returns:
+        Row numbers of both sets for each draw: 20 draws, or everything once where the sets have
+        equal sizes.
+    """
+    rows = [np.argsort(np.asarray(ids), kind="stable") for ids in (generated_ids, real_ids)]
+    size = min(map(len, rows))
+    if len(rows[0]) == len(rows[1]):
+        return [(rows[0], rows[1])]
+    rng = np.random.RandomState(seed)
+    return [tuple(r[rng.permutation(len(r))[:size]] for r in rows) for _ in range(REPEATS)]
