@@ -11,6 +11,15 @@ BUILTIN = {
             "needs_root": False,
         },
     ),
+    "scans": (
+        "cerebench.datasets.scans:Scans",
+        {
+            "label": "Scans in any known layout",
+            "source": "the owner of the files",
+            "classes": ["LGG", "HGG"],
+            "needs_root": True,
+        },
+    ),
     "brats": (
         "cerebench.datasets.brats:BraTS",
         {

@@ -10,14 +10,15 @@ A dataset is prepared once per size and content into ``<cache>/<name>-<size>-<fi
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,12 +29,14 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from cerebench.datasets.base import Case, Dataset, DatasetError, Loaded
+from cerebench.datasets.base import Case, Dataset, DatasetError, Loaded, Progress
+from cerebench.datasets.parallel import in_order
 from cerebench.datasets.volumes import write_atomic
 
 # A file this young may change again without a new time stamp, so its hash is not kept.
 _SETTLED_NS = 2_000_000_000
-_LEFTOVER_SECONDS = 24 * 3600
+_LEFTOVER_SECONDS = 7 * 24 * 3600
+_JOURNAL = "journal.jsonl"
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,14 @@ def default_cache() -> Path:
 def prepare(
     dataset: Dataset,
     cache: Path,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     workers: int = 1,
 ) -> Prepared:
     """Preprocess every case of a dataset, or open what an earlier call has prepared.
 
-    Work happens in a temporary folder that gets its name only when it is complete, so a killed
-    preparation leaves nothing that could be taken for one, and two at once do not disturb each
-    other.
+    Work happens in a hidden folder that gets its name only when it is complete, so a killed
+    preparation leaves nothing that could be taken for one; the next call continues it. Two at once
+    do not disturb each other.
 
     Args:
         dataset: What to prepare.
@@ -106,20 +109,16 @@ def prepare(
     fingerprint = dataset.fingerprint(file_hashes(paths, cache / "hashes.json"))
     folder = cache / f"{dataset.info.name}-{dataset.size}-{fingerprint[:16]}"
     if not folder.exists():
-        with _temporary(folder) as temporary:
-            rows = _fill(temporary, dataset, cases, progress, workers)
+        with _partial(folder) as place:
+            rows = _fill(place, dataset, cases, progress, workers)
             manifest = {
                 "fingerprint": fingerprint,
                 "dataset": dataset.info.name,
                 "size": dataset.size,
-                "recipe": {
-                    "name": dataset.recipe.name,
-                    "version": dataset.recipe.version,
-                    "settings": dict(dataset.recipe.settings),
-                },
+                "recipe": dataset.recipe.facts,
                 "cases": rows,
             }
-            write_atomic(temporary / "cases.json", json.dumps(manifest, indent=1).encode())
+            write_atomic(place / "cases.json", json.dumps(manifest, indent=1).encode())
     return _open(folder, fingerprint)
 
 
@@ -167,54 +166,95 @@ def _read_index(index: Path) -> dict[str, list[Any]]:
 
 
 @contextmanager
-def _temporary(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill; it takes its final name at the end, or disappears after an error."""
-    prefix = f".{folder.name}.partial-"
-    for leftover in folder.parent.glob(f"{prefix}*"):  # of a killed preparation
-        if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
-            shutil.rmtree(leftover, ignore_errors=True)
-    temporary = folder.with_name(f"{prefix}{os.getpid()}-{time.time_ns()}")
-    temporary.mkdir()
-    try:
-        yield temporary
+def _partial(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill; it takes its final name at the end.
+
+    One process at a time holds the folder that a killed one can be continued from; a second one
+    works in a folder of its own, which does not outlive it. After an error nothing stays, after an
+    interruption the first folder does.
+    """
+    shared = folder.with_name(f".{folder.name}.partial")
+    _remove_leftovers(folder.parent)
+    with _lock(shared.with_name(f"{shared.name}.lock")) as mine:
+        place = (
+            shared if mine else shared.with_name(f"{shared.name}-{os.getpid()}-{time.time_ns()}")
+        )
+        place.mkdir(exist_ok=True)
         try:
-            temporary.rename(folder)
+            yield place
+            (place / _JOURNAL).unlink()
+            try:
+                place.rename(folder)
+            except OSError:
+                if not folder.exists():  # else another process was faster, with the same content
+                    raise
+                shutil.rmtree(place)
+        except Exception:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        except BaseException:  # interrupted: what is done stays for the next call
+            if not mine:
+                shutil.rmtree(place, ignore_errors=True)
+            raise
+
+
+def _remove_leftovers(cache: Path) -> None:
+    """Remove what killed preparations left long ago."""
+    for leftover in cache.glob(".*.partial*"):
+        if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[bool]:
+    """Tell whether this process is the only one here; the system frees the lock when it dies."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            if not folder.exists():  # else another process was faster, with the same content
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            yield False
+            return
+        yield True
+        path.unlink(missing_ok=True)
 
 
 def _fill(
     folder: Path,
     dataset: Dataset,
     cases: Sequence[Case],
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
     workers: int,
 ) -> list[dict[str, Any]]:
-    """Write both arrays into the folder and return the rows of the case table."""
+    """Write both arrays into the folder and return the rows of the case table.
+
+    Every finished case is noted in a journal with a checksum of what it wrote; cases found there
+    are not loaded again.
+    """
     edges = (dataset.size,) * 3
-    shape = (len(cases), len(dataset.info.channels), *edges)
-    volumes = np.lib.format.open_memmap(folder / "volumes.npy", "w+", np.float16, shape)
-    masks = np.lib.format.open_memmap(folder / "masks.npy", "w+", np.uint8, (len(cases), 1, *edges))
-    rows, failures = [], []
-    for index, (case, result) in enumerate(zip(cases, _load(dataset, cases, workers), strict=True)):
-        if isinstance(result, str):
-            failures.append(result)
-        else:
-            volumes[index], masks[index] = result.volume, result.mask
-            rows.append(
-                {
-                    "id": case.id,
-                    "patient": case.patient,
-                    "label": case.label,
-                    "class": dataset.info.classes[case.label],
-                    "facts": dict(result.facts),
-                }
-            )
-        if progress:
-            progress(index + 1, len(cases))
+    volumes = _array(
+        folder / "volumes.npy", np.float16, (len(cases), len(dataset.info.channels), *edges)
+    )
+    masks = _array(folder / "masks.npy", np.uint8, (len(cases), 1, *edges))
+    done = _journal(folder / _JOURNAL, volumes, masks)
+    failures: list[str] = []
+    missing = [index for index in range(len(cases)) if index not in done]
+    loaded = in_order(partial(_attempt, dataset), [cases[i] for i in missing], workers)
+    with (folder / _JOURNAL).open("a", encoding="utf-8") as journal:
+        for index, result in zip(missing, loaded, strict=True):
+            if isinstance(result, str):
+                failures.append(result)
+            else:
+                volumes[index], masks[index] = result.volume, result.mask
+                done[index] = _row(cases[index], dataset, result)
+                entry = [index, _checksum(volumes, masks, index), done[index]]
+                journal.write(json.dumps(entry) + "\n")
+                journal.flush()
+            if progress:
+                progress(len(done) + len(failures), len(cases))
+    failures += _repeats(done.values())
     if failures:
         raise DatasetError(
             f"{len(failures)} of {len(cases)} cases of '{dataset.info.name}' cannot be used:\n"
@@ -222,18 +262,61 @@ def _fill(
         )
     volumes.flush()
     masks.flush()
-    return rows
+    return [done[index] for index in range(len(cases))]
 
 
-def _load(dataset: Dataset, cases: Sequence[Case], workers: int) -> Iterator[Loaded | str]:
-    attempt = partial(_attempt, dataset)
-    if workers == 1:
-        yield from map(attempt, cases)
-        return
-    # Spawned, because a forked child inherits the locks of this process's threads.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield from pool.map(attempt, cases)
+def _row(case: Case, dataset: Dataset, loaded: Loaded) -> dict[str, Any]:
+    return {
+        "id": case.id,
+        "patient": case.patient,
+        "label": case.label,
+        "class": dataset.info.classes[case.label],
+        "facts": dict(loaded.facts),
+    }
+
+
+def _array(path: Path, kind: Any, shape: tuple[int, ...]) -> np.memmap:
+    """Open the array of an interrupted preparation, or make a new one."""
+    try:
+        array = np.lib.format.open_memmap(path, "r+")
+        if array.shape == shape and array.dtype == kind:
+            return array
+    except (OSError, ValueError):  # there is none yet, or only its beginning
+        pass
+    return np.lib.format.open_memmap(path, "w+", kind, shape)
+
+
+def _journal(
+    path: Path, volumes: NDArray[np.float16], masks: NDArray[np.uint8]
+) -> dict[int, dict[str, Any]]:
+    """Return the rows of cases that an interrupted preparation finished, by position."""
+    done = {}
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    for line in lines:
+        try:
+            index, checksum, row = json.loads(line)
+        except ValueError:  # the last line, cut short
+            continue
+        if index < len(volumes) and checksum == _checksum(volumes, masks, index):
+            done[index] = row
+    return done
+
+
+def _checksum(volumes: NDArray[np.float16], masks: NDArray[np.uint8], index: int) -> int:
+    return zlib.crc32(masks[index], zlib.crc32(volumes[index]))
+
+
+def _repeats(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Name cases with the same voxels: one of them could train what the other tests."""
+    ids = defaultdict(list)
+    for row in rows:
+        for channel, content in enumerate(row["facts"].get("content", ())):
+            ids[channel, content].append(row["id"])
+    found = {tuple(same) for same in ids.values() if len(same) > 1}
+    return [f"{same[0]}: has the same voxels as {', '.join(same[1:])}." for same in sorted(found)]
 
 
 def _attempt(dataset: Dataset, case: Case) -> Loaded | str:

@@ -1,12 +1,25 @@
-"""Splits into training and test cases, by patient and stratified by class."""
+"""Splits into training and test cases, by patient and stratified by class.
+
+A split is published as a CSV file with the columns ``case_id,patient_id,role,fold``: one row per
+case and fold, role ``train``, ``test`` or ``unused``. Its SHA-256 identifies it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from cerebench.datasets.base import Case, DatasetError, Split
+
+ROLES = ("train", "test", "unused")
+_COLUMNS = ("case_id", "patient_id", "role", "fold")
+_NAMED = 5
 
 
 def read_rule(rule: Mapping[str, int]) -> int:
@@ -81,6 +94,128 @@ def describe_split(cases: Sequence[Case], classes: Sequence[str], test: int) -> 
         f"Test patients: {parts}; a quarter of each class instead of the {test} asked for, because "
         f"a class has fewer than {2 * test} patients."
     )
+
+
+def write_split(split: Split, cases: Sequence[Case]) -> bytes:
+    """Return a split as the CSV file that publishes it: sorted by case id, fold 0.
+
+    The same split of the same cases gives the same bytes, so that ``split_sha256`` identifies it.
+    """
+    roles = dict.fromkeys(split.train, "train") | dict.fromkeys(split.test, "test")
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(_COLUMNS)
+    for case in sorted(cases, key=lambda case: case.id):
+        table.writerow([case.id, case.patient, roles.get(case.id, "unused"), 0])
+    return text.getvalue().encode()
+
+
+def split_sha256(split: Split, cases: Sequence[Case]) -> str:
+    """Return the SHA-256 of the file that ``write_split`` makes."""
+    return hashlib.sha256(write_split(split, cases)).hexdigest()
+
+
+def read_split(path: Path, cases: Sequence[Case], fold: int | None = None) -> Split:
+    """Read a published split.
+
+    Args:
+        path: CSV file with the columns ``case_id``, ``role`` and, if there are several, ``fold``;
+            ``patient_id`` is checked where it is given.
+        cases: All cases of the dataset.
+        fold: Which fold to use; needed if the file has several.
+
+    Returns:
+        Ids of the training and test cases, in the order of ``cases``.
+
+    Raises:
+        DatasetError: If the file is no such table; if it lacks cases or has others than the
+            dataset; or if a patient is both trained and tested on. All are named.
+    """
+    rows = _chosen_rows(path, fold)
+    faults = _row_faults(rows, cases)
+    roles = {row["case_id"]: row["role"] for row in rows}
+    split = Split(
+        train=tuple(case.id for case in cases if roles.get(case.id) == "train"),
+        test=tuple(case.id for case in cases if roles.get(case.id) == "test"),
+    )
+    own = {case.id: case.patient for case in cases}
+    told = {row["case_id"]: row["patient_id"] or own.get(row["case_id"], "") for row in rows}
+    faults += [
+        f"patient {patient} is in train and test"
+        for patient in sorted(
+            _patients_of(split.train, own, told) & _patients_of(split.test, own, told)
+        )
+    ]
+    faults += [f"no case has the role {role}" for role in ROLES[:2] if not getattr(split, role)]
+    if faults:
+        raise DatasetError(
+            f"{path} does not fit the data: {'; '.join(faults)}. Use the split of this dataset, or "
+            "leave --split out."
+        )
+    return split
+
+
+def overlap(
+    ids: Iterable[str], patients: Iterable[str], split: Split, cases: Sequence[Case]
+) -> list[str]:
+    """Return the test cases among these cases or patients, sorted."""
+    cases_seen, patients_seen = set(ids), set(patients) - {""}
+    test = set(split.test)
+    return sorted(
+        case.id
+        for case in cases
+        if case.id in test and (case.id in cases_seen or case.patient in patients_seen)
+    )
+
+
+def _patients_of(ids: Iterable[str], own: Mapping[str, str], told: Mapping[str, str]) -> set[str]:
+    """Return who these cases are, by the dataset and by the file."""
+    ids = list(ids)
+    return {own[i] for i in ids} | {told[i] for i in ids}
+
+
+def _chosen_rows(path: Path, fold: int | None) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            columns = set(reader.fieldnames or ())
+            rows = [{name: (row.get(name) or "").strip() for name in _COLUMNS} for row in reader]
+    except (OSError, UnicodeDecodeError) as e:
+        raise DatasetError(f"{path} cannot be read: {e}. Correct --split.") from e
+    missing = {"case_id", "role"} - columns
+    if missing:
+        raise DatasetError(
+            f"{path} lacks the column {', '.join(sorted(missing))}; expected "
+            f"{','.join(_COLUMNS)}. Correct --split."
+        )
+    folds = sorted({row["fold"] or "0" for row in rows})
+    if fold is None and len(folds) > 1:
+        raise DatasetError(
+            f"{path} has the folds {', '.join(folds)}. Choose one: --split {path}:{folds[0]}."
+        )
+    if fold is not None and str(fold) not in folds:
+        raise DatasetError(f"{path} has no fold {fold}. Known: {', '.join(folds)}.")
+    return [row for row in rows if fold is None or (row["fold"] or "0") == str(fold)]
+
+
+def _row_faults(rows: Sequence[Mapping[str, str]], cases: Sequence[Case]) -> list[str]:
+    ids = {case.id for case in cases}
+    counts = Counter(row["case_id"] for row in rows)
+    wrong = sorted({row["role"] for row in rows} - set(ROLES))
+    found = [
+        ("listed twice", sorted(case for case, n in counts.items() if n > 1)),
+        ("not in the data", sorted(set(counts) - ids)),
+        ("not in the file (give them the role unused)", sorted(ids - set(counts))),
+    ]
+    faults = [f"unknown role {', '.join(map(repr, wrong))}; expected {', '.join(ROLES)}"] * bool(
+        wrong
+    )
+    return faults + [f"{_some(names)} {text}" for text, names in found if names]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def falls_short(totals: Sequence[int], test: int) -> bool:

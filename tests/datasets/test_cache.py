@@ -150,15 +150,63 @@ def test_what_a_dataset_loads_is_checked(tmp_path, monkeypatch, change, message)
         prepare(Tiny(), tmp_path)
 
 
-def test_an_interruption_leaves_nothing_and_the_next_call_completes(tmp_path):
+def interrupt(cache, after=3):
+    """Prepare until so many cases are done; return the folder that is left."""
+
     def stop(done, total):
-        if done == 3:
+        if done == after:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare(Tiny(), tmp_path, progress=stop)
-    assert not any(path.is_dir() for path in tmp_path.iterdir())
-    assert len(prepare(Tiny(), tmp_path).ids) == 6
+        prepare(Tiny(), cache, progress=stop)
+    (left,) = (path for path in cache.iterdir() if path.is_dir())
+    assert left.name.startswith(".")
+    return left
+
+
+def test_an_interruption_leaves_nothing_complete_and_the_next_call_continues(tmp_path):
+    interrupt(tmp_path)
+    again = Tiny()
+    prepared = prepare(again, tmp_path)
+    assert again.loads == 3
+    whole = prepare(Tiny(), tmp_path / "other")
+    assert prepared.volumes.tobytes() == whole.volumes.tobytes()
+    assert prepared.masks.tobytes() == whole.masks.tobytes()
+    tables = [(p.folder / "cases.json").read_text() for p in (prepared, whole)]
+    assert tables[0] == tables[1]
+    assert sorted(p.name for p in prepared.folder.iterdir()) == [
+        "cases.json",
+        "masks.npy",
+        "volumes.npy",
+    ]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda left: (left / "volumes.npy").unlink(),
+        lambda left: (left / "masks.npy").write_bytes(b"\x93NUMPY"),
+        lambda left: np.lib.format.open_memmap(left / "volumes.npy", "r+").fill(0),
+        lambda left: (left / "journal.jsonl").write_text('[0, 1, {"id"'),
+    ],
+    ids=["no volumes", "cut masks", "other values", "cut journal"],
+)
+def test_what_an_interruption_damaged_is_loaded_again(tmp_path, damage):
+    damage(interrupt(tmp_path))
+    again = Tiny()
+    prepared = prepare(again, tmp_path)
+    assert again.loads == 6
+    assert prepared.volumes.tobytes() == prepare(Tiny(), tmp_path / "other").volumes.tobytes()
+
+
+def test_two_cases_with_the_same_voxels_are_refused(tmp_path, monkeypatch):
+    def load(self, case):
+        loaded = make_loaded(case, 4)
+        return Loaded(loaded.volume, loaded.mask, {"content": [f"{int(case.id[-1]) % 5}"]})
+
+    monkeypatch.setattr(Tiny, "load", load)
+    with pytest.raises(DatasetError, match="case-0: has the same voxels as case-5"):
+        prepare(Tiny(), tmp_path)
 
 
 KILLED = """
@@ -190,11 +238,12 @@ def test_a_killed_preparation_is_not_taken_for_complete_and_is_cleared_later(tmp
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
 
     assert run("kill").returncode == -9
-    (leftover,) = tmp_path.glob(".*partial*")
+    (leftover,) = (path for path in tmp_path.glob(".*partial*") if path.is_dir())
     assert not (tmp_path / ("tiny-2-" + "f" * 16)).exists()
-    os.utime(leftover, (time.time() - 90_000,) * 2)
+    old = leftover.rename(tmp_path / ".another-2-abc.partial")
+    os.utime(old, (time.time() - 8 * 86_400,) * 2)
     assert run("finish").stdout.strip() == "2"
-    assert not leftover.exists()
+    assert not old.exists()
 
 
 def test_a_faster_process_wins_and_the_slower_one_uses_its_folder(tmp_path):
