@@ -219,7 +219,7 @@ def walk(
     A start is skipped if an earlier one blocked it or if the limit would be exceeded.
 
     Args:
-        starts: Tokens to start from.
+        starts: Tokens to start from, each at most once.
         coins: For each start, which table of partners applies.
         neighbours: Tables of the grid.
         limit: Largest number of tokens to choose.
@@ -239,7 +239,6 @@ def walk(
         if len(chosen) + len(added) > limit:
             continue
         chosen.update(added)
-        blocked.add(start)
         blocked.update(neighbours.blocked[start])
         blocks.append(added)
     return blocks

@@ -231,6 +231,16 @@ def test_autocast_changes_no_index_of_concentrated_latents():
     assert (rounded != plain.indices.flatten()).float().mean() > 0.1
 
 
+def test_autocast_changes_no_cluster():
+    z = _latents(128, seed=4).view(1, -1, 1, 1, 1) + 0.1 * _latents(2, 128, 4, 4, 4)
+    books = Codebook(32, 128), Codebook(32, 128)
+    for book, enabled in zip(books, (False, True), strict=True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            book.initialise(z)
+    assert torch.equal(books[0].vectors, books[1].vectors)
+
+
 def test_bfloat16_latents_are_quantised_in_float32():
     book, z = _random_book(), _latents(2, 6, 3, 4, 5).bfloat16()
     assert torch.equal(book(z).indices, book(z.float()).indices)

@@ -226,6 +226,15 @@ def test_the_walk_never_exceeds_its_limit_but_goes_on_with_smaller_blocks():
     # Three tokens each in the middle of a row, two at its end.
     assert walk([10, 20, 32], [0, 0, 0], tables, 5) == [(10, 11, 9), (32, 33)]
     assert walk([10], [0], tables, 2) == []
+    assert walk([9, 11], [0, 0], tables, 5) == [(9, 10, 8), (11, 12)]  # 10 is there already
+
+
+def test_an_odd_number_of_important_tokens_gets_a_start_for_its_half_block():
+    # One slice only: a start whose coin says D has no partner and fits alone.
+    scores, rng = np.arange(64.0), np.random.default_rng(0)
+    masking = Masking((1, 8, 8), ratio=2 / 64, top_k=1 / 64)
+    hits = sum(masking.choose(scores, rng)[0].tolist() == [63] for _ in range(400))
+    assert 160 < hits < 240  # a fair coin, 4 standard errors
 
 
 def test_the_double_sided_walk_fills_what_its_blocks_of_three_leave_open():
