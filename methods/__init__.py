@@ -47,4 +47,15 @@ BUILTIN = {
             "paper_row": False,
         },
     ),
+    "vqgan-cond": (
+        "cerebench.methods.vqgan_cond.method:VQGANCond",
+        {
+            "label": "3D-VQGAN-cond",
+            "version": 1,
+            "source": "Zhou and Khalvati, MIDL 2024",
+            "conditioning": "class",
+            "presets": ["paper", "reference-code", "lite", "quick", "smoke"],
+            "paper_row": True,
+        },
+    ),
 }

@@ -1,0 +1,227 @@
+"""Settings, presets and departures of 3D-VQGAN-cond."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from cerebench.methods.base import BadConfig, Preset, setting
+from cerebench.methods.vqgan_cond.masking import Masking
+
+DEPARTURES = (
+    "Paper, equation 4, speaks of masked tokens predicted from unmasked ones. As in the code, the "
+    "transformer is causal: it predicts every clean token from the class and the corrupted tokens "
+    "before it, and sampling is plain autoregression over all tokens.",
+    "Paper: loss on masked tokens. Code and default here: on all tokens (loss_on).",
+    "Code draws mask positions with probability proportional to their raster index, takes raster "
+    "neighbours that wrap around rows, protects 14 tokens at slice borders and corrupts unchosen "
+    "important tokens as unimportant ones. Default here (mode=paper): uniform draws, true "
+    "neighbours along W and D, no protected tokens, unimportant ones from outside the top set; "
+    "mode=reference reproduces the code.",
+    "Code lets the generator's gradients leak into the discriminator's update, and trains the "
+    "discriminator before its start on them. Here the discriminator gets its hinge loss alone, and "
+    "stays as initialised until discriminator_start.",
+    "Code lets the codebook drift during stage 2. Here stage 1 is frozen: tokens and scores of all "
+    "training volumes are computed once.",
+    "Code computes the codebook's similarities in fp16. Here in float32.",
+    "Code sets the transformer's context to the number of codes. Here it is the number of tokens.",
+    "Learning rate: the paper's 1e-4 to 0 by default, the code's 5e-5 to 3e-7 in reference-code; "
+    "in both it falls along a cosine per step, not per epoch.",
+    "Paper writes a two-sided codebook loss and squared sums. As in the code: commitment loss "
+    "with moving-average codes, and means.",
+    "Paper writes one score per region from that region alone. As in the code, the scoring "
+    "network sees 3^3 neighbours and standardises scores within a volume.",
+    "As in the code, and unlike the paper's text: 1x1x1 final convolution, one GroupNorm shared by "
+    "both convolutions of a residual block, an adversarial term weighted by the ratio of gradient "
+    "norms, at most 1.",
+    "bf16 autocast instead of fp16 with loss scaling.",
+    "Paper: 10,000 and 5,000 epochs of batches of 3. The budget here is in optimiser steps: "
+    "940,000 and 470,000, those of the code's 282 training volumes.",
+    "Code keeps three training volumes for pictures. Here all training volumes train.",
+    "Preprocessing is the dataset's: one crop around the whole tumour instead of the code's crop, "
+    "which shears a tumour from slice to slice.",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of 3D-VQGAN-cond; the defaults are the ``paper`` preset."""
+
+    # networks
+    latent_size: int = setting(8, "edge of the latent grid, tokens", "[paper: appendix B]")
+    channels: tuple[int, ...] = setting(
+        (32, 64, 128, 256), "encoder channels, finest level first", "[code: autoencoder]"
+    )
+    bottleneck: int = setting(512, "channels at the latent grid", "[code: autoencoder]")
+    code_dim: int = setting(128, "length of a code vector", "[code: autoencoder]")
+    codes: int = setting(1024, "size of the codebook", "[paper: section 3]")
+    code_decay: float = setting(0.99, "moving average of code vectors", "[code: codebook]")
+    restart_after: int = setting(
+        0, "steps after which an unused code restarts; 0 = never", "[code: no restart]"
+    )
+    classifier_width: int = setting(1024, "hidden units of the class head", "[code: classifier]")
+    classifier_dropout: float = setting(0.2, "dropout of the class head", "[code: classifier]")
+    discriminator_channels: int = setting(64, "first layer's channels", "[code: discriminator]")
+    layers: int = setting(24, "transformer blocks", "[code: transformer]")
+    width: int = setting(1024, "transformer width", "[code: transformer]")
+    heads: int = setting(16, "attention heads", "[code: transformer]")
+    # stage 1
+    autoencoder_steps: int = setting(940_000, "length of stage 1's schedule", "[paper: 10k epochs]")
+    stop_at: float = setting(1.0, "fraction of that schedule that is run", "[paper: all epochs]")
+    batch: int = setting(3, "volumes per update", "[paper: section 3]")
+    lr: float = setting(1e-4, "Adam step size of both networks, at the start", "[paper: section 3]")
+    lr_end: float = setting(0.0, "and at the end of its cosine", "[paper: section 3]")
+    beta1: float = setting(0.5, "Adam decay of the mean", "[code: stage 1]")
+    beta2: float = setting(0.9, "Adam decay of the square", "[code: stage 1]")
+    clip: float = setting(1.0, "largest element of a gradient", "[code: stage 1]")
+    pixel_weight: float = setting(4.0, "weight of mean |x - y|", "[paper: lambda 1]")
+    perceptual: str = setting("lpips-vgg", "lpips-vgg or none", "[code: LPIPS on VGG16]")
+    perceptual_weight: float = setting(1.0, "weight of the perceptual term", "[paper: lambda 2]")
+    perceptual_slices: int = setting(6, "axial slices per volume it looks at", "[code: stage 1]")
+    matching_weight: float = setting(4.0, "weight of feature matching", "[paper: lambda 3]")
+    gradient_weight: float = setting(4.0, "weight of the image gradient loss", "[paper: lambda 4]")
+    codebook_weight: float = setting(1.0, "weight of the commitment loss", "[paper: lambda 5]")
+    commitment: float = setting(1.0, "beta inside the commitment loss", "[paper: beta]")
+    generation_share: float = setting(0.8, "weight of all terms but the class", "[paper: C1]")
+    class_share: float = setting(0.2, "weight of the class term", "[paper: C2]")
+    label_smoothing: float = setting(0.1, "of the class term", "[code: classifier]")
+    discriminator_start: float = setting(
+        0.2, "fraction of stage 1's schedule without adversarial terms", "[code: epoch 2000]"
+    )
+    # stage 2
+    transformer_steps: int = setting(470_000, "updates of the transformer", "[paper: 5k epochs]")
+    transformer_batch: int = setting(3, "sequences per update", "[paper: section 3]")
+    transformer_lr: float = setting(4.5e-6, "AdamW step size at the start", "[paper: section 3]")
+    transformer_lr_end: float = setting(1e-8, "and at the end of its cosine", "[code: stage 2]")
+    weight_decay: float = setting(0.01, "of linear weights", "[code: stage 2]")
+    mask_ratio: float = setting(0.5, "fraction of tokens corrupted", "[paper: alpha]")
+    top_k: float = setting(
+        0.25, "fraction of tokens that count as important", "[paper: appendix B]"
+    )
+    sides: int = setting(1, "neighbours masked along an axis, 1 or 2", "[paper: appendix B]")
+    mode: str = setting("paper", "masking as the paper or the reference code", "[paper: 2.3]")
+    height_axis: bool = setting(False, "also mask neighbours along H", "[code: W and D only]")
+    protect_links: bool = setting(
+        False, "never mask the tokens at slice borders", "[paper: not mentioned]"
+    )
+    loss_on: str = setting("all", "all or corrupted tokens", "[code: all tokens]")
+    # sampling
+    temperature: float = setting(1.0, "of the token distribution; 0 = greedy", "[code: sampler]")
+    sample_top_k: int = setting(0, "keep the k likeliest codes; 0 = all", "[code: sampler]")
+    sample_top_p: float = setting(1.0, "keep codes of this total probability", "[code: sampler]")
+    precision: str = setting("bf16", "autocast; the codebook stays fp32", "[paper: AMP]")
+
+    def for_size(self, size: int) -> Config:
+        """Fit the number of levels to the edge length; the latent grid stays.
+
+        Smaller volumes drop the finest levels of ``channels``, larger ones get more, each with half
+        the channels (at least 8).
+
+        Raises:
+            BadConfig: If the size is not the latent grid doubled a few times, or a setting is
+                impossible.
+        """
+        levels = (size // self.latent_size).bit_length() - 1
+        if levels < 1 or size != self.latent_size << levels or size < 16 or size & (size - 1):
+            raise BadConfig(
+                f"vqgan-cond cannot work at size {size}: it must be a power of two from 16 on, and "
+                f"larger than latent_size = {self.latent_size}. Set --size 16, 32, 64 or 128."
+            )
+        channels = self.channels[-levels:]
+        while len(channels) < levels:
+            channels = (max(8, channels[0] // 2), *channels)
+        for name in ("bottleneck", "code_dim"):
+            _check_divisible(name, getattr(self, name), 8)
+        for width in channels:
+            _check_divisible("channels", width, 8)
+        _check_divisible("classifier_width", self.classifier_width, 32)
+        _check_divisible("width", self.width, self.heads)
+        _check_choice("perceptual", self.perceptual, ("lpips-vgg", "none"))
+        _check_choice("loss_on", self.loss_on, ("all", "corrupted"))
+        for name in ("stop_at", "discriminator_start"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BadConfig(f"vqgan-cond.{name} must lie in [0, 1], got {getattr(self, name)}.")
+        if self.loss_on == "corrupted" and self.mask_ratio == 0:
+            raise BadConfig("vqgan-cond.mask_ratio = 0 leaves loss_on=corrupted no token to count.")
+        fitted = replace(self, channels=channels)
+        fitted.masking()  # checks the settings of stage 2
+        return fitted
+
+    def masking(self) -> Masking:
+        """Return how stage 2 corrupts tokens."""
+        return Masking(
+            (self.latent_size,) * 3,
+            ratio=self.mask_ratio,
+            top_k=self.top_k,
+            sides=self.sides,
+            mode=self.mode,
+            protect_links=self.protect_links,
+            height_axis=self.height_axis,
+        )
+
+
+PAPER = Preset(Config(), size=128)
+REFERENCE_CODE = PAPER.override(
+    lr=(5e-5, "[code: stage 1]"),
+    lr_end=(3e-7, "[code: stage 1]"),
+    stop_at=(0.8, "[code: stage 2 loads epoch 8000 of 10,000]"),
+    mode=("reference", "[code: masking]"),
+)
+LITE = PAPER.override(
+    size=64,
+    channels=((32, 64, 128), "[ours: a tenth of the paper's operations]"),
+    bottleneck=(256, "[ours: as channels]"),
+    code_dim=(64, "[ours: as channels]"),
+    classifier_width=(256, "[ours: as channels]"),
+    layers=(6, "[ours: a few hundred volumes need no more]"),
+    width=(256, "[ours: as layers]"),
+    heads=(8, "[ours: as layers]"),
+    autoencoder_steps=(20_000, "[ours: an hour on one GPU for both stages]"),
+    transformer_steps=(20_000, "[ours: as autoencoder_steps]"),
+    batch=(8, "[ours: fills a GPU]"),
+    lr=(2e-4, "[ours: larger batch]"),
+    transformer_batch=(32, "[ours: fills a GPU]"),
+    transformer_lr=(3e-4, "[ours: small network, few steps]"),
+    perceptual=("none", "[ours: needs no weight file]"),
+)
+QUICK = LITE.override(
+    size=32,
+    latent_size=(4, "[ours: 64 tokens instead of 512]"),
+    channels=((16, 32, 64), "[ours: speed]"),
+    bottleneck=(128, "[ours: speed]"),
+    codes=(256, "[ours: 12,800 training tokens]"),
+    layers=(4, "[ours: speed]"),
+    width=(128, "[ours: speed]"),
+    heads=(4, "[ours: speed]"),
+    autoencoder_steps=(400, "[ours: two minutes on two cores]"),
+    batch=(4, "[ours: more updates in the same time]"),
+    lr=(1e-3, "[ours: few steps]"),
+    transformer_steps=(500, "[ours: a minute on two cores]"),
+    transformer_lr=(1e-3, "[ours: few steps]"),
+)
+SMOKE = QUICK.override(
+    size=16,
+    channels=((8, 8), "[ours: test]"),
+    bottleneck=(8, "[ours: test]"),
+    code_dim=(8, "[ours: test]"),
+    codes=(16, "[ours: test]"),
+    classifier_width=(32, "[ours: test]"),
+    discriminator_channels=(8, "[ours: test]"),
+    layers=(1, "[ours: test]"),
+    width=(16, "[ours: test]"),
+    heads=(2, "[ours: test]"),
+    autoencoder_steps=(3, "[ours: test]"),
+    batch=(2, "[ours: test]"),
+    transformer_steps=(2, "[ours: test]"),
+    transformer_batch=(2, "[ours: test]"),
+    precision=("fp32", "[ours: exactness]"),
+)
+
+
+def _check_divisible(name: str, value: int, by: int) -> None:
+    if value < by or value % by:
+        raise BadConfig(f"vqgan-cond.{name} must be a multiple of {by}, got {value}.")
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise BadConfig(f"vqgan-cond.{name} must be one of {', '.join(known)}, got {value!r}.")

@@ -1,0 +1,386 @@
+"""3D-VQGAN-cond: VQGAN with importance scores, then a class-conditional causal transformer.
+
+Source: Zhou and Khalvati, "Conditional Generation of 3D Brain Tumor ROIs via VQGAN and
+Temporal-Agnostic Masked Transformer", MIDL 2024. Networks and values that the paper leaves open
+follow the authors' code (Brain_VQGAN_TATrans, which carries no licence), written anew from a
+description of it.
+
+Departures: see ``config.DEPARTURES``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Adam, AdamW, Optimizer
+
+from cerebench.methods.base import (
+    Batches,
+    Conditions,
+    Diagnostic,
+    Method,
+    MethodInfo,
+    Run,
+    Step,
+    full_precision,
+    rand,
+)
+from cerebench.methods.perceptual import LPIPS, VGG16, VGG16Features, slice_depths, slice_loss
+from cerebench.methods.vqgan_cond.autoencoder import (
+    Discriminator,
+    decoder,
+    discriminator_levels,
+    encoder,
+    final_convolution,
+)
+from cerebench.methods.vqgan_cond.codebook import Codebook, active_codes, count_codes, perplexity
+from cerebench.methods.vqgan_cond.config import (
+    DEPARTURES,
+    LITE,
+    PAPER,
+    QUICK,
+    REFERENCE_CODE,
+    SMOKE,
+    Config,
+)
+from cerebench.methods.vqgan_cond.losses import (
+    adaptive_weight,
+    feature_matching,
+    gradient_loss,
+    hinge,
+)
+from cerebench.methods.vqgan_cond.masking import Masking
+from cerebench.methods.vqgan_cond.scoring import Classifier, Scorer, standardise
+from cerebench.methods.vqgan_cond.transformer import Transformer, class_tokens, decay_groups, shift
+
+
+class VQGANCond(Method):
+    """Class-conditional generator in two stages, one instance for all classes.
+
+    Logged scalars of phase ``autoencoder``: ``pixel`` mean |x - y|; ``gradient``, ``matching``,
+    ``commitment``, ``perceptual`` the other terms before their weights; ``class`` the class term;
+    ``balance`` the adaptive weight of the adversarial term (0 before it starts);
+    ``discriminator`` the hinge loss; ``perplexity`` and ``active_codes`` of the batch's tokens.
+    Phase ``transformer``: ``cross_entropy`` per token, nats.
+    """
+
+    info = MethodInfo(
+        name="vqgan-cond",
+        version=1,
+        source="Zhou and Khalvati, MIDL 2024",
+        conditioning="class",
+        label="3D-VQGAN-cond",
+    )
+    Config = Config
+    presets = {
+        "paper": PAPER,
+        "reference-code": REFERENCE_CODE,
+        "lite": LITE,
+        "quick": QUICK,
+        "smoke": SMOKE,
+    }
+    departures = DEPARTURES
+
+    @classmethod
+    def weights(cls, config: Config) -> Sequence[str]:
+        return (VGG16,) if config.perceptual == "lpips-vgg" else ()
+
+    def build(self) -> dict[str, nn.Module]:
+        c = self.config
+        tokens = c.latent_size**3
+        return {
+            "encoder": encoder(self.channels, c.channels, c.bottleneck),
+            "to_code": nn.Conv3d(c.bottleneck, c.code_dim, 1),
+            "codebook": Codebook(c.codes, c.code_dim, c.code_decay),
+            "from_code": nn.Conv3d(c.code_dim, c.bottleneck, 1),
+            "decoder": decoder(self.channels, c.channels, c.bottleneck),
+            "scorer": Scorer(c.code_dim),
+            "classifier": Classifier(
+                c.code_dim * tokens, c.classifier_width, len(self.classes), c.classifier_dropout
+            ),
+            "discriminator": Discriminator(
+                self.channels, c.discriminator_channels, discriminator_levels(self.size)
+            ),
+            "transformer": Transformer(
+                c.codes + 1 + len(self.classes), tokens, c.width, c.layers, c.heads
+            ),
+        }
+
+    def train(self, data: Batches, run: Run) -> None:
+        self._train_autoencoder(data, run)
+        for name, net in self.nets.items():
+            net.train(name == "transformer")
+        self._train_transformer(data, run)
+
+    def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        return self._decode(self._draw(conditions, rngs))  # (N, C, D, H, W)
+
+    def explain(self, volumes: Tensor) -> Tensor:
+        """Return the importance scores of the latent grid, repeated to the volume's size."""
+        _, scores = self._encode(volumes)
+        return functional.interpolate(scores, scale_factor=self.size // self.config.latent_size)
+
+    def _train_autoencoder(self, data: Batches, run: Run) -> None:
+        """Stage 1: reconstruct volumes through the codebook, and score their regions."""
+        c, D = self.config, self.nets["discriminator"]
+        generator = [
+            parameter
+            for name, net in self.nets.items()
+            if name not in ("discriminator", "transformer")
+            for parameter in net.parameters()
+        ]
+        adam = {"lr": c.lr, "betas": (c.beta1, c.beta2), "fused": True}
+        opt_g, opt_d = Adam(generator, **adam), Adam(D.parameters(), **adam)
+        lpips = self._perceptual_network(run)
+        phase = run.phase("autoencoder", opt_g=opt_g, opt_d=opt_d)
+        for step in phase.steps(round(c.stop_at * c.autoencoder_steps)):
+            progress = step.index / c.autoencoder_steps
+            _set_lr((opt_g, opt_d), cosine(progress, c.lr, c.lr_end))
+            batch = step.batch(data, c.batch)
+            x = batch.images  # (B, C, D, H, W) in [-1, 1]
+            z = self.nets["to_code"](self.nets["encoder"](x))
+            if step.index == 0:
+                self.nets["codebook"].initialise(z)
+            quantised = self.nets["codebook"](z)
+            y = self.nets["decoder"](self.nets["from_code"](quantised.vectors)).float()
+
+            adversarial = progress >= c.discriminator_start
+            with torch.set_grad_enabled(adversarial):  # the graph of D(x) serves D's own update
+                real_logits, real_features = D(x)
+            logits, features = D(y)
+            terms = {
+                "pixel": (y - x).abs().mean(),
+                "gradient": gradient_loss(x, y),
+                "matching": feature_matching(real_features, features),
+                "commitment": c.commitment * quantised.commitment,
+                "class": self._class_loss(z, batch.labels),
+            }
+            if lpips is not None:
+                depths = slice_depths(step.rand(c.perceptual_slices, len(x)), self.size)
+                terms["perceptual"] = slice_loss(lpips, x, y, depths)
+            loss = self._weigh(terms)
+            balance = torch.zeros(())
+            if adversarial:
+                fooled = -logits.float().mean()
+                balance = adaptive_weight(
+                    terms["pixel"], fooled, final_convolution(self.nets["decoder"]).weight
+                )
+                loss = loss + c.generation_share * balance * fooled
+            step.descend(opt_g, loss, clip=c.clip)
+            self.nets["codebook"].update(z.detach(), quantised.indices, c.restart_after)
+            if adversarial:
+                terms["discriminator"] = hinge(real_logits, D(y.detach())[0])
+                step.descend(opt_d, terms["discriminator"], clip=c.clip)
+            counts = count_codes(quantised.indices, c.codes)
+            phase.log(
+                **terms,
+                balance=balance,
+                perplexity=perplexity(counts),
+                active_codes=active_codes(counts),
+            )
+
+    def _perceptual_network(self, run: Run) -> LPIPS | None:
+        if self.config.perceptual == "none":
+            return None
+        return LPIPS(run.pretrained(VGG16, VGG16Features()))
+
+    def _class_loss(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of the class predicted from latents weighted by their scores."""
+        features = standardise(z)
+        logits = self.nets["classifier"](features * self.nets["scorer"](features))
+        return functional.cross_entropy(
+            logits.float(), labels, label_smoothing=self.config.label_smoothing
+        )
+
+    def _weigh(self, terms: dict[str, Tensor]) -> Tensor:
+        """Return C1 (sum of weighted terms) + C2 class term; the adversarial term is apart."""
+        c = self.config
+        generation = (
+            c.pixel_weight * terms["pixel"]
+            + c.matching_weight * terms["matching"]
+            + c.gradient_weight * terms["gradient"]
+            + c.codebook_weight * terms["commitment"]
+        )
+        if "perceptual" in terms:
+            generation = generation + c.perceptual_weight * terms["perceptual"]
+        return c.generation_share * generation + c.class_share * terms["class"]
+
+    def _train_transformer(self, data: Batches, run: Run) -> None:
+        """Stage 2: predict every token from the class and a corrupted past; stage 1 is frozen."""
+        c, T = self.config, self.nets["transformer"]
+        optimiser = AdamW(
+            decay_groups(T, c.weight_decay), lr=c.transformer_lr, betas=(0.9, 0.95), fused=True
+        )
+        phase = run.phase("transformer", optimiser=optimiser)
+        sequences = Sequences(**phase.once("sequences", lambda: self._tokenise(data)))
+        masking = c.masking()
+        for step in phase.steps(c.transformer_steps):
+            _set_lr((optimiser,), cosine(step.progress, c.transformer_lr, c.transformer_lr_end))
+            inputs, targets, counted = self._sentence(step, sequences, masking)
+            logits = T(inputs).float()  # (B, L, V)
+            losses = functional.cross_entropy(
+                logits.flatten(0, 1), targets.flatten(), reduction="none"
+            )
+            loss = (losses * counted.flatten()).sum() / counted.sum()
+            step.descend(optimiser, loss)
+            phase.log(cross_entropy=loss)
+
+    def _sentence(
+        self, step: Step, sequences: Sequences, masking: Masking
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw sequences: (B, L) inputs, (B, L) clean targets, (B, L) weights of their losses."""
+        c, device = self.config, torch.get_default_device()
+        drawn = step.batch(sequences, c.transformer_batch)
+        corrupted, changed = masking.corrupt(
+            drawn.tokens.numpy(), drawn.scores.numpy(), c.codes, step.rng
+        )
+        inputs = shift(drawn.labels, torch.from_numpy(corrupted), c.codes)
+        counted = torch.from_numpy(changed) | (c.loss_on == "all")
+        return inputs.to(device), drawn.tokens.long().to(device), counted.float().to(device)
+
+    def _tokenise(self, data: Batches) -> dict[str, Tensor]:
+        """Return tokens, scores and labels of all training volumes, in raster order (D, H, W)."""
+        parts = []
+        for batch in _chunks(data):
+            indices, scores = self._encode(batch.images)
+            parts.append((indices.flatten(1).int(), scores.flatten(1), batch.labels))
+        tokens, scores, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+        return {"tokens": tokens, "scores": scores, "labels": labels}
+
+    def _encode(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return token indices (N, l, l, l) int64 and scores (N, 1, l, l, l) of volumes."""
+        with full_precision(volumes):
+            z = self.nets["to_code"](self.nets["encoder"](volumes))
+            return self.nets["codebook"](z).indices, self.nets["scorer"](standardise(z))
+
+    def _decode(self, tokens: Tensor) -> Tensor:
+        """Return the volumes of token sequences (N, L): (N, C, D, H, W) float32 in [-1, 1]."""
+        grid = tokens.unflatten(1, (self.config.latent_size,) * 3)
+        vectors = self.nets["codebook"].look_up(grid)
+        return self.nets["decoder"](self.nets["from_code"](vectors)).float()
+
+    def _draw(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Draw token sequences, (N, L) int64."""
+        c = self.config
+        return self.nets["transformer"].generate(
+            class_tokens(conditions.labels, c.codes),
+            rand(rngs, c.latent_size**3),
+            codes=c.codes,
+            temperature=c.temperature,
+            top_k=c.sample_top_k,
+            top_p=c.sample_top_p,
+        )
+
+    def diagnose(
+        self,
+        train: Batches,
+        test: Batches,
+        conditions: Conditions,
+        rngs: Sequence[torch.Generator],
+    ) -> Sequence[Diagnostic]:
+        """Return reconstruction error, use of the codebook and token and voxel memorisation."""
+        known, held_out = self._examine(train), self._examine(test)
+        tokens = self._draw(conditions, rngs)
+        made = Examined(tokens, torch.cat([self._decode(t).flatten(1) for t in tokens.split(8)]))
+        sets = {"train": known, "test": held_out, "generated": made}
+        hamming, voxel = {}, {}
+        for name, found in sets.items():
+            own = name == "train"  # a training volume is not its own neighbour
+            hamming[name] = _nearest(found.tokens.float(), known.tokens.float(), 0, own)
+            voxel[name] = _nearest(found.volumes, known.volumes, 1, own)
+        counts = {k: count_codes(found.tokens, self.config.codes) for k, found in sets.items()}
+        errors = {"train": known.errors, "test": held_out.errors}
+        return (
+            Diagnostic(
+                "reconstruction-l1",
+                "mean absolute error of a volume's reconstruction, on [-1, 1]; lower is better",
+                {name: error.tolist() for name, error in errors.items()},
+            ),
+            Diagnostic(
+                "codebook-perplexity",
+                f"effective number of the {self.config.codes} codes in use; higher is better",
+                {name: [float(perplexity(n))] for name, n in counts.items()},
+            ),
+            Diagnostic(
+                "active-codes",
+                f"how many of the {self.config.codes} codes occur at all",
+                {name: [float(active_codes(n))] for name, n in counts.items()},
+            ),
+            Diagnostic(
+                "token-hamming",
+                "fraction of tokens that differ from the nearest training volume of the class; "
+                "generated far below test means copying",
+                hamming,
+            ),
+            Diagnostic(
+                "voxel-l1",
+                "mean absolute difference to the nearest training volume of the class, on [-1, 1]; "
+                "train and test are reconstructions; generated far below test means copying",
+                voxel,
+            ),
+        )
+
+    def _examine(self, data: Batches) -> Examined:
+        """Return tokens, reconstructions and reconstruction errors of volumes."""
+        parts = []
+        for batch in _chunks(data):
+            tokens = self._encode(batch.images)[0].flatten(1)
+            volumes = self._decode(tokens).flatten(1)
+            errors = (volumes - batch.images.flatten(1)).abs().mean(1)
+            parts.append((tokens, volumes, errors))
+        return Examined(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+class Examined(NamedTuple):
+    """Volumes as the autoencoder sees them: (N, L) tokens, (N, voxels) decoded, (N,) errors."""
+
+    tokens: Tensor
+    volumes: Tensor
+    errors: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Tokens (N, L) int32, scores (N, L) float32 and labels (N,) of volumes, on the CPU."""
+
+    tokens: Tensor
+    scores: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def take(self, indices: Tensor) -> Sequences:
+        """Return the rows at these positions."""
+        return Sequences(self.tokens[indices], self.scores[indices], self.labels[indices])
+
+
+def cosine(progress: float, start: float, end: float) -> float:
+    """Return the learning rate at a fraction of the schedule: ``start`` falling to ``end``."""
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _set_lr(optimisers: Sequence[Optimizer], lr: float) -> None:
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = lr
+
+
+def _chunks(data: Batches, size: int = 8) -> Iterator:
+    """Yield all cases in order, a few at a time."""
+    for first in range(0, len(data), size):
+        yield data.take(torch.arange(first, min(first + size, len(data)), device="cpu"))
+
+
+def _nearest(rows: Tensor, reference: Tensor, p: int, own: bool) -> list[float]:
+    """Return each row's smallest mean distance to the reference: Hamming (p = 0) or L1 (p = 1)."""
+    distances = torch.cdist(rows, reference, p=p) / rows.shape[1]
+    if own:
+        distances.fill_diagonal_(math.inf)
+    return distances.amin(1).tolist()
