@@ -102,4 +102,314 @@ BUILTIN = {
             "views": [""],
         },
     ),
+    "mmd2-genmodels": (
+        "cerebench.metrics.mmd:MMD2_GENMODELS",
+        {
+            "label": "bMMD",
+            "source": "Tudosiu et al. 2022, SASHIMI; code GenerativeModels, metrics/mmd.py",
+            "better": "lower",
+            "needs": "",
+            "views": [""],
+        },
+    ),
+    "mmd2-rbf": (
+        "cerebench.metrics.mmd_rbf:MMD2_RBF",
+        {
+            "label": "MMD RBF",
+            "source": "Gretton et al. 2012, JMLR 13, equation 3",
+            "better": "lower",
+            "needs": "radlite-v1",
+            "views": [""],
+        },
+    ),
+    "fd-rand3d-v1": (
+        "cerebench.metrics.frechet:FD_RAND3D",
+        {
+            "label": "FD[rand3d-v1]",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
+            "better": "lower",
+            "needs": "rand3d-v1",
+            "views": [""],
+        },
+    ),
+    "kid-rand3d-v1": (
+        "cerebench.metrics.kid:KID_RAND3D",
+        {
+            "label": "KID[rand3d-v1]",
+            "source": "Binkowski et al. 2018, arXiv:1801.01401, section 4, on other features",
+            "better": "lower",
+            "needs": "rand3d-v1",
+            "views": [""],
+        },
+    ),
+    "fd-medicalnet-orig-resnet10": (
+        "cerebench.metrics.frechet:FD_MEDICALNET10",
+        {
+            "label": "FD[medicalnet10]",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
+            "better": "lower",
+            "needs": "medicalnet-orig-resnet10",
+            "views": [""],
+        },
+    ),
+    "fd-medicalnet-orig-resnet18": (
+        "cerebench.metrics.frechet:FD_MEDICALNET18",
+        {
+            "label": "FD[medicalnet18]",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
+            "better": "lower",
+            "needs": "medicalnet-orig-resnet18",
+            "views": [""],
+        },
+    ),
+    "fd-medicalnet-orig-resnet34": (
+        "cerebench.metrics.frechet:FD_MEDICALNET34",
+        {
+            "label": "FD[medicalnet34]",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
+            "better": "lower",
+            "needs": "medicalnet-orig-resnet34",
+            "views": [""],
+        },
+    ),
+    "fd-medicalnet-orig-resnet50": (
+        "cerebench.metrics.frechet:FD_MEDICALNET50",
+        {
+            "label": "FD[medicalnet50]",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
+            "better": "lower",
+            "needs": "medicalnet-orig-resnet50",
+            "views": [""],
+        },
+    ),
+    "fd-inf-radlite-v1": (
+        "cerebench.metrics.fd_infinity:FD_INF_RADLITE",
+        {
+            "label": "FD∞[radlite-v1]",
+            "source": "Chong and Forsyth 2020, arXiv:1911.07023, section 3",
+            "better": "lower",
+            "needs": "radlite-v1",
+            "views": [""],
+        },
+    ),
+    "fd-rand2d-v1-fg": (
+        "cerebench.metrics.slice_frechet:FD_RAND2D_FG",
+        {
+            "label": "FD[rand2d-v1] fg",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6",
+            "better": "lower",
+            "needs": "rand2d-v1",
+            "views": ["axial", "coronal", "sagittal"],
+        },
+    ),
+    "fd-rand2d-v1-middle": (
+        "cerebench.metrics.slice_frechet:FD_RAND2D_MIDDLE",
+        {
+            "label": "FD[rand2d-v1] middle",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6",
+            "better": "lower",
+            "needs": "rand2d-v1",
+            "views": ["axial", "coronal", "sagittal"],
+        },
+    ),
+    "fd-rand2d-v1-center3": (
+        "cerebench.metrics.slice_frechet:FD_RAND2D_CENTER3",
+        {
+            "label": "FD[rand2d-v1] center3",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6",
+            "better": "lower",
+            "needs": "rand2d-v1",
+            "views": ["axial", "coronal", "sagittal"],
+        },
+    ),
+    "fid-fg": (
+        "cerebench.metrics.slice_frechet:FID_FG",
+        {
+            "label": "FID fg",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6",
+            "better": "lower",
+            "needs": "inception",
+            "views": ["axial", "coronal", "sagittal"],
+        },
+    ),
+    "fid-middle": (
+        "cerebench.metrics.slice_frechet:FID_MIDDLE",
+        {
+            "label": "FID middle",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6",
+            "better": "lower",
+            "needs": "inception",
+            "views": ["axial", "coronal", "sagittal"],
+        },
+    ),
+    "fid-center3": (
+        "cerebench.metrics.slice_frechet:FID_CENTER3",
+        {
+            "label": "FID center3",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6",
+            "better": "lower",
+            "needs": "inception",
+            "views": ["axial", "coronal", "sagittal"],
+        },
+    ),
+    "fd-inception-unverified": (
+        "cerebench.metrics.slice_frechet:FD_UNVERIFIED",
+        {
+            "label": "FD[inception-unverified]",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6",
+            "better": "lower",
+            "needs": "inception-unverified",
+            "views": ["axial", "coronal", "sagittal"],
+        },
+    ),
+    "kid-rand2d-v1": (
+        "cerebench.metrics.kid:KID_RAND2D",
+        {
+            "label": "KID[rand2d-v1]",
+            "source": "Binkowski et al. 2018, arXiv:1801.01401, section 4; block form: ours",
+            "better": "lower",
+            "needs": "rand2d-v1",
+            "views": ["axial", "coronal", "sagittal"],
+        },
+    ),
+    "kid-inception": (
+        "cerebench.metrics.kid:KID_INCEPTION",
+        {
+            "label": "KID[inception]",
+            "source": "Binkowski et al. 2018, arXiv:1801.01401, section 4; block form: ours",
+            "better": "lower",
+            "needs": "inception",
+            "views": ["axial", "coronal", "sagittal"],
+        },
+    ),
+    "fid-patientwise": (
+        "cerebench.metrics.patient_fid:FID_PATIENTWISE",
+        {
+            "label": "FID patient-wise",
+            "source": "Shaik et al., ALDM, table 1",
+            "better": "lower",
+            "needs": "inception-rgb",
+            "views": ["axial"],
+        },
+    ),
+    "fid-pooled-rgb": (
+        "cerebench.metrics.patient_fid:FID_POOLED_RGB",
+        {
+            "label": "FID pooled RGB",
+            "source": "anatomically-conditioned-LDM, src/evaluation/test_using_fid_ssim.py",
+            "better": "lower",
+            "needs": "inception-rgb",
+            "views": ["axial"],
+        },
+    ),
+    "prdc-radlite-v1": (
+        "cerebench.metrics.prdc:PRDC_RADLITE",
+        {
+            "label": "PRDC[radlite-v1]",
+            "source": "Naeem et al. 2020, arXiv:2002.09797, section 3",
+            "better": "higher",
+            "needs": "radlite-v1",
+            "views": ["precision", "recall", "density", "coverage"],
+        },
+    ),
+    "prdc-rand3d-v1": (
+        "cerebench.metrics.prdc:PRDC_RAND3D",
+        {
+            "label": "PRDC[rand3d-v1]",
+            "source": "Naeem et al. 2020, arXiv:2002.09797, section 3",
+            "better": "higher",
+            "needs": "rand3d-v1",
+            "views": ["precision", "recall", "density", "coverage"],
+        },
+    ),
+    "vendi-radlite-v1": (
+        "cerebench.metrics.vendi:VENDI_RADLITE",
+        {
+            "label": "Vendi[radlite-v1]",
+            "source": "Friedman and Dieng 2023, arXiv:2210.02410, definition 3.1",
+            "better": "near-real",
+            "needs": "radlite-v1",
+            "views": [""],
+        },
+    ),
+    "ct-z": (
+        "cerebench.metrics.ct_z:CT_Z",
+        {
+            "label": "C_T",
+            "source": "Meehan et al. 2020, arXiv:2004.05675",
+            "better": "near-real",
+            "needs": "radlite-v1",
+            "views": [""],
+        },
+    ),
+    "authpct": (
+        "cerebench.metrics.authpct:AUTHPCT",
+        {
+            "label": "authentic %",
+            "source": "Alaa et al. 2022, arXiv:2102.08921, section 3.3",
+            "better": "near-real",
+            "needs": "radlite-v1",
+            "views": [""],
+        },
+    ),
+    "max-corr": (
+        "cerebench.metrics.max_corr:MAX_CORR",
+        {
+            "label": "max corr.",
+            "source": "after Dar et al. 2023, arXiv:2307.01148",
+            "better": "near-real",
+            "needs": "",
+            "views": [""],
+        },
+    ),
+    "lesion-volume": (
+        "cerebench.metrics.lesion_volume:LESION_VOLUME",
+        {
+            "label": "lesion volume",
+            "source": "Schuirmann 1987; Hedges 1981; transport after Jafrasteh 2025",
+            "better": "lower",
+            "needs": "",
+            "views": ["TOST p", "|g|", "KS", "W2²"],
+        },
+    ),
+    "ssim": (
+        "cerebench.metrics.paired:SSIM",
+        {
+            "label": "SSIM",
+            "source": "Wang et al. 2004, IEEE TIP 13",
+            "better": "higher",
+            "needs": "",
+            "views": [""],
+        },
+    ),
+    "psnr": (
+        "cerebench.metrics.paired:PSNR",
+        {
+            "label": "PSNR",
+            "source": "Wang et al. 2004, IEEE TIP 13",
+            "better": "higher",
+            "needs": "",
+            "views": [""],
+        },
+    ),
+    "mae": (
+        "cerebench.metrics.paired:MAE",
+        {
+            "label": "MAE",
+            "source": "mean of absolute differences",
+            "better": "lower",
+            "needs": "",
+            "views": [""],
+        },
+    ),
+    "ssim-aldm": (
+        "cerebench.metrics.paired:SSIM_ALDM",
+        {
+            "label": "SSIM 2D (ALDM)",
+            "source": "anatomically-conditioned-LDM, src/evaluation/test_using_fid_ssim.py",
+            "better": "higher",
+            "needs": "",
+            "views": [""],
+        },
+    ),
 }

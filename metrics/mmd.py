@@ -345,7 +345,7 @@ MMD2_GENMODELS = Metric(
     better=Better.LOWER,
     recipe={**_SHARED, "estimator": "expected biased, without replacement"}
     | {"batch": GENMODELS_BATCH, "normalisation": "per voxel"},
-    source="Tudosiu et al. 2022, SASHIMI; code GenerativeModels/generative/metrics/mmd.py",
+    source="Tudosiu et al. 2022, SASHIMI; code GenerativeModels, metrics/mmd.py",
     least=GENMODELS_BATCH,
     blind_to=(
         "It rewards collapse, and two real sets differ by about (V_x + V_y) / 8: the spread of "

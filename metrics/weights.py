@@ -1,6 +1,8 @@
 """Weight files that extractors and methods need: which, where, and whether the right ones.
 
-Nothing here uses the network. A file is known by its SHA-256, never by its name alone.
+Nothing here uses the network. A file is known by its SHA-256. Where its publisher states none, it
+is known by its name and the layout of its tensors, and its SHA-256 becomes part of every number's
+protocol, so that numbers from two different files never share a column.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ class Weights:
     Attributes:
         name: For example ``inception-2015-12-05``.
         file: File name under which it is published and kept.
-        sha256_prefix: How the file's SHA-256 begins (what its publisher states).
+        sha256_prefix: How the file's SHA-256 begins; empty where its publisher states none.
         layout_sha256: ``layout_hash`` of the tensors in it.
         licence: Licence, as its publisher states it.
         origin: Where to get it, in words.
@@ -38,6 +40,17 @@ class Weights:
     layout_sha256: str
     licence: str
     origin: str
+
+
+def _medicalnet(depth: int, layout: str) -> Weights:
+    return Weights(
+        name=f"medicalnet-resnet{depth}",
+        file=f"resnet_{depth}_23dataset.pth",
+        sha256_prefix="",
+        layout_sha256=layout,
+        licence="MIT",
+        origin="the pretrained models of Tencent/MedicalNet at github.com",
+    )
 
 
 KNOWN: Mapping[str, Weights] = {
@@ -59,6 +72,10 @@ KNOWN: Mapping[str, Weights] = {
             licence="BSD-3-Clause; the terms of its training data, ImageNet, may apply",
             origin="torchvision, whose models.vgg16(weights='IMAGENET1K_V1') downloads its 528 MB",
         ),
+        _medicalnet(10, "8ea6c74b878f557915b0dc2cf4a59a7b2c4fb8baad1216dc3e33cd981b4ab7d2"),
+        _medicalnet(18, "c66a6566fd0eeddb10063fc943fcdd7e446a110bbbd9caaa59231b09baf14825"),
+        _medicalnet(34, "d90d9db967d7c57da55330f7850a129155ce0d2d35095af95b65af5f9fc1faf2"),
+        _medicalnet(50, "bea567d462af6c4a7d5b9915c6f6267c2fb4d4d317b2a28bd18845600eb2f8d2"),
     )
 }
 
@@ -87,6 +104,22 @@ def find(name: str) -> Path:
             f"{weights.file} is needed ({state}). Get it from {weights.origin}, "
             "then run: bench weights import FILE"
         )
+    return path
+
+
+def find_unverified(name: str) -> Path:
+    """Find a file of a known name whatever its SHA-256 is.
+
+    Args:
+        name: Key of ``KNOWN``.
+
+    Raises:
+        MissingWeights: If there is no such file.
+    """
+    weights = KNOWN[name]
+    path = next(_candidates(weights), None)
+    if path is None:
+        raise MissingWeights(f"No file named {weights.file} in any of the places for weights.")
     return path
 
 
@@ -131,10 +164,11 @@ def import_file(path: Path) -> str:
         raise MissingWeights(f"{path} is not a file. Give the path of a weight file.")
     digest = sha256(path)
     for weights in KNOWN.values():
-        if digest.startswith(weights.sha256_prefix):
+        stated = weights.sha256_prefix
+        if digest.startswith(stated) if stated else path.name == weights.file:
             _copy(path, _folders()[0] / weights.file)
             return weights.name
-    known = ", ".join(f"{w.file} ({w.sha256_prefix}…)" for w in KNOWN.values())
+    known = ", ".join(f"{w.file} ({w.sha256_prefix or 'by name'}…)" for w in KNOWN.values())
     raise MissingWeights(
         f"{path} has SHA-256 {digest[:8]}…, which is none of the known weight files: {known}. "
         "Download it again; a broken download is the usual cause."

@@ -42,4 +42,94 @@ BUILTIN = {
             "weights": "inception-2015-12-05",
         },
     ),
+    "inception-64": (
+        "cerebench.metrics.extractors.inception:Inception64",
+        {
+            "label": "TF Inception 2015-12-05, after the first pooling",
+            "source": "Heusel et al. 2017, arXiv:1706.08500; weights as in pytorch-fid",
+            "dim": 64,
+            "ndim": 2,
+            "weights": "inception-2015-12-05",
+        },
+    ),
+    "inception-192": (
+        "cerebench.metrics.extractors.inception:Inception192",
+        {
+            "label": "TF Inception 2015-12-05, after the second pooling",
+            "source": "Heusel et al. 2017, arXiv:1706.08500; weights as in pytorch-fid",
+            "dim": 192,
+            "ndim": 2,
+            "weights": "inception-2015-12-05",
+        },
+    ),
+    "inception-768": (
+        "cerebench.metrics.extractors.inception:Inception768",
+        {
+            "label": "TF Inception 2015-12-05, before the last reduction",
+            "source": "Heusel et al. 2017, arXiv:1706.08500; weights as in pytorch-fid",
+            "dim": 768,
+            "ndim": 2,
+            "weights": "inception-2015-12-05",
+        },
+    ),
+    "inception-rgb": (
+        "cerebench.metrics.extractors.inception:InceptionRGB",
+        {
+            "label": "TF Inception 2015-12-05, pool3, slices as in ALDM",
+            "source": "anatomically-conditioned-LDM, src/evaluation/test_using_fid_ssim.py",
+            "dim": 2048,
+            "ndim": 2,
+            "weights": "inception-2015-12-05",
+        },
+    ),
+    "inception-unverified": (
+        "cerebench.metrics.extractors.inception:InceptionUnverified",
+        {
+            "label": "that network from a file with another SHA-256",
+            "source": "a file of your own",
+            "dim": 2048,
+            "ndim": 2,
+            "weights": None,
+        },
+    ),
+    "medicalnet-orig-resnet10": (
+        "cerebench.metrics.extractors.medicalnet:MedicalNet10",
+        {
+            "label": "MedicalNet ResNet-10, original topology",
+            "source": "Chen et al. 2019, arXiv:1904.00625",
+            "dim": 512,
+            "ndim": 3,
+            "weights": "medicalnet-resnet10",
+        },
+    ),
+    "medicalnet-orig-resnet18": (
+        "cerebench.metrics.extractors.medicalnet:MedicalNet18",
+        {
+            "label": "MedicalNet ResNet-18, original topology",
+            "source": "Chen et al. 2019, arXiv:1904.00625",
+            "dim": 512,
+            "ndim": 3,
+            "weights": "medicalnet-resnet18",
+        },
+    ),
+    "medicalnet-orig-resnet34": (
+        "cerebench.metrics.extractors.medicalnet:MedicalNet34",
+        {
+            "label": "MedicalNet ResNet-34, original topology",
+            "source": "Chen et al. 2019, arXiv:1904.00625",
+            "dim": 512,
+            "ndim": 3,
+            "weights": "medicalnet-resnet34",
+        },
+    ),
+    "medicalnet-orig-resnet50": (
+        "cerebench.metrics.extractors.medicalnet:MedicalNet50",
+        {
+            "label": "MedicalNet ResNet-50, original topology",
+            "source": "Chen et al. 2019, arXiv:1904.00625",
+            "dim": 2048,
+            "ndim": 3,
+            "weights": "medicalnet-resnet50",
+        },
+    ),
 }

@@ -4,12 +4,18 @@ The network of pytorch-fid, which is the TensorFlow graph of 2015-12-05 (Szegedy
 arXiv:1512.00567; Heusel et al. 2017, arXiv:1706.08500), filled from a local, verified file: the
 constructor of pytorch-fid itself would download.
 
+``inception`` gives pool3, 2048 features, and is the only feature space that prints as FID.
+``inception-64``, ``-192`` and ``-768`` are taken earlier; ``inception-rgb`` sees slices as the
+released script of ALDM shows them; ``inception-unverified`` is a file of the right name and layout
+whose SHA-256 is not the canonical one.
+
 Departures from the paper's network, all in the weights' own graph: average pools leave the padding
 out; the last block pools by maximum; batch norm uses eps 1e-3.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +32,9 @@ from cerebench.metrics.base import MetricError, MissingWeights
 WEIGHTS = "inception-2015-12-05"
 SIDE = 299
 BATCH = 32
+RGB_SIDE = 224
+# Number of features -> last module before the spatial mean, as in pytorch-fid.
+TAPS = {64: "maxpool1", 192: "maxpool2", 768: "Mixed_6e"}
 
 
 class Inception:
@@ -39,7 +48,8 @@ class Inception:
     version = 1
     dim = 2048
     ndim = 2
-    input = {
+    channels = (1,)
+    input: Mapping[str, Any] = {
         "preprocessing": "inception-pt",
         "quantise": "rint((v + 1) * 127.5), clipped to [0, 255]",
         "channels": "replicated to 3",
@@ -49,38 +59,114 @@ class Inception:
     }
 
     def __init__(self) -> None:
-        self.path = weights.find(WEIGHTS)
+        self.path = self._find()
         self.weights_sha256 = weights.sha256(self.path)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def _find(self) -> Path:
+        return weights.find(WEIGHTS)
 
     @cached_property
     def network(self) -> nn.Module:
         """The network on its device; built when first used, since plans only need its identity."""
-        return load_network(self.path).to(self.device)
+        return tapped(load_network(self.path), self.dim).to(self.device)
+
+    def prepare(self, slices: Tensor) -> Tensor:
+        """Turn slices into what the network saw in training, (B, 3, 299, 299)."""
+        return preprocess(slices)
 
     @torch.no_grad()
     def extract(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map slices to pool3 features.
+        """Map slices to features.
 
         Args:
             batch: (B, 1, H, W), float32 in [-1, 1].
 
         Returns:
-            (B, 2048) float32.
+            (B, dim) float32.
 
         Raises:
-            MetricError: If the slices do not have exactly one channel.
+            MetricError: If the slices do not have the number of channels that is expected.
         """
-        if batch.shape[1] != 1:
+        if batch.shape[1] not in self.channels:
+            expected = "one is" if self.channels == (1,) else "one or three are"
             raise MetricError(
-                f"Inception features were asked of slices with {batch.shape[1]} channels; one is "
-                "expected. Score the channels one at a time."
+                f"Inception features were asked of slices with {batch.shape[1]} channels; "
+                f"{expected} expected. Score the channels one at a time."
             )
         # TF32 would change features in the third digit, and with them the published meaning.
         with torch.backends.cudnn.flags(allow_tf32=False):
             parts = torch.from_numpy(np.ascontiguousarray(batch)).split(BATCH)
-            features = [self.network(preprocess(part.to(self.device))).cpu() for part in parts]
+            features = [self.network(self.prepare(part.to(self.device))).cpu() for part in parts]
         return torch.cat(features).numpy()
+
+
+class Inception64(Inception):
+    """64 features, after the first pooling."""
+
+    name, dim = "inception-64", 64
+    input = {**Inception.input, "layer": "spatial mean after the first max pooling"}
+
+
+class Inception192(Inception):
+    """192 features, after the second pooling."""
+
+    name, dim = "inception-192", 192
+    input = {**Inception.input, "layer": "spatial mean after the second max pooling"}
+
+
+class Inception768(Inception):
+    """768 features, before the last reduction."""
+
+    name, dim = "inception-768", 768
+    input = {**Inception.input, "layer": "spatial mean of Mixed_6e"}
+
+
+class InceptionRGB(Inception):
+    """Pool3 features of slices as ALDM's released script shows them to the network."""
+
+    name = "inception-rgb"
+    channels = (1, 3)
+    input = {
+        "stretch": "each channel of each slice to [0, 1] by its own minimum and maximum",
+        "first_resize": f"{RGB_SIDE}, bilinear, align_corners=False, no antialias",
+        "quantise": "truncated to 8 bits",
+        "channels": "three modalities as RGB, or one replicated",
+        "resize": f"{SIDE}, bilinear, align_corners=False, no antialias",
+        "layer": "pool3",
+    }
+
+    def prepare(self, slices: Tensor) -> Tensor:
+        """Stretch, resize, truncate to 8 bits and resize again."""
+        low, high = slices.amin((2, 3), keepdim=True), slices.amax((2, 3), keepdim=True)
+        unit = (slices - low) / (high - low).clamp(min=1e-8)
+        small = functional.interpolate(
+            unit, (RGB_SIDE, RGB_SIDE), mode="bilinear", align_corners=False
+        )
+        pixels = (small * 255).floor() / 255
+        large = functional.interpolate(pixels, (SIDE, SIDE), mode="bilinear", align_corners=False)
+        return (2.0 * large - 1.0).expand(-1, 3, -1, -1)
+
+
+class InceptionUnverified(Inception):
+    """The same network from a file whose SHA-256 is another: its numbers are not called FID."""
+
+    name = "inception-unverified"
+
+    def _find(self) -> Path:
+        return weights.find_unverified(WEIGHTS)
+
+
+def tapped(network: nn.Module, dim: int) -> nn.Module:
+    """Cut a loaded network behind the layer with ``dim`` features and take the spatial mean."""
+    if dim == Inception.dim:
+        return network
+    kept = []
+    for name, module in network.named_children():
+        kept.append(module)
+        if name == TAPS[dim]:
+            break
+    return nn.Sequential(*kept, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def preprocess(slices: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from cerebench.metrics import weights
 from cerebench.metrics.base import MetricError, MissingWeights
+from cerebench.metrics.extractors import inception
 from cerebench.metrics.extractors.inception import (
     WEIGHTS,
     Inception,
@@ -205,3 +206,54 @@ def test_a_file_with_other_tensors_is_refused(tmp_path):
     torch.save({"fc.weight": torch.zeros(1008, 2048)}, path)
     with pytest.raises(MissingWeights, match="holds 1 tensors that are not those of inception"):
         load_network(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer"), [(64, "maxpool1"), (192, "maxpool2"), (768, "Mixed_6e")]
+)
+def test_earlier_features_are_the_means_of_their_layer(trusted, weight_file, kind, layer):
+    extractor = getattr(inception, f"Inception{kind}")()
+    network, seen = load_network(weight_file), []
+    network.get_submodule(layer).register_forward_hook(lambda _m, _i, out: seen.append(out))
+    batch = np.random.RandomState(0).uniform(-1, 1, (1, 1, 16, 16)).astype(np.float32)
+    network(preprocess(torch.from_numpy(batch)))
+    found = extractor.extract(batch)
+    assert found.shape == (1, kind) == (1, extractor.dim)
+    np.testing.assert_allclose(found, seen[0].mean((2, 3)), rtol=1e-4, atol=1e-6)
+
+
+def test_rgb_slices_are_stretched_truncated_and_need_one_or_three_channels(trusted):
+    extractor = inception.InceptionRGB()
+    slices = torch.linspace(-0.4, 0.2, 3 * 224 * 224).reshape(1, 3, 224, 224)
+    out = extractor.prepare(slices)
+    assert out.shape == (1, 3, 299, 299)
+    for channel in range(3):  # each channel by its own minimum and maximum
+        assert (out[0, channel].min(), out[0, channel].max()) == (-1, 1)
+    low, high = slices[0, 0].min(), slices[0, 0].max()
+    level = np.floor(float((slices[0, 0, 112, 112] - low) / (high - low)) * 255) / 255
+    middle = (149 + 0.5) * 224 / 299 - 0.5
+    assert float(out[0, 0, 149, 149]) == pytest.approx(
+        2 * level - 1, abs=0.02 + abs(middle % 1) / 99
+    )
+    assert torch.equal(*extractor.prepare(slices[:, :1]).expand(-1, 3, -1, -1)[0, :2])
+    with pytest.raises(MetricError, match="one or three are expected"):
+        extractor.extract(np.zeros((1, 2, 16, 16), np.float32))
+
+
+def test_a_wrong_hash_loses_the_name(weight_file, monkeypatch, tmp_path):
+    from cerebench.metrics.slice_frechet import FD_UNVERIFIED
+
+    monkeypatch.setenv("CEREBENCH_WEIGHTS_DIR", str(weight_file.parent))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(weights, "user_data_path", lambda _app: tmp_path)
+    with pytest.raises(MissingWeights):
+        Inception()
+    other = inception.InceptionUnverified()
+    assert (other.name, other.weights_sha256) == (
+        "inception-unverified",
+        weights.sha256(weight_file),
+    )
+    assert (FD_UNVERIFIED.name, FD_UNVERIFIED.label) == (
+        "fd-inception-unverified",
+        "FD[inception-unverified]",
+    )

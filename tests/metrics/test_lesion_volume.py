@@ -1,4 +1,4 @@
-"""Lesion volumes: tests against scipy, equivalence, transport cost, what is seen and what is not."""
+"""Lesion volumes: tests against scipy, equivalence, transport cost, what is and is not seen."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_equivalence_needs_volumes_and_equal_means(draw):
 
 def test_transport_to_a_moved_and_shuffled_copy_is_the_squared_step(draw):
     y = draw(40, 3)
-    x = (y + [0.3, -0.2, 0.1])[::-1]
+    x = (y + np.array([0.3, -0.2, 0.1]))[::-1]
     assert w2_squared(x, y) == pytest.approx(0.14, abs=1e-12)
 
 

@@ -1,0 +1,83 @@
+"""Suites: named lists of metrics, so that two papers can say that they measured the same thing.
+
+A suite is a list, nothing more: what makes two numbers comparable is the recipe of each metric,
+whose hash is recorded with every value.
+
+Source: the protocols of Zhou and Khalvati 2024 (MIDL), Tudosiu et al. 2022 (SynthAnatomy) and
+Shaik et al. (ALDM) as far as paper and released code state them; ``core``: ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named list of metrics; ``note`` says what it is for and what it cannot promise."""
+
+    name: str
+    note: str
+    metrics: tuple[str, ...]
+
+
+_CORE = (
+    "mmd2-kwon",
+    "mmd2-linear",
+    "mmd2-rbf",
+    "ms-ssim",
+    "fd-radlite-v1",
+    "kid-radlite-v1",
+    "fd-rand3d-v1",
+    "prdc-radlite-v1",
+    "nn-ratio",
+    "ct-z",
+    "authpct",
+    "max-corr",
+    "lesion-volume",
+    "foreground-volume",
+)
+
+SUITES: dict[str, Suite] = {
+    suite.name: suite
+    for suite in (
+        Suite("core", "Needs no weight file and no network: the default of bench evaluate.", _CORE),
+        Suite(
+            "core+fid",
+            "core with slice FID along three views, KID and a volumetric distance; needs the "
+            "Inception and MedicalNet weights.",
+            (*_CORE, "fid", "kid-inception", "fd-medicalnet-orig-resnet10"),
+        ),
+        Suite(
+            "compat-midl2024",
+            "Columns of Zhou and Khalvati 2024, table 1. The paper states neither the reference "
+            "split nor the slices of its FID; here: training cases, all slices.",
+            ("mmd2-kwon", "ms-ssim-kwon", "fid"),
+        ),
+        Suite(
+            "compat-synthanatomy",
+            "Columns of Tudosiu et al. 2022, table 1: batch-wise MMD, FID of middle slices, "
+            "MS-SSIM. Its samples were the best percent by a discriminator; choose none here.",
+            ("mmd2-genmodels", "fid-middle", "ms-ssim"),
+        ),
+        Suite(
+            "compat-aldm",
+            "Columns of the ALDM paper and of its released script, which disagree: FID a patient "
+            "and pooled, slice SSIM; needs partners (mask donors, or --paired).",
+            ("fid-patientwise", "fid-pooled-rgb", "ssim-aldm"),
+        ),
+        Suite("smoke", "Everything in core, meant for 8 volumes of 32 voxels: seconds.", _CORE),
+    )
+}
+
+
+def expand(names: Iterable[str]) -> list[str]:
+    """Replace suites in a list of metric names by their metrics; repeats are dropped."""
+    listed = [m for name in names for m in (SUITES[name].metrics if name in SUITES else (name,))]
+    return list(dict.fromkeys(listed))
+
+
+def asked(names: Iterable[str]) -> list[str]:
+    """Return the suites in a list of metric names, for the headline of a table."""
+    return [name for name in names if name in SUITES]

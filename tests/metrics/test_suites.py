@@ -1,0 +1,32 @@
+"""Suites name existing metrics and expand without repeats."""
+
+from cerebench.metrics import BUILTIN
+from cerebench.metrics.extractors import BUILTIN as EXTRACTORS
+from cerebench.metrics.suites import SUITES, asked, expand
+
+
+def test_every_metric_of_a_suite_exists():
+    assert {m for suite in SUITES.values() for m in suite.metrics} <= set(BUILTIN)
+
+
+def test_the_suites_are_those_of_the_specification():
+    compat = {"compat-midl2024", "compat-synthanatomy", "compat-aldm"}
+    assert set(SUITES) == {"core", "core+fid", "smoke"} | compat
+    assert not set(SUITES) & set(BUILTIN)
+
+
+def test_core_needs_no_weights():
+    needs = {BUILTIN[m][1]["needs"] for m in SUITES["core"].metrics} - {""}
+    assert {EXTRACTORS[name][1]["weights"] for name in needs} == {None}
+
+
+def test_kid_stands_beside_every_fd_and_copies_are_looked_for():
+    core = SUITES["core"].metrics
+    assert {"fd-radlite-v1", "kid-radlite-v1", "nn-ratio", "ct-z", "max-corr"} <= set(core)
+
+
+def test_names_and_suites_mix_without_repeats():
+    found = expand(["vendi-radlite-v1", "core", "ms-ssim", "smoke"])
+    assert found == ["vendi-radlite-v1", *SUITES["core"].metrics]
+    assert asked(["vendi-radlite-v1", "core", "ms-ssim"]) == ["core"]
+    assert expand(["no-such-metric"]) == ["no-such-metric"]  # refused where metrics are loaded
