@@ -17,6 +17,7 @@ from rich.markup import escape
 from cerebench.benchmark import errors
 
 if TYPE_CHECKING:
+    from cerebench.benchmark.data import Source
     from cerebench.benchmark.experiment import Experiment
     from cerebench.benchmark.plan import Plan
     from cerebench.benchmark.registry import Registries
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Check and prepare a dataset.", no_args_is_help=True)
+data_app = typer.Typer(help="Check, prepare and export a dataset.", no_args_is_help=True)
 new_app = typer.Typer(help="Write a working skeleton of a plugin.", no_args_is_help=True)
 weights_app = typer.Typer(help="List and import weight files.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -42,6 +43,20 @@ Plugin = Annotated[
     list[str] | None, typer.Option("--plugin", help="Python file with a method: FILE[:CLASS].")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        help="Option of the dataset, NAME=VALUE: modalities=t1,flair, recipe=brain, …",
+    ),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(help="A published split: CSV with case_id,patient_id,role,fold; FILE[:FOLD]."),
+]
+Root = Annotated[Path | None, typer.Argument(help="Folder of the files, or a manifest.")]
+Dataset = Annotated[str, typer.Option(help="Dataset name; scans recognises every layout.")]
+Size = Annotated[int, typer.Option(help="Edge length of the volumes, voxels.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder of results.")]
 
 
@@ -117,6 +132,15 @@ def run(
     ] = (-1.0, 1.0),
     dataset: Annotated[str | None, typer.Option(help="Dataset name (bench list datasets).")] = None,
     data_root: Annotated[str | None, typer.Option(help="Folder of the dataset's files.")] = None,
+    data: Data = None,
+    split: Split = None,
+    allow_leakage: Annotated[
+        bool,
+        typer.Option(
+            "--allow-leakage",
+            help="Score --samples of generators that have seen test cases; marks every table.",
+        ),
+    ] = False,
     size: Annotated[int | None, typer.Option(help="Edge length of the volumes, voxels.")] = None,
     preset: Annotated[str | None, typer.Option(help="Preset of every method.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Training seeds: 0,1,2.")] = None,
@@ -143,6 +167,9 @@ def run(
         methods=methods,
         dataset=dataset,
         data_root=data_root,
+        data=_data_options(data),
+        split_file=split,
+        allow_leakage=allow_leakage or None,
         size=size,
         preset=preset,
         seeds=_numbers(seeds),
@@ -211,7 +238,9 @@ def _experiment(name: str, *, settings: list[str], **overrides: Any) -> Experime
     base = experiments.read(name)
     changes = {key: value for key, value in overrides.items() if value is not None}
     if changes.get("dataset", base.dataset) != base.dataset:
-        changes["split"] = {}  # a split rule belongs to its dataset, and so does a title
+        changes["split"] = {}  # a split rule belongs to its dataset, and so do options and a title
+        changes.setdefault("data", {})
+        changes.setdefault("split_file", "")
         changes["title"] = f"{base.name} on {changes['dataset']}"
     if "preset" in changes and "size" not in changes:
         changes["size"] = 0  # the preset's own size
@@ -234,6 +263,12 @@ def _numbers(text: str | None) -> list[int] | None:
         raise errors.UsageError(
             f"--seeds must be whole numbers, got '{text}'. Example: --seeds 0,1,2."
         ) from error
+
+
+def _data_options(texts: list[str] | None) -> dict[str, Any] | None:
+    from cerebench.benchmark.data import parse_options
+
+    return parse_options(texts) if texts else None
 
 
 def _pairs(texts: list[str]) -> list[tuple[str, str]]:
@@ -406,34 +441,80 @@ def sample(
 
 @data_app.command("check")
 def data_check(
-    root: Annotated[Path | None, typer.Argument(help="Folder of the dataset's files.")] = None,
-    dataset: Annotated[str, typer.Option(help="Dataset name.")] = "brats",
-    size: Annotated[int, typer.Option(help="Edge length of the volumes, voxels.")] = 32,
+    root: Root = None,
+    dataset: Dataset = "scans",
+    size: Size = 32,
+    data: Data = None,
+    split: Split = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a folder is and what is wrong with it, before any training."""
-    from cerebench.benchmark import data
+    """Say what a folder is and what is wrong with it, before any training.
 
-    found = data.check(_registries(None), dataset, root, size)
+    Exit code 3 when something would be wrong in a run.
+    """
+    from cerebench.benchmark import data as work
+    from cerebench.benchmark.display import choose
+
+    source = _source(dataset, root, size, data, split)
+    found = work.check(_registries(None), source, choose(Console(stderr=True), silent=as_json))
     if as_json:
         typer.echo(json.dumps(found, indent=1))
     else:
-        data.print_check(found, Console())
+        work.print_check(found, Console())
     if any(f["severity"] == "error" for f in found["findings"]):
         raise typer.Exit(errors.EXIT_DATA)
 
 
 @data_app.command("prepare")
 def data_prepare(
-    root: Annotated[Path | None, typer.Argument(help="Folder of the dataset's files.")] = None,
-    dataset: Annotated[str, typer.Option(help="Dataset name.")] = "brats",
-    size: Annotated[int, typer.Option(help="Edge length of the volumes, voxels.")] = 32,
+    root: Root = None,
+    dataset: Dataset = "scans",
+    size: Size = 32,
+    data: Data = None,
+    split: Split = None,
+    as_json: Json = False,
 ) -> None:
-    """Preprocess every case once into the cache and print the fingerprint."""
-    from cerebench.benchmark import data
+    """Preprocess every case once into the cache and print the fingerprint.
+
+    Uses all cores; interrupted, the same command continues.
+    """
+    from cerebench.benchmark import data as work
     from cerebench.benchmark.display import choose
 
-    data.prepare(_registries(None), dataset, root, size, choose(Console()))
+    source = _source(dataset, root, size, data, split)
+    shown = choose(Console(stderr=as_json), silent=as_json)
+    made = work.prepare(_registries(None), source, shown)
+    if as_json:
+        typer.echo(json.dumps(made, indent=1))
+        return
+    for name in ("fingerprint", "recipe", "folder", "split"):
+        shown.say(f"{name} {made[name]}")
+
+
+@data_app.command("export")
+def data_export(
+    out: Annotated[Path, typer.Argument(help="New folder to write to.")],
+    root: Annotated[Path | None, typer.Argument(help="Folder of the files, or a manifest.")] = None,
+    dataset: Dataset = "scans",
+    size: Size = 32,
+    data: Data = None,
+    split: Split = None,
+) -> None:
+    """Write the prepared volumes and masks as a BIDS derivative, with the split."""
+    from cerebench.benchmark import data as work
+    from cerebench.benchmark.display import choose
+
+    source = _source(dataset, root, size, data, split)
+    work.export(_registries(None), source, out, choose(Console()))
+    typer.echo(str(out))
+
+
+def _source(
+    dataset: str, root: Path | None, size: int, options: list[str] | None, split: str | None
+) -> Source:
+    from cerebench.benchmark.data import Source
+
+    return Source(dataset, root, size, _data_options(options) or {}, None, split or "")
 
 
 @app.command()

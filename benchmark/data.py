@@ -1,10 +1,12 @@
-"""``bench data``: what a folder is, what is wrong with it, and its cache."""
+"""``bench data``: what a folder is, what is wrong with it, its cache, and its export."""
 
 from __future__ import annotations
 
 import time
+import tomllib
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,51 +14,133 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cerebench.benchmark.display import Display
-from cerebench.benchmark.plan import SPLIT_SEED
-from cerebench.benchmark.registry import Registries
+from cerebench.benchmark.display import Display, duration
+from cerebench.benchmark.errors import UsageError
+from cerebench.benchmark.registry import Registries, suite_version
 from cerebench.datasets import cache as caching
-from cerebench.datasets.base import Dataset, DatasetError
+from cerebench.datasets.base import Dataset, DatasetError, Split
+from cerebench.datasets.parallel import default_workers
+from cerebench.datasets.splits import read_split, split_sha256, write_split
+
+SPLIT_SEED = 0  # the split belongs to the data, not to a training seed
+_LISTED = 6  # cases named per message in the table; JSON has all
 
 
-def _open(registries: Registries, name: str, root: Path | None, size: int) -> Dataset:
-    return registries.datasets.load(name)(size=size, root=root)
+@dataclass(frozen=True)
+class Source:
+    """Which data a command works on.
+
+    Attributes:
+        name: Dataset name.
+        root: Folder of the files, or None for a dataset without.
+        size: Edge length of the volumes, voxels.
+        options: ``--data`` options.
+        rule: Split rule, or None for the dataset's own.
+        split_file: Published split, ``FILE`` or ``FILE:FOLD``; empty for the rule.
+    """
+
+    name: str
+    root: Path | None
+    size: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    rule: Mapping[str, int] | None = None
+    split_file: str = ""
+
+    def open(self, registries: Registries) -> Dataset:
+        """Construct the dataset.
+
+        Raises:
+            DatasetError: If the files, the size or an option cannot be used.
+        """
+        # A dataset that takes no options need not know that there are any.
+        more = {"options": dict(self.options)} if self.options else {}
+        cls = registries.datasets.load(self.name)
+        return cls(size=self.size, root=self.root, rule=self.rule or None, **more)
+
+    def split(self, dataset: Dataset) -> Split:
+        """Return the published split, or the dataset's own.
+
+        Raises:
+            DatasetError: If the file does not fit the data.
+        """
+        if not self.split_file:
+            return dataset.split(SPLIT_SEED)
+        name, fold = self.split_file, None
+        path, colon, number = name.rpartition(":")
+        if colon and number.isdigit():
+            name, fold = path, int(number)
+        return read_split(Path(name), dataset.cases(), fold)
 
 
-def check(registries: Registries, name: str, root: Path | None, size: int) -> dict[str, Any]:
+def parse_options(texts: Sequence[str]) -> dict[str, Any]:
+    """Turn ``NAME=VALUE`` texts into options; a value is TOML, else a plain text.
+
+    Raises:
+        UsageError: If a text has another form.
+
+    Example:
+        >>> parse_options(["modalities=t1,flair", "percentile=99.5"])
+        {'modalities': 't1,flair', 'percentile': 99.5}
+    """
+    options: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name.strip() and equals):
+            raise UsageError(
+                f"--data expects NAME=VALUE, got '{text}'. Example: --data modalities=t1,flair."
+            )
+        try:
+            options[name.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            options[name.strip()] = value.strip()
+    return options
+
+
+def check(registries: Registries, source: Source, display: Display) -> dict[str, Any]:
     """Return what a dataset folder holds and every finding of its check.
 
     Raises:
         DatasetError: If the folder is no such dataset at all.
     """
-    dataset = _open(registries, name, root, size)
-    findings = [asdict(f) for f in dataset.check().findings]
+    began = time.perf_counter()
+    dataset = source.open(registries)
+    with display.task(f"check {dataset.info.label}") as task:
+        report = dataset.check(progress=task.update)
+    findings = [asdict(f) for f in report.findings]
     found: dict[str, Any] = {
-        "dataset": name,
+        "dataset": dataset.info.name,
         "label": dataset.info.label,
-        "root": str(root) if root else None,
-        "size": size,
+        "root": str(source.root) if source.root else None,
+        "size": source.size,
         "spacing": list(dataset.spacing),
+        "recipe": {"id": dataset.recipe_id, **dataset.recipe.facts},
         "counts": {},
         "split": {},
+        **report.facts,
         "findings": findings,
+        "seconds": round(time.perf_counter() - began, 1),
     }
     try:
-        cases, split = dataset.cases(), dataset.split(SPLIT_SEED)
+        cases, split = dataset.cases(), source.split(dataset)
     except DatasetError as error:
         if not any(f["severity"] == "error" for f in findings):
             findings.append({"severity": "error", "case": "", "message": str(error)})
         return found
     classes = dataset.info.classes
     label = {case.id: classes[case.label] for case in cases}
-    voxels = size**3 * (2 * len(dataset.info.channels) + 1)
     counted = Counter(label.values())
+    voxels = source.size**3 * (2 * len(dataset.info.channels) + 1)
     found["counts"] = {c: counted[c] for c in classes}
+    found["patients"] = len({case.patient for case in cases})
     found["split"] = {
         role: {c: sum(label[i] == c for i in ids) for c in classes}
         for role, ids in (("train", split.train), ("test", split.test))
     }
+    found["split_sha256"] = split_sha256(split, cases)
     found["cache_mib"] = round(len(cases) * voxels / 2**20, 1)
+    if report.facts.get("seconds_per_case"):
+        total = len(cases) * report.facts["seconds_per_case"]
+        found["prepare_seconds"] = round(total / default_workers(len(cases)))
     return found
 
 
@@ -64,36 +148,112 @@ def print_check(found: dict[str, Any], console: Console) -> None:
     """Print what ``check`` found, errors first."""
     where = f" at {found['root']}" if found["root"] else ""
     console.print(f"[bold]{escape(found['label'])}[/]{escape(where)}", highlight=False)
-    for role, counts in [("cases", found["counts"]), *found["split"].items()]:
-        listed = ", ".join(f"{n} {c}" for c, n in counts.items())
-        console.print(f"  {role}: {listed or 'none'}", highlight=False)
-    if "cache_mib" in found:
-        console.print(f"  cache at {found['size']}³: {found['cache_mib']} MiB", highlight=False)
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 2))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for name, text in _lines(found):
+        table.add_row(name, escape(text))
+    console.print(table, highlight=False)
     if not found["findings"]:
         console.print("[green]Nothing wrong.[/]")
         return
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column()
-    table.add_column(overflow="fold")
-    table.add_column(overflow="fold")
-    for finding in sorted(found["findings"], key=lambda f: f["severity"] != "error"):
-        style = "bold red" if finding["severity"] == "error" else "yellow"
-        table.add_row(
-            f"[{style}]{finding['severity']}[/]",
-            escape(finding["case"]),
-            escape(finding["message"]),
+    _print_findings(found["findings"], console)
+
+
+def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return (name, text) of what the files are."""
+    roles = [("cases", found["counts"]), *found["split"].items()]
+    lines = [(r, ", ".join(f"{n} {c}" for c, n in counts.items()) or "none") for r, counts in roles]
+    if "modalities" in found:
+        present = found["modalities"]
+        lines.append(("files", ", ".join(f"{m} {n}" for m, n in present.items())))
+        lines += [("", f"without {m}: {_listed(ids)}") for m, ids in found["missing"].items()]
+        lines.append(("shape", f"{_counted(found['shapes'])} (z×y×x)"))
+        lines.append(("voxels", f"{_counted(found['spacings'])} mm"))
+        lines.append(("saturated", _saturated(found)))
+    lines.append(("recipe", found["recipe"].get("id", found["recipe"]["name"])))
+    if "cache_mib" in found:
+        estimate = found.get("prepare_seconds")
+        after = f", about {duration(estimate)} to prepare" if estimate is not None else ""
+        lines.append(("cache", f"{found['cache_mib']} MiB at {found['size']}³{after}"))
+        lines.append(("split", f"SHA-256 {found['split_sha256'][:16]}…"))
+    return lines
+
+
+def _saturated(found: dict[str, Any]) -> str:
+    highest = f"; the highest value in a tumour is {found['highest']:g}" if found["highest"] else ""
+    if found["saturated"]:
+        return f"{len(found['saturated'])} cases: {_listed(found['saturated'])}{highest}"
+    return f"none (no case has over 1 % of its tumour at one highest value){highest}"
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{value} ({n})" for value, n in counts.items()) or "none"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more} more (all with --json)" if more > 0 else "")
+
+
+def _print_findings(findings: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Print one row per finding; the same message about several cases is one row."""
+    grouped: dict[tuple[bool, str], list[str]] = {}
+    for finding in findings:
+        key = finding["severity"] != "error", finding["message"]
+        grouped.setdefault(key, []).append(finding["case"])
+    errors = sum(f["severity"] == "error" for f in findings)
+    console.print(f"\n{errors} errors, {len(findings) - errors} warnings", highlight=False)
+    for (warning, message), cases in sorted(grouped.items(), key=lambda item: item[0][0]):
+        style, word = ("yellow", "warning") if warning else ("bold red", "error")
+        subject = f"[bold]{escape(_listed(cases))}[/]: " if cases[0] else ""
+        console.print(
+            f"[{style}]{word}[/] {subject}{escape(message)}", highlight=False, soft_wrap=False
         )
-    console.print(table)
 
 
-def prepare(
-    registries: Registries, name: str, root: Path | None, size: int, display: Display
-) -> None:
+def prepare(registries: Registries, source: Source, display: Display) -> dict[str, Any]:
     """Preprocess every case once into the cache and say where it is."""
-    dataset, began = _open(registries, name, root, size), time.perf_counter()
-    title = f"{name}-{size} · prepare {len(dataset.cases())} cases"
+    dataset = source.open(registries)
+    split = source.split(dataset)
+    prepared = _prepared(dataset, source, display)
+    data = write_split(split, dataset.cases())
+    sha256 = split_sha256(split, dataset.cases())
+    path = prepared.folder / f"split-{sha256[:8]}.csv"
+    if not path.exists():
+        caching.write_atomic(path, data)
+    return {
+        "fingerprint": prepared.fingerprint,
+        "folder": str(prepared.folder),
+        "cases": len(prepared.ids),
+        "recipe": dataset.recipe_id,
+        "split": str(path),
+        "split_sha256": sha256,
+    }
+
+
+def export(registries: Registries, source: Source, out: Path, display: Display) -> Path:
+    """Write the prepared dataset as a BIDS derivative.
+
+    Raises:
+        DatasetError: If ``out`` is not empty, or the data cannot be used.
+    """
+    from cerebench.datasets import derivative
+
+    dataset = source.open(registries)
+    split = source.split(dataset)
+    prepared = _prepared(dataset, source, display)
+    began, title = time.perf_counter(), f"export {len(prepared.ids)} cases"
+    with display.task(title) as task:
+        derivative.export(dataset, prepared, split, out, suite_version(), task.update)
+    display.ended(title, "done", time.perf_counter() - began)
+    return out
+
+
+def _prepared(dataset: Dataset, source: Source, display: Display) -> caching.Prepared:
+    began = time.perf_counter()
+    title = f"{dataset.info.name}-{source.size} · prepare {len(dataset.cases())} cases"
     with display.task(title) as task:
         prepared = caching.prepare(dataset, caching.default_cache(), progress=task.update)
     display.ended(title, "done", time.perf_counter() - began)
-    display.say(f"fingerprint {prepared.fingerprint}")
-    display.say(f"folder {prepared.folder}")
+    return prepared

@@ -26,7 +26,9 @@ class Experiment:
         name: File name without ending.
         title: One sentence.
         dataset: Dataset name; ``size`` its edge length in voxels, ``split`` its split rule (empty:
-            the dataset's default), ``data_root`` its folder.
+            the dataset's default), ``data_root`` its folder, ``data`` its options.
+        split_file: A published split to use instead of the rule, ``FILE`` or ``FILE:FOLD``.
+        allow_leakage: Score samples of generators that have seen test cases; marks every table.
         methods: Method names, or the words ``all`` (the rows of the MIDL 2024 paper) and ``every``.
         preset: Preset of every method.
         seeds: Training seeds.
@@ -44,6 +46,9 @@ class Experiment:
     size: int = 0
     split: dict[str, int] = field(default_factory=dict)
     data_root: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+    split_file: str = ""
+    allow_leakage: bool = False
     methods: str | list[str] = "all"
     preset: str = "quick"
     seeds: list[int] = field(default_factory=lambda: [0])

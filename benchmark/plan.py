@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from cerebench.benchmark import config as configuration
+from cerebench.benchmark.data import Source
 from cerebench.benchmark.errors import BadConfig, UsageError
 from cerebench.benchmark.experiment import Experiment, select_methods
 from cerebench.benchmark.registry import Registries, suggest, suite_version
 from cerebench.benchmark.store import SCHEMA, key_of, now
-from cerebench.datasets.base import Case, Dataset, Split
+from cerebench.datasets.base import Case, Dataset, DatasetError, Split
 from cerebench.datasets.cache import file_hashes
 from cerebench.datasets.samples import SampleFolder
+from cerebench.datasets.splits import overlap, split_sha256
 from cerebench.metrics import weights
 from cerebench.metrics.base import MissingWeights
 
 SHARD = 8  # samples per shard; part of every sample key, so never changed lightly
-SPLIT_SEED = 0  # the split belongs to the data, not to a training seed
 SCORE_SEED = 0  # pairs and groups are the same for all methods
 
 
@@ -53,6 +54,7 @@ class Cell:
     score_keys: Mapping[str, str] = field(default_factory=dict)
     diagnosis_key: str = ""  # empty where the method has no hooks for it
     samples: SampleFolder | None = None
+    leaked: tuple[str, ...] = ()  # test cases that somebody's samples were trained on
 
     def record(self, stage: str, name: str) -> Path:
         """Return where a stage of this cell leaves its record, relative to the dataset's folder."""
@@ -102,6 +104,11 @@ class Plan:
         return self.folder / f"experiment-{self.experiment.name}-{self.key[:8]}.json"
 
     @property
+    def split_file(self) -> str:
+        """Return the name of the file in the dataset's folder that publishes the split."""
+        return f"split-{split_sha256(self.split, self.cases)[:8]}.csv"
+
+    @property
     def key(self) -> str:
         """Return the key of everything asked for."""
         return key_of(
@@ -147,7 +154,7 @@ def make_plan(
     cases = dataset.cases()
     paths = [path for case in cases for path in case.files.values()]
     fingerprint = dataset.fingerprint(file_hashes(paths, cache / "hashes.json"))
-    split = dataset.split(SPLIT_SEED)
+    split = source_of(experiment, size).split(dataset)
     folder = out / f"{dataset.info.name}-{size}-{fingerprint[:8]}"
     real_key = key_of({"fingerprint": fingerprint, "train": split.train, "test": split.test})
     metrics = tuple(plan_metric(name, registries) for name in experiment.metrics)
@@ -177,9 +184,15 @@ def make_plan(
 
 def open_dataset(experiment: Experiment, registries: Registries, size: int) -> Dataset:
     """Construct the experiment's dataset at a size."""
-    cls = registries.datasets.load(experiment.dataset)
+    return source_of(experiment, size).open(registries)
+
+
+def source_of(experiment: Experiment, size: int) -> Source:
+    """Return which data an experiment works on."""
     root = Path(experiment.data_root) if experiment.data_root else None
-    return cls(size=size, root=root, rule=experiment.split or None)
+    return Source(
+        experiment.dataset, root, size, experiment.data, experiment.split, experiment.split_file
+    )
 
 
 def plan_metric(name: str, registries: Registries) -> PlannedMetric:
@@ -331,6 +344,13 @@ def _samples_cell(context: _Context, row: Samples) -> Cell:
     folder = SampleFolder.open(
         row.folder, dataset.info.classes, dataset.size, value_range=row.value_range
     )
+    leaked = leaked_cases(folder, context.split, context.cases)
+    if leaked and not context.experiment.allow_leakage:
+        raise DatasetError(
+            f"The samples in {row.folder} come from a generator that was trained on "
+            f"{len(leaked)} test cases of this split: {', '.join(leaked[:5])}. Use the split it "
+            "was trained with (--split FILE), or --allow-leakage, which marks every table."
+        )
     key = key_of({"kind": "samples", "content": folder.sha256, "range": list(row.value_range)})
     return Cell(
         name=row.name,
@@ -340,7 +360,14 @@ def _samples_cell(context: _Context, row: Samples) -> Cell:
         sample_key=key,
         score_keys=context.score_keys({"sample": key}),
         samples=folder,
+        leaked=tuple(leaked),
     )
+
+
+def leaked_cases(folder: SampleFolder, split: Split, cases: Sequence[Case]) -> list[str]:
+    """Return the test cases that the generator of a sample folder has seen, as far as it tells."""
+    seen = folder.training or ()
+    return overlap([case for case, _ in seen], [patient for _, patient in seen], split, cases)
 
 
 def _anchor(context: _Context, control: Any) -> Anchor:
@@ -387,6 +414,14 @@ def _preset_size(classes: Mapping[str, Any], preset: str) -> int:
     raise BadConfig(f"Preset '{preset}' has different sizes ({listed}). Give --size.")
 
 
+def _told(cell: Cell) -> str:
+    """Say what a sample folder tells about its generator's training."""
+    if cell.samples is None or cell.samples.training is None:
+        return "not known"
+    n = len(cell.samples.training)
+    return f"told: {n}, {len(cell.leaked) or 'none'} of them in the test set"
+
+
 def contents(plan: Plan) -> dict[str, Any]:
     """Return the table of contents that reports read (docs/results.md)."""
     experiment, dataset = plan.experiment, plan.dataset
@@ -403,11 +438,19 @@ def contents(plan: Plan) -> dict[str, Any]:
         "seeds": list(experiment.seeds),
         "samples_per_class": experiment.samples_per_class,
         "reference": experiment.reference,
-        "banner": experiment.banner(synthetic=dataset.info.synthetic) or None,
+        "banner": _banner(plan) or None,
         "dataset": _dataset_entry(plan),
         "metrics": [_metric_entry(m) for m in plan.metrics],
         "rows": [_anchor_entry(a) for a in plan.anchors] + _cell_entries(plan, dataset.size),
     }
+
+
+def _banner(plan: Plan) -> str:
+    """Return what stands above every table: leaked test cases first."""
+    leaks = [f"{c.name} was trained on {len(c.leaked)} test cases" for c in plan.cells if c.leaked]
+    parts = [f"leakage allowed: {', '.join(leaks)}"] if leaks else []
+    usual = plan.experiment.banner(synthetic=plan.dataset.info.synthetic)
+    return "; ".join([*parts, *([usual] if usual else [])])
 
 
 def _dataset_entry(plan: Plan) -> dict[str, Any]:
@@ -430,10 +473,11 @@ def _dataset_entry(plan: Plan) -> dict[str, Any]:
         "synthetic": info.synthetic,
         "source": info.source,
         "licence": info.licence,
-        "recipe": {
-            "name": recipe.name,
-            "version": recipe.version,
-            "settings": dict(recipe.settings),
+        "recipe": {**recipe.facts, "id": dataset.recipe_id, "sha256": recipe.sha256},
+        "split": {
+            "sha256": split_sha256(plan.split, plan.cases),
+            "file": plan.split_file,
+            "published": bool(plan.experiment.split_file),
         },
         "counts": counts,
     }
@@ -492,7 +536,7 @@ def _cell_entries(plan: Plan, size: int) -> list[dict[str, Any]]:
 
 def _row_head(cell: Cell, preset: str, size: int) -> dict[str, Any]:
     if cell.resolved is None:
-        source = "a folder of samples; which cases it was trained on is not known"
+        source = f"a folder of samples; which cases it was trained on is {_told(cell)}"
         head = {"kind": "samples", "preset": "", "conditioning": "", "source": source}
         return {**head, "name": cell.name, "label": cell.label, "differences": [], "cells": []}
     paper = configuration.resolve(cell.method, "paper", size)

@@ -162,6 +162,11 @@ class Dataset(ABC):
         """The preprocessing, with every setting that changes a voxel."""
 
     @property
+    def recipe_id(self) -> str:
+        """Return the recipe's name, version and the first digits of its hash."""
+        return f"{self.recipe.name}-v{self.recipe.version}@{self.recipe.sha256[:8]}"
+
+    @property
     @abstractmethod
     def spacing(self) -> tuple[float, float, float]:
         """Voxel edge lengths (D, H, W) at this size, mm."""
@@ -187,12 +192,12 @@ class Dataset(ABC):
         """Split the cases by patient, stratified by class, by ``self.rule``."""
 
     @abstractmethod
-    def check(self, progress: Progress | None = None, workers: int = 1) -> CheckReport:
+    def check(self, progress: Progress | None = None, workers: int | None = None) -> CheckReport:
         """Report everything that is wrong with the files, case by case.
 
         Args:
             progress: Called after each case.
-            workers: Processes that read files.
+            workers: Processes that read files; None for as many as suit.
         """
 
 

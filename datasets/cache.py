@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from cerebench.datasets.base import Case, Dataset, DatasetError, Loaded, Progress
-from cerebench.datasets.parallel import in_order
+from cerebench.datasets.parallel import default_workers, in_order
 from cerebench.datasets.volumes import write_atomic
 
 # A file this young may change again without a new time stamp, so its hash is not kept.
@@ -81,7 +81,7 @@ def prepare(
     dataset: Dataset,
     cache: Path,
     progress: Progress | None = None,
-    workers: int = 1,
+    workers: int | None = None,
 ) -> Prepared:
     """Preprocess every case of a dataset, or open what an earlier call has prepared.
 
@@ -93,8 +93,9 @@ def prepare(
         dataset: What to prepare.
         cache: Folder that holds all prepared datasets; created if missing.
         progress: Called with (cases done, all cases) after each case.
-        workers: Processes that load cases. More than one needs a dataset that can be pickled and,
-            in a script, the call under ``if __name__ == "__main__":``.
+        workers: Processes that load cases; None for as many as suit, one where there are no files.
+            More than one needs a dataset that can be pickled and, in a script, the call under
+            ``if __name__ == "__main__":``.
 
     Returns:
         The prepared dataset.
@@ -110,7 +111,8 @@ def prepare(
     folder = cache / f"{dataset.info.name}-{dataset.size}-{fingerprint[:16]}"
     if not folder.exists():
         with _partial(folder) as place:
-            rows = _fill(place, dataset, cases, progress, workers)
+            processes = workers or (default_workers(len(cases)) if paths else 1)
+            rows = _fill(place, dataset, cases, progress, processes)
             manifest = {
                 "fingerprint": fingerprint,
                 "dataset": dataset.info.name,
@@ -170,8 +172,8 @@ def _partial(folder: Path) -> Iterator[Path]:
     """Give a folder to fill; it takes its final name at the end.
 
     One process at a time holds the folder that a killed one can be continued from; a second one
-    works in a folder of its own, which does not outlive it. After an error nothing stays, after an
-    interruption the first folder does.
+    works in a folder of its own, which does not outlive it. Of bad data nothing stays; after any
+    other end the first folder does.
     """
     shared = folder.with_name(f".{folder.name}.partial")
     _remove_leftovers(folder.parent)
@@ -189,11 +191,9 @@ def _partial(folder: Path) -> Iterator[Path]:
                 if not folder.exists():  # else another process was faster, with the same content
                     raise
                 shutil.rmtree(place)
-        except Exception:
-            shutil.rmtree(place, ignore_errors=True)
-            raise
-        except BaseException:  # interrupted: what is done stays for the next call
-            if not mine:
+        except BaseException as error:
+            # Only an interrupted preparation can be continued: repaired files are other contents.
+            if not mine or isinstance(error, DatasetError):
                 shutil.rmtree(place, ignore_errors=True)
             raise
 

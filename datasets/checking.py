@@ -273,14 +273,21 @@ def check_sites(cases: Sequence[Case], classes: Sequence[str]) -> list[Finding]:
     ]
 
 
-def facts(examined: Sequence[Examined], present: Mapping[str, int]) -> dict[str, Any]:
+def facts(
+    examined: Sequence[Examined], present: Mapping[str, int], cases: Sequence[Case]
+) -> dict[str, Any]:
     """Return what is worth knowing about the files as JSON."""
     read = [e for e in examined if e.shape is not None]
     saturated = sorted(e.id for e in read if any(part > SATURATED for part in e.saturated.values()))
     highest = [value for e in read for value in e.highest.values()]
     seconds = sum(e.seconds for e in read)
     return {
-        "modalities": {m: present[m] for m in (*_NAMES, "seg") if m in present},
+        "modalities": {m: present.get(m, 0) for m in (*_NAMES, "seg")},
+        "missing": {
+            m: [case.id for case in cases if m not in case.files]
+            for m in _NAMES
+            if present.get(m, 0) > 0 and any(m not in case.files for case in cases)
+        },
         "shapes": dict(Counter("×".join(map(str, e.shape)) for e in read)),
         "spacings": dict(Counter("×".join(f"{mm:g}" for mm in e.spacing) for e in read)),
         "saturated": saturated,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -39,7 +40,7 @@ def in_order(
         return
     # Spawned, because a forked child inherits the locks of this process's threads.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context)
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
     waiting: deque[Future[Result]] = deque()
     try:
         for item in items:
@@ -50,3 +51,12 @@ def in_order(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    # An interruption is the parent's business; workers would only print tracebacks.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Every core has a worker already; threads of numpy would only wait for each other. It is not
+    # loaded yet.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"

@@ -294,7 +294,7 @@ class Phantom(Dataset):
             ),
         )
 
-    def check(self, progress: Progress | None = None, workers: int = 1) -> CheckReport:
+    def check(self, progress: Progress | None = None, workers: int | None = None) -> CheckReport:
         """Find nothing: there are no files."""
         return CheckReport(())
 

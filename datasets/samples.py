@@ -2,7 +2,8 @@
 
 Two layouts are understood: one subfolder per class (``LGG/`` or ``class_LGG/``, in any case),
 searched for NIfTI files at any depth; or a BIDS derivative, where ``participants.tsv`` with the
-columns ``participant_id`` and ``class`` names the class of each ``sub-*/anat/*.nii.gz``.
+columns ``participant_id`` and ``class`` names the class of each ``sub-*/anat/*.nii.gz``. A file
+``training_cases.tsv`` beside them tells what the generator was trained on.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cerebench.datasets.base import DatasetError, DatasetNotFound, canonical_sha256
+from cerebench.datasets.derivative import read_training_cases
 from cerebench.datasets.volumes import SUFFIXES, read_nifti
 
 TOLERANCE = 1e-3
@@ -60,11 +62,13 @@ class SampleFolder:
         folder: Its path.
         classes: Samples by class name, in the order asked for.
         sha256: SHA-256 of names, contents and value range; independent of where the folder lies.
+        training: (Case, patient) of what the generator was trained on; None where it is not told.
     """
 
     folder: Path
     classes: Mapping[str, Samples]
     sha256: str
+    training: tuple[tuple[str, str], ...] | None = None
 
     @classmethod
     def open(
@@ -112,7 +116,13 @@ class SampleFolder:
             for name in classes
         }
         content = {name: dict(zip(s.ids, s.hashes, strict=True)) for name, s in samples.items()}
-        return cls(folder, samples, canonical_sha256({"files": content, "range": [low, high]}))
+        told = read_training_cases(folder)
+        return cls(
+            folder,
+            samples,
+            canonical_sha256({"files": content, "range": [low, high]}),
+            None if told is None else tuple(told),
+        )
 
 
 def to_unit_range(

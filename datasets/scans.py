@@ -31,7 +31,7 @@ from cerebench.datasets.base import (
 )
 from cerebench.datasets.layouts.base import LABELS, MODALITIES
 from cerebench.datasets.listing import GRADES, Cases, list_cases
-from cerebench.datasets.parallel import in_order
+from cerebench.datasets.parallel import default_workers, in_order
 from cerebench.datasets.reading import CAVITY, UnusableCase, read_scan
 from cerebench.datasets.recipes import OPTIONS, procedure
 from cerebench.datasets.splits import describe_split, falls_short, patient_split, read_rule
@@ -105,6 +105,10 @@ class Scans(Dataset):
         return self.procedure.recipe
 
     @property
+    def recipe_id(self) -> str:
+        return self.procedure.id
+
+    @property
     def spacing(self) -> tuple[float, float, float]:
         return (self.procedure.crop / self.size,) * 3
 
@@ -160,14 +164,14 @@ class Scans(Dataset):
     def split(self, seed: int) -> Split:
         return patient_split(self.cases(), self.info.classes, read_rule(self.rule), seed)
 
-    def check(self, progress: Progress | None = None, workers: int = 1) -> CheckReport:
+    def check(self, progress: Progress | None = None, workers: int | None = None) -> CheckReport:
         """Report everything that is wrong with the files, case by case; reads every volume."""
         cases = self.listed.cases
         examiner = checking.Examiner(
             self.modalities, self.listed.layout, self.labels, self.procedure, self.size
         )
         examined = []
-        for found in in_order(examiner, cases, workers):
+        for found in in_order(examiner, cases, workers or default_workers(len(cases))):
             examined.append(found)
             if progress:
                 progress(len(examined), len(cases))
@@ -181,8 +185,7 @@ class Scans(Dataset):
         layout = self.listed.layout
         facts = {
             "layout": {"name": layout.name, "label": layout.label},
-            "recipe_id": self.procedure.id,
-            **checking.facts(examined, self.listed.present),
+            **checking.facts(examined, self.listed.present, cases),
         }
         return CheckReport(tuple(findings), facts)
 
