@@ -21,6 +21,7 @@ from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.plan import Anchor, Cell, Plan
 from cerebench.benchmark.registry import Registries, suite_version
 from cerebench.datasets.cache import prepare
+from cerebench.datasets.splits import write_split
 from cerebench.metrics.base import MissingWeights
 
 
@@ -121,6 +122,7 @@ class Runner:
         if lacking:
             raise MissingWeights("\n".join(lacking))
         store.write_json(plan.table_of_contents, planning.contents(plan))
+        store.write_bytes(plan.folder / plan.split_file, write_split(plan.split, plan.cases))
         anchors = {id(a): pending_anchor(plan, a) for a in plan.anchors}
         self.outcome.kept = self._total() - sum(p.count for p in todo.values())
         self.outcome.kept -= sum(len(a) for a in anchors.values())
@@ -202,7 +204,13 @@ class Runner:
         title = f"{self.plan.folder.name} · prepare {len(self.plan.cases)} cases"
         began = time.perf_counter()
         with self.display.task(title) as task:
-            self.prepared = prepare(self.plan.dataset, self.cache, progress=task.update)
+
+            def update(done: int, total: int) -> None:
+                task.update(done, total)
+                if self._stop:  # the next run continues here
+                    raise Interrupted
+
+            self.prepared = prepare(self.plan.dataset, self.cache, progress=update)
         self.display.ended(title, "done", time.perf_counter() - began)
         info = self.plan.dataset.info
         features = FeatureCache(self.cache / "features", self.registries.extractors)
@@ -272,6 +280,8 @@ class Runner:
             ),
             stop=self._stopping,
         )
+        for text in cost.warnings:
+            self.display.say(f"{cell.name} · {scope}: {text}")
         fields = {
             "method": cell.name,
             "method_version": cell.method.info.version,
@@ -349,11 +359,18 @@ class Runner:
             key=cell.sample_key,
             generator=f"{cell.label} ({cell.resolved.preset})",
             masks=self._masks(cell),
+            training=self._training_cases(),
         )
         fields = sample(
             methods, spec, record.parent, device=device, progress=task.update, stop=self._stopping
         )
         store.write_record(record, "sample", cell.sample_key, fields)
+
+    def _training_cases(self) -> tuple[tuple[str, str, str], ...]:
+        """Return (case, patient, class) of every training case; they travel with the samples."""
+        plan, names = self.plan, self.plan.dataset.info.classes
+        chosen = set(plan.split.train)
+        return tuple((c.id, c.patient, names[c.label]) for c in plan.cases if c.id in chosen)
 
     def _masks(self, cell: Cell) -> Any:
         """Return the training masks that a mask-conditioned method samples from, else None."""

@@ -8,6 +8,7 @@ EXPERIMENT = """
 title = "Tiny"
 dataset = "phantom"
 size = 16
+methods = ["wgan-gp"]
 preset = "smoke"
 samples_per_class = 10
 metrics = ["mmd2-kwon", "ms-ssim", "fd-radlite-v1", "nn-ratio", "fd-rand2d-v1"]

@@ -140,6 +140,20 @@ def test_a_method_that_raises_leaves_the_others_finished(bench):
     assert {r["status"] for r in broken} == {"failed"}
 
 
+def test_what_a_method_warns_of_is_said_and_kept_in_the_record(bench):
+    warns = """phase = run.phase("last")
+        for _ in phase.steps(1):
+            phase.warn("all samples look alike")
+        super().train(data, run)"""
+    plugin = RAISES.replace('raise RuntimeError("the loss fell off the table")', warns)
+    (bench.folder / "broken.py").write_text(plugin)
+    code, out, _ = bench("run", "tiny.toml", "--methods", "broken", "--plugin", "broken.py")
+    assert code == 0
+    assert "broken · LGG: all samples look alike" in out
+    (record,) = bench.folder.glob("runs/*/broken-*/seed-0/train/LGG/record.json")
+    assert json.loads(record.read_text())["warnings"] == ["all samples look alike"]
+
+
 def test_a_repaired_method_is_tried_again(bench):
     plugin = bench.folder / "broken.py"
     plugin.write_text(RAISES)
