@@ -58,4 +58,37 @@ BUILTIN = {
             "paper_row": True,
         },
     ),
+    "med-ddpm": (
+        "cerebench.methods.med_ddpm:MedDDPM",
+        {
+            "label": "3D-Med-DDPM",
+            "version": 1,
+            "source": "arXiv:2305.18453",
+            "conditioning": "none",
+            "presets": ["paper", "repo", "quick", "smoke"],
+            "paper_row": True,
+        },
+    ),
+    "med-ddpm-mask": (
+        "cerebench.methods.med_ddpm:MedDDPMMask",
+        {
+            "label": "3D-Med-DDPM, mask (variant)",
+            "version": 1,
+            "source": "arXiv:2305.18453",
+            "conditioning": "mask",
+            "presets": ["paper", "repo", "quick", "smoke"],
+            "paper_row": False,
+        },
+    ),
+    "med-ddpm-c": (
+        "cerebench.methods.med_ddpm:MedDDPMC",
+        {
+            "label": "3D-Med-DDPM, class (variant)",
+            "version": 1,
+            "source": "arXiv:2305.18453",
+            "conditioning": "class",
+            "presets": ["paper", "repo", "quick", "smoke"],
+            "paper_row": False,
+        },
+    ),
 }
