@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import signal
 import subprocess
@@ -213,9 +214,15 @@ class Runner:
             self.prepared = prepare(self.plan.dataset, self.cache, progress=update)
         self.display.ended(title, "done", time.perf_counter() - began)
         info = self.plan.dataset.info
-        features = FeatureCache(self.cache / "features", self.registries.extractors)
-        self._real = RealSets(
-            self.prepared, self.plan.split, info.classes, self.plan.dataset.spacing, features
+        extractors, cores = self.registries.extractors, usable_cores()
+        features = FeatureCache(self.cache / "features", extractors, workers=cores)
+        self._real = RealSets.of(
+            self.prepared,
+            self.plan.split,
+            info.classes,
+            self.plan.dataset.spacing,
+            features,
+            {case.id: case.patient for case in self.plan.cases},
         )
         preview = self.plan.folder / "_real" / "preview.npz"
         if not preview.exists():
@@ -429,6 +436,8 @@ class Runner:
 
     def _anchors(self, todo: Mapping[int, tuple[str, ...]]) -> None:
         """Score the floor and control rows, built at the same n as the methods' rows."""
+        from cerebench.benchmark.scoring import build_control
+
         n = self.plan.experiment.samples_per_class
         for anchor in self.plan.anchors:
             metrics = todo[id(anchor)]
@@ -436,14 +445,10 @@ class Runner:
                 continue
             owed = [self.plan.folder / anchor.record(m) for m in metrics]
             with self._stage(f"score {anchor.control.label}", *owed) as task:
-                generated = {}
-                for name in self.plan.dataset.info.classes:
-                    train, test = self._real.train[name].volumes, self._real.test[name].volumes
-                    volumes = anchor.control.build(train, test, n, planning.SCORE_SEED)
-                    ids = [f"{anchor.control.name}-{name}-{i}" for i in range(len(volumes))]
-                    generated[name] = self._volume_set(volumes, ids)
+                counts = dict.fromkeys(self.plan.dataset.info.classes, n)
+                real, generated = build_control(anchor.control, self._real, counts)
                 records = {m: anchor.record(m) for m in metrics}
-                self._score(generated, records, anchor.score_keys, task)
+                self._score(generated, records, anchor.score_keys, task, real)
 
     def _volume_set(self, volumes: Any, ids: Any) -> Any:
         from cerebench.benchmark.scoring import materialise
@@ -457,6 +462,7 @@ class Runner:
         records: Mapping[str, Path],
         keys: Mapping[str, str],
         task: Any,
+        real: Any = None,
     ) -> None:
         from cerebench.benchmark.scoring import score
 
@@ -467,7 +473,7 @@ class Runner:
         names = iter(range(len(wanted)))
         failures = score(
             generated,
-            self._real,
+            real or self._real,
             wanted,
             report=lambda name: task.update(next(names), len(wanted), name),
             stop=self._stopping,
@@ -525,6 +531,11 @@ def hardware(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "system": platform.system(),
     }
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_name() -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +19,55 @@ from cerebench.benchmark.features import FeatureCache
 from cerebench.benchmark.plan import SCORE_SEED, PlannedMetric
 from cerebench.datasets.base import DatasetError, Split
 from cerebench.datasets.cache import Prepared
-from cerebench.metrics.base import LazyVolumes, MetricError, Result, Sets, Volume, VolumeSet
+from cerebench.metrics.base import (
+    LazyVolumes,
+    Metric,
+    MetricError,
+    Result,
+    Sets,
+    Volume,
+    VolumeSet,
+)
+from cerebench.metrics.controls import Control
 
 PREVIEWS = 4  # volumes per class in preview.npz
 Report = Callable[[str], None]
 
 
+@dataclass(frozen=True)
 class RealSets:
     """The real volumes of one experiment, by class, shared by every row that is scored.
 
     Attributes:
-        train: Training cases by class: the reference of every score.
-        test: Test cases by class, which no generator has seen.
-        pooled: Training cases of all classes.
+        train: The reference of every score by class; in a run these are the training cases.
+        test: Held-out cases by class, which no generator has seen; sets may be empty.
+        pooled: The reference of all classes.
+        spacing: Voxel edge lengths (D, H, W), mm.
+        features: Extraction for further sets.
+        seen: Where the reference is not what generators were trained on: their training volumes by
+            class. Metrics that look for copies then take the reference as held out.
+        patients: Patient by case id; a case without one is a patient of its own.
     """
 
-    def __init__(
-        self,
+    train: Mapping[str, VolumeSet]
+    test: Mapping[str, VolumeSet]
+    pooled: VolumeSet
+    spacing: tuple[float, float, float]
+    features: FeatureCache
+    seen: Mapping[str, VolumeSet] = field(default_factory=dict)
+    patients: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
         prepared: Prepared,
         split: Split,
         classes: Sequence[str],
         spacing: tuple[float, float, float],
         features: FeatureCache,
-    ) -> None:
-        self.spacing, self.features, self.split = spacing, features, split
+        patients: Mapping[str, str],
+    ) -> RealSets:
+        """Take the sets of a prepared dataset and its split."""
 
         def subset(ids: Sequence[str], label: int | None) -> VolumeSet:
             order = sorted(prepared.positions(ids))
@@ -49,33 +76,106 @@ class RealSets:
             volumes = LazyVolumes(kept, lambda index: prepared.volume(chosen[index]))
             return VolumeSet(volumes, kept, features)
 
-        self.train = {name: subset(split.train, label) for label, name in enumerate(classes)}
-        self.test = {name: subset(split.test, label) for label, name in enumerate(classes)}
-        self.pooled = subset(split.train, None)
+        return cls(
+            train={name: subset(split.train, label) for label, name in enumerate(classes)},
+            test={name: subset(split.test, label) for label, name in enumerate(classes)},
+            pooled=subset(split.train, None),
+            spacing=spacing,
+            features=features,
+            patients=patients,
+        )
 
-    def sets(self, name: str, generated: VolumeSet) -> Sets:
-        """Return what metrics of one class are computed on."""
+    def sets(self, name: str, generated: VolumeSet, metric: Metric) -> Sets:
+        """Return what a metric of one class is computed on."""
+        copies = metric.held_out and bool(self.seen)
         return Sets(
             generated=generated,
-            train=self.train[name],
-            test=self.test[name],
+            train=self.seen[name] if copies else self.train[name],
+            test=self.train[name] if copies else self.test[name],
             pooled=self.pooled,
             seed=SCORE_SEED,
             spacing=self.spacing,
         )
 
+    def halved(self) -> tuple[RealSets, dict[str, VolumeSet]]:
+        """Split the reference by patient: sets with one half as reference, and the other half."""
+        halves = {name: self._halves(volumes) for name, volumes in self.train.items()}
+        first = {name: pair[0] for name, pair in halves.items()}
+        return replace(self, train=first), {name: pair[1] for name, pair in halves.items()}
+
+    def _halves(self, volumes: VolumeSet) -> tuple[VolumeSet, VolumeSet]:
+        owners = [self.patients.get(name, name) for name in volumes.ids]
+        patients = sorted(set(owners))
+        order = np.random.RandomState(SCORE_SEED).permutation(len(patients))
+        chosen = {patients[i] for i in order[: (len(patients) + 1) // 2]}
+        inside = [i for i, owner in enumerate(owners) if owner in chosen]
+        outside = [i for i, owner in enumerate(owners) if owner not in chosen]
+        return part_of(volumes, inside), part_of(volumes, outside)
+
+
+def part_of(whole: VolumeSet, rows: Sequence[int]) -> VolumeSet:
+    """Return some volumes of a set, whose features are read out of those of the whole set."""
+
+    def features(_part: VolumeSet, extractor: str, view: str) -> Any:
+        found = whole.features(extractor, view)
+        return found[list(rows)] if isinstance(found, np.ndarray) else _Part(found, rows)
+
+    ids = [whole.ids[i] for i in rows]
+    return VolumeSet(LazyVolumes(ids, lambda index: whole[rows[index]]), ids, features)
+
+
+class _Part(Sequence):
+    """Some entries of a sequence, read when indexed."""
+
+    def __init__(self, whole: Sequence[Any], rows: Sequence[int]) -> None:
+        self._whole, self._rows = whole, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._whole[self._rows[index]]
+
 
 def materialise(volumes: Sequence[Volume]) -> Sequence[Volume]:
     """Copy lazily made volumes to a temporary file once, so that metrics can read them many times.
 
-    The file has no name and disappears with the array; memory does not grow with the set.
+    The file has no name and disappears with the result; memory does not grow with the set, because
+    volumes are read one at a time and not mapped.
     """
-    shape = (len(volumes), *volumes[0].shape)
-    with tempfile.TemporaryFile() as file:
-        array = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+    shape = volumes[0].shape
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the last reference)
     for index in range(len(volumes)):
-        array[index] = volumes[index]
-    return array
+        file.write(np.ascontiguousarray(volumes[index], dtype=np.float32).data)
+    file.flush()
+
+    def read(index: int) -> Volume:
+        volume = np.empty(shape, np.float32)
+        os.preadv(file.fileno(), [volume.data.cast("B")], index * volume.nbytes)
+        return volume
+
+    return LazyVolumes([str(i) for i in range(len(volumes))], read)
+
+
+def build_control(
+    control: Control, real: RealSets, counts: Mapping[str, int]
+) -> tuple[RealSets, dict[str, VolumeSet]]:
+    """Make the sets of a floor or control row, and the real sets that they are scored against.
+
+    Args:
+        control: The row.
+        real: The real sets of the experiment.
+        counts: Volumes asked for by class.
+    """
+    reference, source = real.halved() if control.halved else (real, real.train)
+    generated = {}
+    for name, m in counts.items():
+        # Without held-out cases the faults are planted in the reference itself.
+        held_out = real.test[name] if len(real.test[name]) else real.train[name]
+        volumes = control.build(source[name].volumes, held_out.volumes, m, SCORE_SEED)
+        ids = [f"{control.name}-{name}-{i}" for i in range(len(volumes))]
+        generated[name] = VolumeSet(materialise(volumes), ids, real.features)
+    return reference, generated
 
 
 def refuse_leakage(train_ids: Sequence[str], split: Split) -> None:
@@ -119,7 +219,7 @@ def score(
         report(planned.metric.name)
         try:
             rows = [
-                _row(planned, real.sets(name, volumes), name, view)
+                _row(planned, real.sets(name, volumes, planned.metric), name, view)
                 for name, volumes in generated.items()
                 for view in planned.metric.views
             ]

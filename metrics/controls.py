@@ -33,6 +33,8 @@ class Control:
             held-out volumes are shorter where there are fewer than m of these. With equal seed a
             longer set begins with the shorter one.
         version: Changes when the set does.
+        halved: The reference is one half of the training cases, and ``build`` gets the other half
+            as ``train``.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Control:
     note: str
     build: Callable[[Sequence[Volume], Sequence[Volume], int, int], LazyVolumes]
     version: int = 1
+    halved: bool = False
 
 
 def scramble_phases(volume: Volume, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -104,6 +107,11 @@ def _from_held_out(
     return build
 
 
+def _as_they_are(train: Sequence[Volume], test: Sequence[Volume], m: int, seed: int) -> LazyVolumes:
+    order = _order(train, seed, "training")[:m]
+    return LazyVolumes([f"real-{source}" for source in order], lambda index: train[order[index]])
+
+
 def _train_copies(
     train: Sequence[Volume], test: Sequence[Volume], m: int, seed: int
 ) -> LazyVolumes:
@@ -145,10 +153,19 @@ def _noise(train: Sequence[Volume], test: Sequence[Volume], m: int, seed: int) -
 
 CONTROLS: tuple[Control, ...] = (
     Control(
+        name="real-halves",
+        label="real, half vs half",
+        role="floor",
+        note="One half of the reference scored against the other, split by patient: half of the "
+        "numbers of volumes, so that Fréchet distances are higher than at full size.",
+        build=_as_they_are,
+        halved=True,
+    ),
+    Control(
         name="real-heldout",
         label="real, held out",
         role="floor",
-        note="Test cases drawn without replacement; all of them where there are fewer than asked.",
+        note="Held-out cases, drawn without replacement; all of them where fewer than asked.",
         build=_from_held_out("real-heldout", lambda volume, rng: volume),
     ),
     Control(
@@ -176,28 +193,28 @@ CONTROLS: tuple[Control, ...] = (
         name="blur-1",
         label="real, blurred 1",
         role="control",
-        note="Test cases blurred with a Gaussian of 1 voxel.",
+        note="Real cases blurred with a Gaussian of 1 voxel; held out, if there are any.",
         build=_from_held_out("blur-1", lambda volume, rng: blur(volume, 1)),
     ),
     Control(
         name="blur-2",
         label="real, blurred 2",
         role="control",
-        note="Test cases blurred with a Gaussian of 2 voxels.",
+        note="Real cases blurred with a Gaussian of 2 voxels; held out, if there are any.",
         build=_from_held_out("blur-2", lambda volume, rng: blur(volume, 2)),
     ),
     Control(
         name="noise-0.1",
         label="real + noise 0.1",
         role="control",
-        note="Test cases with Gaussian noise of standard deviation 0.1 on [0, 1], clipped.",
+        note="Real cases with Gaussian noise of standard deviation 0.1 on [0, 1], clipped.",
         build=_from_held_out("noise-0.1", lambda volume, rng: add_noise(volume, 0.1, rng)),
     ),
     Control(
         name="phase-scrambled",
         label="phase-scrambled",
         role="control",
-        note="Test cases with random phases and their own amplitude spectrum, clipped to [-1, 1].",
+        note="Real cases with random phases and their own amplitude spectrum, clipped to [-1, 1].",
         build=_from_held_out(
             "phase-scrambled", lambda volume, rng: np.clip(scramble_phases(volume, rng), -1, 1)
         ),

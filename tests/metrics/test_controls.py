@@ -40,9 +40,9 @@ def score(metric, name, m=10):
     return metric.compute(sets, "")
 
 
-def test_names_are_unique_and_one_row_is_the_floor():
-    assert len(NAMED) == len(CONTROLS) == 9
-    assert [c.name for c in CONTROLS if c.role == "floor"] == ["real-heldout"]
+def test_names_are_unique_and_the_real_sets_are_the_floor():
+    assert len(NAMED) == len(CONTROLS) == 10
+    assert [c.name for c in CONTROLS if c.role == "floor"] == ["real-halves", "real-heldout"]
     assert all(c.label and c.note for c in CONTROLS)
 
 
@@ -186,3 +186,9 @@ def test_copies_of_the_training_set_pass_both_voxel_metrics():
     copies = score(MS_SSIM, "train-copies", m=12)
     assert copies.value == pytest.approx(copies.real_value, abs=1e-2)
     assert score(MMD2_LINEAR, "train-copies", m=12).value < 0
+
+
+def test_halves_are_volumes_of_the_half_that_is_given():
+    made = built("real-halves", m=50)
+    assert NAMED["real-halves"].halved
+    assert sorted(v.tobytes() for v in made) == sorted(v.tobytes() for v in TRAIN)

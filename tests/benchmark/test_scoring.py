@@ -1,0 +1,81 @@
+"""Real sets: halves by patient, roles of a separate training set, volumes read from a file."""
+
+import numpy as np
+import pytest
+
+from cerebench.benchmark.scoring import RealSets, build_control, materialise, part_of
+from cerebench.metrics.base import Metric, VolumeSet
+from cerebench.metrics.controls import CONTROLS
+from cerebench.metrics.memorisation import NN_RATIO
+from cerebench.metrics.mmd import MMD2_LINEAR
+
+
+def volume_set(n, prefix, value=0.0):
+    volumes = [np.full((1, 4, 4, 4), value + i / 100, np.float32) for i in range(n)]
+    rows = np.arange(n, dtype=np.float32)[:, None]
+    return VolumeSet(volumes, [f"{prefix}{i}" for i in range(n)], lambda _s, _e, _v: rows)
+
+
+def real_sets(n=9, tests=4, **options):
+    train, test = volume_set(n, "a"), volume_set(tests, "t", 0.5)
+    return RealSets({"x": train}, {"x": test}, train, (1.0, 1.0, 1.0), None, **options)
+
+
+def test_halves_share_no_patient_and_miss_no_case():
+    patients = {f"a{i}": f"p{i // 2}" for i in range(9)}
+    first, second = real_sets(patients=patients).halved()
+    sides = [{patients[i] for i in s["x"].ids} for s in (first.train, second)]
+    assert not sides[0] & sides[1]
+    assert sides[0] | sides[1] == set(patients.values())
+    assert sorted([*first.train["x"].ids, *second["x"].ids]) == [f"a{i}" for i in range(9)]
+
+
+def test_halves_take_their_features_from_the_whole():
+    first, second = real_sets().halved()
+    for half in (first.train["x"], second["x"]):
+        rows = [int(i[1:]) for i in half.ids]
+        np.testing.assert_array_equal(half.features("any")[:, 0], rows)
+        np.testing.assert_allclose(half[1], rows[1] / 100)
+
+
+def test_parts_of_stored_rows_are_read_one_at_a_time():
+    whole = volume_set(5, "a")
+    whole._features = lambda _s, _e, _v: [np.full((3, 2), i) for i in range(5)]  # no array
+    found = part_of(whole, [4, 1]).features("any", "axial")
+    assert len(found) == 2
+    assert (found[0] == 4).all()
+
+
+def test_metrics_for_copies_compare_with_what_the_generator_has_seen():
+    seen = {"x": volume_set(3, "s")}
+    real, made = real_sets(seen=seen), volume_set(2, "g")
+    plain, copies = (real.sets("x", made, metric) for metric in (MMD2_LINEAR, NN_RATIO))
+    assert (plain.train.ids[0], plain.test.ids[0]) == ("a0", "t0")
+    assert (copies.train.ids[0], copies.test.ids[0]) == ("s0", "a0")
+    assert real_sets().sets("x", made, NN_RATIO).train.ids[0] == "a0"
+
+
+def test_metrics_that_look_for_copies_say_so():
+    from cerebench.benchmark.registry import Registries
+
+    registry = Registries().metrics
+    loaded: list[Metric] = [registry.load(name) for name in registry.names()]
+    assert {m.name for m in loaded if m.held_out} == {"nn-ratio", "ct-z", "authpct", "max-corr"}
+
+
+@pytest.mark.parametrize("control", CONTROLS, ids=lambda c: c.name)
+def test_every_row_can_be_built_with_and_without_held_out_cases(control):
+    for tests in (4, 0):
+        reference, made = build_control(control, real_sets(tests=tests), {"x": 4})
+        assert 2 <= len(made["x"]) <= 4
+        assert len(reference.train["x"]) == (5 if control.halved else 9)
+
+
+def test_volumes_in_a_file_are_those_that_were_given():
+    given = np.random.RandomState(0).uniform(-1, 1, (5, 1, 3, 4, 5)).astype(np.float32)
+    kept = materialise(list(given))
+    assert len(kept) == 5
+    for i in (3, 0, 4, -1):
+        np.testing.assert_array_equal(kept[i], given[i])
+    kept[0][:] = 7  # a copy: nobody else's volume changes
+    np.testing.assert_array_equal(kept[0], given[0])
