@@ -7,8 +7,6 @@ the set of 32, and a killed run goes on where it stopped.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +23,8 @@ from cerebench.benchmark.errors import BadSample, Interrupted
 from cerebench.benchmark.plan import SHARD
 from cerebench.benchmark.registry import suite_version
 from cerebench.benchmark.training import derive_seed, load_networks, peak_mib
+from cerebench.datasets import derivative
+from cerebench.datasets.derivative import sidecar, sidecar_facts, volume_name
 from cerebench.datasets.volumes import read_nifti, write_nifti
 from cerebench.methods.base import Conditions, Method
 from cerebench.metrics.base import LazyVolumes
@@ -64,7 +64,8 @@ class TrainingMasks:
 class SampleSpec:
     """What is sampled: n volumes of each class, and how the files describe themselves.
 
-    ``masks`` is given for methods conditioned on a mask, and for no other.
+    ``masks`` is given for methods conditioned on a mask, and for no other. ``training`` are the
+    (case, patient, class) that the networks were trained on; they travel with the samples.
     """
 
     classes: tuple[str, ...]
@@ -75,6 +76,7 @@ class SampleSpec:
     key: str
     generator: str
     masks: TrainingMasks | None = None
+    training: tuple[tuple[str, str, str], ...] = ()
 
 
 def sample(
@@ -205,16 +207,22 @@ def stored_volumes(folder: Path, spec_key: str, name: str, n: int) -> LazyVolume
     description = store.read_json(folder / "dataset_description.json") or {}
     if description.get("Key") != spec_key:
         raise BadSample(f"{folder} holds samples of another configuration. Run bench run again.")
-    files = sorted(folder.glob(f"sub-{name}*/anat/*.nii.gz"))[:n]
+    channels = description.get("Channels", ["flair"])
+    files = [
+        [anat / volume_name(anat.parent.name, c) for c in channels]
+        for anat in sorted(folder.glob(f"sub-{name}*/anat"))
+    ]
+    files = [paths for paths in files if all(p.exists() for p in paths)][:n]
     if len(files) < n:
         raise BadSample(
             f"{folder} holds {len(files)} of {n} samples of {name}. Run bench run again."
         )
-    return LazyVolumes([f.parents[1].name for f in files], lambda i: read_volume(files[i]))
+    ids = [paths[0].parents[1].name for paths in files]
+    return LazyVolumes(ids, lambda i: np.concatenate([read_volume(p) for p in files[i]]))
 
 
 def read_volume(path: Path) -> NDArray[np.float32]:
-    """Read one stored volume, (1, D, H, W) float32 in [-1, 1]."""
+    """Read one channel of a stored volume, (1, D, H, W) float32 in [-1, 1]."""
     return read_nifti(path)[0][None]
 
 
@@ -238,26 +246,20 @@ def _reset_peak(device: torch.device) -> None:
 def _paths(folder: Path, spec: SampleSpec, name: str, index: int) -> list[Path]:
     """Return the files of one sample: one volume a channel, then the sidecar, written last."""
     subject = f"sub-{name}{index:05d}"
-    stem = folder / subject / "anat" / f"{subject}_space-roi"
-    channels = [Path(f"{stem}_{_suffix(c)}.nii.gz") for c in spec.channels]
-    return [*channels, Path(f"{stem}_{_suffix(spec.channels[0])}.json")]
-
-
-def _suffix(channel: str) -> str:
-    return {"flair": "FLAIR", "t1": "T1w", "t1ce": "T1w", "t2": "T2w"}.get(channel, channel)
+    channels = [folder / subject / "anat" / volume_name(subject, c) for c in spec.channels]
+    return [*channels, sidecar(channels[0])]
 
 
 def _write(
     folder: Path, spec: SampleSpec, name: str, index: int, volume: NDArray[np.float32]
 ) -> None:
-    *files, sidecar = _paths(folder, spec, name, index)
+    *files, last = _paths(folder, spec, name, index)
     clipped = float(np.mean(np.abs(volume) > 1))
     volume = np.clip(volume, -1, 1)
     for channel, path in zip(volume, files, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_nifti(path, channel, spec.spacing)
     facts = {
-        "SkullStripped": True,
         "Generator": spec.generator,
         "Class": name,
         "Index": index,
@@ -267,7 +269,9 @@ def _write(
     }
     if spec.masks is not None:
         facts["MaskOf"] = spec.masks.draw(name, index)[1]
-    store.write_json(sidecar, facts)
+    for path in files[1:]:
+        store.write_json(sidecar(path), sidecar_facts(facts))
+    store.write_json(last, sidecar_facts(facts))
 
 
 def _sidecars(folder: Path, spec: SampleSpec, name: str) -> list[dict[str, Any]]:
@@ -286,21 +290,26 @@ def _describe(folder: Path, spec: SampleSpec) -> None:
         store.clear(folder)
         found = None
     if found is None:
-        description = {
-            "Name": f"Synthetic volumes of {spec.generator}",
-            "BIDSVersion": "1.10.0",
-            "DatasetType": "derivative",
-            "GeneratedBy": [{"Name": "cerebench", "Version": suite_version()}],
-            "SourceDatasets": [],
-            "Key": spec.key,
-        }
-        store.write_json(path, description)
+        told = derivative.description(
+            f"Synthetic volumes of {spec.generator}",
+            suite_version(),
+            SourceDatasets=[],
+            Channels=list(spec.channels),
+            Key=spec.key,
+        )
+        store.write_json(path, told)
+    files = derivative.furniture(f"Synthetic volumes of {spec.generator}")
+    if spec.training:
+        files[derivative.TRAINING] = derivative.training_cases(spec.training)
+    for name, data in files.items():
+        store.write_bytes(folder / name, data)
 
 
 def _participants(folder: Path, spec: SampleSpec) -> None:
-    text = io.StringIO()
-    table = csv.writer(text, delimiter="\t", lineterminator="\n")
-    table.writerow(["participant_id", "class", "seed", "index"])
-    for name in spec.classes:
-        table.writerows([f"sub-{name}{i:05d}", name, spec.seed, i] for i in range(spec.n))
-    store.write_bytes(folder / "participants.tsv", text.getvalue().encode())
+    rows = [
+        {"participant_id": f"sub-{name}{i:05d}", "class": name, "seed": spec.seed, "index": i}
+        for name in spec.classes
+        for i in range(spec.n)
+    ]
+    for name, data in derivative.participants(rows).items():
+        store.write_bytes(folder / name, data)
