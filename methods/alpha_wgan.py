@@ -154,7 +154,7 @@ SN = PAPER.override(
 )
 QUICK = PAPER.override(
     size=32,
-    steps=(400, "[ours: both classes in two minutes on two cores]"),
+    steps=(300, "[ours: both classes in about two minutes on two cores]"),
     lr=(1e-3, "[ours: few steps]"),
     lr_end=(0.0, "[ours: settles the oscillation of so few steps]"),
     beta1=(0.0, "[ours: few steps; as in wgan-gp]"),

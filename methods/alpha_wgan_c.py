@@ -40,7 +40,7 @@ PAPER = alpha_wgan.PAPER.override(
     steps=(24_000, "[ours: two classes, each seen as often as by a model of its own]")
 )
 QUICK = alpha_wgan.QUICK.override(
-    steps=(800, "[ours: two classes, each seen as often as by a model of its own]")
+    steps=(600, "[ours: two classes, each seen as often as by a model of its own]")
 )
 SMOKE = alpha_wgan.SMOKE
 
