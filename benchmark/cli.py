@@ -145,7 +145,10 @@ def run(
     preset: Annotated[str | None, typer.Option(help="Preset of every method.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Training seeds: 0,1,2.")] = None,
     n: Annotated[int | None, typer.Option(help="Samples per class.")] = None,
-    metrics: Annotated[str | None, typer.Option(help="Metric names: a,b.")] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option("--metrics", "--suite", help="Metrics and suites: core,vendi-radlite-v1."),
+    ] = None,
     protocols: Annotated[str | None, typer.Option(help="Downstream protocols: a,b.")] = None,
     settings: Annotated[
         list[str] | None,
@@ -324,6 +327,96 @@ def _print_table(contents: Path) -> None:
     from cerebench.reports.base import Experiment
 
     print_terminal([Experiment.read(contents)], console())
+
+
+@app.command()
+def evaluate(
+    real: Annotated[Path, typer.Option(help="Folder of real volumes: the reference.")],
+    fake: Annotated[
+        list[str], typer.Option(help="[NAME=]DIR of generated volumes; repeat for several rows.")
+    ],
+    train: Annotated[
+        Path | None,
+        typer.Option(help="What the generator was trained on; metrics for copies need it."),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option("--metrics", "--suite", help="Metrics and suites; default: core."),
+    ] = None,
+    value_range: Annotated[
+        tuple[float, float], typer.Option("--range", help="Background and maximum value.")
+    ] = (-1.0, 1.0),
+    fake_range: Annotated[
+        tuple[float, float] | None, typer.Option(help="The same of --fake, where it differs.")
+    ] = None,
+    resample: Annotated[
+        str | None, typer.Option(help="Resample all volumes to N^3 or to D,H,W voxels.")
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out files that cannot be used.")
+    ] = False,
+    paired: Annotated[
+        bool, typer.Option("--paired", help="Equal file names are pairs (for ssim, psnr, mae).")
+    ] = False,
+    floor_only: Annotated[
+        bool, typer.Option("--floor-only", help="Do not score the control rows.")
+    ] = False,
+    out: Out = Path("runs"),
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """Score folders of NIfTI volumes against real ones, and print the table. Trains nothing.
+
+    A folder holds plain files, one subfolder a class, or a BIDS derivative with participants.tsv.
+    """
+    from cerebench.benchmark import display
+    from cerebench.benchmark.evaluate import Request, row_names
+    from cerebench.benchmark.evaluate import evaluate as score_folders
+    from cerebench.benchmark.runner import usable_cores
+    from cerebench.datasets.cache import default_cache
+
+    request = Request(
+        real=real,
+        fakes=row_names(fake),
+        train=train,
+        metrics=_names(metrics) or ["core"],
+        value_range=value_range,
+        fake_range=fake_range or value_range,
+        shape=_shape(resample),
+        skip_bad=skip_bad,
+        paired=paired,
+        controls=not floor_only,
+        out=out,
+        explicit=metrics is not None,
+    )
+    registries, shown = _registries(plugin), display.choose(Console(stderr=True), silent=as_json)
+    outcome = score_folders(request, registries, default_cache(), shown, usable_cores())
+    written = _write_reports(registries, outcome.contents)
+    if as_json:
+        answer = dataclasses.asdict(outcome) | {"reports": [str(p) for p in written]}
+        typer.echo(json.dumps(answer, indent=1, default=str))
+    else:
+        _print_table(outcome.contents)
+        for path in written:
+            shown.say(str(path))
+        for title, reason in outcome.failed.items():
+            shown.say(f"failed: {title}: {reason}")
+    if outcome.failed:
+        raise typer.Exit(errors.EXIT_SOME_FAILED)
+
+
+def _shape(text: str | None) -> tuple[int, int, int] | None:
+    """Read ``N`` or ``D,H,W``."""
+    if text is None:
+        return None
+    words = text.split(",")
+    if not all(w.isdigit() and int(w) > 3 for w in words) or len(words) not in (1, 3):
+        raise errors.UsageError(
+            f"--resample must be one or three whole numbers above 3, got '{text}'. Example: "
+            "--resample 64, or --resample 80,112,80."
+        )
+    depth, height, width = (int(w) for w in (words if len(words) == 3 else words * 3))
+    return depth, height, width
 
 
 @app.command()

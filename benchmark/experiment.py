@@ -33,7 +33,7 @@ class Experiment:
         preset: Preset of every method.
         seeds: Training seeds.
         samples_per_class: Volumes generated per class.
-        metrics: Metric names.
+        metrics: Names of metrics and suites.
         protocols: Downstream protocols.
         reference: The method that significance tests compare with.
         set: Method name (or ``*``) to setting to value.

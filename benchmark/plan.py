@@ -20,6 +20,7 @@ from cerebench.datasets.samples import SampleFolder
 from cerebench.datasets.splits import overlap, split_sha256
 from cerebench.metrics import weights
 from cerebench.metrics.base import MissingWeights
+from cerebench.metrics.suites import asked, expand
 
 SHARD = 8  # samples per shard; part of every sample key, so never changed lightly
 SCORE_SEED = 0  # pairs and groups are the same for all methods
@@ -157,7 +158,7 @@ def make_plan(
     split = source_of(experiment, size).split(dataset)
     folder = out / f"{dataset.info.name}-{size}-{fingerprint[:8]}"
     real_key = key_of({"fingerprint": fingerprint, "train": split.train, "test": split.test})
-    metrics = tuple(plan_metric(name, registries) for name in experiment.metrics)
+    metrics = tuple(plan_metric(name, registries) for name in expand(experiment.metrics))
     for name in experiment.protocols:
         registries.protocols.load(name)  # raises for a name that does not exist
     context = _Context(experiment, dataset, cases, split, fingerprint, real_key, metrics)
@@ -440,7 +441,8 @@ def contents(plan: Plan) -> dict[str, Any]:
         "reference": experiment.reference,
         "banner": _banner(plan) or None,
         "dataset": _dataset_entry(plan),
-        "metrics": [_metric_entry(m) for m in plan.metrics],
+        "suites": asked(experiment.metrics),
+        "metrics": [metric_entry(m) for m in plan.metrics],
         "rows": [_anchor_entry(a) for a in plan.anchors] + _cell_entries(plan, dataset.size),
     }
 
@@ -483,7 +485,8 @@ def _dataset_entry(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _metric_entry(planned: PlannedMetric) -> dict[str, Any]:
+def metric_entry(planned: PlannedMetric) -> dict[str, Any]:
+    """Return what reports need to know about a metric."""
     m = planned.metric
     return {
         "name": m.name,
