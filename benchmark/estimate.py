@@ -155,8 +155,11 @@ class _CountingPhase:
         self._run.flops += counter.flops
         return tree_map(lambda tensor: torch.zeros_like(tensor, device="cpu"), kept)
 
-    def log(self, **scalars: Tensor | float) -> None:
+    def log(self, *, always: bool = False, **scalars: Tensor | float) -> None:
         """Log nothing."""
+
+    def warn(self, text: str) -> None:
+        """Warn of nothing."""
 
 
 class _CountingStep:
