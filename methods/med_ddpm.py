@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import torch
 from monai.networks.nets import DiffusionModelUNet
-from monai.networks.nets.diffusion_model_unet import get_timestep_embedding
 from torch import Tensor, nn
 from torch.optim import Adam
 
@@ -84,7 +83,9 @@ class Config:
     ema_start: int = setting(2000, "steps whose weights are copied, not averaged", "[code: EMA]")
     sampler: str = setting("ddpm", "ddpm, ddim or dpmpp", "[paper: ancestral sampling]")
     sampler_steps: int = setting(
-        0, "network evaluations per sample; 0 takes the sampler's default", "[paper: all T]"
+        0,
+        "network evaluations per sample; 0 takes the sampler's default",
+        "[ours: it is all T for ddpm, as in the paper]",
     )
     precision: str = setting("fp32", "autocast of training and sampling", "[code: fp16 off]")
 
@@ -333,9 +334,7 @@ class MedDDPMUNet(DiffusionModelUNet):
 
     def forward(self, x: Tensor, timesteps: Tensor, class_labels: Tensor | None = None) -> Tensor:
         """Map (B, inputs, D, H, W), steps (B,) and labels (B,) to noise (B, outputs, D, H, W)."""
-        embedding = self.time_embed(
-            get_timestep_embedding(timesteps, self.block_out_channels[0], MAX_PERIOD)
-        )
+        embedding = self.time_embed(step_embedding(timesteps, self.block_out_channels[0]))
         if class_labels is not None:
             embedding = embedding + self.class_embedding(class_labels)
         h = self.conv_in(x)
@@ -349,6 +348,16 @@ class MedDDPMUNet(DiffusionModelUNet):
             h = block(hidden_states=h, res_hidden_states_list=skips[first:], temb=embedding)
             skips = skips[:first]
         return self.out(h)
+
+
+def step_embedding(times: Tensor, width: int) -> Tensor:
+    """Return cosines, then sines of the steps (B,) at width / 2 frequencies: (B, width) float32.
+
+    Frequency k of K = width / 2 is 1000^(-k / K), in radians per step.
+    """
+    k = torch.arange(width // 2, dtype=torch.float64, device=times.device)
+    angles = times[:, None] * MAX_PERIOD ** (-2 * k / width)
+    return torch.cat((angles.cos(), angles.sin()), 1).float()
 
 
 def _contiguous(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
