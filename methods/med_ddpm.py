@@ -87,7 +87,9 @@ class Config:
         "network evaluations per sample; 0 takes the sampler's default",
         "[ours: it is all T for ddpm, as in the paper]",
     )
-    precision: str = setting("fp32", "autocast of training and sampling", "[code: fp16 off]")
+    precision: str = setting(
+        "fp32", "autocast of training; samples are drawn in fp32", "[code: fp16 off]"
+    )
 
     def for_size(self, size: int) -> Config:
         """Drop the finest levels that would leave a coarsest grid below 8^3; settle the sampler.
@@ -361,6 +363,6 @@ def step_embedding(times: Tensor, width: int) -> Tensor:
 
 
 def _contiguous(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-    # Backward through a normalisation costs 20 times more on a CPU in the layout that is best
-    # for convolutions; converting there and back costs 6 times less than that.
+    # On a CPU, backward through a normalisation costs 20 times as much in the layout that suits
+    # convolutions as in this one; with both conversions it costs 6 times as much.
     return (inputs[0].contiguous(),)
