@@ -47,7 +47,8 @@ Data = Annotated[
     list[str] | None,
     typer.Option(
         "--data",
-        help="Option of the dataset, NAME=VALUE: modalities=t1,flair, recipe=brain, …",
+        help="Option of the dataset, NAME=VALUE; repeat it. Of scans: modalities=t1,flair; "
+        "recipe=roi or brain; crop, percentile, wide; layout; labels; subset=brats2019.",
     ),
 ]
 Split = Annotated[

@@ -204,7 +204,8 @@ def _print_findings(findings: Sequence[Mapping[str, Any]], console: Console) -> 
         grouped.setdefault(key, []).append(finding["case"])
     errors = sum(f["severity"] == "error" for f in findings)
     console.print(f"\n{errors} errors, {len(findings) - errors} warnings", highlight=False)
-    for (warning, message), cases in sorted(grouped.items(), key=lambda item: item[0][0]):
+    order = sorted(grouped.items(), key=lambda item: (item[0][0], not item[1][0], item[1][0]))
+    for (warning, message), cases in order:
         style, word = ("yellow", "warning") if warning else ("bold red", "error")
         subject = f"[bold]{escape(_listed(cases))}[/]: " if cases[0] else ""
         console.print(

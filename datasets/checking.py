@@ -103,14 +103,18 @@ class Examiner:
 
     def _other_modalities(self, case: Case) -> list[Finding]:
         """Compare the headers of modalities that are there but not asked for."""
-        if self.layout.channels or self.modalities[0] not in case.files:
+        first, findings = case.files.get(self.modalities[0]), []
+        if self.layout.channels or first is None or first.suffix == ".mha":
             return []
-        findings = []
+        try:
+            expected = shape_of(first)
+        except DatasetError:  # the images themselves will tell
+            return []
         for name, path in case.files.items():
-            if name in (*self.modalities, "seg") or path.suffix == ".mha":
+            if name in (*self.modalities, "seg"):
                 continue
             try:
-                shape, expected = shape_of(path), shape_of(case.files[self.modalities[0]])
+                shape = shape_of(path)
             except DatasetError as e:
                 findings.append(Finding("warning", case.id, f"{_NAMES[name]} (not used): {e}"))
                 continue

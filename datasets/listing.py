@@ -197,9 +197,10 @@ def _cases(
         absent = [m for m in needed if m not in entry.files]
         if counts[entry.id] > 1:
             findings.append(Finding("error", entry.id, f"id occurs twice, here in {entry.place}"))
-        if absent:
-            names = " and ".join(absent)
-            verb = "is" if len(absent) == 1 else "are"
+        missing = [m for m in absent if m not in entry.refused]
+        if missing:
+            names = " and ".join(missing)
+            verb = "is" if len(missing) == 1 else "are"
             findings.append(Finding("error", entry.id, f"{names} {verb} missing in {entry.place}"))
         grade = entry.grade if classes != UNGRADED else UNGRADED[0]
         if counts[entry.id] == 1 and not absent and grade in classes:

@@ -122,7 +122,8 @@ class Scans(Dataset):
         if errors:
             lines = "\n".join(f"{f.case}: {f.message}" for f in errors)
             raise DatasetError(
-                f"{len(errors)} things in {self.folder} are wrong. Repair or remove them:\n{lines}"
+                f"{len(errors)} things in {self.folder} are wrong. Repair or remove them; bench "
+                f"data check looks into the files, too:\n{lines}"
             )
         if not self.listed.cases:
             raise DatasetError(f"{self.folder} holds no case that can be used. Add cases.")
@@ -185,9 +186,16 @@ class Scans(Dataset):
         layout = self.listed.layout
         facts = {
             "layout": {"name": layout.name, "label": layout.label},
+            "counts": {
+                name: sum(case.label == label for case in cases)
+                for label, name in enumerate(self.info.classes)
+            },
             **checking.facts(examined, self.listed.present, cases),
         }
-        return CheckReport(tuple(findings), facts)
+        # Every path starts with the root, which the reader knows.
+        prefix = f"{self.folder}/"
+        named = (replace(f, message=f.message.replace(prefix, "")) for f in findings)
+        return CheckReport(tuple(named), facts)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the listing behind: a worker needs the layout and the labels, not all cases."""

@@ -47,6 +47,7 @@ class Entry:
         place: Folder or table row it comes from, for messages.
         grade: Class name as the layout gives it; empty where the layout has none.
         site: Where it was scanned, or empty.
+        refused: Modalities that are named but cannot be used; a finding says why.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Entry:
     place: str
     grade: str = ""
     site: str = ""
+    refused: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -57,9 +57,9 @@ class Bids(Layout):
                 files, problems = _files(tree, folder)
                 session = folder.parent.name if folder.parent != subject else ""
                 case = f"{subject.name}_{session}" if session else subject.name
-                findings += [Finding("error", case, p) for p in problems]
-                site = (row or Row(0)).get("site")
-                entries.append(Entry(case, patient, files, str(folder), grade, site))
+                findings += [Finding("error", case, text) for text in problems.values()]
+                site, refused = (row or Row(0)).get("site"), frozenset(problems)
+                entries.append(Entry(case, patient, files, str(folder), grade, site, refused))
         for missing in sorted(rows):
             findings.append(Finding("error", missing, "is in participants.tsv but has no images"))
         known = [p for p in tree.files if p.suffix in (".json", ".tsv", ".bval", ".bvec")]
@@ -90,18 +90,19 @@ def _participants(tree: Tree) -> tuple[dict[str, Row], list[Finding]]:
     return rows, findings
 
 
-def _files(tree: Tree, folder: Path) -> tuple[dict[str, Path], list[str]]:
+def _files(tree: Tree, folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
     """Return the files of a session by modality, and what is ambiguous."""
     found: dict[str, list[Path]] = {}
     for path in tree.within(folder).values():
         modality = modality_of(path.name)
         if modality:
             found.setdefault(modality, []).append(path)
-    problems = [
-        f"has {len(paths)} files for {modality}: {', '.join(p.name for p in paths)}; expected one"
+    problems = {
+        modality: f"has {len(paths)} files for {modality}; expected one: "
+        + ", ".join(p.name for p in paths)
         for modality, paths in found.items()
         if len(paths) > 1
-    ]
+    }
     return {m: paths[0] for m, paths in found.items() if len(paths) == 1}, problems
 
 

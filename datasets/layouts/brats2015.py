@@ -45,7 +45,7 @@ class BraTS2015(Layout):
                 findings.append(Finding("warning", folder.name, message))
                 unused |= set(images)
                 continue
-            files = {}
+            files, refused = {}, set()
             for modality, name in _FILES.items():
                 match = [p for p in images if name.search(p.name)]
                 if len(match) == 1:
@@ -53,10 +53,14 @@ class BraTS2015(Layout):
                 elif match:
                     message = f"has {len(match)} files for {modality}; expected one"
                     findings.append(Finding("error", folder.name, message))
+                    refused.add(modality)
             # brats_<site>_pat<number>_<scan>: the scans of a patient differ in the last number.
             patient = folder.name.rpartition("_")[0]
             site = _CASE.fullmatch(folder.name)[1]
-            entries.append(Entry(folder.name, patient, files, str(folder), grade, site))
+            place = str(folder)
+            entries.append(
+                Entry(folder.name, patient, files, place, grade, site, frozenset(refused))
+            )
         if not entries:
             raise DatasetError(
                 f"The BRATS 2015 cases in {tree.root} have no grades (expected them inside HGG/ "

@@ -57,15 +57,15 @@ class Manifest(Layout):
                 findings.append(Finding("error", case, fault))
                 grade = "?"  # keeps the case apart from those that have a class
             files, problems = _files(tree, row, inside)
-            findings += [Finding("error", case, p) for p in problems]
-            patient = row.get("patient_id") or case
-            entries.append(Entry(case, patient, files, place, grade, row.get("site")))
+            findings += [Finding("error", case, text) for text in problems.values()]
+            patient, site, refused = row.get("patient_id") or case, row.get("site"), set(problems)
+            entries.append(Entry(case, patient, files, place, grade, site, frozenset(refused)))
         return Listing(tuple(entries), tuple(findings), frozenset({table}))
 
 
-def _files(tree: Tree, row: Row, inside: set[Path]) -> tuple[dict[str, Path], list[str]]:
+def _files(tree: Tree, row: Row, inside: set[Path]) -> tuple[dict[str, Path], dict[str, str]]:
     """Resolve the paths of a row; whatever is not a file inside the root is a problem."""
-    files, problems = {}, []
+    files, problems = {}, {}
     for modality in (*MODALITIES, "seg"):
         text = row.get("seg" if modality == "seg" else f"image:{modality}")
         if not text:
@@ -74,9 +74,9 @@ def _files(tree: Tree, row: Row, inside: set[Path]) -> tuple[dict[str, Path], li
         if path in inside:
             files[modality] = path
         elif not path.resolve().is_relative_to(tree.root.resolve()):
-            problems.append(f"{modality} is '{text}', which leads outside {tree.root}: not read")
+            problems[modality] = f"{modality} is '{text}', which leads outside the root: not read"
         elif not path.is_file():
-            problems.append(f"{modality} is '{text}', which does not exist")
+            problems[modality] = f"{modality} is '{text}', which does not exist"
         else:
             files[modality] = path
     return files, problems

@@ -1,9 +1,19 @@
 """Splits are by patient, stratified, seeded, and say when they are smaller than asked."""
 
+import hashlib
+
 import pytest
 
-from cerebench.datasets.base import Case, DatasetError
-from cerebench.datasets.splits import describe_split, patient_split, read_rule
+from cerebench.datasets.base import Case, DatasetError, Split
+from cerebench.datasets.splits import (
+    describe_split,
+    overlap,
+    patient_split,
+    read_rule,
+    read_split,
+    split_sha256,
+    write_split,
+)
 
 CLASSES = ("LGG", "HGG")
 
@@ -117,3 +127,88 @@ def test_rule_gives_the_number_of_test_patients():
 def test_a_wrong_rule_is_refused(rule, message):
     with pytest.raises(DatasetError, match=message):
         read_rule(rule)
+
+
+def publish(tmp_path, split, cases, change=lambda text: text):
+    path = tmp_path / "split.csv"
+    path.write_text(change(write_split(split, cases).decode()))
+    return path
+
+
+def test_a_published_split_is_read_back_and_its_hash_is_that_of_the_file(tmp_path):
+    cases = _cases((12, 12), scans=2)
+    split = patient_split(cases, CLASSES, test=3, seed=5)
+    path = publish(tmp_path, split, cases)
+    assert read_split(path, cases) == split
+    assert split_sha256(split, cases) == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert path.read_text().splitlines()[0] == "case_id,patient_id,role,fold"
+    other = patient_split(cases, CLASSES, test=3, seed=6)
+    assert split_sha256(other, cases) != split_sha256(split, cases)
+    assert split_sha256(split, cases[::-1]) == split_sha256(split, cases)
+
+
+def test_unused_cases_are_neither_trained_nor_tested_on(tmp_path):
+    cases = _cases((4, 4))
+    split = patient_split(cases, CLASSES, test=1, seed=0)
+    dropped = split.train[0]
+    path = publish(
+        tmp_path,
+        split,
+        cases,
+        lambda t: t.replace(f"{dropped},{dropped[:-2]},train", f"{dropped},,unused"),
+    )
+    read = read_split(path, cases)
+    assert read.test == split.test
+    assert read.train == split.train[1:]
+
+
+def test_a_fold_is_chosen_where_there_are_several(tmp_path):
+    cases = _cases((4, 4))
+    splits = [patient_split(cases, CLASSES, test=1, seed=seed) for seed in (0, 3)]
+    first, second = (write_split(s, cases).decode().splitlines() for s in splits)
+    rows = [*first, *(row[:-1] + "1" for row in second[1:])]
+    path = tmp_path / "folds.csv"
+    path.write_text("\n".join(rows) + "\n")
+    assert [read_split(path, cases, fold) for fold in (0, 1)] == splits
+    with pytest.raises(DatasetError, match=r"has the folds 0, 1\. Choose one: --split .*:0"):
+        read_split(path, cases)
+    with pytest.raises(DatasetError, match="has no fold 7"):
+        read_split(path, cases, 7)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.replace("role", "part"), "lacks the column role"),
+        (lambda t: t.replace("test", "exam"), "unknown role 'exam'"),
+        (lambda t: t + "LGG-999-0,LGG-999,train,0\n", "LGG-999-0 not in the data"),
+        (lambda t: "\n".join(t.splitlines()[:-1]), "LGG-003-1 not in the file"),
+        (lambda t: t + t.splitlines()[1] + "\n", "HGG-000-0 listed twice"),
+        (lambda t: t.replace("train", "unused"), "no case has the role train"),
+        (
+            lambda t: t.replace("HGG-000-1,HGG-000,train", "HGG-000-1,HGG-000,test"),
+            "patient HGG-000 is in train and test",
+        ),
+        (
+            lambda t: t.replace(",HGG-000,", ",P,").replace(",LGG-000,", ",P,"),
+            "patient P is in train and test",
+        ),
+    ],
+)
+def test_a_published_split_that_does_not_fit_is_refused(tmp_path, change, message):
+    cases = _cases((4, 4), scans=2)
+    held_out = {"LGG-000", "HGG-003"}
+    split = Split(
+        train=tuple(c.id for c in cases if c.patient not in held_out),
+        test=tuple(c.id for c in cases if c.patient in held_out),
+    )
+    with pytest.raises(DatasetError, match=message):
+        read_split(publish(tmp_path, split, cases, change), cases)
+
+
+def test_overlap_sees_cases_and_other_scans_of_a_patient():
+    cases = _cases((2, 2), scans=2)
+    split = Split(train=("LGG-000-0", "LGG-000-1"), test=("LGG-001-0", "LGG-001-1"))
+    assert overlap(["LGG-001-1"], [""], split, cases) == ["LGG-001-1"]
+    assert overlap(["x"], ["LGG-001"], split, cases) == ["LGG-001-0", "LGG-001-1"]
+    assert overlap(["LGG-000-0"], ["LGG-000"], split, cases) == []
