@@ -168,6 +168,8 @@ def build_control(
         counts: Volumes asked for by class.
     """
     reference, source = real.halved() if control.halved else (real, real.train)
+    if control.seen and real.seen:
+        source = real.seen
     generated = {}
     for name, m in counts.items():
         # Without held-out cases the faults are planted in the reference itself.

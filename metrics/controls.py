@@ -35,6 +35,8 @@ class Control:
         version: Changes when the set does.
         halved: The reference is one half of the training cases, and ``build`` gets the other half
             as ``train``.
+        seen: ``build`` gets as ``train`` what generators were trained on, where that is not the
+            reference.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Control:
     build: Callable[[Sequence[Volume], Sequence[Volume], int, int], LazyVolumes]
     version: int = 1
     halved: bool = False
+    seen: bool = False
 
 
 def scramble_phases(volume: Volume, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -172,8 +175,10 @@ CONTROLS: tuple[Control, ...] = (
         name="train-copies",
         label="training copies",
         role="control",
-        note="Training cases, repeated where more are asked: a generator that memorises.",
+        note="Training cases, repeated where more are asked: a generator that memorises. Where no "
+        "training cases are given, those of the reference.",
         build=_train_copies,
+        seen=True,
     ),
     Control(
         name="mean-volume",

@@ -15,6 +15,7 @@ from cerebench.reports.tidy import OK, Value
 Contents = Mapping[str, Any]
 CLIPPED = 1e-3  # fraction of voxels outside [-1, 1] above which a reader must know
 COUNTER = re.compile(r"(\w+)=(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")  # a note that is a number
+ALIKE = 0.02  # excess of MS-SSIM over the real set's that is worth a note
 DISAGREEMENT = 3  # places between two rankings that are worth a note
 
 
@@ -25,14 +26,25 @@ def caption(contents: Contents, found: Sequence[Value]) -> str:
     n_real = span(v.n_real for v in scored if v.n_real is not None)
     n_generated = span(v.n_generated for v in scored if v.n_generated is not None)
     edges = sorted({f"{edge:g}" for edge in data["spacing"]})
-    seeds = ", ".join(str(seed) for seed in contents["seeds"])
+    shape = data.get("shape", [data["size"]] * 3)
+    size = f"{shape[0]}³" if len(set(shape)) == 1 else " × ".join(map(str, shape))
     return (
-        f"{data['label']}, {data['size']}³ voxels of {'–'.join(edges)} mm, "
-        f"{', '.join(data['channels'])}; per class n = {n_real} real and {n_generated} generated; "
-        f"preset {contents['preset']}; seed{'s' * (len(contents['seeds']) > 1)} {seeds}. "
+        f"{data['label']}, {size} voxels of {'–'.join(edges)} mm, "
+        f"{', '.join(data['channels'])}; per class n = {n_real} real and {n_generated} generated"
+        f"{_settings(contents)}. "
         f"{_meaning(contents, found)} "
         f"Dataset fingerprint {data['fingerprint'][:8]}, Cerebench {contents['suite_version']}."
     )
+
+
+def _settings(contents: Contents) -> str:
+    """Say preset, seeds and suite, as far as there are any."""
+    seeds = ", ".join(str(seed) for seed in contents["seeds"])
+    trained = f"preset {contents['preset']}; seed{'s' * (len(contents['seeds']) > 1)} {seeds}"
+    suites = contents.get("suites", [])
+    parts = [trained] * bool(contents["preset"])
+    parts += [f"suite{'s' * (len(suites) > 1)} {', '.join(suites)}"] * bool(suites)
+    return "".join(f"; {part}" for part in parts)
 
 
 def _meaning(contents: Contents, found: Sequence[Value]) -> str:
@@ -62,13 +74,18 @@ def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -
         "no bold means that no method leads by that much."
     )
     for metric in contents["metrics"]:
-        if metric["unavailable"]:
-            yield f"Not computed: {metric['label']}: {metric['unavailable']}"
-        elif metric["never_bold"]:
+        if metric["never_bold"] and not metric["unavailable"]:
             yield f"{metric['label']} is never bold: {metric['blind_to']}"
+    lacking: dict[str, list[str]] = {}
+    for metric in contents["metrics"]:
+        if metric["unavailable"]:
+            lacking.setdefault(metric["unavailable"], []).append(metric["label"])
+    for reason, names in lacking.items():
+        yield f"Not computed: {', '.join(names)}: {reason}"
     yield from _short_floor(contents, found, labels)
     yield from _below_floor(contents, found, labels)
     yield from _contradictions(contents, found, labels)
+    yield from _collapse(contents, found, labels)
     yield from _clipping(found, labels)
     yield from _measured(contents, found, labels)
 
@@ -153,6 +170,27 @@ def _contradictions(
                     f"{other[row]} of {len(other)} by distance to the real {ssim}: similarity of "
                     "means and diversity disagree."
                 )
+
+
+def _collapse(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
+    """Name methods whose MMD is good because their volumes are all alike."""
+    rows, ranked = contents["rows"], _ranked(found)
+    alike: dict[int, list[str]] = {}
+    for class_ in contents["dataset"]["classes"]:
+        mmd = ranked.get((class_, "mmd2-kwon", ""), {})
+        floors = [s.value for i, s in mmd.items() if rows[i].get("role") == "floor"]
+        for row, summary in ranked.get((class_, "ms-ssim", ""), {}).items():
+            if rows[row]["kind"] == "anchor" or row not in mmd or not floors:
+                continue
+            excess = summary.value - (summary.real_value or summary.value)
+            if mmd[row].value < min(floors) and excess > max(3 * (summary.spread or 0), ALIKE):
+                alike.setdefault(row, []).append(f"{class_} by {number(excess)}")
+    for row, where in alike.items():
+        yield (
+            f"{labels[row]} has a lower mmd2-kwon than real volumes have, while its volumes "
+            f"resemble each other more than real ones do (ms-ssim of {', '.join(where)}): that is "
+            "what collapse looks like, which this MMD rewards."
+        )
 
 
 def _clipping(found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:

@@ -138,7 +138,8 @@ def build(experiment: Experiment, *, anchors: bool = True) -> Table:
     for value in found:
         places.setdefault((value.row, value.class_, value.metric, value.view), []).append(value)
     sheet = _Sheet(contents, places, row_labels(contents["rows"]))
-    columns = _columns(contents["metrics"])
+    trained = any(row["kind"] == "method" for row in contents["rows"])
+    columns = _columns(contents["metrics"], trained=trained)
     shown = [
         i for i in _order(contents["rows"]) if anchors or _role(contents["rows"][i]) != "control"
     ]
@@ -237,7 +238,7 @@ def _order(rows: Sequence[Mapping[str, Any]]) -> list[int]:
     return sorted(range(len(rows)), key=lambda i: rank[_role(rows[i])])
 
 
-def _columns(metrics: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
+def _columns(metrics: Sequence[Mapping[str, Any]], *, trained: bool) -> tuple[Column, ...]:
     found = []
     for metric in metrics:
         if metric["unavailable"]:
@@ -249,7 +250,11 @@ def _columns(metrics: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
             detail = " ".join(part for part in parts if part)
             found.append(Column(label, detail, space or label, metric["name"], view))
     found.append(Column("n", "real/gen.", "cost"))
-    found.extend(Column(head, detail, "cost", cost) for cost, head, detail, _ in COSTS)
+    found.extend(
+        Column(head, detail, "cost", cost)
+        for cost, head, detail, _ in COSTS
+        if trained or cost == "clip-fraction"
+    )
     return tuple(found)
 
 
