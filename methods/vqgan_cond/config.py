@@ -175,6 +175,11 @@ LITE = PAPER.override(
     layers=(6, "[ours: a few hundred volumes need no more]"),
     width=(256, "[ours: as layers]"),
     heads=(8, "[ours: as layers]"),
+    restart_after=(
+        200,
+        "[ours: an autoencoder's first latents lie close together, and short trainings never wake "
+        "the codes that lose; in quick 252 instead of 31 active codes, error .045 instead of .056]",
+    ),
     autoencoder_steps=(20_000, "[ours: an hour on one GPU for both stages]"),
     transformer_steps=(20_000, "[ours: as autoencoder_steps]"),
     batch=(8, "[ours: fills a GPU]"),
@@ -192,10 +197,11 @@ QUICK = LITE.override(
     layers=(4, "[ours: speed]"),
     width=(128, "[ours: speed]"),
     heads=(4, "[ours: speed]"),
-    autoencoder_steps=(400, "[ours: two minutes on two cores]"),
+    restart_after=(20, "[ours: as in lite, for few steps]"),
+    autoencoder_steps=(450, "[ours: under two minutes on two cores]"),
     batch=(4, "[ours: more updates in the same time]"),
-    lr=(1e-3, "[ours: few steps]"),
-    transformer_steps=(500, "[ours: a minute on two cores]"),
+    lr=(1e-3, "[ours: few steps; twice as much gains nothing]"),
+    transformer_steps=(400, "[ours: under a minute on two cores]"),
     transformer_lr=(1e-3, "[ours: few steps]"),
 )
 SMOKE = QUICK.override(
