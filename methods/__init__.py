@@ -47,6 +47,17 @@ BUILTIN = {
             "paper_row": False,
         },
     ),
+    "vqgan": (
+        "cerebench.methods.vqgan.method:VQGAN",
+        {
+            "label": "3D-VQGAN",
+            "version": 1,
+            "source": "arXiv:2310.01251",
+            "conditioning": "none",
+            "presets": ["paper", "lite", "quick", "smoke"],
+            "paper_row": True,
+        },
+    ),
     "vqgan-cond": (
         "cerebench.methods.vqgan_cond.method:VQGANCond",
         {
@@ -89,6 +100,28 @@ BUILTIN = {
             "conditioning": "class",
             "presets": ["paper", "repo", "quick", "smoke"],
             "paper_row": False,
+        },
+    ),
+    "medical-diffusion": (
+        "cerebench.methods.medical_diffusion.method:MedicalDiffusion",
+        {
+            "label": "Medical Diffusion",
+            "version": 1,
+            "source": "arXiv:2211.03364",
+            "conditioning": "none",
+            "presets": ["paper", "quick", "smoke"],
+            "paper_row": True,
+        },
+    ),
+    "medical-diffusion-c": (
+        "cerebench.methods.medical_diffusion.method:MedicalDiffusionC",
+        {
+            "label": "Medical Diffusion-C",
+            "version": 1,
+            "source": "arXiv:2211.03364; Zhou and Khalvati, MIDL 2024",
+            "conditioning": "class",
+            "presets": ["paper", "quick", "smoke"],
+            "paper_row": True,
         },
     ),
 }

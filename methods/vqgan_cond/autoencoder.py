@@ -6,7 +6,7 @@ anew from a description.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -30,9 +30,9 @@ def encoder(image_channels: int, channels: Sequence[int], bottleneck: int) -> nn
     """
     layers: list[nn.Module] = []
     for fine, coarse in pairwise((image_channels, *channels)):
-        layers += [ConvBlock(fine, coarse, 4, 2, _leaky()), ResBlock(coarse, _leaky())]
-    layers += [ConvBlock(channels[-1], bottleneck, 3, 1, _leaky()), ResBlock(bottleneck, _leaky())]
-    return _initialised(nn.Sequential(*layers))
+        layers += [ConvBlock(fine, coarse, 4, 2, leaky()), ResBlock(coarse, leaky())]
+    layers += [ConvBlock(channels[-1], bottleneck, 3, 1, leaky()), ResBlock(bottleneck, leaky())]
+    return initialised(nn.Sequential(*layers))
 
 
 def decoder(image_channels: int, channels: Sequence[int], bottleneck: int) -> nn.Sequential:
@@ -44,8 +44,8 @@ def decoder(image_channels: int, channels: Sequence[int], bottleneck: int) -> nn
     layers: list[nn.Module] = []
     for coarse, fine in pairwise((bottleneck, *reversed(channels))):
         layers += [UpBlock(coarse, fine), ResBlock(fine, nn.ReLU())]
-    layers += [nn.Conv3d(channels[0], image_channels, 1), _FloatTanh()]
-    return _initialised(nn.Sequential(*layers))
+    layers += [nn.Conv3d(channels[0], image_channels, 1), FloatTanh()]
+    return initialised(nn.Sequential(*layers))
 
 
 def final_convolution(decoder: nn.Sequential) -> nn.Conv3d:
@@ -65,15 +65,23 @@ class Discriminator(nn.Module):
         image_channels: Channels of a volume.
         width: Channels of the first layer, doubled by every further one; a multiple of 8.
         levels: Layers with a norm between the first and the last.
+        block: Makes such a layer; arguments are those of ``ConvBlock``, the default.
     """
 
-    def __init__(self, image_channels: int, width: int = 64, levels: int = 3) -> None:
+    def __init__(
+        self,
+        image_channels: int,
+        width: int = 64,
+        levels: int = 3,
+        block: Callable[..., nn.Module] | None = None,
+    ) -> None:
         super().__init__()
+        block = block or ConvBlock
         widths = [width * 2**i for i in range(levels + 1)]
-        first = nn.Sequential(nn.Conv3d(image_channels, width, 4, 2, 1), _leaky())
-        hidden = (ConvBlock(a, b, 4, 2, _leaky()) for a, b in pairwise(widths))
+        first = nn.Sequential(nn.Conv3d(image_channels, width, 4, 2, 1), leaky())
+        hidden = (block(a, b, 4, 2, leaky()) for a, b in pairwise(widths))
         self.layers = nn.ModuleList((first, *hidden, nn.Conv3d(widths[-1], 1, 4)))
-        _initialised(self)
+        initialised(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Map (B, C, S, S, S) to logits (B, 1, n, n, n) and the outputs of all layers before.
@@ -135,7 +143,7 @@ class _GroupNorm(nn.GroupNorm):
         return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last_3d)
 
 
-class _FloatTanh(nn.Tanh):
+class FloatTanh(nn.Tanh):
     """Tanh in float32: one of bf16 is exactly -1, without a gradient, from -3.1 on."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,11 +154,12 @@ def _norm(channels: int) -> nn.GroupNorm:
     return _GroupNorm(GROUPS, channels, eps=1e-6)
 
 
-def _leaky() -> nn.LeakyReLU:
+def leaky() -> nn.LeakyReLU:
+    """Return the activation of encoders and discriminators."""
     return nn.LeakyReLU(0.2)
 
 
-def _initialised(net: nn.Module) -> nn.Module:
+def initialised(net: nn.Module) -> nn.Module:
     """Draw convolution weights from N(0, 0.02^2); biases and norms keep torch's defaults."""
     for module in net.modules():
         if isinstance(module, nn.Conv3d):

@@ -95,7 +95,9 @@ class Codebook(nn.Module):
         with full_precision(z):
             units = _unit_rows(z)
             counts = count_codes(indices, len(self.vectors))
-            centres = functional.normalize(_sums(units, indices.flatten(), len(counts)), dim=1)
+            centres = functional.normalize(
+                sums_by_code(units, indices.flatten(), len(counts)), dim=1
+            )
             moved = functional.normalize(torch.lerp(centres, self.vectors, self.decay), dim=1)
             used = counts > 0
             self.vectors.copy_(torch.where(used[:, None], moved, self.vectors))
@@ -146,7 +148,7 @@ def spherical_kmeans(vectors: Tensor, initial: Tensor, iterations: int = 10) -> 
     """
     means = initial
     for _ in range(iterations):
-        sums = _sums(vectors, nearest(vectors, means), len(means))
+        sums = sums_by_code(vectors, nearest(vectors, means), len(means))
         lengths = sums.norm(dim=1, keepdim=True)
         means = torch.where(lengths > 1e-6, functional.normalize(sums, dim=1), means)
     return means
@@ -158,6 +160,11 @@ def count_codes(indices: Tensor, codes: int) -> Tensor:
     # Not bincount: its length depends on the data, which the meta device cannot follow.
     counts = torch.zeros(codes, device=flat.device)
     return counts.index_add_(0, flat, torch.ones(len(flat), device=flat.device))
+
+
+def sums_by_code(vectors: Tensor, indices: Tensor, codes: int) -> Tensor:
+    """Add up the rows of vectors (N, dim) that share an index (N,): (codes, dim)."""
+    return vectors.new_zeros(codes, vectors.shape[1]).index_add_(0, indices, vectors)
 
 
 def perplexity(counts: Tensor) -> Tensor:
@@ -184,11 +191,6 @@ def _unit(z: Tensor) -> Tensor:
 
 def _unit_rows(z: Tensor) -> Tensor:
     return _unit(z).flatten(0, -2)  # (B·D·H·W, dim), in the order of the flattened indices
-
-
-def _sums(vectors: Tensor, indices: Tensor, codes: int) -> Tensor:
-    """Add up the rows of vectors (N, dim) that share an index: (codes, dim)."""
-    return vectors.new_zeros(codes, vectors.shape[1]).index_add_(0, indices, vectors)
 
 
 def _draw_rows(vectors: Tensor, count: int) -> Tensor:

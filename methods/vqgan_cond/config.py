@@ -120,15 +120,7 @@ class Config:
             BadConfig: If the size is not the latent grid doubled a few times, or a setting is
                 impossible.
         """
-        levels = (size // self.latent_size).bit_length() - 1
-        if levels < 1 or size != self.latent_size << levels or size < 16 or size & (size - 1):
-            raise BadConfig(
-                f"vqgan-cond cannot work at size {size}: it must be a power of two from 16 on, and "
-                f"larger than latent_size = {self.latent_size}. Set --size 16, 32, 64 or 128."
-            )
-        channels = self.channels[-levels:]
-        while len(channels) < levels:
-            channels = (max(8, channels[0] // 2), *channels)
+        channels = fit_levels("vqgan-cond", self.channels, self.latent_size, size)
         for name in ("bottleneck", "code_dim"):
             _check_divisible(name, getattr(self, name), 8)
         for width in channels:
@@ -157,6 +149,35 @@ class Config:
             protect_links=self.protect_links,
             height_axis=self.height_axis,
         )
+
+
+def fit_levels(
+    method: str, channels: tuple[int, ...], latent_size: int, size: int
+) -> tuple[int, ...]:
+    """Return the channels of an autoencoder's levels, finest first, for an edge length.
+
+    Smaller volumes drop the finest levels, larger ones get more, each with half the channels (at
+    least 8).
+
+    Args:
+        method: Its name, for the error message.
+        channels: Channels at some size.
+        latent_size: Edge of the latent grid.
+        size: Edge of the volumes, voxels.
+
+    Raises:
+        BadConfig: If the size is not the latent grid doubled a few times.
+    """
+    levels = (size // latent_size).bit_length() - 1
+    if levels < 1 or size != latent_size << levels or size < 16 or size & (size - 1):
+        raise BadConfig(
+            f"{method} cannot work at size {size}: it must be a power of two from 16 on, and "
+            f"larger than latent_size = {latent_size}. Set --size 16, 32, 64 or 128."
+        )
+    fitted = channels[-levels:]
+    while len(fitted) < levels:
+        fitted = (max(8, fitted[0] // 2), *fitted)
+    return fitted
 
 
 PAPER = Preset(Config(), size=128)

@@ -11,9 +11,8 @@ Departures: see ``config.DEPARTURES``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +48,7 @@ from cerebench.methods.vqgan_cond.config import (
     SMOKE,
     Config,
 )
+from cerebench.methods.vqgan_cond.diagnosis import chunks, diagnose_tokens
 from cerebench.methods.vqgan_cond.losses import (
     adaptive_weight,
     feature_matching,
@@ -247,7 +247,7 @@ class VQGANCond(Method):
     def _tokenise(self, data: Batches) -> dict[str, Tensor]:
         """Return tokens, scores and labels of all training volumes, in raster order (D, H, W)."""
         parts = []
-        for batch in _chunks(data):
+        for batch in chunks(data):
             indices, scores = self._encode(batch.images)
             parts.append((indices.flatten(1).int(), scores.flatten(1), batch.labels))
         tokens, scores, labels = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -285,64 +285,14 @@ class VQGANCond(Method):
         rngs: Sequence[torch.Generator],
     ) -> Sequence[Diagnostic]:
         """Return reconstruction error, use of the codebook and token and voxel memorisation."""
-        known, held_out = self._examine(train), self._examine(test)
-        tokens = self._draw(conditions, rngs)
-        made = Examined(tokens, torch.cat([self._decode(t).flatten(1) for t in tokens.split(8)]))
-        sets = {"train": known, "test": held_out, "generated": made}
-        hamming, voxel = {}, {}
-        for name, found in sets.items():
-            own = name == "train"  # a training volume is not its own neighbour
-            hamming[name] = _nearest(found.tokens.float(), known.tokens.float(), 0, own)
-            voxel[name] = _nearest(found.volumes, known.volumes, 1, own)
-        counts = {k: count_codes(found.tokens, self.config.codes) for k, found in sets.items()}
-        errors = {"train": known.errors, "test": held_out.errors}
-        return (
-            Diagnostic(
-                "reconstruction-l1",
-                "mean absolute error of a volume's reconstruction, on [-1, 1]; lower is better",
-                {name: error.tolist() for name, error in errors.items()},
-            ),
-            Diagnostic(
-                "codebook-perplexity",
-                f"effective number of the {self.config.codes} codes in use; higher is better",
-                {name: [float(perplexity(n))] for name, n in counts.items()},
-            ),
-            Diagnostic(
-                "active-codes",
-                f"how many of the {self.config.codes} codes occur at all",
-                {name: [float(active_codes(n))] for name, n in counts.items()},
-            ),
-            Diagnostic(
-                "token-hamming",
-                "fraction of tokens that differ from the nearest training volume of the class; "
-                "generated far below test means copying",
-                hamming,
-            ),
-            Diagnostic(
-                "voxel-l1",
-                "mean absolute difference to the nearest training volume of the class, on [-1, 1]; "
-                "train and test are reconstructions; generated far below test means copying",
-                voxel,
-            ),
+        return diagnose_tokens(
+            train,
+            test,
+            self._draw(conditions, rngs),
+            encode=lambda volumes: self._encode(volumes)[0].flatten(1),
+            decode=self._decode,
+            codes=self.config.codes,
         )
-
-    def _examine(self, data: Batches) -> Examined:
-        """Return tokens, reconstructions and reconstruction errors of volumes."""
-        parts = []
-        for batch in _chunks(data):
-            tokens = self._encode(batch.images)[0].flatten(1)
-            volumes = self._decode(tokens).flatten(1)
-            errors = (volumes - batch.images.flatten(1)).abs().mean(1)
-            parts.append((tokens, volumes, errors))
-        return Examined(*(torch.cat(part) for part in zip(*parts, strict=True)))
-
-
-class Examined(NamedTuple):
-    """Volumes as the autoencoder sees them: (N, L) tokens, (N, voxels) decoded, (N,) errors."""
-
-    tokens: Tensor
-    volumes: Tensor
-    errors: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -370,17 +320,3 @@ def _set_lr(optimisers: Sequence[Optimizer], lr: float) -> None:
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["lr"] = lr
-
-
-def _chunks(data: Batches, size: int = 8) -> Iterator:
-    """Yield all cases in order, a few at a time."""
-    for first in range(0, len(data), size):
-        yield data.take(torch.arange(first, min(first + size, len(data)), device="cpu"))
-
-
-def _nearest(rows: Tensor, reference: Tensor, p: int, own: bool) -> list[float]:
-    """Return each row's smallest mean distance to the reference: Hamming (p = 0) or L1 (p = 1)."""
-    distances = torch.cdist(rows, reference, p=p) / rows.shape[1]
-    if own:
-        distances.fill_diagonal_(math.inf)
-    return distances.amin(1).tolist()

@@ -232,7 +232,12 @@ def shift(labels: Tensor, tokens: Tensor, codes: int) -> Tensor:
     Returns:
         (B, L) int64.
     """
-    return torch.cat((class_tokens(labels, codes).unsqueeze(1), tokens[:, :-1]), dim=1)
+    return start_with(class_tokens(labels, codes), tokens)
+
+
+def start_with(start: Tensor, tokens: Tensor) -> Tensor:
+    """Put start tokens (B,) before tokens (B, L) and drop the last ones: (B, L)."""
+    return torch.cat((start.unsqueeze(1), tokens[:, :-1]), dim=1)
 
 
 def decay_groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:

@@ -1,0 +1,160 @@
+"""Settings, presets and departures of 3D-VQGAN."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from cerebench.methods.adversarial import check_choice
+from cerebench.methods.base import BadConfig, Preset, setting
+from cerebench.methods.vqgan_cond.config import fit_levels
+
+DEPARTURES = (
+    "Only the abstract of the paper (arXiv:2310.01251) could be read. Networks and values follow "
+    "a description of the main script of the authors' code; a value that the description does not "
+    "name is that of 3D-VQGAN-cond. Their script for BraTS, which this is not, has 5 slices in the "
+    "perceptual term with weight 4, no adversarial term and warm restarts of the learning rate.",
+    "Code takes the map of a channel for a code vector, since it flattens latents without moving "
+    "channels last. Here a token belongs to a position.",
+    "Code fills the loaded codebook with random rows at the first batch of stage 2 and moves it "
+    "with every further one. Here it is initialised once and stage 1 is frozen: tokens of all "
+    "training volumes are computed once.",
+    "Code leaves batch norms in training mode in stage 2, so that the tokens of a volume depend on "
+    "its neighbours in the batch. Here they use their running statistics there and in sampling.",
+    "Code draws the scales of batch norms from N(0, 0.02^2). Here from N(1, 0.02^2).",
+    "Code starts sequences with id 0, which is also a code. Here the start has an id of its own: "
+    "513 ids instead of 512, 303,886,336 instead of 303,884,288 parameters.",
+    "Code lets the generator's gradients leak into the discriminator's update, and trains the "
+    "discriminator before its start on them. Here the discriminator gets its hinge loss alone, and "
+    "stays as initialised until discriminator_start.",
+    "Code sets top-k to the size of the codebook when sampling, which does nothing. Left out.",
+    "Code runs 5000 and 1500 epochs. The budget here is in optimiser steps per class: 390,000 and "
+    "117,000, those of 234 volumes in batches of 3 (HGG of the MIDL 2024 comparison). The smaller "
+    "class gets as many, and so more epochs. The learning rate falls per step, not per epoch.",
+    "bf16 autocast; the codebook is computed in float32.",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of 3D-VQGAN; the defaults are the ``paper`` preset."""
+
+    # networks
+    latent_size: int = setting(8, "edge of the latent grid, tokens", "[code: autoencoder]")
+    channels: tuple[int, ...] = setting(
+        (32, 64, 128, 256), "encoder channels, finest level first", "[code: autoencoder]"
+    )
+    bottleneck: int = setting(512, "channels of latents and codes", "[code: autoencoder]")
+    codes: int = setting(512, "size of the codebook", "[code: codebook]")
+    code_decay: float = setting(0.99, "moving average of counts and sums", "[code: codebook]")
+    restart_after: int = setting(
+        0, "steps after which an unused code restarts; 0 = never", "[code: restart disabled]"
+    )
+    discriminator_channels: int = setting(64, "first layer's channels", "[code: discriminator]")
+    layers: int = setting(24, "transformer blocks", "[code: transformer]")
+    width: int = setting(1024, "transformer width", "[code: transformer]")
+    heads: int = setting(16, "attention heads", "[code: transformer]")
+    # stage 1
+    autoencoder_steps: int = setting(
+        390_000, "length of stage 1's schedule", "[code: 5000 epochs, here of 234 volumes]"
+    )
+    stop_at: float = setting(
+        0.8, "fraction of that schedule that is run", "[code: stage 2 loads epoch 4000 of 5000]"
+    )
+    batch: int = setting(3, "volumes per update", "[code: stage 1]")
+    lr: float = setting(1e-4, "Adam step size of both networks, at the start", "[code: stage 1]")
+    lr_end: float = setting(0.0, "and at the end of its cosine", "[code: stage 1]")
+    beta1: float = setting(0.5, "Adam decay of the mean", "[code: stage 1]")
+    beta2: float = setting(0.9, "Adam decay of the square", "[code: stage 1]")
+    clip: float = setting(1.0, "largest element of a gradient", "[code: stage 1]")
+    pixel_weight: float = setting(4.0, "weight of mean |x - y|", "[code: as 3D-VQGAN-cond]")
+    perceptual: str = setting("lpips-vgg", "lpips-vgg or none", "[code: LPIPS on VGG16]")
+    perceptual_weight: float = setting(1.0, "weight of the perceptual term", "[code: stage 1]")
+    perceptual_slices: int = setting(3, "axial slices per volume it looks at", "[code: stage 1]")
+    matching_weight: float = setting(4.0, "weight of feature matching", "[code: as 3D-VQGAN-cond]")
+    gradient_weight: float = setting(
+        4.0, "weight of the image gradient loss", "[code: as 3D-VQGAN-cond]"
+    )
+    commitment: float = setting(0.25, "weight of the commitment loss", "[code: codebook]")
+    discriminator_start: float = setting(
+        0.5, "fraction of stage 1's schedule without adversarial terms", "[code: epoch 2500]"
+    )
+    # stage 2
+    transformer_steps: int = setting(
+        117_000, "updates of the transformer", "[code: 1500 epochs, here of 234 volumes]"
+    )
+    transformer_batch: int = setting(3, "sequences per update", "[code: stage 2]")
+    transformer_lr: float = setting(4.5e-6, "AdamW step size at the start", "[code: stage 2]")
+    transformer_lr_end: float = setting(
+        4.5e-6, "and at the end of its cosine", "[code: constant, the scheduler is never called]"
+    )
+    weight_decay: float = setting(0.01, "of linear weights", "[code: as 3D-VQGAN-cond]")
+    keep: float = setting(0.5, "probability that an input token stays", "[code: stage 2]")
+    # sampling
+    temperature: float = setting(1.0, "of the token distribution; 0 = greedy", "[code: sampler]")
+    sample_top_p: float = setting(0.95, "keep codes of this total probability", "[code: sampler]")
+    precision: str = setting("bf16", "autocast; the codebook stays fp32", "[ours: speed]")
+
+    def for_size(self, size: int) -> Config:
+        """Fit the number of levels to the edge length; the latent grid stays.
+
+        Raises:
+            BadConfig: If the size is not the latent grid doubled a few times, or a setting is
+                impossible.
+        """
+        check_choice("vqgan.perceptual", self.perceptual, ("lpips-vgg", "none"))
+        for name in ("stop_at", "discriminator_start", "keep", "sample_top_p"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise BadConfig(f"vqgan.{name} must lie in [0, 1], got {getattr(self, name)}.")
+        return replace(self, channels=fit_levels("vqgan", self.channels, self.latent_size, size))
+
+
+PAPER = Preset(Config(), size=128)
+LITE = PAPER.override(
+    size=64,
+    channels=((32, 64, 128), "[ours: a tenth of the code's operations]"),
+    bottleneck=(256, "[ours: as channels]"),
+    layers=(6, "[ours: a few hundred volumes need no more]"),
+    width=(256, "[ours: as layers]"),
+    heads=(8, "[ours: as layers]"),
+    restart_after=(200, "[ours: short trainings never wake the codes that lose]"),
+    autoencoder_steps=(10_000, "[ours: an hour on one GPU for both classes]"),
+    stop_at=(1.0, "[ours: the learning rate ends at 0]"),
+    transformer_steps=(10_000, "[ours: as autoencoder_steps]"),
+    batch=(8, "[ours: fills a GPU]"),
+    lr=(2e-4, "[ours: larger batch]"),
+    transformer_batch=(32, "[ours: fills a GPU]"),
+    transformer_lr=(3e-4, "[ours: small network, few steps]"),
+    transformer_lr_end=(0.0, "[ours: settles within few steps]"),
+    perceptual=("none", "[ours: needs no weight file]"),
+)
+QUICK = LITE.override(
+    size=32,
+    latent_size=(4, "[ours: 64 tokens instead of 512]"),
+    channels=((16, 32, 64), "[ours: speed]"),
+    bottleneck=(128, "[ours: speed]"),
+    codes=(256, "[ours: 6,400 training tokens]"),
+    layers=(4, "[ours: speed]"),
+    width=(128, "[ours: speed]"),
+    heads=(4, "[ours: speed]"),
+    restart_after=(20, "[ours: as in lite, for few steps]"),
+    autoencoder_steps=(200, "[ours: both classes in about two minutes on two cores]"),
+    batch=(4, "[ours: more updates in the same time]"),
+    lr=(1e-3, "[ours: few steps]"),
+    transformer_steps=(250, "[ours: as autoencoder_steps]"),
+    transformer_lr=(1e-3, "[ours: few steps]"),
+)
+SMOKE = QUICK.override(
+    size=16,
+    channels=((8, 8), "[ours: test]"),
+    bottleneck=(8, "[ours: test]"),
+    codes=(16, "[ours: test]"),
+    discriminator_channels=(8, "[ours: test]"),
+    layers=(1, "[ours: test]"),
+    width=(16, "[ours: test]"),
+    heads=(2, "[ours: test]"),
+    autoencoder_steps=(3, "[ours: test]"),
+    batch=(2, "[ours: test]"),
+    transformer_steps=(2, "[ours: test]"),
+    transformer_batch=(2, "[ours: test]"),
+    precision=("fp32", "[ours: exactness]"),
+)
