@@ -1,0 +1,238 @@
+"""Settings, presets and departures of Medical Diffusion and Medical Diffusion-C."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from cerebench.methods.base import BadConfig, Preset, setting
+from cerebench.methods.diffusion import sampler_steps
+from cerebench.methods.medical_diffusion.unet import GROUPS
+
+DEPARTURES = (
+    "The settings of the comparison paper are not published. These are the code's: the widths of "
+    "its README command, a latent of 32^3 (a factor of 4 at 128^3, as in its second LIDC run).",
+    "The code's BraTS loader resizes whole brains to 64^3 and cannot be run as released. Volumes "
+    "are the dataset's tumour regions here.",
+    "Step size of stage 1: 1.875e-5, what the code's scaling makes of 3e-4 for one GPU and a batch "
+    "of 2. The discriminators start at 5000 updates of the generator: the code's 10,000 count "
+    "those of both networks.",
+    "Length of stage 1: 50,000 updates, inferred from the names of checkpoints. Stage 2: 100,000 "
+    "instead of the 700,000 of the settings file; released checkpoints stopped at 34,000 and "
+    "78,000.",
+    "From the code: a resumed training does not start its codebook again, and the codebook does "
+    "not move in stage 2. Theirs does both.",
+    "From the code: the range of latents is taken once, after stage 1, and saved. Theirs is "
+    "computed from the live codebook.",
+    "The code's settings file names another objective and 250 sampling steps; neither is read. As "
+    "in the code: the noise is predicted, and all 300 steps are taken.",
+    "From the code: twenty latents in one batch instead of two batches of ten with accumulated "
+    "gradients. Nothing in the network mixes latents, so the gradient is the same.",
+    "From the code: stage 2 reads latents of all training volumes and of their mirror images that "
+    "are computed once, instead of encoding every batch. Volumes are mirrored left to right; the "
+    "code flips another axis for some data sets.",
+    "From the code: optimiser and averaged weights hold the noise predictor alone, not the frozen "
+    "networks of stage 1.",
+    "From the code: neither discriminator looks at anything before its start. Theirs are computed "
+    "with weight 0, which moves only running means that nothing uses.",
+    "fp32 throughout in paper; the code trains stage 1 in fp16.",
+    "Decoded volumes are clipped to [-1, 1], since the decoder is unbounded.",
+    "The fast samplers are those of diffusers and not in the code.",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of Medical Diffusion; the defaults are the ``paper`` preset."""
+
+    # stage 1: networks
+    latent_size: int = setting(
+        32, "edge of the latent grid; the networks halve volumes down to it", "[code: README]"
+    )
+    channels: int = setting(
+        16, "channels of the first convolution, doubled by every level", "[code: n_hiddens]"
+    )
+    norm_groups: int = setting(
+        32, "groups of the autoencoder's normalisation", "[code: num_groups]"
+    )
+    code_dim: int = setting(8, "length of a code, channels of the latent", "[code: README]")
+    codes: int = setting(16_384, "size of the codebook", "[code: README]")
+    code_decay: float = setting(0.99, "moving average of the codes", "[code: codebook]")
+    restart_resets_stats: bool = setting(
+        False, "whether a restarted code gets statistics of its own", "[code: codebook]"
+    )
+    discriminator_channels: int = setting(
+        64, "first layer's channels of both discriminators", "[code: disc_channels]"
+    )
+    # stage 1: training
+    autoencoder_steps: int = setting(
+        50_000, "updates of the autoencoder", "[code: names of checkpoints]"
+    )
+    batch: int = setting(2, "volumes per update", "[code: README]")
+    lr: float = setting(
+        1.875e-5, "Adam step size of both optimisers", "[code: 3e-4 x batch 2 / 4 x one GPU / 8]"
+    )
+    beta1: float = setting(0.5, "Adam decay of the mean", "[code: stage 1]")
+    beta2: float = setting(0.9, "Adam decay of the square", "[code: stage 1]")
+    clip: float = setting(1.0, "largest norm of an optimiser's gradient", "[code: README]")
+    pixel_weight: float = setting(4.0, "weight of mean |x - y|", "[code: l1_weight]")
+    commitment: float = setting(0.25, "weight of the commitment loss", "[code: codebook]")
+    perceptual: str = setting("lpips-vgg", "lpips-vgg or none", "[code: LPIPS on VGG16]")
+    perceptual_weight: float = setting(4.0, "weight of the perceptual term", "[code: README]")
+    adversarial_weight: float = setting(
+        1.0, "weight of either discriminator's opinion", "[code: image and video weights]"
+    )
+    matching_weight: float = setting(4.0, "weight of feature matching", "[code: README]")
+    discriminator_start: float = setting(
+        0.1,
+        "fraction of stage 1 without discriminators: 5000 updates of the generator, which the "
+        "code counts as 10,000",
+        "[code: README]",
+    )
+    flip: float = setting(
+        0.5, "probability of a left-right mirrored volume, both stages", "[code: RandomFlip]"
+    )
+    # stage 2
+    width: int = setting(32, "channels of the noise predictor's first level", "[code: README]")
+    mults: tuple[int, ...] = setting(
+        (1, 2, 4, 8), "channels of its levels in widths, finest first", "[code: README]"
+    )
+    heads: int = setting(8, "attention heads", "[code: Unet3D]")
+    head_width: int = setting(32, "features of one head", "[code: Unet3D]")
+    diffusion_steps: int = setting(
+        100_000, "updates of the noise predictor", "[ours: the file's 700,000 were never run]"
+    )
+    diffusion_batch: int = setting(
+        20, "latents per update", "[code: batch 10, gradients accumulated twice]"
+    )
+    diffusion_lr: float = setting(1e-4, "Adam step size", "[code: README]")
+    timesteps: int = setting(300, "diffusion steps T, cosine schedule", "[code: README]")
+    beta_cap: float = setting(0.9999, "largest beta", "[code: cosine schedule]")
+    ema_decay: float = setting(0.995, "weight of the past in the averaged weights", "[code: EMA]")
+    ema_every: int = setting(10, "updates between updates of the average", "[code: EMA]")
+    ema_start: int = setting(2000, "updates whose weights are copied, not averaged", "[code: EMA]")
+    # sampling
+    sampler: str = setting("ddpm", "ddpm, ddim or dpmpp", "[code: ancestral sampling]")
+    sampler_steps: int = setting(
+        0,
+        "network evaluations per sample; 0 takes the sampler's default",
+        "[ours: it is all T for ddpm, as in the code]",
+    )
+    precision: str = setting(
+        "fp32", "autocast of both stages; samples are drawn in fp32", "[code: stage 2]"
+    )
+
+    def for_size(self, size: int) -> Config:
+        """Check that volumes halve down to the latent grid; settle the sampler.
+
+        The latent grid stays at every size, levels of the autoencoder come and go.
+
+        Raises:
+            BadConfig: If the size is not the latent grid doubled a few times, or a setting is
+                impossible.
+        """
+        if size < 16 or size & (size - 1) or size <= self.latent_size:
+            raise BadConfig(
+                f"medical-diffusion cannot work at size {size}: it must be a power of two from 16 "
+                f"on, and larger than latent_size = {self.latent_size}. Set --size, or "
+                "latent_size to a power of two below the size."
+            )
+        coarsest = 1 << len(self.mults) - 1
+        if self.latent_size & (self.latent_size - 1) or self.latent_size < coarsest:
+            raise BadConfig(
+                f"latent_size = {self.latent_size} must be a power of two, and at least {coarsest} "
+                f"for the {len(self.mults)} levels of mults. Change one of the two."
+            )
+        if self.width < GROUPS or self.width % GROUPS:
+            raise BadConfig(f"width must be a multiple of {GROUPS}, got {self.width}.")
+        if 2 * self.channels % self.norm_groups:
+            raise BadConfig(
+                f"norm_groups = {self.norm_groups} must divide twice the channels = "
+                f"{self.channels}. Change one of the two."
+            )
+        if self.perceptual not in ("lpips-vgg", "none"):
+            raise BadConfig(f"perceptual must be one of lpips-vgg, none, got {self.perceptual!r}.")
+        if not 0 <= self.discriminator_start <= 1:
+            raise BadConfig(
+                f"discriminator_start must lie in [0, 1], got {self.discriminator_start}."
+            )
+        taken = sampler_steps(self.sampler, self.sampler_steps, self.timesteps)
+        return dataclasses.replace(self, sampler_steps=taken)
+
+
+@dataclass(frozen=True)
+class ConfigC(Config):
+    """Settings of Medical Diffusion-C; the defaults are the ``paper`` preset."""
+
+    label_width: int = setting(
+        128, "length of the vectors of the classes", "[ours: as long as the step embedding]"
+    )
+    label_dropout: float = setting(
+        0.1, "probability that training hides a label", "[ours: usual for guidance]"
+    )
+    guidance: float = setting(
+        1.0,
+        "s: noise of no class + s (noise of the class - noise of no class); 1 is the class alone",
+        "[ours: no guidance is mentioned]",
+    )
+
+
+def with_labels(preset: Preset) -> Preset:
+    """Return the preset of Medical Diffusion-C with the values of one of Medical Diffusion."""
+    names = [field.name for field in dataclasses.fields(preset.config)]
+    config = ConfigC(**{name: getattr(preset.config, name) for name in names})
+    return Preset(config, preset.size, preset.sources)
+
+
+PAPER = Preset(Config(), size=128)
+QUICK = PAPER.override(
+    size=32,
+    latent_size=(8, "[ours: a factor of 4, as in paper]"),
+    channels=(8, "[ours: speed]"),
+    norm_groups=(8, "[ours: narrow levels]"),
+    codes=(256, "[ours: 51,200 training latents]"),
+    discriminator_channels=(16, "[ours: speed]"),
+    autoencoder_steps=(300, "[ours: under a minute on two cores]"),
+    batch=(4, "[ours: more updates in the same time]"),
+    lr=(1e-3, "[ours: few steps]"),
+    perceptual=("none", "[ours: needs no weight file]"),
+    width=(16, "[ours: speed]"),
+    mults=((1, 2, 4), "[ours: a latent of 8^3]"),
+    heads=(4, "[ours: speed]"),
+    head_width=(16, "[ours: speed]"),
+    diffusion_steps=(400, "[ours: under a minute on two cores]"),
+    diffusion_batch=(16, "[ours: small latents]"),
+    diffusion_lr=(2e-3, "[ours: few steps]"),
+    ema_decay=(0.98, "[ours: averages over the last tenth of so few steps]"),
+    ema_every=(1, "[ours: few steps]"),
+    ema_start=(100, "[ours: few steps]"),
+    sampler=("dpmpp", "[ours: a twelfth of the evaluations]"),
+    precision=("bf16", "[ours: speed]"),
+)
+SMOKE = QUICK.override(
+    size=16,
+    latent_size=(4, "[ours: test]"),
+    codes=(64, "[ours: test]"),
+    discriminator_channels=(8, "[ours: test]"),
+    autoencoder_steps=(3, "[ours: test]"),
+    batch=(2, "[ours: test]"),
+    discriminator_start=(0.3, "[ours: test]"),
+    width=(8, "[ours: test]"),
+    mults=((1, 2), "[ours: test]"),
+    heads=(2, "[ours: test]"),
+    head_width=(8, "[ours: test]"),
+    diffusion_steps=(3, "[ours: test]"),
+    diffusion_batch=(2, "[ours: test]"),
+    timesteps=(4, "[ours: test]"),
+    ema_decay=(0.5, "[ours: test]"),
+    ema_start=(1, "[ours: test]"),
+    sampler=("ddpm", "[ours: test]"),
+    precision=("fp32", "[ours: exactness]"),
+)
+_TWICE = "[ours: two classes, each seen as often as by a model of its own]"
+PAPER_C = with_labels(PAPER)
+QUICK_C = with_labels(QUICK).override(
+    autoencoder_steps=(2 * QUICK.config.autoencoder_steps, _TWICE),
+    diffusion_steps=(2 * QUICK.config.diffusion_steps, _TWICE),
+)
+SMOKE_C = with_labels(SMOKE)
