@@ -10,7 +10,7 @@ Departures: see ``config.DEPARTURES`` and ``MedicalDiffusionC.departures``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from cerebench.methods.base import (
-    Batch,
     Batches,
     Conditions,
     Diagnostic,
@@ -47,6 +46,7 @@ from cerebench.methods.medical_diffusion.discriminator import axial_slices, patc
 from cerebench.methods.medical_diffusion.unet import LabelledUnet3D, Unet3D
 from cerebench.methods.perceptual import LPIPS, VGG16, VGG16Features, slice_depths, slice_loss
 from cerebench.methods.vqgan_cond.codebook import active_codes, count_codes, perplexity
+from cerebench.methods.vqgan_cond.diagnosis import chunks
 from cerebench.methods.vqgan_cond.losses import feature_matching, hinge
 
 AUTOENCODER = ("encoder", "to_code", "from_code", "decoder")
@@ -220,7 +220,7 @@ class MedicalDiffusion(Method):
     def _latents(self, data: Batches) -> dict[str, Tensor]:
         """Return normalised latents of all volumes and their mirror images, and labels."""
         parts = []
-        for batch in _chunks(data):
+        for batch in chunks(data):
             plain, mirrored = (self._encode(x) for x in (batch.images, batch.images.flip(-1)))
             parts.append((plain, mirrored, batch.labels))
         plain, mirrored, labels = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -239,7 +239,7 @@ class MedicalDiffusion(Method):
     def _errors(self, data: Batches) -> list[float]:
         """Return the mean absolute error of each volume's reconstruction."""
         found = []
-        for batch in _chunks(data):
+        for batch in chunks(data):
             z = self.nets["to_code"](self.nets["encoder"](batch.images))
             found += (self._decode(z) - batch.images).abs().flatten(1).mean(1).tolist()
         return found
@@ -335,9 +335,3 @@ def clipper(norm: float) -> Callable[[Optimizer, tuple, dict], None]:
         nn.utils.clip_grad_norm_(parameters, norm)
 
     return clip
-
-
-def _chunks(data: Batches, size: int = 8) -> Iterator[Batch]:
-    """Yield all cases in order, a few at a time."""
-    for first in range(0, len(data), size):
-        yield data.take(torch.arange(first, min(first + size, len(data)), device="cpu"))
