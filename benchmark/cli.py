@@ -477,7 +477,7 @@ def list_plugins(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="methods, metrics, datasets, protocols, extractors or experiments; all without it."
+            help="methods, metrics, suites, datasets, protocols, extractors, experiments; else all."
         ),
     ] = None,
     plugin: Plugin = None,

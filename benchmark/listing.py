@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import sys
 from typing import Any
 
 from cerebench.benchmark import experiment as experiments
 from cerebench.benchmark.errors import UnknownPlugin
 from cerebench.benchmark.registry import Registries, Registry, suggest
+from cerebench.metrics.suites import SUITES
 
-KINDS = ("methods", "metrics", "datasets", "protocols", "extractors", "experiments")
+KINDS = ("methods", "metrics", "suites", "datasets", "protocols", "extractors", "experiments")
 
 
 def rows(kind: str, registries: Registries) -> list[dict[str, Any]]:
     """Return one object per plugin of a kind; static facts only, so nothing heavy is imported."""
     if kind == "experiments":
         return [{"name": n, "title": experiments.read(n).title} for n in experiments.shipped()]
+    if kind == "suites":
+        return [
+            {"name": s.name, "metrics": list(s.metrics), "note": s.note} for s in SUITES.values()
+        ]
     registry: Registry = getattr(registries, kind)
     return [_row(kind, name, registry) for name in registry.names()]
 
@@ -88,6 +95,8 @@ def show(name: str, registries: Registries) -> dict[str, Any]:
         return show_dataset(name, registries)
     if name in registries.extractors.names():
         return _row("extractors", name, registries.extractors) | {"kind": "extractor"}
+    if name in SUITES:
+        return {"kind": "suite", **dataclasses.asdict(SUITES[name])}
     if name in experiments.shipped():
         return {"kind": "experiment", **dataclasses.asdict(experiments.read(name))}
     known = [
@@ -95,6 +104,7 @@ def show(name: str, registries: Registries) -> dict[str, Any]:
         *registries.metrics.names(),
         *registries.datasets.names(),
         *registries.extractors.names(),
+        *SUITES,
         *experiments.shipped(),
     ]
     raise UnknownPlugin(suggest("plugin", name, known))
@@ -151,12 +161,19 @@ def show_metric(name: str, registries: Registries) -> dict[str, Any]:
         "least": metric.least,
         "scale": metric.scale,
         "source": metric.source,
+        "definition": _definition(metric),
         "blind_to": metric.blind_to,
         "recipe": dict(metric.recipe),
         "recipe_hash": planned.recipe_hash,
         "unavailable": planned.unavailable,
         "origin": registries.metrics.origin(name),
     }
+
+
+def _definition(metric: Any) -> str:
+    """Return what the metric's module says about it: formula, variant, departures."""
+    text = inspect.cleandoc(sys.modules[metric.compute.__module__].__doc__ or "")
+    return "\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def show_dataset(name: str, registries: Registries) -> dict[str, Any]:

@@ -113,8 +113,11 @@ def print_rows(title: str, rows: Sequence[Mapping[str, Any]], console: Console) 
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     columns = list(dict.fromkeys(key for row in rows for key in row))
     columns = [c for c in columns if any(_text(row.get(c)) for row in rows)]
+    if {row.get("origin") for row in rows} == {"built in"}:
+        columns.remove("origin")
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold", header_style="dim")
+        whole = {"no_wrap": True} if column == "name" else {"overflow": "fold"}
+        table.add_column(column.replace("_", " "), header_style="dim", **whole)
     for row in rows:
         table.add_row(*(escape(_text(row.get(c))) for c in columns))
     console.print(table if rows else f"[bold]{escape(title)}[/]\nnone installed")
@@ -129,7 +132,7 @@ def print_object(found: Mapping[str, Any], console: Console) -> None:
     facts.add_column(overflow="fold")
     for key, value in found.items():
         if key not in ("name", "kind", "presets", "departures", "settings"):
-            facts.add_row(key.replace("_", " "), escape(_text(value)))
+            facts.add_row(key.replace("_", " "), escape(_lines(value)))
     console.print(facts)
     if found.get("departures"):
         console.print("[dim]departures from paper and reference code[/]")
@@ -155,6 +158,13 @@ def _print_preset(name: str, preset: Mapping[str, Any], console: Console) -> Non
         table.add_row(*(escape(cell) for cell in cells))
     console.print()
     console.print(table)
+
+
+def _lines(value: Any) -> str:
+    """Return a fact with a line for each of its parts."""
+    if isinstance(value, Mapping):
+        return "\n".join(f"{k}: {_text(v)}" for k, v in value.items())
+    return _text(value)
 
 
 def _text(value: Any) -> str:

@@ -3,8 +3,8 @@
 Every defect is planted in fresh volumes of the class. A metric reacts if its loss (its value, or
 its distance to the real set's own) rises by more than three standard errors of the clean value.
 Those that must react are listed, and so are those that cannot: a metric that learns to see what it
-is listed as blind to fails here, and its ``blind_to`` has to change with it. Wrong ranges that whole
-files show are refused before anything is scored (tests of the folders); here they are not.
+is listed as blind to fails here, and its ``blind_to`` has to change with it. Wrong ranges that a
+whole file shows are refused before anything is scored (tests of folders); here they are not.
 """
 
 import numpy as np
