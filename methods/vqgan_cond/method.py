@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import Adam, AdamW, Optimizer
+from torch.optim import Adam, AdamW
 
+from cerebench.methods.adversarial import set_lr
 from cerebench.methods.base import (
     Batches,
     Conditions,
@@ -141,7 +142,7 @@ class VQGANCond(Method):
         phase = run.phase("autoencoder", opt_g=opt_g, opt_d=opt_d)
         for step in phase.steps(round(c.stop_at * c.autoencoder_steps)):
             progress = step.index / c.autoencoder_steps
-            _set_lr((opt_g, opt_d), cosine(progress, c.lr, c.lr_end))
+            set_lr((opt_g, opt_d), cosine(progress, c.lr, c.lr_end))
             batch = step.batch(data, c.batch)
             x = batch.images  # (B, C, D, H, W) in [-1, 1]
             z = self.nets["to_code"](self.nets["encoder"](x))
@@ -221,7 +222,7 @@ class VQGANCond(Method):
         sequences = Sequences(**phase.once("sequences", lambda: self._tokenise(data)))
         masking = c.masking()
         for step in phase.steps(c.transformer_steps):
-            _set_lr((optimiser,), cosine(step.progress, c.transformer_lr, c.transformer_lr_end))
+            set_lr((optimiser,), cosine(step.progress, c.transformer_lr, c.transformer_lr_end))
             inputs, targets, counted = self._sentence(step, sequences, masking)
             logits = T(inputs).float()  # (B, L, V)
             losses = functional.cross_entropy(
@@ -314,9 +315,3 @@ class Sequences:
 def cosine(progress: float, start: float, end: float) -> float:
     """Return the learning rate at a fraction of the schedule: ``start`` falling to ``end``."""
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def _set_lr(optimisers: Sequence[Optimizer], lr: float) -> None:
-    for optimiser in optimisers:
-        for group in optimiser.param_groups:
-            group["lr"] = lr

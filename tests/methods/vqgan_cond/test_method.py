@@ -283,7 +283,7 @@ def test_the_loss_on_corrupted_tokens_ignores_the_others(tmp_path):
 
 
 def test_overrides_of_the_command_line_reach_the_masking():
-    resolved = resolve(VQGANCond, "quick", 32, {"top_k": "0.5", "sides": "2", "mode": "reference"})
+    resolved = resolve(VQGANCond, "quick", 32, {"top_k": 0.5, "sides": 2, "mode": "reference"})
     masking = resolved.config.for_size(32).masking()
     assert (masking.top_k, masking.sides, masking.mode) == (0.5, 2, "reference")
 
