@@ -246,11 +246,12 @@ def labels_matter_where_declared(s: Subject) -> None:
 
 def optional_hooks_work(s: Subject) -> None:
     """Where they exist, explain gives maps in [0, 1] and diagnose finite values of known sets."""
+    trained = s.trained
     if has_hook(s.cls, "explain"):
         images = s.data.take(torch.arange(2)).images
         with torch.inference_mode():
-            check_maps(s.name, s.trained.explain(images), (2, 1, SIZE, SIZE, SIZE))
-    found = diagnostics(s.trained, CLASSES[0], 0, s.data, s.data, n=2, seed=0)
+            check_maps(s.name, trained.explain(images), (2, 1, SIZE, SIZE, SIZE))
+    found = diagnostics(trained, CLASSES[0], 0, s.data, s.data, n=2, seed=0)
     unknown = {kind for d in found for kind in d["values"]} - {"train", "test", "generated"}
     _require(not unknown, f"diagnose() names unknown sets: {', '.join(sorted(unknown))}")
 

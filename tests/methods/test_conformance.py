@@ -7,7 +7,7 @@ import torch
 
 from cerebench.benchmark import conformance
 from cerebench.benchmark.registry import Registries
-from cerebench.methods.base import Preset
+from cerebench.methods.base import Diagnostic, Preset
 from cerebench.methods.wgan_gp import WGANGP
 
 NAMES = Registries().methods.names()
@@ -86,6 +86,20 @@ class _Talkative(WGANGP):
             s.connect(("127.0.0.1", 9))
 
 
+class _Boastful(WGANGP):
+    """Explains with values above 1."""
+
+    def explain(self, volumes):
+        return 2 * torch.ones_like(volumes)
+
+
+class _Confused(WGANGP):
+    """Tells about a set that nobody has."""
+
+    def diagnose(self, train, test, conditions, rngs):
+        return [Diagnostic("loss", "a loss", {"validation": [1.0]})]
+
+
 class _Mislabelled(WGANGP):
     info = dataclasses.replace(WGANGP.info, conditioning="class")
 
@@ -107,6 +121,8 @@ class _Unsourced(WGANGP):
         (_Lazy, "training_changes_every_network", "network 'critic' did not change"),
         (_Talkative, "training_changes_every_network", "opened a network connection"),
         (_Mislabelled, "labels_matter_where_declared", "the label does not change the sample"),
+        (_Boastful, "optional_hooks_work", "returned importance in [2, 2], not [0, 1]"),
+        (_Confused, "optional_hooks_work", "diagnose() names unknown sets: validation"),
         (_Unsourced, "presets_are_complete", "presets are missing: paper, quick"),
     ],
 )
