@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -120,7 +121,7 @@ class FeatureCache:
             return
         # spawn, because a forked copy of a process with threads of torch may hang
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self._workers, mp_context=context) as pool:
+        with _one_thread(), ProcessPoolExecutor(self._workers, mp_context=context) as pool:
 
             def extract(batch: NDArray[np.float32]) -> NDArray[np.float32]:
                 parts = [part for part in np.array_split(batch, self._workers) if len(part)]
@@ -167,6 +168,22 @@ class FeatureCache:
                         if volume is None
                         else _slice_features(extractor, volume, view, choice)
                     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let processes that start now use one thread each: together they fill the cores already."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class _RowWriter:

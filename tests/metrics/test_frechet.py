@@ -219,3 +219,24 @@ def test_another_extractor_costs_one_line():
     metric = frechet_metric("rand3d-v1", "FD[rand3d-v1]")
     assert (metric.name, metric.needs) == ("fd-rand3d-v1", "rand3d-v1")
     assert metric.recipe != FD_RADLITE.recipe
+
+
+def test_equals_torch_fidelity():
+    fid = pytest.importorskip(
+        "torch_fidelity.metric_fid", reason="torch-fidelity is not installed", exc_type=ImportError
+    )
+    x, y = (np.random.RandomState(s).standard_normal((60, 8)) * (1 + s) + s for s in (0, 1))
+    sides = [{"mu": s.mean(0), "sigma": np.cov(s.T)} for s in (x, y)]
+    theirs = fid.fid_statistics_to_metric(*sides, verbose=False)["frechet_inception_distance"]
+    assert frechet_distance(x, y) == pytest.approx(float(theirs), rel=1e-8)
+
+
+def test_equals_pytorch_fid_where_its_matrix_root_still_works():
+    fid = pytest.importorskip("pytorch_fid.fid_score", exc_type=ImportError)
+    x, y = (np.random.RandomState(s).standard_normal((60, 8)) * (1 + s) + s for s in (0, 1))
+    sides = [(s.mean(0), np.cov(s.T)) for s in (x, y)]
+    try:
+        theirs = fid.calculate_frechet_distance(*sides[0], *sides[1])
+    except TypeError:
+        pytest.skip("SciPy 1.18 removed the argument that pytorch-fid passes to sqrtm")
+    assert frechet_distance(x, y) == pytest.approx(float(theirs), rel=1e-6)

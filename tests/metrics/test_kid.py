@@ -110,3 +110,13 @@ def test_display_scale_is_a_thousand_and_the_value_is_not_scaled():
 def test_one_volume_is_refused():
     with pytest.raises(MetricError, match="generated set has 1 volumes; at least 2"):
         KID_RADLITE.compute(make_sets(draw(1), draw(9)), "")
+
+
+def test_equals_torch_fidelity():
+    reference = pytest.importorskip(
+        "torch_fidelity.metric_kid", reason="torch-fidelity is not installed", exc_type=ImportError
+    )
+    x, y = draw(20), draw(20, seed=1) + 0.3
+    options = {"kid_kernel": "poly", "kid_kernel_poly_degree": 3, "kid_kernel_poly_coef0": 1}
+    theirs = reference.kernel_mmd(x, y, kid_kernel_poly_gamma=None, **options)
+    assert kid(x, y) == pytest.approx(float(theirs), abs=1e-10)
