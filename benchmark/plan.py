@@ -537,12 +537,20 @@ def _cell_entries(plan: Plan, size: int) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
+def _paper_settings(method: Any, size: int) -> configuration.Resolved:
+    """Return the paper preset fitted to this size, or to its own where it cannot work at this."""
+    try:
+        return configuration.resolve(method, "paper", size)
+    except BadConfig:
+        return configuration.resolve(method, "paper", method.presets["paper"].size)
+
+
 def _row_head(cell: Cell, preset: str, size: int) -> dict[str, Any]:
     if cell.resolved is None:
         source = f"a folder of samples; which cases it was trained on is {_told(cell)}"
         head = {"kind": "samples", "preset": "", "conditioning": "", "source": source}
         return {**head, "name": cell.name, "label": cell.label, "differences": [], "cells": []}
-    paper = configuration.resolve(cell.method, "paper", size)
+    paper = _paper_settings(cell.method, size)
     return {
         "kind": "method",
         "name": cell.name,
