@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from cerebench.methods.adversarial import check_choice
 from cerebench.methods.base import BadConfig, Preset, setting
 from cerebench.methods.vqgan_cond.masking import Masking
 
@@ -126,9 +127,11 @@ class Config:
         for width in channels:
             _check_divisible("channels", width, 8)
         _check_divisible("classifier_width", self.classifier_width, 32)
+        if self.classifier_width == 32:  # the head's 32 groups would then hold one unit each
+            raise BadConfig("vqgan-cond.classifier_width must be above 32. Set it to 64 or more.")
         _check_divisible("width", self.width, self.heads)
-        _check_choice("perceptual", self.perceptual, ("lpips-vgg", "none"))
-        _check_choice("loss_on", self.loss_on, ("all", "corrupted"))
+        check_choice("vqgan-cond.perceptual", self.perceptual, ("lpips-vgg", "none"))
+        check_choice("vqgan-cond.loss_on", self.loss_on, ("all", "corrupted"))
         for name in ("stop_at", "discriminator_start"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BadConfig(f"vqgan-cond.{name} must lie in [0, 1], got {getattr(self, name)}.")
@@ -231,7 +234,7 @@ SMOKE = QUICK.override(
     bottleneck=(8, "[ours: test]"),
     code_dim=(8, "[ours: test]"),
     codes=(16, "[ours: test]"),
-    classifier_width=(32, "[ours: test]"),
+    classifier_width=(64, "[ours: test]"),
     discriminator_channels=(8, "[ours: test]"),
     layers=(1, "[ours: test]"),
     width=(16, "[ours: test]"),
@@ -247,8 +250,3 @@ SMOKE = QUICK.override(
 def _check_divisible(name: str, value: int, by: int) -> None:
     if value < by or value % by:
         raise BadConfig(f"vqgan-cond.{name} must be a multiple of {by}, got {value}.")
-
-
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise BadConfig(f"vqgan-cond.{name} must be one of {', '.join(known)}, got {value!r}.")

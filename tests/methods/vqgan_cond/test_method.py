@@ -126,6 +126,7 @@ def test_larger_volumes_get_more_levels_and_smaller_ones_fewer():
         ({}, 8, "cannot work at size 8"),
         ({"bottleneck": 100}, 128, "bottleneck must be a multiple of 8, got 100"),
         ({"channels": (12, 24, 48, 96)}, 128, "channels must be a multiple of 8, got 12"),
+        ({"classifier_width": 32}, 128, "classifier_width must be above 32"),
         ({"heads": 3}, 128, "width must be a multiple of 3, got 1024"),
         ({"perceptual": "vgg"}, 128, "perceptual must be one of lpips-vgg, none, got 'vgg'"),
         ({"loss_on": "masked"}, 128, "loss_on must be one of all, corrupted"),
