@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cerebench.benchmark import store
 from cerebench.benchmark.errors import BadSample
 from cerebench.benchmark.plan import SCORE_SEED
 from cerebench.benchmark.sampling import TrainingMasks, requests
@@ -102,10 +99,3 @@ def check_maps(method: str, maps: torch.Tensor, shape: Sequence[int]) -> None:
     low, high = maps.min().item(), maps.max().item()
     if not 0 <= low <= high <= 1:
         raise BadSample(f"{method} returned importance in [{low:.3g}, {high:.3g}], not [0, 1].")
-
-
-def write_maps(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write ``maps.npz``, atomically."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    store.write_bytes(path, buffer.getvalue())

@@ -317,7 +317,7 @@ class Runner:
 
     def _diagnose(self, cell: Cell, record: Path) -> None:
         """Write what the trained method tells about itself, class by class."""
-        from cerebench.benchmark import diagnosis
+        from cerebench.benchmark import diagnosis, scoring
         from cerebench.benchmark.sampling import load_trained
 
         began = time.perf_counter()
@@ -343,7 +343,7 @@ class Runner:
         files = []
         if maps:
             files = [record.parent / "maps.npz"]
-            diagnosis.write_maps(files[0], maps)
+            scoring.write_arrays(files[0], maps)
         fields = {
             "seconds": time.perf_counter() - began,
             "diagnostics": told,

@@ -294,6 +294,11 @@ def write_preview(path: Path, volumes: Mapping[str, VolumeSet]) -> None:
         chosen = rng.permutation(len(group))[:PREVIEWS]
         arrays[f"{name}/axial"] = np.stack([centre_slices(group[i]) for i in chosen])
         arrays[f"{name}/ids"] = np.array([group.ids[i] for i in chosen])
+    write_arrays(path, arrays)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays for figures into one compressed npz file, atomically."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     store.write_bytes(path, buffer.getvalue())

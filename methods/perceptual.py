@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from cerebench.methods.base import Run
+
 VGG16 = "vgg16-imagenet"  # name of the weight file
 
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
@@ -95,6 +97,11 @@ class LPIPS(nn.Module):
         """Return the features in float32, of norm 1 over channels at every position."""
         maps = [m.float() for m in self.backbone((x - self.shift) / self.scale)]
         return [m / (torch.linalg.vector_norm(m, dim=1, keepdim=True) + 1e-10) for m in maps]
+
+
+def perceptual_network(run: Run, setting: str) -> LPIPS | None:
+    """Return the network that a ``perceptual`` setting asks for, or None where it is ``none``."""
+    return None if setting == "none" else LPIPS(run.pretrained(VGG16, VGG16Features()))
 
 
 def slice_depths(uniforms: Tensor, size: int, margin: int | None = None) -> Tensor:

@@ -44,7 +44,7 @@ from cerebench.methods.medical_diffusion.config import (
 )
 from cerebench.methods.medical_diffusion.discriminator import axial_slices, patch_discriminator
 from cerebench.methods.medical_diffusion.unet import LabelledUnet3D, Unet3D
-from cerebench.methods.perceptual import LPIPS, VGG16, VGG16Features, slice_depths, slice_loss
+from cerebench.methods.perceptual import VGG16, perceptual_network, slice_depths, slice_loss
 from cerebench.methods.vqgan_cond.codebook import active_codes, count_codes, perplexity
 from cerebench.methods.vqgan_cond.diagnosis import chunks
 from cerebench.methods.vqgan_cond.losses import feature_matching, hinge
@@ -140,9 +140,7 @@ class MedicalDiffusion(Method):
         """Stage 1: reconstruct volumes through the codebook."""
         c, codebook = self.config, self.nets["codebook"]
         opt_g, opt_d = (self._adam(names) for names in (AUTOENCODER, DISCRIMINATORS))
-        lpips = None
-        if c.perceptual == "lpips-vgg":
-            lpips = LPIPS(run.pretrained(VGG16, VGG16Features()))
+        lpips = perceptual_network(run, c.perceptual)
         phase = run.phase("autoencoder", opt_g=opt_g, opt_d=opt_d)
         for step in phase.steps(c.autoencoder_steps):
             images = step.batch(data, c.batch).images  # (B, C, D, H, W) in [-1, 1]

@@ -30,7 +30,7 @@ from cerebench.methods.base import (
     full_precision,
     rand,
 )
-from cerebench.methods.perceptual import LPIPS, VGG16, VGG16Features, slice_depths, slice_loss
+from cerebench.methods.perceptual import VGG16, perceptual_network, slice_depths, slice_loss
 from cerebench.methods.vqgan.autoencoder import decoder, discriminator, encoder
 from cerebench.methods.vqgan.codebook import Codebook
 from cerebench.methods.vqgan.config import DEPARTURES, LITE, PAPER, QUICK, SMOKE, Config
@@ -121,7 +121,7 @@ class VQGAN(Method):
         ]
         adam = {"lr": c.lr, "betas": (c.beta1, c.beta2), "fused": True}
         opt_g, opt_d = Adam(generator, **adam), Adam(D.parameters(), **adam)
-        lpips = self._perceptual_network(run)
+        lpips = perceptual_network(run, c.perceptual)
         phase = run.phase("autoencoder", opt_g=opt_g, opt_d=opt_d)
         for step in phase.steps(round(c.stop_at * c.autoencoder_steps)):
             progress = step.index / c.autoencoder_steps
@@ -165,11 +165,6 @@ class VQGAN(Method):
                 perplexity=perplexity(counts),
                 active_codes=active_codes(counts),
             )
-
-    def _perceptual_network(self, run: Run) -> LPIPS | None:
-        if self.config.perceptual == "none":
-            return None
-        return LPIPS(run.pretrained(VGG16, VGG16Features()))
 
     def _weigh(self, terms: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum of the terms; the adversarial one is apart."""

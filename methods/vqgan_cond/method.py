@@ -31,7 +31,7 @@ from cerebench.methods.base import (
     full_precision,
     rand,
 )
-from cerebench.methods.perceptual import LPIPS, VGG16, VGG16Features, slice_depths, slice_loss
+from cerebench.methods.perceptual import VGG16, perceptual_network, slice_depths, slice_loss
 from cerebench.methods.vqgan_cond.autoencoder import (
     Discriminator,
     decoder,
@@ -138,7 +138,7 @@ class VQGANCond(Method):
         ]
         adam = {"lr": c.lr, "betas": (c.beta1, c.beta2), "fused": True}
         opt_g, opt_d = Adam(generator, **adam), Adam(D.parameters(), **adam)
-        lpips = self._perceptual_network(run)
+        lpips = perceptual_network(run, c.perceptual)
         phase = run.phase("autoencoder", opt_g=opt_g, opt_d=opt_d)
         for step in phase.steps(round(c.stop_at * c.autoencoder_steps)):
             progress = step.index / c.autoencoder_steps
@@ -185,11 +185,6 @@ class VQGANCond(Method):
                 perplexity=perplexity(counts),
                 active_codes=active_codes(counts),
             )
-
-    def _perceptual_network(self, run: Run) -> LPIPS | None:
-        if self.config.perceptual == "none":
-            return None
-        return LPIPS(run.pretrained(VGG16, VGG16Features()))
 
     def _class_loss(self, z: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of the class predicted from latents weighted by their scores."""

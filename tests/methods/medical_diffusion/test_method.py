@@ -14,6 +14,7 @@ from cerebench.benchmark import training
 from cerebench.benchmark.config import resolve
 from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.training import TrainingData, seeded, train
+from cerebench.methods import perceptual
 from cerebench.methods.base import BadConfig, Conditions
 from cerebench.methods.ema import WeightAverage
 from cerebench.methods.medical_diffusion import method as module
@@ -273,7 +274,8 @@ def test_the_loss_of_stage_1_has_the_weights_of_the_code(tmp_path, monkeypatch):
 def test_the_perceptual_term_enters_with_its_weight(tmp_path, monkeypatch):
 
     monkeypatch.setattr(training._Run, "pretrained", lambda self, name, network: network)
-    monkeypatch.setattr(module, "LPIPS", lambda net: lambda a, b: (a - b).abs().mean((1, 2, 3)))
+    stand_in = lambda a, b: (a - b).abs().mean((1, 2, 3))  # noqa: E731
+    monkeypatch.setattr(perceptual, "LPIPS", lambda net: stand_in)
     loss, terms = _stage_1_loss(
         tmp_path, monkeypatch, discriminator_start=1.0, perceptual="lpips-vgg"
     )
