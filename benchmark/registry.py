@@ -13,7 +13,7 @@ from typing import Any
 
 from cerebench import datasets, methods, metrics, reports
 from cerebench.benchmark.errors import BrokenPlugin, UnknownPlugin
-from cerebench.metrics import extractors
+from cerebench.metrics import downstream, extractors
 
 Table = Mapping[str, tuple[str, Mapping[str, Any]]]
 
@@ -128,7 +128,7 @@ class Registries:
         self.datasets = Registry("dataset", "cerebench.datasets", datasets.BUILTIN)
         self.reports = Registry("report", "cerebench.reports", reports.BUILTIN)
         self.extractors = Registry("extractor", "cerebench.extractors", extractors.BUILTIN)
-        self.protocols = Registry("protocol", "cerebench.protocols", {})
+        self.protocols = Registry("protocol", "cerebench.protocols", downstream.BUILTIN)
 
     def add_plugin(self, target: str) -> str:
         """Load ``FILE[:CLASS]`` and register the method it defines; return the method's name.
