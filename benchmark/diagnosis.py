@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from cerebench.benchmark.errors import BadSample
+from cerebench.benchmark.figure_data import centre_slice
 from cerebench.benchmark.plan import SCORE_SEED
 from cerebench.benchmark.sampling import TrainingMasks, requests
-from cerebench.benchmark.scoring import centre_slices
 from cerebench.benchmark.training import TrainingData
 from cerebench.methods.base import Diagnostic, Method, has_hook
 
@@ -83,7 +83,7 @@ def importance_maps(method: Method, name: str, test: TrainingData) -> dict[str, 
     check_maps(method.info.name, maps, (len(chosen), 1, *batch.images.shape[2:]))
     volumes, middle = batch.images.cpu().numpy(), batch.images.shape[2] // 2
     return {
-        f"{name}/axial": np.stack([centre_slices(volume)[1] for volume in volumes]),
+        f"{name}/axial": np.stack([centre_slice(volume) for volume in volumes]),
         f"{name}/importance": maps[:, 0, middle].cpu().numpy(),
         f"{name}/ids": np.array(batch.ids),
     }

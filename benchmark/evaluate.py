@@ -13,14 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cerebench.benchmark import folders, store
+from cerebench.benchmark import figure_data, folders, store
 from cerebench.benchmark.display import Display
 from cerebench.benchmark.errors import UsageError
 from cerebench.benchmark.features import FeatureCache
 from cerebench.benchmark.folders import Folder, Shape
-from cerebench.benchmark.plan import SCORE_SEED, PlannedMetric, metric_entry, plan_metric
+from cerebench.benchmark.plan import (
+    SCORE_SEED,
+    PlannedMetric,
+    figure_files,
+    metric_entry,
+    plan_metric,
+)
 from cerebench.benchmark.registry import Registries, suite_version
-from cerebench.benchmark.scoring import RealSets, build_control, materialise, score, write_preview
+from cerebench.benchmark.scoring import RealSets, build_control, materialise, score
 from cerebench.metrics.base import MissingWeights, VolumeSet
 from cerebench.metrics.controls import CONTROLS, Control
 from cerebench.metrics.foreground import foreground_voxels
@@ -86,6 +92,10 @@ class _Row:
     def record(self, metric: str) -> Path:
         return self.folder / f"{metric}@{self.keys[metric][:8]}.json"
 
+    def figure_data(self, trained: bool) -> dict[str, Path]:
+        """Files for figures; pairs need to be told what the generator was trained on."""
+        return figure_files(self.folder, self.keys if trained else ())
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -132,7 +142,7 @@ def evaluate(
     if not any(todo.values()):
         return outcome
     real = _real_sets(job, FeatureCache(cache / "features", registries.extractors, workers))
-    write_preview(job.folder / "_real" / "preview.npz", real.train)
+    figure_data.write(figure_files(job.folder / "_real", ()), real.train, real)
     planned = {m.metric.name: m for m in job.metrics}
     for row in job.rows:
         if todo[row.name]:
@@ -312,13 +322,17 @@ def _score(
         reference, generated = real, _generated(job, row, real)
     wanted = {job.folder / row.record(n): (m, row.keys[n]) for n, m in metrics.items()}
     names = iter(range(len(wanted)))
-    return score(
+    failures = score(
         generated,
         reference,
         wanted,
         report=lambda name: task.update(next(names), len(wanted), name),
         stop=lambda: False,
     )
+    if row.control is None:
+        files = row.figure_data(job.train is not None)
+        figure_data.write({n: job.folder / path for n, path in files.items()}, generated, real)
+    return failures
 
 
 def _counted(job: _Job) -> Mapping[str, Sequence[Any]]:
@@ -328,13 +342,12 @@ def _counted(job: _Job) -> Mapping[str, Sequence[Any]]:
 
 
 def _generated(job: _Job, row: _Row, real: RealSets) -> dict[str, VolumeSet]:
-    """Open a row's volumes; leave its sample record and preview."""
+    """Open a row's volumes; leave its sample record."""
     generated = {}
     for name in row.volumes.classes:
         found = folders.volumes(row.volumes, name, job.shape)
         partners = found.ids if job.request.paired else ()
         generated[name] = VolumeSet(materialise(found), found.ids, real.features, partners)
-    write_preview(job.folder / row.folder / "preview.npz", generated)
     fields = {
         "seconds": None,
         "seconds_per_sample": None,
@@ -414,7 +427,7 @@ def _entry(job: _Job, row: _Row) -> dict[str, Any]:
             "role": row.control.role,
             "note": row.control.note,
             "scores": scores,
-            "preview": "_real/preview.npz",
+            **{name: path.as_posix() for name, path in figure_files(Path("_real"), ()).items()},
         }
     cell = row.folder.parent
     return {
@@ -431,7 +444,10 @@ def _entry(job: _Job, row: _Row) -> dict[str, Any]:
                 "folder": cell.as_posix(),
                 "train": {},
                 "sample": (cell / "sample" / "record.json").as_posix(),
-                "preview": (row.folder / "preview.npz").as_posix(),
+                **{
+                    name: path.as_posix()
+                    for name, path in row.figure_data(job.train is not None).items()
+                },
                 "scores": scores,
             }
         ],

@@ -65,6 +65,17 @@ class Cell:
             return self.folder / stage / "record.json"
         return self.folder / "score" / f"{name}@{self.score_keys[name][:8]}.json"
 
+    @property
+    def figure_data(self) -> dict[str, Path]:
+        """Where the score stage leaves what figures show, relative to the dataset's folder."""
+        return figure_files(self.folder / "score", self.score_keys)
+
+
+def figure_files(folder: Path, metrics: Iterable[str]) -> dict[str, Path]:
+    """Return the files for figures by name; closest pairs come with the features of nn-ratio."""
+    names = ("preview", "distributions", *(("neighbours",) if "nn-ratio" in metrics else ()))
+    return {name: folder / f"{name}.npz" for name in names}
+
 
 @dataclass(frozen=True)
 class Anchor:
@@ -513,7 +524,7 @@ def _anchor_entry(anchor: Anchor) -> dict[str, Any]:
         "role": control.role,
         "note": control.note,
         "scores": {name: anchor.record(name).as_posix() for name in anchor.score_keys},
-        "preview": "_real/preview.npz",
+        **{name: path.as_posix() for name, path in figure_files(Path("_real"), ()).items()},
     }
 
 
@@ -528,7 +539,7 @@ def _cell_entries(plan: Plan, size: int) -> list[dict[str, Any]]:
             "folder": cell.folder.as_posix(),
             "train": {s: cell.record("train", s).as_posix() for s in cell.scopes},
             "sample": cell.record("sample", "").as_posix(),
-            "preview": (cell.folder / "score" / "preview.npz").as_posix(),
+            **{name: path.as_posix() for name, path in cell.figure_data.items()},
             "scores": {n: cell.record("score", n).as_posix() for n in cell.score_keys},
         }
         if cell.diagnosis_key:

@@ -66,7 +66,7 @@ def pending(plan: Plan, cell: Cell) -> Pending:
         bool(train) or record is None or min(record["n"].values()) < n
     )
     metrics = _missing_scores(plan, cell.score_keys, lambda m: cell.record("score", m))
-    preview = not (plan.folder / cell.folder / "score" / "preview.npz").exists()
+    preview = not all((plan.folder / path).exists() for path in cell.figure_data.values())
     told = store.read_record(plan.folder / cell.record("diagnosis", ""), cell.diagnosis_key)
     diagnosis = bool(cell.diagnosis_key) and (bool(train) or told is None)
     return Pending(train, sample, metrics, preview, diagnosis)
@@ -199,8 +199,9 @@ class Runner:
 
     def _prepare(self) -> None:
         """Preprocess the data once and open the real sets."""
+        from cerebench.benchmark import figure_data
         from cerebench.benchmark.features import FeatureCache
-        from cerebench.benchmark.scoring import RealSets, write_preview
+        from cerebench.benchmark.scoring import RealSets
 
         title = f"{self.plan.folder.name} · prepare {len(self.plan.cases)} cases"
         began = time.perf_counter()
@@ -224,9 +225,9 @@ class Runner:
             features,
             {case.id: case.patient for case in self.plan.cases},
         )
-        preview = self.plan.folder / "_real" / "preview.npz"
-        if not preview.exists():
-            write_preview(preview, self._real.train)
+        files = planning.figure_files(self.plan.folder / "_real", ())
+        if not all(path.exists() for path in files.values()):
+            figure_data.write(files, self._real.train, self._real)
 
     def _cell(self, cell: Cell, todo: Pending) -> None:
         """Run the missing stages of one cell; a failed stage leaves the later ones out."""
@@ -317,7 +318,7 @@ class Runner:
 
     def _diagnose(self, cell: Cell, record: Path) -> None:
         """Write what the trained method tells about itself, class by class."""
-        from cerebench.benchmark import diagnosis, scoring
+        from cerebench.benchmark import diagnosis, figure_data
         from cerebench.benchmark.sampling import load_trained
 
         began = time.perf_counter()
@@ -343,7 +344,7 @@ class Runner:
         files = []
         if maps:
             files = [record.parent / "maps.npz"]
-            scoring.write_arrays(files[0], maps)
+            figure_data.write_arrays(files[0], maps)
         fields = {
             "seconds": time.perf_counter() - began,
             "diagnostics": told,
@@ -392,7 +393,7 @@ class Runner:
         return TrainingMasks(masks, ids, cell.seed)
 
     def _score_cell(self, cell: Cell, metrics: tuple[str, ...], task: Any) -> None:
-        from cerebench.benchmark import sampling, scoring
+        from cerebench.benchmark import figure_data, sampling, scoring
         from cerebench.metrics.base import LazyVolumes
 
         plan = self.plan
@@ -402,17 +403,20 @@ class Runner:
         n = plan.experiment.samples_per_class
         generated = {}
         for name in plan.dataset.info.classes:
+            partners: tuple[str, ...] = ()
             if cell.samples is not None:
                 given = cell.samples.classes[name]
                 volumes = LazyVolumes(given.ids[:n], given.__getitem__)
             else:
                 folder = (plan.folder / cell.record("sample", "")).parent
                 volumes = sampling.stored_volumes(folder, cell.sample_key, name, n)
-            generated[name] = self._volume_set(volumes, volumes.ids)
-        scoring.write_preview(plan.folder / cell.folder / "score" / "preview.npz", generated)
+                partners = sampling.mask_donors(folder, volumes.ids)
+            generated[name] = self._volume_set(volumes, volumes.ids, partners)
         if cell.samples is not None:
             self._record_samples(cell, generated)
         self._score(generated, {m: cell.record("score", m) for m in metrics}, cell.score_keys, task)
+        files = {name: plan.folder / path for name, path in cell.figure_data.items()}
+        figure_data.write(files, generated, self._real)
 
     def _record_samples(self, cell: Cell, generated: Mapping[str, Any]) -> None:
         """Write the sample record of somebody's folder: what it holds, at no cost to us."""
@@ -450,11 +454,11 @@ class Runner:
                 records = {m: anchor.record(m) for m in metrics}
                 self._score(generated, records, anchor.score_keys, task, real)
 
-    def _volume_set(self, volumes: Any, ids: Any) -> Any:
+    def _volume_set(self, volumes: Any, ids: Any, partners: tuple[str, ...]) -> Any:
         from cerebench.benchmark.scoring import materialise
         from cerebench.metrics.base import VolumeSet
 
-        return VolumeSet(materialise(volumes), ids, self._real.features)
+        return VolumeSet(materialise(volumes), ids, self._real.features, partners)
 
     def _score(
         self,

@@ -221,6 +221,13 @@ def stored_volumes(folder: Path, spec_key: str, name: str, n: int) -> LazyVolume
     return LazyVolumes(ids, lambda i: np.concatenate([read_volume(p) for p in files[i]]))
 
 
+def mask_donors(folder: Path, ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the training case whose mask each stored volume was made from; empty without masks."""
+    sidecars = [min((folder / subject / "anat").glob("*.json")) for subject in ids]
+    told = [json.loads(path.read_text("utf-8")) for path in sidecars]
+    return tuple(facts["MaskOf"] for facts in told if "MaskOf" in facts)
+
+
 def read_volume(path: Path) -> NDArray[np.float32]:
     """Read one channel of a stored volume, (1, D, H, W) float32 in [-1, 1]."""
     return read_nifti(path)[0][None]

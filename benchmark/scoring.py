@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cerebench.benchmark import store
 from cerebench.benchmark.errors import Interrupted
@@ -30,7 +28,6 @@ from cerebench.metrics.base import (
 )
 from cerebench.metrics.controls import Control
 
-PREVIEWS = 4  # volumes per class in preview.npz
 Report = Callable[[str], None]
 
 
@@ -284,28 +281,3 @@ def _unavailable(reason: str) -> dict[str, Any]:
         "status": "unavailable",
         "reason": reason,
     }
-
-
-def write_preview(path: Path, volumes: Mapping[str, VolumeSet]) -> None:
-    """Write ``preview.npz``: three centre axial slices of a few volumes per class, by seed."""
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, group in volumes.items():
-        rng = np.random.RandomState(SCORE_SEED)
-        chosen = rng.permutation(len(group))[:PREVIEWS]
-        arrays[f"{name}/axial"] = np.stack([centre_slices(group[i]) for i in chosen])
-        arrays[f"{name}/ids"] = np.array([group.ids[i] for i in chosen])
-    write_arrays(path, arrays)
-
-
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays for figures into one compressed npz file, atomically."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    store.write_bytes(path, buffer.getvalue())
-
-
-def centre_slices(volume: Volume) -> NDArray[np.uint8]:
-    """Return the three centre axial slices of the first channel, (3, H, W), [-1, 1] to [0, 255]."""
-    middle = volume.shape[1] // 2
-    part = np.clip(volume[0, middle - 1 : middle + 2], -1, 1)
-    return np.rint((part + 1) * 127.5).astype(np.uint8)

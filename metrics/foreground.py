@@ -7,6 +7,7 @@ Source: the foreground rule of the radiomics mask (v > 0.02 on [0, 1]).
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cerebench.metrics import jackknife
 from cerebench.metrics.base import Array, Better, Metric, Result, Sets, Volume, VolumeSet
@@ -14,9 +15,17 @@ from cerebench.metrics.extractors.radlite import THRESHOLD
 from cerebench.metrics.standardise import require
 
 
+def foreground(volume: Volume) -> NDArray[np.bool_]:
+    """Tell which voxels of a (C, D, H, W) volume in [-1, 1] are not background, (D, H, W).
+
+    The first channel decides.
+    """
+    return (volume[0] + 1) / 2 > THRESHOLD
+
+
 def foreground_voxels(volume: Volume) -> int:
     """Count the voxels of a (C, D, H, W) volume in [-1, 1] that are not background."""
-    return int(np.count_nonzero((volume[0] + 1) / 2 > THRESHOLD))
+    return int(np.count_nonzero(foreground(volume)))
 
 
 def foreground_volumes(volumes: VolumeSet, spacing: tuple[float, float, float]) -> Array:

@@ -6,6 +6,8 @@ arXiv:2307.01148, with the threshold taken from held-out real cases.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,10 +17,13 @@ from cerebench.metrics.standardise import RECIPE as STANDARDISE
 from cerebench.metrics.standardise import require, standardised
 
 QUANTILE = 0.05
+FEATURES = "radlite-v1"
 
 
-def nearest(x: NDArray[np.floating], reference: NDArray[np.floating]) -> Array:
-    """Compute each item's Euclidean distance to its nearest reference item.
+def neighbours(
+    x: NDArray[np.floating], reference: NDArray[np.floating]
+) -> tuple[NDArray[np.intp], Array]:
+    """Find each item's nearest reference item by Euclidean distance.
 
     Differences are taken directly in float64: the matrix-product shortcut loses exactly the small
     distances that matter here, and gives items a distance to themselves.
@@ -28,11 +33,44 @@ def nearest(x: NDArray[np.floating], reference: NDArray[np.floating]) -> Array:
         reference: (n, dim), n >= 1.
 
     Returns:
-        (m,) float64; exactly 0 for a copy.
+        Rows of the reference, (m,), and distances, (m,) float64, exactly 0 for a copy.
     """
     from scipy.spatial.distance import cdist  # slow to import, and not needed to plan
 
-    return cdist(np.asarray(x, np.float64), np.asarray(reference, np.float64)).min(axis=1)
+    distances = cdist(np.asarray(x, np.float64), np.asarray(reference, np.float64))
+    at = distances.argmin(axis=1)
+    return at, distances[np.arange(len(at)), at]
+
+
+def nearest(x: NDArray[np.floating], reference: NDArray[np.floating]) -> Array:
+    """Return the distance of each item (m, dim) to its nearest reference item (n, dim), (m,)."""
+    return neighbours(x, reference)[1]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A generated volume and the training case nearest to it, as positions in their sets."""
+
+    generated: int
+    train: int
+    distance: float
+
+
+def closest_pairs(sets: Sets, count: int) -> list[Pair]:
+    """Return the generated volumes that lie closest to a training case, the closest first.
+
+    Args:
+        sets: The sets; features and distance are those of ``nn-ratio``.
+        count: Most pairs to return; a generated volume occurs once.
+
+    Raises:
+        MetricError: If there is no training case, or no feature varies.
+    """
+    require(sets, 1, "generated", "train")
+    (x, train), _ = standardised(sets, FEATURES, "generated", "train")
+    at, distances = neighbours(x, train)
+    order = np.argsort(distances, kind="stable")[:count]
+    return [Pair(int(i), int(at[i]), float(distances[i])) for i in order]
 
 
 def nn_ratio(generated: Array, test: Array) -> float:
@@ -55,7 +93,7 @@ def nn_ratio(generated: Array, test: Array) -> float:
 def _compute(sets: Sets, view: str) -> Result:
     require(sets, 2, "generated", "test")
     require(sets, 1, "train")
-    (x, train, test), notes = standardised(sets, "radlite-v1", "generated", "train", "test")
+    (x, train, test), notes = standardised(sets, FEATURES, "generated", "train", "test")
     near, held_out = nearest(x, train), nearest(test, train)
     if np.quantile(held_out, QUANTILE) == 0:
         raise MetricError(
@@ -124,12 +162,12 @@ NN_RATIO = Metric(
         "estimator": "fraction of d(generated, train) below a quantile of d(test, train)",
         "quantile": QUANTILE,
         "distance": "Euclidean, float64 differences",
-        "features": "radlite-v1",
+        "features": FEATURES,
         "standardise": STANDARDISE,
         "uncertainty": {"generated": "binomial, Agresti-Coull", "test": jackknife.RECIPE},
     },
     source="after Meehan et al. 2020, arXiv:2004.05675",
-    needs="radlite-v1",
+    needs=FEATURES,
     blind_to="copies that were flipped or changed in intensity, and quality: noise scores 0",
     held_out=True,
 )

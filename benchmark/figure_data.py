@@ -1,0 +1,126 @@
+"""What figures show of a set of volumes, as small arrays beside the records: ``*.npz`` files.
+
+Reports read these and no volume: slices, closest training cases, intensities and volumes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cerebench.benchmark import store
+from cerebench.benchmark.plan import SCORE_SEED
+from cerebench.benchmark.scoring import RealSets
+from cerebench.metrics.base import MetricError, Volume, VolumeSet
+from cerebench.metrics.foreground import foreground
+from cerebench.metrics.memorisation import NN_RATIO, closest_pairs
+
+PREVIEWS = 4  # volumes per class in preview.npz
+PAIRS = 6  # per class in neighbours.npz
+EDGES = np.linspace(-1, 1, 101)  # bins of intensities in distributions.npz
+Arrays = dict[str, NDArray[Any]]
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays for figures into one compressed npz file, atomically."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    store.write_bytes(path, buffer.getvalue())
+
+
+def centre_slices(volume: Volume) -> NDArray[np.uint8]:
+    """Return the three centre axial slices of the first channel, (3, H, W), [-1, 1] to [0, 255]."""
+    middle = volume.shape[1] // 2
+    part = np.clip(volume[0, middle - 1 : middle + 2], -1, 1)
+    return np.rint((part + 1) * 127.5).astype(np.uint8)
+
+
+def centre_slice(volume: Volume) -> NDArray[np.uint8]:
+    """Return the centre axial slice of the first channel, (H, W), [-1, 1] to [0, 255]."""
+    return centre_slices(volume)[1]
+
+
+def preview(volumes: Mapping[str, VolumeSet]) -> Arrays:
+    """Return ``preview.npz``: three centre axial slices of a few volumes per class, by seed."""
+    arrays: Arrays = {}
+    for name, group in volumes.items():
+        rng = np.random.RandomState(SCORE_SEED)
+        chosen = rng.permutation(len(group))[:PREVIEWS]
+        arrays[f"{name}/axial"] = np.stack([centre_slices(group[i]) for i in chosen])
+        arrays[f"{name}/ids"] = np.array([group.ids[i] for i in chosen])
+    return arrays
+
+
+def distributions(volumes: Mapping[str, VolumeSet], spacing: tuple[float, float, float]) -> Arrays:
+    """Return ``distributions.npz``: intensities and volume of the foreground, in one pass.
+
+    Args:
+        volumes: Sets by class; the first channel counts.
+        spacing: Voxel edge lengths (D, H, W), mm.
+
+    Returns:
+        Per class ``<c>/intensity``, (100,) float64: the densities of the foreground intensities of
+        each volume, summed over volumes, so that every volume with foreground adds an area of 1;
+        ``<c>/edges``, (101,), on [-1, 1]; ``<c>/volume_ml``, (N,), ml.
+    """
+    arrays: Arrays = {}
+    for name, group in volumes.items():
+        density, sizes = np.zeros(len(EDGES) - 1), []
+        for volume in group:
+            inside = np.clip(volume[0][foreground(volume)], -1, 1)
+            sizes.append(inside.size)
+            if inside.size:
+                density += np.histogram(inside, EDGES, density=True)[0]
+        arrays[f"{name}/intensity"], arrays[f"{name}/edges"] = density, EDGES
+        arrays[f"{name}/volume_ml"] = np.array(sizes) * (np.prod(spacing) / 1000)
+    return arrays
+
+
+def neighbours(volumes: Mapping[str, VolumeSet], real: RealSets) -> Arrays:
+    """Return ``neighbours.npz``: the generated volumes closest to a training case, beside it.
+
+    Closest in the space and by the distance of ``nn-ratio``, whose features are cached. A class
+    for which that distance does not exist is left out.
+
+    Args:
+        volumes: Generated sets by class.
+        real: The real sets, with what the generator was trained on.
+
+    Returns:
+        Per class ``<c>/generated`` and ``<c>/neighbour``, uint8 (K, H, W): centre axial slices of
+        up to six pairs, the closest first; ``<c>/distance``, (K,) float64; ``<c>/ids``, (K, 2)
+        strings, generated and neighbour.
+    """
+    arrays: Arrays = {}
+    for name, group in volumes.items():
+        sets = real.sets(name, group, NN_RATIO)
+        try:
+            pairs = closest_pairs(sets, PAIRS)
+        except MetricError:
+            continue  # nn-ratio gives the reason in its record
+        train, ids = sets.train, [(group.ids[p.generated], sets.train.ids[p.train]) for p in pairs]
+        arrays[f"{name}/generated"] = np.stack([centre_slice(group[p.generated]) for p in pairs])
+        arrays[f"{name}/neighbour"] = np.stack([centre_slice(train[p.train]) for p in pairs])
+        arrays[f"{name}/distance"] = np.array([p.distance for p in pairs])
+        arrays[f"{name}/ids"] = np.array(ids)
+    return arrays
+
+
+def write(files: Mapping[str, Path], volumes: Mapping[str, VolumeSet], real: RealSets) -> None:
+    """Write what figures show of one set.
+
+    Args:
+        files: Where to write: ``preview``, ``distributions`` and, for generated volumes whose
+            features ``nn-ratio`` has extracted, ``neighbours``.
+        volumes: Sets by class.
+        real: The real sets.
+    """
+    write_arrays(files["preview"], preview(volumes))
+    write_arrays(files["distributions"], distributions(volumes, real.spacing))
+    if "neighbours" in files:
+        write_arrays(files["neighbours"], neighbours(volumes, real))
