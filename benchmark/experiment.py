@@ -5,17 +5,37 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from cerebench.benchmark.config import typed
-from cerebench.benchmark.errors import BadConfig, UsageError
+from cerebench.benchmark.errors import BadConfig, UnknownPlugin, UsageError
 from cerebench.benchmark.registry import Registry, suggest
 
 SMALL_PRESETS = ("quick", "smoke")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method under another name with some settings changed: a row of an ablation."""
+
+    method: str
+    label: str
+    set: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A table that a paper printed, as it printed it; never ranked with values of our own."""
+
+    table: str
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,15 +49,20 @@ class Experiment:
             the dataset's default), ``data_root`` its folder, ``data`` its options.
         split_file: A published split to use instead of the rule, ``FILE`` or ``FILE:FOLD``.
         allow_leakage: Score samples of generators that have seen test cases; marks every table.
-        methods: Method names, or the words ``all`` (the rows of the MIDL 2024 paper) and ``every``.
+        methods: Names of methods and of ``variants``, or the words ``all`` (the rows of the MIDL
+            2024 paper), ``every`` and ``none``.
+        variants: Name to a method with settings of its own.
         preset: Preset of every method.
         seeds: Training seeds.
         samples_per_class: Volumes generated per class.
         metrics: Names of metrics and suites.
-        protocols: Downstream protocols.
-        reference: The method that significance tests compare with.
-        set: Method name (or ``*``) to setting to value.
+        protocols: Names of downstream protocols, or the words ``all`` and ``none``.
+        protocol_preset: Preset of every protocol; empty: the same as of the methods.
+        reference: The method that significance tests compare with; controls that need samples
+            take its samples.
+        set: Name of a method, variant or protocol (or ``*``) to setting to value.
         cite: How to cite the experiment.
+        published: Tables that were printed in the literature.
     """
 
     name: str
@@ -50,14 +75,17 @@ class Experiment:
     split_file: str = ""
     allow_leakage: bool = False
     methods: str | list[str] = "all"
+    variants: dict[str, Variant] = field(default_factory=dict)
     preset: str = "quick"
     seeds: list[int] = field(default_factory=lambda: [0])
     samples_per_class: int = 64
     metrics: list[str] = field(default_factory=list)
     protocols: list[str] = field(default_factory=list)
+    protocol_preset: str = ""
     reference: str = ""
     set: dict[str, dict[str, Any]] = field(default_factory=dict)
     cite: str = ""
+    published: list[Published] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.samples_per_class < 2:
@@ -106,33 +134,91 @@ def read(name: str) -> Experiment:
 
 def from_table(name: str, table: Mapping[str, Any], origin: str) -> Experiment:
     """Validate the keys and types of an experiment table."""
-    types = {f.name: f.type for f in dataclasses.fields(Experiment) if f.name != "name"}
-    hints = typing.get_type_hints(Experiment)
+    nested = {
+        "variants": {
+            key: _read(Variant, value, f"{origin}: variants.{key}")
+            for key, value in _tables(table, "variants", dict, origin).items()
+        },
+        "published": [
+            _read(Published, value, f"{origin}: published[{index}]")
+            for index, value in enumerate(_tables(table, "published", list, origin))
+        ],
+    }
+    plain = {key: value for key, value in table.items() if key not in nested}
+    return _read(Experiment, plain, origin, name=name, **nested)
+
+
+def _tables(table: Mapping[str, Any], key: str, kind: type, origin: str) -> Any:
+    """Return a table of tables, or a list of tables; empty where there is none."""
+    found = table.get(key, kind())
+    inner = found.values() if isinstance(found, dict) else found
+    if not isinstance(found, kind) or not all(isinstance(value, dict) for value in inner):
+        form = f"[{key}.NAME]" if kind is dict else f"[[{key}]]"
+        raise BadConfig(f"{origin}: {key} must be written as tables, {form}.")
+    return found
+
+
+def _read(cls: type, table: Mapping[str, Any], origin: str, **given: Any) -> Any:
+    """Construct a dataclass from a table whose keys and types are checked."""
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.name not in given}
     for key in table:
-        if key not in types:
-            raise BadConfig(f"{origin}: {suggest('experiment key', key, list(types))}")
+        if key not in fields:
+            kind = f"{cls.__name__.lower()} key"
+            raise BadConfig(f"{origin}: {suggest(kind, key, list(fields))}")
     values = {key: typed(f"{origin}: {key}", value, hints[key]) for key, value in table.items()}
-    return Experiment(name=name, **values)
+    for name, declared in fields.items():
+        plain = (declared.default, declared.default_factory)
+        if name not in table and plain == (dataclasses.MISSING,) * 2:
+            raise BadConfig(f"{origin}: {name} is missing.")
+    return cls(**given, **values)
 
 
-def select_methods(asked: str | list[str], methods: Registry) -> list[str]:
+def select_methods(
+    asked: str | list[str], methods: Registry, variants: Iterable[str] = ()
+) -> list[str]:
     """Expand ``all``, ``every`` and ``none`` in a list of method names, without repeats.
+
+    Args:
+        asked: Names, as a list or with commas.
+        methods: The registry of methods.
+        variants: Names that the experiment itself gives to methods.
 
     Raises:
         UnknownPlugin: If a name does not exist.
     """
-    words = asked.split(",") if isinstance(asked, str) else list(asked)
     names: list[str] = []
-    for word in (w.strip() for w in words):
+    for word in _words(asked):
         if word == "all":
             names += [n for n in methods.names() if methods.facts(n).get("paper_row")]
         elif word == "every":
             names += [n for n in methods.names() if not methods.unavailable(n)]
-        elif word and word != "none":
+        else:
             names.append(word)
-    unique = list(dict.fromkeys(names))
-    known = methods.names()
-    for name in unique:
+    known = [*methods.names(), *variants]
+    return _known(names, known, methods.kind)
+
+
+def select_protocols(asked: list[str], protocols: Registry) -> list[str]:
+    """Expand ``all`` (all installed) and ``none`` in a list of protocol names, without repeats.
+
+    Raises:
+        UnknownPlugin: If a name does not exist.
+    """
+    installed = protocols.names()
+    usable = [n for n in installed if not protocols.unavailable(n)] if "all" in asked else []
+    names = [n for word in _words(asked) for n in (usable if word == "all" else [word])]
+    return _known(names, installed, protocols.kind)
+
+
+def _words(asked: str | list[str]) -> list[str]:
+    words = asked.split(",") if isinstance(asked, str) else asked
+    return [word.strip() for word in words if word.strip() not in ("", "none")]
+
+
+def _known(names: list[str], known: list[str], kind: str) -> list[str]:
+    """Refuse unknown names and drop repeats."""
+    for name in names:
         if name not in known:
-            methods.load(name)  # raises with a suggestion
-    return unique
+            raise UnknownPlugin(suggest(kind, name, known))
+    return list(dict.fromkeys(names))

@@ -7,6 +7,7 @@ from cerebench.benchmark.config import differences, override_table, parse_assign
 from cerebench.benchmark.errors import BadConfig, UnknownPlugin, UsageError
 from cerebench.benchmark.registry import Registries
 from cerebench.methods.wgan_gp import WGANGP
+from cerebench.metrics.suites import expand
 
 
 def test_assignments_are_toml_values_or_text():
@@ -72,10 +73,15 @@ def test_every_shipped_experiment_is_valid():
     names = experiments.shipped()
     assert "quickstart" in names
     registries = Registries()
+    assert {"midl2024", "midl2024-topk", "midl2024-neighbours"} <= set(names)
     for name in names:
         found = experiments.read(name)
-        assert experiments.select_methods(found.methods, registries.methods)
-        assert set(found.metrics) <= set(registries.metrics.names())
+        rows = experiments.select_methods(found.methods, registries.methods, found.variants)
+        assert rows
+        assert found.reference in ["", *rows]
+        assert set(expand(found.metrics)) <= set(registries.metrics.names())
+        for variant in found.variants.values():
+            resolve(registries.methods.load(variant.method), found.preset, found.size, variant.set)
 
 
 def test_all_means_the_papers_rows_and_every_all_installed():
@@ -83,6 +89,7 @@ def test_all_means_the_papers_rows_and_every_all_installed():
     assert "wgan-gp" in experiments.select_methods("all", methods)
     assert experiments.select_methods("all,wgan-gp", methods).count("wgan-gp") == 1
     assert experiments.select_methods("none", methods) == []
+    assert experiments.select_methods("mine,wgan-gp", methods, ["mine"]) == ["mine", "wgan-gp"]
     with pytest.raises(UnknownPlugin, match="Did you mean 'wgan-gp'"):
         experiments.select_methods("wgan_gp", methods)
 
@@ -94,6 +101,12 @@ def test_all_means_the_papers_rows_and_every_all_installed():
         ("size = 'big'", "size must be a whole number, got 'big'"),
         ("seeds = [0, 0]", "seeds must be distinct whole numbers"),
         ("samples_per_class = 1", "samples_per_class must be at least 2"),
+        ("variants = 3", r"variants must be written as tables, \[variants.NAME\]"),
+        ("[variants.a]\nlabel = 'A'", "variants.a: method is missing"),
+        ("[variants.a]\nmethd = 'b'", "variants.a: No variant key named 'methd'. Did you mean 'me"),
+        ("[variants.a]\nmethod = 3", "variants.a: method must be a text, got 3"),
+        ("published = [3]", r"published must be written as tables, \[\[published\]\]"),
+        ("[[published]]\ntable = 'Table 1'", r"published\[0\]: title is missing"),
         ("size = ", "is not valid TOML"),
     ],
 )
