@@ -1,0 +1,165 @@
+"""Settings that the protocols share, each with its source, and the presets made of them.
+
+``paper`` holds the paper's values (Zhou and Khalvati, MIDL 2024) and, where it gives none, ours.
+``stable`` lowers the fine-tuning step size, which as printed is ten times that of pretraining and
+can undo what pretraining learnt. ``quick`` shows that everything works, in about 20 seconds on two
+CPU cores; ``smoke`` is for tests.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cerebench.metrics.downstream.base import ProtocolError
+from cerebench.metrics.downstream.resnet import NETWORKS, STEMS
+
+Changes = Mapping[str, tuple[Any, str]]
+
+
+def setting(
+    default: Any,
+    meaning: str,
+    source: str,
+    *,
+    least: float | None = None,
+    choices: tuple[Any, ...] = (),
+) -> Any:
+    """Declare one field of a configuration.
+
+    Args:
+        default: A plain JSON value.
+        meaning: What it is, with its unit.
+        source: ``[paper: …]``, ``[code: …]`` or ``[ours: reason]``.
+        least: Smallest possible value, where there is one.
+        choices: All possible values, where they are few.
+    """
+    facts = {"meaning": meaning, "source": source, "least": least, "choices": choices}
+    return dataclasses.field(default=default, metadata=facts)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What every protocol is told: how to repeat, how to split, and how to train on real cases.
+
+    Raises:
+        ProtocolError: If a value is impossible.
+    """
+
+    repeats: int = setting(
+        3, "repetitions, each with its own validation part", "[paper: three runs]", least=1
+    )
+    validation_share: float = setting(
+        0.15,
+        "share of the fine-tuning cases that chooses the epoch",
+        "[paper: 85 % and 15 %]",
+        least=0,
+    )
+    finetune_per_class: int = setting(
+        0,
+        "at most so many fine-tuning cases of a class; 0: as many as the smaller class has",
+        "[paper: 51 and 51, all LGG]",
+        least=0,
+    )
+    finetune_epochs: int = setting(
+        50, "epochs on real cases", "[ours: as in pretraining; the paper gives none]", least=1
+    )
+    finetune_batch: int = setting(
+        10, "real cases per step", "[paper: batch of fine-tuning]", least=2
+    )
+    finetune_lr: float = setting(
+        1e-2, "Adam step size on real cases", "[paper: learning rate of fine-tuning]", least=0
+    )
+    gamma: float = setting(
+        2.0, "exponent of the focal loss", "[ours: Lin et al.'s; the paper gives none]", least=0
+    )
+    precision: str = setting(
+        "fp32",
+        "arithmetic of training",
+        "[ours: the paper does not say]",
+        choices=("fp32", "bf16"),
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        for field in dataclasses.fields(self):
+            value, facts = getattr(self, field.name), field.metadata
+            if facts["choices"] and value not in facts["choices"]:
+                known = ", ".join(str(choice) for choice in facts["choices"])
+                raise ProtocolError(f"{field.name} must be one of {known}, got {value!r}.")
+            if facts["least"] is not None and value < facts["least"]:
+                raise ProtocolError(
+                    f"{field.name} must be at least {facts['least']}, got {value!r}."
+                )
+        if self.validation_share >= 1:
+            raise ProtocolError(
+                f"validation_share must be below 1, got {self.validation_share!r}; the rest trains."
+            )
+        if 0 < self.gamma < 1:
+            raise ProtocolError(
+                f"gamma must be 0 (cross-entropy) or at least 1, got {self.gamma!r}; between them "
+                "the gradient is infinite."
+            )
+
+
+@dataclass(frozen=True)
+class OneStage(Config):
+    """A residual network that is trained once, from random weights."""
+
+    depth: int = setting(50, "layers of the network", "[paper: ResNet-50]", choices=tuple(NETWORKS))
+    stem: str = setting(
+        "paper",
+        "strides of the first convolution: 1 2 2 (paper) or 2 2 2 (iso)",
+        "[code: 3D-ResNets-PyTorch]",
+        choices=tuple(STEMS),
+    )
+
+
+@dataclass(frozen=True)
+class TwoStages(OneStage):
+    """A residual network that is pretrained with generated volumes, then fine-tuned."""
+
+    pretrain_epochs: int = setting(50, "epochs of pretraining", "[paper: 50 epochs]", least=1)
+    pretrain_batch: int = setting(
+        8, "volumes per step of pretraining", "[paper: batch of pretraining]", least=2
+    )
+    pretrain_lr: float = setting(
+        1e-3, "Adam step size of pretraining", "[paper: learning rate of pretraining]", least=0
+    )
+
+
+STABLE: Changes = {
+    "finetune_lr": (1e-4, "[ours: a tenth of pretraining; the printed 1e-2 can undo pretraining]")
+}
+QUICK: Changes = {
+    **STABLE,
+    "depth": (10, "[ours: minutes instead of days on a CPU]"),
+    "stem": ("iso", "[ours: half the cost]"),
+    "pretrain_epochs": (4, "[ours: seconds on a CPU]"),
+    "finetune_epochs": (4, "[ours: seconds on a CPU]"),
+    "finetune_per_class": (32, "[ours: makes real cases scarce where classes are balanced]"),
+}
+SMOKE: Changes = {
+    **QUICK,
+    "repeats": (2, "[ours: tests]"),
+    "pretrain_epochs": (1, "[ours: tests]"),
+    "finetune_epochs": (1, "[ours: tests]"),
+    "finetune_per_class": (4, "[ours: tests]"),
+}
+
+
+def presets(config: type, **more: Changes) -> dict[str, dict[str, tuple[Any, str]]]:
+    """Return the four presets as changes of a configuration's defaults.
+
+    Args:
+        config: A ``Config`` class; shared changes of fields that it does not have are left out.
+        more: Preset to changes of this protocol alone.
+    """
+    fields = {field.name for field in dataclasses.fields(config)}
+    shared: dict[str, Changes] = {"paper": {}, "stable": STABLE, "quick": QUICK, "smoke": SMOKE}
+    return {
+        name: {**{f: c for f, c in changes.items() if f in fields}, **more.get(name, {})}
+        for name, changes in shared.items()
+    }
