@@ -494,10 +494,10 @@ def list_plugins(
     if as_json:
         typer.echo(json.dumps(found[kind] if kind else found, indent=1))
         return
-    from cerebench.benchmark.tables import print_rows
+    from cerebench.benchmark.tables import console, print_rows
 
     for title, rows in found.items():
-        print_rows(title, rows, Console())
+        print_rows(title, rows, console())
 
 
 @app.command()

@@ -71,9 +71,7 @@ class FeatureCache:
 
     def __call__(self, volumes: VolumeSet, name: str, view: str) -> Any:
         """Return what ``VolumeSet.features`` describes."""
-        if name not in self._extractors:
-            self._extractors[name] = self._registry.load(name)()
-        extractor = self._extractors[name]
+        extractor = self._extractor(name)
         if extractor.ndim == 2:
             return self._slice_rows(volumes, name, view)
         path = self._path(volumes, name, view)
@@ -82,6 +80,15 @@ class FeatureCache:
             np.save(buffer, self._volume_rows(volumes, extractor))
             store.write_bytes(path, buffer.getvalue())
         return np.load(path, mmap_mode="r")
+
+    def names(self, name: str) -> Sequence[str]:
+        """Return what ``VolumeSet.feature_names`` describes."""
+        return getattr(self._extractor(name), "names", ())
+
+    def _extractor(self, name: str) -> Extractor:
+        if name not in self._extractors:
+            self._extractors[name] = self._registry.load(name)()
+        return self._extractors[name]
 
     def _path(self, volumes: VolumeSet, name: str, view: str) -> Path:
         extractor = self._extractors[name]

@@ -17,6 +17,8 @@ from cerebench.benchmark.errors import UsageError
 from cerebench.benchmark.registry import suggest
 from cerebench.reports.base import Experiment
 
+CITED = ("metrics", "extractors")  # kinds whose sources are longer than a column of a list
+
 
 def find(out: Path, name: str | None = None, *, older: bool = False) -> list[Experiment]:
     """Return tables of contents, oldest first: the newest of each (dataset folder, name).
@@ -109,19 +111,48 @@ def print_terminal(
 
 
 def print_rows(title: str, rows: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Print objects of one kind as a table with a column per fact."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    """Print objects of one kind as a table with a column per fact.
+
+    What cannot be used, and why, stands below it. Long citations are left to ``bench show``.
+    """
+    if not rows:
+        console.print(f"[bold]{escape(title)}[/]\nnone installed\n")
+        return
     columns = list(dict.fromkeys(key for row in rows for key in row))
     columns = [c for c in columns if any(_text(row.get(c)) for row in rows)]
+    left_out = {"available", "reason"} if "available" in columns else set()
     if {row.get("origin") for row in rows} == {"built in"}:
-        columns.remove("origin")
+        left_out.add("origin")
+    cited = title in CITED
+    if cited:
+        left_out.add("source")
+    console.print(_table(title, rows, [c for c in columns if c not in left_out]))
+    if cited:
+        console.print("[dim]source, definition and every setting:[/] bench show NAME")
+    for reason, names in _reasons(rows).items():
+        console.print(
+            f"[dim]not available:[/] {', '.join(names)}: {escape(reason)}", highlight=False
+        )
+    console.print()
+
+
+def _table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in columns:
         whole = {"no_wrap": True} if column == "name" else {"overflow": "fold"}
         table.add_column(column.replace("_", " "), header_style="dim", **whole)
     for row in rows:
         table.add_row(*(escape(_text(row.get(c))) for c in columns))
-    console.print(table if rows else f"[bold]{escape(title)}[/]\nnone installed")
-    console.print()
+    return table
+
+
+def _reasons(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the names of what is not available by reason."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row.get("available") is False:
+            found.setdefault(row["reason"], []).append(row["name"])
+    return found
 
 
 def print_object(found: Mapping[str, Any], console: Console) -> None:

@@ -88,7 +88,7 @@ class VolumeSet:
             is enough, since volumes are only indexed.
         ids: One identifier a volume.
         features: ``(volume_set, extractor name, view) -> array``, the injected extraction; view is
-            ``""`` for 3D extractors.
+            ``""`` for 3D extractors. It may have a method ``names(extractor name)``.
         partners: For each volume the id of the real one that it was made from or shall equal, where
             there is one (mask-conditioned synthesis, reconstruction); else empty.
     """
@@ -134,6 +134,11 @@ class VolumeSet:
             raise MetricError(f"No feature extraction was injected; '{extractor}' is needed.")
         key = f"features {extractor} {view}"
         return self.keep(key, lambda: self._features(self, extractor, view))
+
+    def feature_names(self, extractor: str) -> tuple[str, ...]:
+        """Return what an extractor calls its features; empty where it gives them no names."""
+        names = getattr(self._features, "names", None)
+        return tuple(names(extractor)) if names else ()
 
     def keep(self, key: str, compute: Callable[[], Any]) -> Any:
         """Compute something once per set and return it again (pyramids, distances, real values)."""
@@ -213,7 +218,8 @@ class Extractor(Protocol):
         input: Every field of the preprocessing (JSON values); part of the cache key.
 
     An extractor that can be pickled and spends its time in Python may say ``in_processes = True``;
-    the engine then spreads large sets over processes.
+    the engine then spreads large sets over processes. One whose features mean something to people
+    may give them ``names``, which notes under a table then use.
     """
 
     name: str

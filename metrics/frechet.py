@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from cerebench.metrics import jackknife
 from cerebench.metrics.base import Array, Better, Metric, Result, Sets
 from cerebench.metrics.standardise import RECIPE as STANDARDISE
-from cerebench.metrics.standardise import require, standardised
+from cerebench.metrics.standardise import Standardiser, require, standardised
 
 SMALL_SAMPLE = (
     "fewer volumes than features: sampling alone lifts FD (83 features with a 1/i spectrum and "
@@ -29,6 +29,8 @@ SMALL_SAMPLE = (
     "250), and at 32 each a generator with 0.7 times the right spread beats a perfect one; compare "
     "with the floor at the same numbers of volumes and with KID"
 )
+LEAST = 1e-9  # distances below are rounding
+MOST = 0.5  # share of a distance above which one feature is named
 NO_SPREAD = "degenerate: all generated volumes have the same features"
 
 
@@ -149,14 +151,15 @@ def frechet_metric(extractor: str, label: str) -> Metric:
     def compute(sets: Sets, view: str) -> Result:
         require(sets, 2, "generated", "train")
         (x, y), notes = standardised(sets, extractor, "generated", "train")
+        value = frechet_distance(x, y)
         spread = jackknife.over_two_sets(
             lambda i, j: frechet_distance(x[i], y[j]), sets.generated.ids, sets.train.ids, sets.seed
         )
         return spread.result(
-            frechet_distance(x, y),
+            value,
             n_real=len(y),
             n_generated=len(x),
-            notes=notes + cautions(x, y),
+            notes=notes + cautions(x, y) + _ruled(x, y, value, sets, extractor),
         )
 
     return Metric(
@@ -174,6 +177,47 @@ def frechet_metric(extractor: str, label: str) -> Metric:
         source="Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
         needs=extractor,
         blind_to="copies of training volumes, which score 0",
+    )
+
+
+def ruling_feature(x: NDArray, y: NDArray, distance: float) -> tuple[int, float] | None:
+    """Find the feature that makes most of a Fréchet distance.
+
+    The distances of single features, (mean difference)^2 + (difference of sd)^2, add up to no more
+    than the distance of all; equality holds for uncorrelated features.
+
+    Args:
+        x: (m, dim), m >= 2.
+        y: (n, dim), n >= 2.
+        distance: ``frechet_distance(x, y)``.
+
+    Returns:
+        Feature number and its share of the distance, if that exceeds one half, else None.
+    """
+    gaps = (x.mean(axis=0) - y.mean(axis=0)) ** 2
+    gaps += (x.std(axis=0, ddof=1) - y.std(axis=0, ddof=1)) ** 2
+    first = int(gaps.argmax())
+    if gaps[first] <= MOST * max(distance, LEAST):
+        return None
+    return first, float(gaps[first] / distance)
+
+
+def _ruled(x: Array, y: Array, distance: float, sets: Sets, extractor: str) -> tuple[str, ...]:
+    """Note the feature that makes most of the distance, in its own unit."""
+    found = ruling_feature(x, y, distance)
+    if found is None:
+        return ()
+    scale = Standardiser.fit(sets.pooled.features(extractor))
+    feature = int(np.flatnonzero(scale.kept)[found[0]])
+    names = sets.pooled.feature_names(extractor)
+    name = names[feature] if len(names) == len(scale.kept) else f"number {feature}"
+    ours, real = (
+        v.features(extractor)[:, feature].astype(np.float64) for v in (sets.generated, sets.train)
+    )
+    return (
+        f"{found[1]:.2f} of the distance is the feature '{name}' (generated mean "
+        f"{ours.mean():.4g} ± {ours.std(ddof=1):.2g}, real {real.mean():.4g} ± "
+        f"{real.std(ddof=1):.2g})",
     )
 
 

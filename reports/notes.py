@@ -15,6 +15,7 @@ from cerebench.reports.tidy import OK, Value
 Contents = Mapping[str, Any]
 CLIPPED = 1e-3  # fraction of voxels outside [-1, 1] above which a reader must know
 COUNTER = re.compile(r"(\w+)=(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")  # a note that is a number
+RULED = re.compile(r"(0\.\d+|1\.00) of the distance is the feature '(.+)' (\(.+\))")
 ALIKE = 0.02  # excess of MS-SSIM over the real set's that is worth a note
 DISAGREEMENT = 3  # places between two rankings that are worth a note
 
@@ -86,6 +87,7 @@ def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -
     yield from _below_floor(contents, found, labels)
     yield from _contradictions(contents, found, labels)
     yield from _collapse(contents, found, labels)
+    yield from _ruled(contents, found, labels)
     yield from _clipping(found, labels)
     yield from _measured(contents, found, labels)
 
@@ -193,6 +195,26 @@ def _collapse(contents: Contents, found: Sequence[Value], labels: Sequence[str])
         )
 
 
+def _ruled(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
+    """Name the methods whose Fréchet distance is mostly that of one feature."""
+    for metric in contents["metrics"]:
+        largest: dict[tuple[str, int, str], tuple[str, str]] = {}
+        for v in found:
+            if v.metric != metric["name"] or v.kind == "anchor":
+                continue
+            for share, feature, means in (m.groups() for m in map(RULED.fullmatch, v.notes) if m):
+                place = (feature, v.row, v.class_)
+                largest[place] = max(largest.get(place, ("", "")), (share, means))
+        ruled: dict[str, list[str]] = {}
+        for (feature, row, class_), (share, means) in largest.items():
+            ruled.setdefault(feature, []).append(f"{labels[row]} {share} of {class_} {means}")
+        for feature, where in ruled.items():
+            yield (
+                f"{metric['label']} is mostly the distance of one feature, '{feature}'; its share, "
+                f"largest of all seeds: {'; '.join(where)}."
+            )
+
+
 def _clipping(found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
     amounts: dict[tuple[int, str], dict[str, list[float]]] = {}
     for v in found:
@@ -219,7 +241,7 @@ def _measured(contents: Contents, found: Sequence[Value], labels: Sequence[str])
         holders: dict[str, dict[int, None]] = {}
         for v in scored:
             for note in v.notes:
-                if not COUNTER.fullmatch(note):
+                if not COUNTER.fullmatch(note) and not RULED.fullmatch(note):
                     holders.setdefault(note, {})[v.row] = None
         for note, rows in holders.items():
             who = "" if set(rows) == everyone else f" ({', '.join(labels[i] for i in rows)})"

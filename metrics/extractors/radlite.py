@@ -28,6 +28,26 @@ LEVELS = 32
 SIGMAS = (1.0, 2.0, 4.0)
 HAAR_LEVELS = 2
 
+_MOMENTS = ("mean", "sd", "skewness", "kurtosis", "p10", "p90")
+_HAAR = ("HHH", "HHL", "HLH", "HLL", "LHH", "LHL", "LLH")
+NAMES = (
+    *("ln voxel count", "major axis", "minor axis", "least axis", "elongation", "flatness"),
+    *("mean", "variance", "skewness", "excess kurtosis", "median", "minimum", "p10", "p90"),
+    *("maximum", "interquartile range", "range", "mean absolute deviation"),
+    *("robust mean absolute deviation", "mean absolute deviation from the median"),
+    *("coefficient of variation", "quartile coefficient of dispersion", "ln energy"),
+    *("root mean square", "histogram entropy", "histogram uniformity"),
+    *("joint maximum", "joint average", "joint variance", "joint entropy"),
+    *("difference average", "difference variance", "difference entropy"),
+    *("sum average", "sum variance", "sum entropy", "angular second moment", "contrast"),
+    *("dissimilarity", "inverse difference", "normalised inverse difference"),
+    *("inverse difference moment", "normalised inverse difference moment", "inverse variance"),
+    *("correlation", "autocorrelation", "cluster tendency", "cluster shade"),
+    *("cluster prominence", "information correlation 1", "information correlation 2"),
+    *(f"LoG {sigma:g} {name}" for sigma in SIGMAS for name in _MOMENTS),
+    *(f"Haar {level} {band}" for level in range(1, HAAR_LEVELS + 1) for band in _HAAR),
+)
+
 # One of each pair of opposite neighbours: the 13 directions of a symmetric co-occurrence matrix.
 DIRECTIONS = tuple(d for d in product((-1, 0, 1), repeat=3) if d > (0, 0, 0))
 
@@ -40,6 +60,7 @@ class Radlite:
     dim = 83
     ndim = 3
     weights_sha256 = None
+    names = NAMES
     in_processes = True  # many small array operations: threads would wait for each other
     input = {
         "range": "[-1, 1] mapped to [0, 1]",

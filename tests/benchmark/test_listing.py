@@ -87,6 +87,26 @@ def test_lists_and_shows_are_readable_too(bench):
     assert "[paper: lambda]" in out
 
 
+@pytest.mark.parametrize(("kind", "exceptions"), [("metrics", 2), ("extractors", 0)])
+def test_lists_have_a_line_for_each_and_say_below_why_something_cannot_be_used(
+    bench, monkeypatch, kind, exceptions
+):
+    monkeypatch.setenv("COLUMNS", "120")
+    for name in ("CEREBENCH_WEIGHTS_DIR", "XDG_DATA_HOME", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(bench.folder))
+    rows = parsed(bench, "list", kind)
+    _, out, _ = bench("list", kind)
+    table, _, below = out.partition("source, definition and every setting: bench show NAME")
+    lines = table.rstrip().splitlines()
+    assert max(map(len, lines)) <= 120
+    assert len(lines) == 2 + len(rows) + exceptions  # four names of parts take two lines
+    for row in rows:
+        assert any(line.startswith(f"{row['name']} ") and row["label"] in line for line in lines)
+    told = " ".join(below.split())
+    for row in rows:
+        assert row["available"] or (row["name"] in told and row["reason"] in told)
+
+
 def test_data_check_prints_counts_and_what_is_wrong(bench):
     found = parsed(bench, "data", "check", "--dataset", "phantom", "--size", "16")
     assert found["counts"] == {"LGG": 300, "HGG": 300}

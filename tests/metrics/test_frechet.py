@@ -10,6 +10,7 @@ from cerebench.metrics.frechet import (
     frechet_distance,
     frechet_from_statistics,
     frechet_metric,
+    ruling_feature,
 )
 
 
@@ -187,6 +188,45 @@ def test_few_volumes_and_zero_covariance_are_noted():
     same = FD_RADLITE.compute(make_sets(np.ones((40, 6)), draw(40, seed=1)), "")
     assert any(note.startswith("degenerate: all generated") for note in same.notes)
     assert np.isfinite(same.value)
+
+
+def test_shares_of_single_features_add_up_to_the_distance_where_they_are_uncorrelated():
+    x, y = (np.array([[a, b] for a in (-1.0, 1.0) for b in (-1.0, 1.0)]) for _ in range(2))
+    y = y * [1.0, 4.0] + [2.0, 0.0]  # gaps: 2^2 of means; (3 sd)^2 of spreads, sd^2 = 4 / 3
+    distance = frechet_distance(x, y)
+    assert distance == pytest.approx(4 + 9 * 4 / 3)
+    assert ruling_feature(x, y, distance) == (1, pytest.approx(12 / 16))
+    twice = np.hstack([x, x]), np.hstack([y, y])  # all features doubled: shares halve
+    assert ruling_feature(*twice, frechet_distance(*twice)) is None
+
+
+def test_equal_sets_have_no_ruling_feature():
+    x = draw(20)
+    assert ruling_feature(x, x, frechet_distance(x, x)) is None
+
+
+def test_a_feature_that_makes_most_of_the_distance_is_named_in_its_own_unit():
+    real, made = draw(40), draw(40, seed=1)
+    real[:, 2] = 5.0  # left out, so that numbers of features shift
+    made[:, 4] = made[:, 4] * 3 + 50
+
+    class Features:
+        def __call__(self, volumes, extractor, view):
+            return rows[volumes.ids[0]]
+
+        def names(self, extractor):
+            return ["a", "b", "c", "d", "range", "f"]
+
+    rows = {"r0": real.astype(np.float32), "g0": made.astype(np.float32)}
+    sets = [VolumeSet([None] * 40, [f"{k}{i}" for i in range(40)], Features()) for k in "gr"]
+    result = FD_RADLITE.compute(Sets(*sets, sets[1], sets[1], 0, (1.0, 1.0, 1.0)), "")
+    (note,) = (n for n in result.notes if "of the distance" in n)
+    expected = f"(generated mean {made[:, 4].mean():.4g} ± {made[:, 4].std(ddof=1):.2g}, real "
+    assert note.startswith(("0.9", "1.00"))
+    assert "feature 'range' " + expected in note
+    unnamed = FD_RADLITE.compute(make_sets(made, real), "")
+    assert any("feature 'number 4'" in n for n in unnamed.notes)
+    assert unnamed.value == result.value
 
 
 def test_volumes_without_object_are_counted():

@@ -6,6 +6,7 @@ from scipy import ndimage, stats
 
 from cerebench.metrics.extractors.radlite import (
     DIRECTIONS,
+    NAMES,
     Radlite,
     first_order_features,
     glcm,
@@ -160,6 +161,25 @@ def test_features_do_not_depend_on_empty_margins_or_batch():
 def test_axes_follow_the_object_not_the_array_order():
     v = (blob()[0].astype(float) + 1) / 2
     np.testing.assert_allclose(radlite(v)[:51], radlite(v.transpose(2, 0, 1))[:51], atol=1e-9)
+
+
+def test_names_belong_to_their_features():
+    assert len(set(NAMES)) == Radlite.dim == len(Radlite.names)
+    v = (blob()[0].astype(np.float64) + 1) / 2
+    row = dict(zip(NAMES, radlite(v), strict=True))
+    x = v[v > 0.02]
+    assert row["ln voxel count"] == pytest.approx(np.log(x.size))
+    assert row["range"] == pytest.approx(x.max() - x.min())
+    assert row["root mean square"] == pytest.approx(np.sqrt(np.mean(x * x)))
+    assert row["mean absolute deviation from the median"] == pytest.approx(
+        np.abs(x - np.median(x)).mean()
+    )
+    assert NAMES[26:51] == tuple(GLCM_REFERENCE)
+    response = log_response(v, 2.0, WHOLE)[v > 0.02]
+    assert row["LoG 2 mean"] == pytest.approx(response.mean())
+    assert row["LoG 2 p90"] == pytest.approx(np.percentile(response, 90))
+    second = haar_features(v)[7:]
+    assert [row[f"Haar 2 {band}"] for band in ("HHH", "LLH")] == [second[0], second[-1]]
 
 
 def test_too_little_foreground_is_a_zero_row_that_can_be_counted():

@@ -189,6 +189,17 @@ def test_counters_are_ranges_of_the_protocol_and_no_notes(runs):
     assert "MS-SSIM (3D-DDPM): win3/sc3" in table.notes
 
 
+def test_methods_whose_distance_is_one_feature_are_named_once_with_its_largest_share(runs):
+    for path, share in (("ddpm", "0.91"), ("wgan-gp", "0.62")):
+        text = f"{share} of the distance is the feature 'range' (generated mean 0.9, real 1)"
+        change(runs, SCORE.format(path, "fd-radlite-v1"), notes=[text])
+    notes = [note for note in build(runs.read()).notes if "'range'" in note]
+    assert len(notes) == 1
+    assert notes[0].startswith("FD[radlite-v1] is mostly the distance of one feature, 'range'")
+    for part in ("3D-DDPM 0.91 of LGG (generated mean 0.9, real 1)", "3D-WGAN-GP 0.62 of HGG"):
+        assert part in notes[0]
+
+
 def test_an_experiment_without_a_banner_has_none(runs):
     runs.contents["banner"] = None
     assert build(runs.read()).banner == ""
