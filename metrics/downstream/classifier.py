@@ -118,7 +118,7 @@ class Classifier:
         """
         config, best = self.config, Best()
         batches = batch_bounds(len(data), config.batch)
-        optimiser = Adam(self.network.parameters(), lr=config.lr)
+        optimiser = Adam(self.network.parameters(), lr=config.lr, fused=True)
         phase = run.phase("epochs", optimiser=optimiser, best=best)
         order = phase.once("order", lambda: _orders(config.epochs, len(data)))
         for step in phase.steps(config.epochs * len(batches)):

@@ -14,7 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from cerebench.metrics.downstream.base import Material, ProtocolInfo
-from cerebench.metrics.downstream.config import Changes, TwoStages, presets, setting
+from cerebench.metrics.downstream.config import (
+    AFTER_PRETRAINING,
+    Changes,
+    TwoStages,
+    presets,
+    setting,
+)
 from cerebench.metrics.downstream.experiment import Experiment, Stage, finetuning_set, generated
 from cerebench.metrics.downstream.splits import Parts
 
@@ -47,7 +53,7 @@ class Exp2(Experiment):
         description="Pretrained on generated volumes of both classes, fine-tuned on real cases.",
     )
     Config = Config
-    presets = presets(Config, quick=ALL, smoke=ALL)
+    presets = presets(Config, AFTER_PRETRAINING, ALL)
 
     def demand(self, development: Mapping[str, int]) -> dict[str, int]:
         """Return the same number of both classes; one of each where all there are will be used."""

@@ -37,11 +37,6 @@ class Sizes:
     larger: int
     pool: int
 
-    @property
-    def smaller(self) -> int:
-        """Label of the other class."""
-        return 1 - self.larger
-
 
 @dataclass(frozen=True)
 class Parts:

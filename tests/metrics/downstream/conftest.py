@@ -4,8 +4,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from cerebench.benchmark.training import TrainingData, load_networks, train
+from cerebench.metrics.downstream import experiment
 from cerebench.metrics.downstream.base import Cases, Material
 
 
@@ -79,3 +82,25 @@ def configured():
         return protocol(protocol.Config(**{**values, **changes}))
 
     return make
+
+
+@pytest.fixture
+def small_network(monkeypatch):
+    """Put a network of 7,000 parameters in the place of the residual one."""
+
+    def build(depth, stem, channels, seed):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return nn.Sequential(
+                nn.Conv3d(channels, 16, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm3d(16),
+                nn.ReLU(),
+                nn.Conv3d(16, 16, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm3d(16),
+                nn.ReLU(),
+                nn.AdaptiveAvgPool3d(1),
+                nn.Flatten(),
+                nn.Linear(16, 2),
+            )
+
+    monkeypatch.setattr(experiment, "resnet", build)

@@ -1,0 +1,98 @@
+"""MedicalNet: a small head on frozen features of a network pretrained on other medical images.
+
+The features (512 spatial means of ResNet-34's last stage, in its original topology) are computed
+once; layers 512 to 256, ReLU, dropout and 256 to 2 are trained on the fine-tuning set: 131,842
+parameters.
+
+Source: Zhou and Khalvati, MIDL 2024, Table 7 and appendix D.2; Chen, Ma, Zheng 2019,
+arXiv:1904.00625.
+Departures: those of ``experiment.py``. Width of the head, dropout, step size and batch are ours, as
+is the choice of the fine-tuning set: the paper states none. Intensities are prepared as the feature
+space ``medicalnet-orig-resnet34`` does: the background gets the lowest value of the foreground,
+where the original code fills in noise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from cerebench.metrics.downstream.base import Cases, Material, ProtocolInfo, Trainer
+from cerebench.metrics.downstream.config import Changes, presets, setting
+from cerebench.metrics.downstream.config import Config as Shared
+from cerebench.metrics.downstream.experiment import Experiment, Stage, finetuning_set
+from cerebench.metrics.downstream.splits import Parts
+from cerebench.metrics.extractors.medicalnet import MedicalNet, MedicalNet34
+
+
+@dataclass(frozen=True)
+class Config(Shared):
+    """Settings of the head."""
+
+    hidden: int = setting(256, "width of the hidden layer", "[ours: the paper gives none]", least=1)
+    dropout: float = setting(0.2, "share of dropped units", "[ours: the paper gives none]", least=0)
+    finetune_lr: float = setting(
+        1e-3, "Adam step size of the head", "[ours: the paper gives none]", least=0
+    )
+
+
+LONG: Changes = {"finetune_epochs": (50, "[ours: as in paper; a step of the head costs nothing]")}
+
+
+class MedicalNetHead(Experiment):
+    """A trained head on a frozen encoder."""
+
+    info = ProtocolInfo(
+        name="medicalnet",
+        label="MedicalNet",
+        version=1,
+        source="Zhou and Khalvati, MIDL 2024, Table 7; Chen et al. 2019, arXiv:1904.00625",
+        needs_samples=False,
+        role="baseline",
+        description="A head on frozen MedicalNet features, trained on the real fine-tuning cases.",
+        weights="medicalnet-resnet34",
+    )
+    Config = Config
+    presets = presets(Config, {}, LONG)
+    encoder: Callable[[], MedicalNet] = MedicalNet34
+
+    def prepared(self, material: Material, trainer: Trainer) -> tuple[Material, int]:
+        """Return features, shape (512, 1, 1, 1), in the place of volumes.
+
+        Raises:
+            MissingWeights: If the weight file is not on this machine.
+        """
+        encoder = self.encoder()
+        encoder.device = torch.device(trainer.device)
+        features = dataclasses.replace(
+            material,
+            development=_features(material.development, encoder),
+            test=_features(material.test, encoder),
+        )
+        return features, sum(p.numel() for p in encoder.network.parameters())
+
+    def network(self, seed: int, channels: int) -> nn.Module:
+        """Return the head with its initial weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return nn.Sequential(
+                nn.Flatten(),
+                nn.Linear(channels, self.config.hidden),
+                nn.ReLU(),
+                nn.Dropout(self.config.dropout),
+                nn.Linear(self.config.hidden, 2),
+            )
+
+    def training(self, material: Material, parts: Parts) -> Stage:
+        """Return the features of the fine-tuning set."""
+        return Stage(finetuning_set(material, parts))
+
+
+def _features(cases: Cases, encoder: MedicalNet) -> Cases:
+    rows = [encoder.extract(np.asarray(volume)[None])[0] for volume in cases.volumes]
+    return dataclasses.replace(cases, volumes=np.stack(rows)[:, :, None, None, None])
