@@ -433,7 +433,7 @@ def report(
     ] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print tidy rows, one value a row.")] = False,
-    figure: Annotated[bool, typer.Option("--figure", help="Write the qualitative figure.")] = False,
+    figure: Annotated[bool, typer.Option("--figure", help="Write all figures (PDF, PNG).")] = False,
     anchors: Annotated[
         bool,
         typer.Option("--anchors", help="Show the control rows: copies, collapse, blur, noise."),
@@ -465,7 +465,7 @@ def report(
     if figure:
         from cerebench.reports.figures import write
 
-        written += tables.write(write, found, to)
+        written += tables.write(write, found, to, say=typer.echo)
     for path in written:
         typer.echo(str(path))
     if not (csv or markdown or latex or figure):

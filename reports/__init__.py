@@ -11,6 +11,6 @@ BUILTIN = {
     "latex": ("cerebench.reports.latex:write", {"label": "LaTeX table (booktabs)"}),
     "figure": (
         "cerebench.reports.figures:write",
-        {"label": "figures: central slices and importance maps"},
+        {"label": "figures (PDF and PNG) and a list of them"},
     ),
 }

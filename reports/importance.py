@@ -6,8 +6,6 @@ reads as the same value everywhere; the outline on top is that of the slice's fo
 
 from __future__ import annotations
 
-import textwrap
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cerebench.reports.base import Experiment, ReportError
-from cerebench.reports.drawing import WAY_UP, blank, frame, heading, radiological
-from cerebench.reports.formatting import plain
+from cerebench.reports.drawing import (
+    COLUMN,
+    LABELS,
+    SMALL,
+    WAY_UP,
+    NotDrawn,
+    arrays,
+    blank,
+    canvas,
+    frame,
+    head,
+    radiological,
+)
 from cerebench.reports.table import row_labels
 
 if TYPE_CHECKING:
@@ -28,12 +37,13 @@ if TYPE_CHECKING:
 CASES = 2
 FILE = "maps.npz"
 FOREGROUND = 0.02 * 255  # grey value above which a voxel is foreground, as in the metrics
-PANEL = 0.85  # edge of a slice, inches
-MARGIN, TOP, BOTTOM, BAR = 1.5, 0.9, 0.1, 0.65  # inches around the panels
+LEAST = 0.4  # edge of a slice, inches
+GAP, BETWEEN = 0.05, 0.02  # inches between two cases, between two rows
+BAR = 0.5  # inches at the right for the colour bar
 COLOURS = "viridis"
 FACTS = (
-    "held-out cases chosen by seed: central axial slice, window [-1, 1], beside the map there",
-    f"maps unscaled, of the first seed that has any; outline: foreground; {WAY_UP}",
+    "Held-out cases chosen by seed: central axial slice, window [-1, 1], beside the map there.",
+    f"Maps unscaled, of the first seed that has any; outline: foreground; {WAY_UP}.",
 )
 
 
@@ -45,31 +55,35 @@ class Maps:
     importance: NDArray[np.float32]
 
 
-def draw(experiment: Experiment) -> Figure | None:
+def draw(experiment: Experiment) -> Figure:
     """Draw a row for each method with maps: two cases a class, slice and map side by side.
 
     The cases are the first two held-out ones that the run chose by seed; of several seeds the first
     that has maps is shown.
 
-    Returns:
-        The figure; None if no method has maps.
-
     Raises:
+        NotDrawn: If no method has maps.
         ReportError: If maps cannot be read, lie outside the folder or leave [0, 1].
     """
-    from matplotlib.figure import Figure
-
     rows = _rows(experiment)
     if not rows:
-        return None
+        raise NotDrawn("no method of this experiment has importance maps.")
     classes = experiment.contents["dataset"]["classes"]
     columns = [(name, case) for name in classes for case in range(CASES)]
-    across, down = 2 * len(columns) * PANEL, len(rows) * PANEL
-    width, height = MARGIN + across + BAR, TOP + down + BOTTOM
-    figure = Figure(figsize=(width, height))
-    sides = {"left": MARGIN / width, "right": 1 - BAR / width}
-    ends = {"top": 1 - TOP / height, "bottom": BOTTOM / height}
-    grid = figure.add_gridspec(len(rows), len(columns), wspace=0.03, hspace=0.03, **sides, **ends)
+    gaps = GAP * (len(columns) - 1)
+    edge = max(LEAST, (COLUMN - LABELS - BAR - gaps) / (2 * len(columns)))
+    figure, place = canvas(
+        experiment,
+        "Importance maps",
+        FACTS,
+        body=len(rows) * (edge + BETWEEN) - BETWEEN,
+        right=BAR,
+        above=0.3,
+        below=0.05,
+        width=LABELS + 2 * len(columns) * edge + gaps + BAR,
+    )
+    spaces = {"wspace": GAP / (2 * edge), "hspace": BETWEEN / edge}
+    grid = figure.add_gridspec(len(rows), len(columns), **spaces, **place)
     for r, (label, path) in enumerate(rows):
         maps = load(path)
         for c, (name, case) in enumerate(columns):
@@ -77,12 +91,10 @@ def draw(experiment: Experiment) -> Figure | None:
             frame(axes, "" if c else label)
             _panel(axes, maps.get(name), case)
             if r == 0:
-                axes.set_title(
-                    f"{plain(name)}, case {case + 1}", fontsize=8, pad=3, parse_math=False
-                )
-    _bar(figure, (1 - (BAR - 0.1) / width, BOTTOM / height, 0.1 / width, down / height))
-    title = f"{plain(experiment.contents['title'])}: importance maps"
-    heading(figure, (title, *FACTS, plain(experiment.contents["banner"] or "")))
+                head(axes, f"{name}\ncase {case + 1}")
+    left = place["right"] + 0.06 / figure.get_figwidth()
+    bar = (left, place["bottom"], 0.08 / figure.get_figwidth(), place["top"] - place["bottom"])
+    _bar(figure, bar)
     return figure
 
 
@@ -95,14 +107,12 @@ def load(path: Path) -> dict[str, Maps]:
     Raises:
         ReportError: If the file holds no maps, or values outside [0, 1].
     """
-    if not path.is_file():
-        return {}
+    stored = arrays(path, "importance maps")
+    names = [key.removesuffix("/axial") for key in stored if key.endswith("/axial")]
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            names = [key.removesuffix("/axial") for key in stored.files if key.endswith("/axial")]
-            found = {n: Maps(stored[f"{n}/axial"], stored[f"{n}/importance"]) for n in names}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ReportError(f"{path} cannot be read as importance maps: {error}.") from error
+        found = {n: Maps(stored[f"{n}/axial"], stored[f"{n}/importance"]) for n in names}
+    except KeyError as error:
+        raise ReportError(f"{path} cannot be read as importance maps: no {error}.") from error
     for name, maps in found.items():
         _check(path, name, maps)
     return found
@@ -131,7 +141,7 @@ def _rows(experiment: Experiment) -> list[tuple[str, Path]]:
         cell = _first_cell(experiment, row)
         if cell is not None:
             path = experiment.path(f"{cell['diagnosis'].rpartition('/')[0]}/{FILE}")
-            found.append((f"{textwrap.fill(label, 22)}\nseed {cell['seed']}", path))
+            found.append((f"{label}\nseed {cell['seed']}", path))
     return found
 
 
@@ -145,7 +155,7 @@ def _first_cell(experiment: Experiment, row: Mapping[str, Any]) -> Mapping[str, 
 
 def _panel(axes: Axes, maps: Maps | None, case: int) -> None:
     if maps is None or case >= len(maps.slices):
-        blank(axes, "no map" if maps is None else "no such case", 28)
+        blank(axes, "no map" if maps is None else "no such case")
         return
     image, importance = radiological(maps.slices[case]), radiological(maps.importance[case])
     high, wide = image.shape
@@ -170,6 +180,6 @@ def _bar(figure: Figure, place: tuple[float, float, float, float]) -> None:
     bar = figure.colorbar(
         ScalarMappable(Normalize(0, 1), COLOURS), cax=figure.add_axes(place), ticks=[0, 0.5, 1]
     )
-    bar.set_label("importance", fontsize=7, labelpad=2)
-    bar.ax.tick_params(labelsize=6, length=2, width=0.4)
+    bar.set_label("importance", fontsize=SMALL, labelpad=2)
+    bar.ax.tick_params(labelsize=SMALL, length=2, width=0.4, pad=1.5)
     bar.outline.set_linewidth(0.4)

@@ -23,7 +23,10 @@ test = 10
 def bench(tmp_path, monkeypatch, capsys):
     """Return a function that runs ``bench`` in a folder of its own: (exit code, stdout, stderr)."""
     from cerebench.benchmark import cli
+    from cerebench.reports import figures
 
+    slices = {"slices": figures.FIGURES["slices"]}  # the others have tests of their own
+    monkeypatch.setattr(figures, "FIGURES", slices)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CEREBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "200")

@@ -46,4 +46,4 @@ for target, _ in BUILTIN.values():
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd="/")
-    assert len(list((tmp_path / "out").iterdir())) == 11
+    assert len(list((tmp_path / "out").iterdir())) == 14
