@@ -11,7 +11,8 @@ from typing import Any
 
 from rich.console import Console
 
-from cerebench.benchmark.registry import suite_version
+from cerebench.benchmark import listing
+from cerebench.benchmark.registry import Registries, suite_version
 from cerebench.benchmark.runner import cpu_name
 from cerebench.benchmark.tables import print_rows
 from cerebench.datasets.cache import default_cache
@@ -39,6 +40,7 @@ def examine() -> dict[str, Any]:
         "cache": str(cache),
         "cache_free_gib": round(free / 2**30, 1),
         "weights": weights.status(),
+        "extractors": _extractors(),
         "offline": {
             "ready": not missing,
             "note": (
@@ -56,13 +58,19 @@ def print_findings(found: dict[str, Any], console: Console) -> None:
     for key, value in found.items():
         if key == "packages":
             print_rows(key, [{"name": k, "version": v} for k, v in value.items()], console)
-        elif key == "weights":
+        elif key in ("weights", "extractors"):
             print_rows(key, value, console)
         elif key == "offline":
             console.print(f"offline: {value['note']}", highlight=False)
         else:
             text = ", ".join(value) if isinstance(value, list) else value
             console.print(f"{key.replace('_', ' ')}: {text}", highlight=False)
+
+
+def _extractors() -> list[dict[str, Any]]:
+    """Return which feature spaces can be used, and what to do about the others."""
+    rows = listing.rows("extractors", Registries())
+    return [{key: row[key] for key in ("name", "label", "available", "reason")} for row in rows]
 
 
 def _devices() -> list[str]:

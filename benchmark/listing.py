@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 from cerebench.benchmark import experiment as experiments
@@ -32,14 +33,15 @@ def _row(kind: str, name: str, registry: Registry) -> dict[str, Any]:
     facts = registry.facts(name)
     if not facts and not reason:
         facts = _facts_of(kind, registry.load(name))
-    facts.pop("paper_row", None)
-    weights = _missing_weights(kind, facts)
+    missing = _missing(kind, facts)
+    for internal in ("paper_row", "package", "extra"):
+        facts.pop(internal, None)
     return {
         "name": name,
         **facts,
         "origin": registry.origin(name),
-        "available": not (reason or weights),
-        "reason": reason or weights,
+        "available": not (reason or missing),
+        "reason": reason or missing,
     }
 
 
@@ -67,17 +69,20 @@ def _facts_of(kind: str, plugin: Any) -> dict[str, Any]:
     return {}
 
 
-def _missing_weights(kind: str, facts: dict[str, Any]) -> str:
-    """Return why a plugin that needs a weight file cannot be used now, or an empty string."""
+def _missing(kind: str, facts: dict[str, Any]) -> str:
+    """Return why a plugin lacks the weight file or package that it needs, or an empty string."""
     from cerebench.metrics import extractors, weights
 
     if kind == "metrics":
-        needed = extractors.BUILTIN.get(facts.get("needs", ""), ("", {}))[1].get("weights")
+        needs = extractors.BUILTIN.get(facts.get("needs", ""), ("", {}))[1]
     else:
-        needed = facts.get("weights") if kind == "extractors" else None
-    if not needed:
+        needs = facts if kind == "extractors" else {}
+    if needs.get("package") and not find_spec(needs["package"]):
+        extra = needs["extra"]
+        return f"{needs['package']} is not installed. Run: pip install 'cerebench[{extra}]'"
+    if not needs.get("weights"):
         return ""
-    (row,) = weights.status(needed)
+    (row,) = weights.status(needs["weights"])
     return "" if row["path"] else f"{row['file']} is {row['state']}. Run: bench weights import FILE"
 
 

@@ -142,6 +142,16 @@ BUILTIN = {
             "views": [""],
         },
     ),
+    "fd-mirp-v1": (
+        "cerebench.metrics.frechet:FD_MIRP",
+        {
+            "label": "FD[mirp-v1]",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
+            "better": "lower",
+            "needs": "mirp-v1",
+            "views": [""],
+        },
+    ),
     "fd-medicalnet-orig-resnet10": (
         "cerebench.metrics.frechet:FD_MEDICALNET10",
         {

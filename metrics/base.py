@@ -29,6 +29,10 @@ class MissingWeights(RuntimeError):
     """An extractor needs a weight file that is not there (or is not the one it must be)."""
 
 
+class MissingExtra(MissingWeights):
+    """An extractor needs an optional package that is not installed."""
+
+
 class Better(StrEnum):
     """Direction of a metric. ``NEAR_REAL``: best when closest to the real set's own value."""
 

@@ -235,6 +235,7 @@ def cautions(x: Sequence[NDArray], y: Sequence[NDArray]) -> tuple[str, ...]:
 
 
 FD_RADLITE = frechet_metric("radlite-v1", "FD[radlite-v1]")
+FD_MIRP = frechet_metric("mirp-v1", "FD[mirp-v1]")
 FD_RAND3D = frechet_metric("rand3d-v1", "FD[rand3d-v1]")
 FD_MEDICALNET10 = frechet_metric("medicalnet-orig-resnet10", "FD[medicalnet10]")
 FD_MEDICALNET18 = frechet_metric("medicalnet-orig-resnet18", "FD[medicalnet18]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,14 +43,15 @@ class Standardiser:
         x = np.asarray(features, dtype=np.float64)[:, self.kept]
         return (x - self.mean[self.kept]) / self.sd[self.kept]
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Name the dropped features, if there are any."""
+    def notes(self, names: Sequence[str] = ()) -> tuple[str, ...]:
+        """Name the dropped features, if there are any; by number where they have no names."""
         dropped = np.flatnonzero(~self.kept)
         if not dropped.size:
             return ()
-        listed = ", ".join(map(str, dropped))
-        return (f"left out, without spread over real training cases: feature number {listed}",)
+        named = len(names) == len(self.sd)
+        listed = ", ".join(names[i] if named else str(i) for i in dropped)
+        kind = "" if named else "feature number "
+        return (f"left out, without spread over real training cases: {kind}{listed}",)
 
 
 def finite_features(
@@ -85,7 +87,7 @@ def standardised(sets: Sets, extractor: str, *roles: str) -> tuple[list[Array], 
     """
     require(sets, 2, "pooled")
     scale = Standardiser.fit(finite_features(sets.pooled, extractor, "pooled real"))
-    arrays, notes = [], list(scale.notes)
+    arrays, notes = [], list(scale.notes(sets.pooled.feature_names(extractor)))
     for role in roles:
         volumes: VolumeSet = getattr(sets, role)
         raw = finite_features(volumes, extractor, role)

@@ -12,6 +12,18 @@ BUILTIN = {
             "weights": None,
         },
     ),
+    "mirp-v1": (
+        "cerebench.metrics.extractors.mirp:Mirp",
+        {
+            "label": "IBSI radiomics by mirp",
+            "source": "IBSI, Zwanenburg et al. 2020; mirp, Zwanenburg and Löck 2024, JOSS 9(99)",
+            "dim": 121,
+            "ndim": 3,
+            "weights": None,
+            "package": "mirp",
+            "extra": "radiomics",
+        },
+    ),
     "rand3d-v1": (
         "cerebench.metrics.extractors.random_conv:Rand3d",
         {

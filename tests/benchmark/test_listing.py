@@ -40,6 +40,17 @@ def test_missing_weights_make_a_metric_unavailable_with_the_next_step(bench, mon
     assert parsed(bench, "weights", "list")[0]["path"] is None
 
 
+def test_a_missing_package_makes_an_extractor_and_its_metric_unavailable(bench, monkeypatch):
+    monkeypatch.setattr(listing, "find_spec", lambda name: None)
+    for kind, name in (("extractors", "mirp-v1"), ("metrics", "fd-mirp-v1")):
+        (row,) = (r for r in parsed(bench, "list", kind) if r["name"] == name)
+        assert row["available"] is False
+        assert row["reason"] == "mirp is not installed. Run: pip install 'cerebench[radiomics]'"
+    states = {row["name"]: row["reason"] for row in parsed(bench, "doctor")["extractors"]}
+    assert "cerebench[radiomics]" in states["mirp-v1"]
+    assert states["radlite-v1"] == ""
+
+
 def test_weight_files_of_extractors_and_methods_are_listed(bench, monkeypatch):
     for name in ("CEREBENCH_WEIGHTS_DIR", "XDG_DATA_HOME", "TORCH_HOME"):
         monkeypatch.setenv(name, str(bench.folder))

@@ -226,6 +226,7 @@ def test_a_feature_that_makes_most_of_the_distance_is_named_in_its_own_unit():
     assert "feature 'range' " + expected in note
     unnamed = FD_RADLITE.compute(make_sets(made, real), "")
     assert any("feature 'number 4'" in n for n in unnamed.notes)
+    assert result.notes[0].endswith("training cases: c")
     assert unnamed.value == result.value
 
 
