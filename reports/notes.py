@@ -335,6 +335,8 @@ def _devices(found: Sequence[Value]) -> Iterator[str]:
     if trained:
         mixed = " Times on different devices do not compare." if len(trained) > 1 else ""
         yield f"Training time measured on {'; '.join(trained)}.{mixed}"
-    peaks = [v.value for v in found if v.metric == "peak-mib" and v.value is not None]
-    if peaks:
-        yield f"Largest peak memory of a training: {max(peaks):.0f} MiB."
+        yield (
+            "Peak memory of a training: allocated on a GPU; resident in the process, libraries and "
+            "data included, on a CPU. Parameters: those that training changes, in all networks of "
+            "one trained model; a running average of them is not counted again."
+        )

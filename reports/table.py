@@ -7,7 +7,7 @@ order of the table of contents, then controls. Renderers escape and draw; they d
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,16 +23,21 @@ from cerebench.reports.formatting import (
     plain,
     span,
 )
+from cerebench.reports.marks import explanation, marked_label, marks
 from cerebench.reports.summary import Summary, leader, summarise
-from cerebench.reports.tidy import ALL_CLASSES, OK, Value, values
+from cerebench.reports.tidy import ALL_CLASSES, DEVICE, OK, SAMPLER, Value, values
 
 ARROWS = {"lower": "↓", "higher": "↑", "near-real": "→ real"}
-COSTS: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
-    ("train-seconds", "training", "time", duration),
-    ("parameters", "training", "parameters", count),
-    ("sample-seconds", "sampling", "s/volume", number),
-    ("clip-fraction", "clipped", "%", lambda fraction: number(100 * fraction)),
-)
+# Cost: group, head and detail of its column, and how a number of it is shown.
+COSTS: dict[str, tuple[str, str, str, Callable[[float], str]]] = {
+    "train-seconds": ("training", "training", "time", duration),
+    "peak-mib": ("training", "training", "peak MiB", "{:.0f}".format),
+    DEVICE: ("training", "training", "device", number),
+    "parameters": ("training", "trained", "parameters", count),
+    SAMPLER: ("sampling", "sampler", "steps", number),
+    "sample-seconds": ("sampling", "sampling", "s/volume", number),
+    "clip-fraction": ("sampling", "clipped", "%", lambda fraction: number(100 * fraction)),
+}
 
 
 @dataclass(frozen=True)
@@ -112,8 +117,10 @@ class _Sheet:
     labels: list[str]
     footnotes: dict[str, int] = field(default_factory=dict)
 
-    def mark(self, text: str) -> int:
-        return self.footnotes.setdefault(plain(text), len(self.footnotes) + 1)
+    def mark(self, *texts: str) -> int:
+        """Return the number of a footnote of all texts that say something; 0 if none does."""
+        text = plain("; ".join(text for text in texts if text))
+        return self.footnotes.setdefault(text, len(self.footnotes) + 1) if text else 0
 
     def at(self, row: int, class_: str, metric: str, view: str = "") -> list[Value]:
         """Return one value a seed; a model of every class answers for each of them."""
@@ -137,9 +144,12 @@ def build(experiment: Experiment, *, anchors: bool = True) -> Table:
     places: dict[tuple[int, str, str, str], list[Value]] = {}
     for value in found:
         places.setdefault((value.row, value.class_, value.metric, value.view), []).append(value)
-    sheet = _Sheet(contents, places, row_labels(contents["rows"]))
-    trained = any(row["kind"] == "method" for row in contents["rows"])
-    columns = _columns(contents["metrics"], trained=trained)
+    labels, marked = row_labels(contents["rows"]), marks(contents, found)
+    sheet = _Sheet(
+        contents, places, [marked_label(label, marked.get(i, {})) for i, label in enumerate(labels)]
+    )
+    costs = _costs(contents["rows"], {value.metric for value in found})
+    columns = _columns(contents["metrics"], costs)
     shown = [
         i for i in _order(contents["rows"]) if anchors or _role(contents["rows"][i]) != "control"
     ]
@@ -152,9 +162,14 @@ def build(experiment: Experiment, *, anchors: bool = True) -> Table:
         columns=columns,
         blocks=blocks,
         footnotes=tuple(sheet.footnotes),
-        notes=_lines(notes.reading(contents, kept, sheet.labels)),
-        methods=_lines(notes.methods(contents, sheet.labels)),
-        protocol=_lines(notes.protocol(contents, kept, sheet.labels, shown)),
+        notes=_lines(
+            (
+                *(f"{labels[row]} is {explanation(told)}." for row, told in marked.items()),
+                *notes.reading(contents, kept, labels),
+            )
+        ),
+        methods=_lines(notes.methods(contents, labels)),
+        protocol=_lines(notes.protocol(contents, kept, labels, shown)),
     )
 
 
@@ -238,7 +253,14 @@ def _order(rows: Sequence[Mapping[str, Any]]) -> list[int]:
     return sorted(range(len(rows)), key=lambda i: rank[_role(rows[i])])
 
 
-def _columns(metrics: Sequence[Mapping[str, Any]], *, trained: bool) -> tuple[Column, ...]:
+def _costs(rows: Sequence[Mapping[str, Any]], recorded: Container[str]) -> list[str]:
+    """Return the costs that this table has columns for."""
+    if not any(row["kind"] == "method" for row in rows):
+        return ["clip-fraction"]
+    return [cost for cost in COSTS if cost != SAMPLER or cost in recorded]
+
+
+def _columns(metrics: Sequence[Mapping[str, Any]], costs: Sequence[str]) -> tuple[Column, ...]:
     found = []
     for metric in metrics:
         if metric["unavailable"]:
@@ -249,12 +271,10 @@ def _columns(metrics: Sequence[Mapping[str, Any]], *, trained: bool) -> tuple[Co
             parts = (view, ARROWS[metric["better"]], scale)
             detail = " ".join(part for part in parts if part)
             found.append(Column(label, detail, space or label, metric["name"], view))
-    found.append(Column("n", "real/gen.", "cost"))
-    found.extend(
-        Column(head, detail, "cost", cost)
-        for cost, head, detail, _ in COSTS
-        if trained or cost == "clip-fraction"
-    )
+    found.append(Column("n", "real/gen.", "n"))
+    for cost in costs:
+        group, head, detail, _ = COSTS[cost]
+        found.append(Column(head, detail, group, cost))
     return tuple(found)
 
 
@@ -270,8 +290,8 @@ def _block(sheet: _Sheet, class_: str, columns: Sequence[Column], shown: Sequenc
         for cells, i in zip(drawn, shown, strict=True):
             if not column.metric:
                 cells.append(_n(sheet, i, class_))
-            elif column.group == "cost":
-                cells.append(_cost(sheet, column, i, found[i], summaries.get(i)))
+            elif column.metric in COSTS:
+                cells.append(_cost(sheet, column.metric, i, found[i], summaries.get(i)))
             else:
                 cells.append(_score(sheet, found[i], summaries.get(i), bold=i == best))
     return Block(
@@ -310,15 +330,15 @@ def _score(sheet: _Sheet, found: Sequence[Value], summary: Summary | None, *, bo
     text = number(summary.value * scale, spread)
     if summary.better == "near-real" and summary.difference is not None:
         text += f" ({like(summary.difference * scale, spread)})"
-    return Cell(text, bold, _incomplete(sheet, found, summary))
+    return Cell(text, bold, sheet.mark(_incomplete(found, summary)))
 
 
-def _incomplete(sheet: _Sheet, found: Sequence[Value], summary: Summary) -> int:
-    """Return the mark of a mean that lacks seeds, else 0."""
+def _incomplete(found: Sequence[Value], summary: Summary) -> str:
+    """Say which seeds a mean lacks; empty if none."""
     if summary.got == summary.asked:
-        return 0
+        return ""
     lacking = explain([v for v in found if v.status != OK], summary.asked)
-    return sheet.mark(f"{summary.got} of {summary.asked} seeds; {lacking}")
+    return f"{summary.got} of {summary.asked} seeds; {lacking}"
 
 
 class Told(Protocol):
@@ -364,14 +384,33 @@ def _n(sheet: _Sheet, row: int, class_: str) -> Cell:
 
 
 def _cost(
-    sheet: _Sheet, column: Column, row: int, found: Sequence[Value], summary: Summary | None
+    sheet: _Sheet, cost: str, row: int, found: Sequence[Value], summary: Summary | None
 ) -> Cell:
     kind = sheet.contents["rows"][row]["kind"]
     if kind == "anchor":
         return Cell()
+    if cost == SAMPLER and not found:
+        return Cell(DASH)  # a method without a choice of sampler lacks nothing
     if not found and kind == "samples":
         return Cell(DASH, mark=sheet.mark("not recorded"))
+    if words := dict.fromkeys(value.text for value in found if value.text):
+        return Cell(" / ".join(words))
     if summary is None:
         return Cell(DASH, mark=sheet.mark(explain(found, len(found))))
-    show = next(show for metric, _, _, show in COSTS if metric == column.metric)
-    return Cell(show(summary.value), mark=_incomplete(sheet, found, summary))
+    told = _warnings(found) if cost == "train-seconds" else ""
+    *_, show = COSTS[cost]
+    return Cell(show(summary.value), mark=sheet.mark(_incomplete(found, summary), told))
+
+
+def _warnings(found: Sequence[Value]) -> str:
+    """Say what trainings warned of, naming seeds where several were asked for."""
+    seeds: dict[str, list[str]] = {}
+    for value in found:
+        for text in value.notes:
+            seeds.setdefault(text, []).append(str(value.seed))
+    return "; ".join(
+        f"training of seed {', '.join(names)} warned: {text}"
+        if len(found) > 1
+        else f"training warned: {text}"
+        for text, names in seeds.items()
+    )

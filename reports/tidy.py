@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 OK, FAILED, NOT_RUN, UNAVAILABLE = "ok", "failed", "not run", "unavailable"
 TRAIN_COSTS = ("train-seconds", "peak-mib", "parameters")
+DEVICE, SAMPLER = "device", "sampler"  # costs that are words
 ALL_CLASSES = "all"
 
 
@@ -34,9 +35,11 @@ class Value:
             anchor, else empty.
         class_: Class, or ``all`` for the cost of a model that serves every class.
         metric: Name of a metric, or of a cost: ``train-seconds``, ``peak-mib``, ``parameters``
-            (per trained instance), ``sample-seconds`` (per volume), ``clip-fraction``,
-            ``foreground`` (voxels).
+            (trained ones, per trained instance), ``device`` (of training), ``sampler``,
+            ``sample-seconds`` (per volume), ``clip-fraction``, ``foreground`` (voxels).
         value: Unscaled, unrounded; None if missing.
+        notes: What a metric left to read beside the value; of ``train-seconds`` the warnings.
+        text: What ``device`` and ``sampler`` have in place of a value, else empty.
         se: Standard error of ``value``; ``uncertainty`` says how it was made.
         status: ``ok``, ``failed``, ``not run`` or ``unavailable``; all but ``ok`` have a reason.
         scale: Factor with which tables display the value.
@@ -71,6 +74,7 @@ class Value:
     recipe_hash: str = ""
     recipe: str = ""
     device: str = ""
+    text: str = ""
 
 
 def values(experiment: Experiment) -> list[Value]:
@@ -107,6 +111,7 @@ def _cell(experiment: Experiment, start: Value, cell: Mapping[str, Any]) -> Iter
         record, reason = stage(experiment, path)
         why = f"train {name}: {reason}" if reason else ""
         yield from _train_costs(replace(start, class_=name), record, why)
+    yield from _sampler(experiment, start, cell)
     sampled = stage(experiment, cell["sample"])[0] if cell.get("sample") else {}
     classes = experiment.contents["dataset"]["classes"]
     yield from _sample_costs(start, sampled, upstream, classes)
@@ -192,16 +197,29 @@ def _scored(owed: Value, record: Mapping[str, Any], row: Mapping[str, Any]) -> V
 
 def _train_costs(start: Value, record: Mapping[str, Any], reason: str) -> Iterator[Value]:
     if not record:
-        for cost in TRAIN_COSTS:
+        for cost in (*TRAIN_COSTS, DEVICE):
             yield replace(start, metric=cost, **_missing(reason))
         return
     threads = record.get("threads")
-    parts = [record["device"], record["precision"], f"{threads} threads" if threads else ""]
-    start = replace(start, device=", ".join(part for part in parts if part))
+    device = ", ".join(part for part in (record["device"], record["precision"]) if part)
+    yield replace(start, metric=DEVICE, text=device)
+    device += f", {threads} thread{'s' * (threads > 1)}" if threads else ""
+    start = replace(start, device=device)
     amounts = (record["seconds"], record["peak_mib"], sum(record["parameters"].values()))
     for cost, amount in zip(TRAIN_COSTS, amounts, strict=True):
         told = _missing("", "not recorded") if amount is None else {"value": float(amount)}
-        yield replace(start, metric=cost, **told)
+        warnings = record.get("warnings", ()) if cost == "train-seconds" else ()
+        yield replace(start, metric=cost, notes=tuple(warnings), **told)
+
+
+def _sampler(experiment: Experiment, start: Value, cell: Mapping[str, Any]) -> Iterator[Value]:
+    """Yield sampler and network evaluations of a method whose configuration names them."""
+    if start.kind != "method":
+        return
+    config = (experiment.record(f"{cell['folder']}/cell.json") or {}).get("config", {})
+    if isinstance(name := config.get("sampler"), str):
+        text = f"{name} {config.get('sampler_steps') or ''}".strip()
+        yield replace(start, class_=ALL_CLASSES, metric=SAMPLER, text=text)
 
 
 def _sample_costs(
@@ -227,17 +245,22 @@ def _canonical(recipe: Mapping[str, Any]) -> str:
 def frame(experiment: Experiment) -> DataFrame:
     """Return every value of an experiment as a data frame, one value a row.
 
-    Columns are the fields of ``Value``, ``class_`` as ``class``; a missing number is NaN.
+    Columns are the fields of ``Value``, ``class_`` as ``class``, and ``mark``: why its row is
+    marked, as in ``cerebench.reports.marks``, or empty. A missing number is NaN.
 
     Raises:
         ReportError: If a record cannot be read or lies outside the folder.
     """
     import pandas as pd
 
-    names = [field.name for field in fields(Value)]
-    rows = [[getattr(value, name) for name in names] for value in values(experiment)]
+    from cerebench.reports.marks import explanation, marks  # which judge what this file reads
+
+    names, found = [field.name for field in fields(Value)], values(experiment)
+    rows = [[getattr(value, name) for name in names] for value in found]
     table = pd.DataFrame(rows, columns=[name.rstrip("_") for name in names])
     table["notes"] = table["notes"].map(" | ".join)
+    reasons = {row: explanation(told) for row, told in marks(experiment.contents, found).items()}
+    table["mark"] = table["row"].map(lambda row: reasons.get(row, ""))
     floats, integers = ["value", "real_value", "se"], ["seed", "n_real", "n_generated"]
     return table.astype(dict.fromkeys(floats, "float64") | dict.fromkeys(integers, "Int64"))
 

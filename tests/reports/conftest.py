@@ -184,6 +184,8 @@ class Builder:
         )
 
     def cell(self, folder: str, name: str, seed: int) -> dict[str, Any]:
+        sampler = {"sampler": "dpmpp", "sampler_steps": 25} if name == "ddpm" else {}
+        self.write(f"{folder}/cell.json", "cell", config={"steps": 300} | sampler)
         train = {c: f"{folder}/train/{c}/record.json" for c in CLASSES}
         for number, path in enumerate(train.values()):
             self.write(
@@ -194,7 +196,8 @@ class Builder:
                 device="cpu",
                 precision="bf16",
                 threads=2,
-                parameters={"generator": 1_200_000, "critic": 300_000},
+                parameters={"generator": 1_200_000, "critic": 300_000, "average": 0},
+                warnings=[],
             )
         self.write(
             f"{folder}/sample/record.json",

@@ -48,10 +48,13 @@ def test_headers_carry_direction_view_and_scale(runs):
         ("NN ratio", "→ real"),
     ]
     assert ("FD[rand2d-v1]", "sagittal ↓") in heads
-    assert heads[-5:] == [
+    assert heads[-8:] == [
         ("n", "real/gen."),
         ("training", "time"),
-        ("training", "parameters"),
+        ("training", "peak MiB"),
+        ("training", "device"),
+        ("trained", "parameters"),
+        ("sampler", "steps"),
         ("sampling", "s/volume"),
         ("clipped", "%"),
     ]
@@ -118,8 +121,8 @@ def test_every_dash_of_a_score_has_a_footnote(runs):
     (runs.folder / SCORE.format("ddpm", "ms-ssim")).unlink()
     table = build(runs.read())
     rows = [row for block in table.blocks for row in block.rows]
-    n = column(table, "")
-    dashes = [c for row in rows for i, c in enumerate(row.cells) if c.text == "—" and i != n]
+    bare = (column(table, ""), column(table, "sampler"))
+    dashes = [c for row in rows for i, c in enumerate(row.cells) if c.text == "—" and i not in bare]
     assert dashes
     assert all(1 <= cell.mark <= len(table.footnotes) for cell in dashes)
     assert table.footnotes[cells(table, "ms-ssim")["3D-DDPM"].mark - 1] == "not run"
@@ -216,6 +219,61 @@ def test_one_model_for_all_classes_answers_for_each(runs):
     table = build(runs.read())
     texts = [cells(table, "train-seconds", block)["3D-DDPM"].text for block in (0, 1)]
     assert texts == ["100.0 s", "100.0 s"]
+
+
+def cost(runs, name, label, block=0):
+    table = build(runs.read())
+    cell = cells(table, name, block)[label]
+    return cell.text, table.footnotes[cell.mark - 1] if cell.mark else ""
+
+
+def test_every_cost_of_a_method_has_a_column(runs):
+    costs = ("train-seconds", "peak-mib", "device", "parameters", "sample-seconds", "clip-fraction")
+    told = [cost(runs, name, "3D-WGAN-GP") for name in costs]
+    texts = ["100.0 s", "812", "cpu, bf16", "1.5 M", "0.05", "0.01"]
+    assert told == [(text, "") for text in texts]
+    failed = "failed: train LGG: out of memory at 128³"
+    assert cost(runs, "peak-mib", "3D-α-WGAN") == cost(runs, "device", "3D-α-WGAN") == ("—", failed)
+    assert cost(runs, "device", "mine_v2 & co") == ("—", "not recorded")
+    told = build(runs.read()).protocol
+    assert any("a running average of them is not counted again" in line for line in told)
+
+
+def test_devices_of_seeds_stand_side_by_side(three_seeds):
+    path = "ddpm-quick-89abcdef/seed-1/train/LGG/record.json"
+    three_seeds.edit(path, device="cuda", precision="fp32")
+    assert cost(three_seeds, "device", "3D-DDPM") == ("cpu, bf16 / cuda, fp32", "")
+
+
+def test_the_sampler_column_says_what_the_configuration_sets(runs):
+    assert cost(runs, "sampler", "3D-DDPM") == ("dpmpp 25", "")
+    for label in ("3D-WGAN-GP", "3D-α-WGAN", "mine_v2 & co"):
+        assert cost(runs, "sampler", label) == ("—", "")
+    path = "ddpm-quick-89abcdef/seed-0/cell.json"
+    runs.edit(path, config={"sampler": "ddpm", "sampler_steps": 250})
+    assert cost(runs, "sampler", "3D-DDPM", block=1) == ("ddpm 250", "")
+    runs.edit(path, config={"steps": 300})
+    assert not [c for c in build(runs.read()).columns if c.metric == "sampler"]
+
+
+def test_warnings_of_a_training_are_footnotes_of_its_time(runs):
+    path = "wgan-gp-quick-89abcdef/seed-0/train/HGG/record.json"
+    runs.edit(path, warnings=["samples look alike", "so do\nbatches"])
+    note = "training warned: samples look alike; training warned: so do batches"
+    assert cost(runs, "train-seconds", "3D-WGAN-GP", block=1) == ("2.5 min", note)
+    assert cost(runs, "train-seconds", "3D-WGAN-GP", block=0) == ("100.0 s", "")
+
+
+def test_warnings_of_several_seeds_name_them_beside_seeds_that_are_missing(three_seeds):
+    for seed in (0, 1):
+        path = f"wgan-gp-quick-89abcdef/seed-{seed}/train/HGG/record.json"
+        three_seeds.edit(path, warnings=["samples look alike"])
+    text, note = cost(three_seeds, "train-seconds", "3D-WGAN-GP", block=1)
+    assert text == "2.5 min"
+    assert note == (
+        "2 of 3 seeds; seed 2 failed: train HGG: loss is NaN at step 12; "
+        "training of seed 0, 1 warned: samples look alike"
+    )
 
 
 def test_repeated_labels_are_told_apart(runs):

@@ -90,6 +90,23 @@ def test_costs_are_rows_with_their_class_and_device(runs):
     assert found.loc[("foreground", "LGG"), "value"] == 3210.5
 
 
+def test_costs_in_words_are_rows_without_a_value(runs):
+    found = where(tidy.frame(runs.read()), method="ddpm").set_index(["metric", "class"])
+    assert found.loc[("device", "HGG"), "text"] == "cpu, bf16"
+    assert found.loc[("sampler", "all"), "text"] == "dpmpp 25"
+    assert found.loc[["device", "sampler"], "value"].isna().all()
+    assert set(found.loc["ms-ssim", "text"]) == {""}
+
+
+def test_warnings_of_a_training_are_notes_of_its_time_alone(runs):
+    runs.edit("ddpm-quick-89abcdef/seed-0/train/LGG/record.json", warnings=["alike", "dark"])
+    found = where(tidy.frame(runs.read()), method="ddpm")
+    assert found.set_index(["metric", "class"]).loc[("train-seconds", "LGG"), "notes"] == (
+        "alike | dark"
+    )
+    assert sum("alike" in notes for notes in found["notes"]) == 1
+
+
 def test_seeds_are_rows_of_their_own(three_seeds):
     found = where(tidy.frame(three_seeds.read()), method="ddpm", metric="ms-ssim")
     found = where(found, **{"class": "LGG"})
