@@ -192,6 +192,56 @@ BUILTIN = {
             "views": [""],
         },
     ),
+    "fd-rand3d-v1-pca64": (
+        "cerebench.metrics.frechet:FD_RAND3D_PCA64",
+        {
+            "label": "FD[rand3d-v1-pca64]",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
+            "better": "lower",
+            "needs": "rand3d-v1",
+            "views": [""],
+        },
+    ),
+    "fd-medicalnet-orig-resnet10-pca64": (
+        "cerebench.metrics.frechet:FD_MEDICALNET10_PCA64",
+        {
+            "label": "FD[medicalnet10-pca64]",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
+            "better": "lower",
+            "needs": "medicalnet-orig-resnet10",
+            "views": [""],
+        },
+    ),
+    "fd-medicalnet-orig-resnet18-pca64": (
+        "cerebench.metrics.frechet:FD_MEDICALNET18_PCA64",
+        {
+            "label": "FD[medicalnet18-pca64]",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
+            "better": "lower",
+            "needs": "medicalnet-orig-resnet18",
+            "views": [""],
+        },
+    ),
+    "fd-medicalnet-orig-resnet34-pca64": (
+        "cerebench.metrics.frechet:FD_MEDICALNET34_PCA64",
+        {
+            "label": "FD[medicalnet34-pca64]",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
+            "better": "lower",
+            "needs": "medicalnet-orig-resnet34",
+            "views": [""],
+        },
+    ),
+    "fd-medicalnet-orig-resnet50-pca64": (
+        "cerebench.metrics.frechet:FD_MEDICALNET50_PCA64",
+        {
+            "label": "FD[medicalnet50-pca64]",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
+            "better": "lower",
+            "needs": "medicalnet-orig-resnet50",
+            "views": [""],
+        },
+    ),
     "fd-inf-radlite-v1": (
         "cerebench.metrics.fd_infinity:FD_INF_RADLITE",
         {

@@ -22,6 +22,8 @@ from cerebench.metrics import jackknife
 from cerebench.metrics.base import Array, Better, Metric, Result, Sets
 from cerebench.metrics.standardise import RECIPE as STANDARDISE
 from cerebench.metrics.standardise import Standardiser, require, standardised
+from cerebench.metrics.whiten import RECIPE as WHITEN
+from cerebench.metrics.whiten import Whitener
 
 SMALL_SAMPLE = (
     "fewer volumes than features: sampling alone lifts FD (83 features with a 1/i spectrum and "
@@ -136,21 +138,27 @@ def covariance_root(a: Gaussian) -> Array:
     return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
 
 
-def frechet_metric(extractor: str, label: str) -> Metric:
+def frechet_metric(extractor: str, label: str, *, whitened: bool = False) -> Metric:
     """Declare the Fréchet distance of generated to real training volumes in a feature space.
 
     Args:
         extractor: Name of a 3D extractor; its features are standardised with the pooled real
             training cases, which the error takes as fixed: all methods share them.
         label: Column header.
+        whitened: Whether the distance is that of at most 64 whitened principal components.
 
     Returns:
-        The metric ``fd-<extractor>``.
+        The metric ``fd-<extractor>``, or ``fd-<extractor>-pca64``.
     """
 
     def compute(sets: Sets, view: str) -> Result:
         require(sets, 2, "generated", "train")
         (x, y), notes = standardised(sets, extractor, "generated", "train")
+        if whitened:
+            (pooled,), _ = standardised(sets, extractor, "pooled")
+            whiten = Whitener.fit(pooled)
+            x, y = whiten(x), whiten(y)
+            notes = (*notes, f"n_components={x.shape[1]}")
         value = frechet_distance(x, y)
         spread = jackknife.over_two_sets(
             lambda i, j: frechet_distance(x[i], y[j]), sets.generated.ids, sets.train.ids, sets.seed
@@ -159,11 +167,13 @@ def frechet_metric(extractor: str, label: str) -> Metric:
             value,
             n_real=len(y),
             n_generated=len(x),
-            notes=notes + cautions(x, y) + _ruled(x, y, value, sets, extractor),
+            notes=notes
+            + cautions(x, y)
+            + (() if whitened else _ruled(x, y, value, sets, extractor)),
         )
 
     return Metric(
-        name=f"fd-{extractor}",
+        name=f"fd-{extractor}{'-pca64' if whitened else ''}",
         label=label,
         compute=compute,
         better=Better.LOWER,
@@ -171,6 +181,7 @@ def frechet_metric(extractor: str, label: str) -> Metric:
             "estimator": "Fréchet distance, unbiased covariances",
             "features": extractor,
             "standardise": STANDARDISE,
+            **({"components": WHITEN} if whitened else {}),
             "reference": "train",
             "uncertainty": jackknife.RECIPE,
         },
@@ -241,3 +252,16 @@ FD_MEDICALNET10 = frechet_metric("medicalnet-orig-resnet10", "FD[medicalnet10]")
 FD_MEDICALNET18 = frechet_metric("medicalnet-orig-resnet18", "FD[medicalnet18]")
 FD_MEDICALNET34 = frechet_metric("medicalnet-orig-resnet34", "FD[medicalnet34]")
 FD_MEDICALNET50 = frechet_metric("medicalnet-orig-resnet50", "FD[medicalnet50]")
+FD_RAND3D_PCA64 = frechet_metric("rand3d-v1", "FD[rand3d-v1-pca64]", whitened=True)
+FD_MEDICALNET10_PCA64 = frechet_metric(
+    "medicalnet-orig-resnet10", "FD[medicalnet10-pca64]", whitened=True
+)
+FD_MEDICALNET18_PCA64 = frechet_metric(
+    "medicalnet-orig-resnet18", "FD[medicalnet18-pca64]", whitened=True
+)
+FD_MEDICALNET34_PCA64 = frechet_metric(
+    "medicalnet-orig-resnet34", "FD[medicalnet34-pca64]", whitened=True
+)
+FD_MEDICALNET50_PCA64 = frechet_metric(
+    "medicalnet-orig-resnet50", "FD[medicalnet50-pca64]", whitened=True
+)
