@@ -22,7 +22,13 @@ from cerebench.benchmark import store
 from cerebench.benchmark.errors import BadSample, Interrupted
 from cerebench.benchmark.plan import SHARD
 from cerebench.benchmark.registry import suite_version
-from cerebench.benchmark.training import derive_seed, load_networks, peak_mib
+from cerebench.benchmark.training import (
+    derive_seed,
+    device_name,
+    load_networks,
+    peak_mib,
+    reset_peak,
+)
 from cerebench.datasets import derivative
 from cerebench.datasets.derivative import sidecar, sidecar_facts, volume_name
 from cerebench.datasets.volumes import read_nifti, write_nifti
@@ -108,7 +114,7 @@ def sample(
     _describe(folder, spec)
     seconds, made = 0.0, 0
     total = spec.n * len(spec.classes)
-    _reset_peak(device)
+    reset_peak(device)
     for label, name in enumerate(spec.classes):
         method = methods.get(name) or methods["all"]
         for first in range(0, spec.n, SHARD):
@@ -238,16 +244,6 @@ def pick_device(name: str) -> torch.device:
     if name != "auto":
         return torch.device(name)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def device_name(device: torch.device) -> str:
-    """Return the name of the device as tables print it."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def _reset_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _paths(folder: Path, spec: SampleSpec, name: str, index: int) -> list[Path]:

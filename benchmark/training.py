@@ -15,7 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,8 @@ class Cost:
         peak_mib: Peak memory, MiB: allocated on a GPU, resident in the process on a CPU.
         steps: Phase to steps done.
         volumes_seen: Volumes drawn from the data, repetitions counted.
-        parameters: Network to number of trainable parameters.
-        device: Name of the device type.
+        parameters: Network to number of trainable parameters; 0 for a running average.
+        device: Name of the device.
         precision: ``fp32`` or ``bf16``.
         threads: Threads of one operation on the CPU.
         warnings: What the method told about this training, each text once.
@@ -224,6 +224,11 @@ class _Run:
         stop: Callable[[], bool],
     ) -> None:
         self.method, self.names, self.device = method, names, device
+        self._parameters = {  # before a method can freeze what it has trained
+            name: sum(p.numel() for p in net.parameters() if p.requires_grad)
+            for name, net in method.nets.items()
+        }
+        reset_peak(device)
         self.open = ExitStack()  # iterations that an error leaves unfinished are closed with it
         self.checkpoint_folder = folder / "checkpoint"
         self._every, self._progress, self._stop = checkpoint_every, progress, stop
@@ -271,16 +276,13 @@ class _Run:
             )
 
     def cost(self) -> Cost:
-        parameters = {
-            name: sum(p.numel() for p in net.parameters()) for name, net in self.method.nets.items()
-        }
         return Cost(
             seconds=self._seconds(),
             peak_mib=self._peak_mib(),
             steps={name: phase.done for name, phase in self._phases.items()},
             volumes_seen=self.volumes_seen,
-            parameters=parameters,
-            device=self.device.type,
+            parameters=self._parameters,
+            device=device_name(self.device),
             precision=self.method.config.precision,
             threads=torch.get_num_threads(),
             warnings=tuple(self.warnings),
@@ -468,8 +470,25 @@ def _memory(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def device_name(device: torch.device) -> str:
+    """Return the name of the device as tables print it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def reset_peak(device: torch.device) -> None:
+    """Let ``peak_mib`` count from now on.
+
+    On a CPU only Linux can; elsewhere the peak stays that of the process since its start.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # man 5 proc: resets the peak
+
+
 def peak_mib(device: torch.device) -> float:
-    """Return the peak memory so far, MiB: of the device, or of the process on a CPU."""
+    """Return the peak memory since ``reset_peak``, MiB: of the device, or of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage: bytes on macOS, KiB on Linux

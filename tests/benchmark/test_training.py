@@ -1,5 +1,6 @@
 """The training harness: exact resume, seeds, precision, log, and what it refuses."""
 
+import copy
 import json
 import os
 import re
@@ -414,6 +415,29 @@ def test_the_cost_counts_steps_volumes_and_parameters(whole):
     assert (cost.device, cost.threads) == ("cpu", torch.get_num_threads())
     assert cost.seconds > 0
     assert cost.peak_mib > 10
+
+
+def test_parameters_that_training_never_changes_are_not_counted(tmp_path):
+    class Averaging(_Toy):
+        def build(self):
+            nets = super().build()
+            return nets | {"average": copy.deepcopy(nets["decoder"]).requires_grad_(False)}
+
+        def train(self, data, run):
+            super().train(data, run)
+            self.nets["encoder"].requires_grad_(False)  # frozen once it is trained
+
+    method = Averaging(_Config(steps=1), size=8, classes=("a",))
+    counted = _train(tmp_path, method).parameters
+    assert counted == {"encoder": 60, "decoder": 4 + 2 + 2 + 3, "average": 0}
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+def test_the_peak_of_memory_is_not_that_of_what_ran_before(tmp_path):
+    before = bytearray(400 * 2**20)
+    high = training.peak_mib(torch.device("cpu"))
+    del before
+    assert _train(tmp_path).peak_mib < high - 300
 
 
 def test_seconds_add_up_over_interruptions(tmp_path, monkeypatch):
