@@ -87,8 +87,10 @@ def training_flops(method: Any) -> float:
 def sampling_flops(method: Any) -> float:
     """Count the operations of one shard of samples."""
     rngs = [torch.Generator().manual_seed(0) for _ in range(SHARD)]
+    asked = _MetaData(method).take(torch.arange(SHARD))
+    masks = asked.masks if method.info.conditioning == "mask" else None
     with torch.device("meta"), torch.no_grad(), _Counter() as counter:
-        method.sample(Conditions(torch.zeros(SHARD, dtype=torch.int64)), rngs)
+        method.sample(Conditions(asked.labels, masks), rngs)
     return counter.flops
 
 

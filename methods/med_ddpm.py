@@ -18,6 +18,7 @@ from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from cerebench.methods.adversarial import set_lr
 from cerebench.methods.base import (
     BadConfig,
     Batch,
@@ -63,6 +64,9 @@ class Config:
     lr: float = setting(1e-5, "Adam step size", "[code: default]")
     lr_drop: float = setting(
         0.1, "factor of lr from half of the training on", "[paper: as reported by a reader]"
+    )
+    lr_end: float = setting(
+        1.0, "fraction of lr at the end of a linear decay, besides lr_drop", "[code: no decay]"
     )
     channels: tuple[int, ...] = setting(
         (64, 64, 128, 192, 256),
@@ -176,7 +180,8 @@ class MedDDPM(Method):
         adam = Adam(net.parameters(), lr=c.lr, fused=True)
         phase = run.phase("denoising", adam=adam)
         for step in phase.steps(c.steps):
-            adam.param_groups[0]["lr"] = c.lr * (1 if step.progress < 0.5 else c.lr_drop)
+            decay = 1 - (1 - c.lr_end) * step.progress
+            set_lr((adam,), c.lr * decay * (1 if step.progress < 0.5 else c.lr_drop))
             batch = step.batch(data, c.batch)
             times = process.times(step.rand(c.batch))
             noise = step.randn(*batch.images.shape)
@@ -331,6 +336,7 @@ class MedDDPMUNet(DiffusionModelUNet):
                 module.mode, module.align_corners = "trilinear", False
             if isinstance(module, nn.GroupNorm):
                 module.register_forward_pre_hook(_contiguous)
+                module.register_forward_hook(_channels_last)
             if name.endswith("attn.out_proj"):
                 nn.init.zeros_(module.weight)
                 nn.init.zeros_(module.bias)
@@ -363,7 +369,14 @@ def step_embedding(times: Tensor, width: int) -> Tensor:
     return torch.cat((angles.cos(), angles.sin()), 1).float()
 
 
-def _contiguous(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+def _contiguous(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
     # On a CPU, backward through a normalisation costs 20 times as much in the layout that suits
     # convolutions as in this one; with both conversions it costs 6 times as much.
-    return (inputs[0].contiguous(),)
+    return (inputs[0].contiguous(),) if torch.is_grad_enabled() else None
+
+
+def _channels_last(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor | None:
+    # The activation and convolution that follow, and their gradients, then have one layout.
+    if torch.is_grad_enabled():
+        return output.contiguous(memory_format=torch.channels_last_3d)
+    return None

@@ -72,6 +72,9 @@ class Config:
     lr: float = setting(
         1.875e-5, "Adam step size of both optimisers", "[code: 3e-4 x batch 2 / 4 x one GPU / 8]"
     )
+    lr_end: float = setting(
+        1.0, "fraction of the step size at the end of a linear decay, both stages", "[code: none]"
+    )
     beta1: float = setting(0.5, "Adam decay of the mean", "[code: stage 1]")
     beta2: float = setting(0.9, "Adam decay of the square", "[code: stage 1]")
     clip: float = setting(1.0, "largest norm of an optimiser's gradient", "[code: README]")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from cerebench.methods.adversarial import set_lr
 from cerebench.methods.base import (
     Batches,
     Conditions,
@@ -143,6 +144,7 @@ class MedicalDiffusion(Method):
         lpips = perceptual_network(run, c.perceptual)
         phase = run.phase("autoencoder", opt_g=opt_g, opt_d=opt_d)
         for step in phase.steps(c.autoencoder_steps):
+            set_lr((opt_g, opt_d), c.lr * (1 - (1 - c.lr_end) * step.progress))
             images = step.batch(data, c.batch).images  # (B, C, D, H, W) in [-1, 1]
             x = torch.where(self._mirrored(step, len(images)), images.flip(-1), images)
             z = self.nets["to_code"](self.nets["encoder"](x))
@@ -199,6 +201,7 @@ class MedicalDiffusion(Method):
         phase = run.phase("diffusion", adam=adam)
         latents = Latents(**phase.once("latents", lambda: self._latents(data)))
         for step in phase.steps(c.diffusion_steps):
+            set_lr((adam,), c.diffusion_lr * (1 - (1 - c.lr_end) * step.progress))
             drawn = step.batch(latents, c.diffusion_batch)
             plain, mirrored, labels = (
                 part.to(device) for part in (drawn.plain, drawn.mirrored, drawn.labels)

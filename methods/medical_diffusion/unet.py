@@ -236,7 +236,7 @@ class LinearAttention(nn.Module):
         """Map (..., n, channels) to the same shape."""
         q, k, v = _heads(self.qkv(tokens), self.heads)
         context = k.softmax(-2).transpose(-1, -2) @ v  # (..., heads, head_width, head_width)
-        y = (q.softmax(-1) * self.scale) @ context
+        y = q.softmax(-1) @ (context * self.scale)
         return self.out(y.transpose(-2, -3).flatten(-2))
 
 
@@ -279,9 +279,10 @@ def rotate(x: Tensor) -> Tensor:
     positions = torch.arange(n, dtype=torch.float32, device=x.device)
     powers = torch.arange(0, d, 2, dtype=torch.float32, device=x.device) / d
     angles = positions[:, None] * MAX_PERIOD**-powers  # (n, d / 2)
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    even, odd = x[..., ::2], x[..., 1::2]
-    return torch.stack((even * cos - odd * sin, odd * cos + even * sin), -1).flatten(-2)
+    # A pair is a complex number: one multiplication instead of six passes over strided halves.
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())
+    turned = pairs * torch.polar(torch.ones_like(angles), angles)
+    return torch.view_as_real(turned).flatten(-2).to(x.dtype)
 
 
 def step_embedding(times: Tensor, width: int) -> Tensor:

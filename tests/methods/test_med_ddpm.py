@@ -2,13 +2,13 @@
 
 import dataclasses
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.optim import Adam
 from torch.utils.flop_counter import FlopCounterMode
 
 from cerebench.benchmark.config import resolve
@@ -340,26 +340,36 @@ def test_samples_come_from_the_average_of_the_weights(monkeypatch, tmp_path):
     assert not torch.equal(first, other)
 
 
-def test_the_step_size_falls_at_half_of_the_training_where_asked(monkeypatch, tmp_path):
-    def moves(lr_drop, folder):
-        """Return how far the output layer's bias moved in each step."""
-        biases, plain = [torch.zeros(1)], WeightAverage.follow
+@pytest.mark.parametrize(
+    ("drop", "end", "expected"),
+    [
+        (0.1, 1.0, (1, 1, 0.1, 0.1)),
+        (1.0, 0.2, (1, 0.8, 0.6, 0.4)),
+        (0.1, 0.2, (1, 0.8, 0.06, 0.04)),
+    ],
+)
+def test_the_step_size_falls_at_half_of_the_training_and_linearly(
+    drop, end, expected, monkeypatch, tmp_path
+):
+    biases, sizes, follow = [torch.zeros(1)], [], WeightAverage.follow
 
-        def follow(self, net, step):
-            biases.append(net.out[2].conv.bias.detach().clone())
-            plain(self, net, step)
+    def watched(self, net, step):
+        biases.append(net.out[2].conv.bias.detach().clone())
+        follow(self, net, step)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(WeightAverage, "follow", follow)
-            _train(_build(steps=4, lr=1e-3, lr_drop=lr_drop), folder)
-        return [abs((b - a).item()) for a, b in pairwise(biases)]
+    def step(self, *args, **kwargs):
+        sizes.append(self.param_groups[0]["lr"])
+        return plain_step(self, *args, **kwargs)
 
-    dropped, constant = moves(0.1, tmp_path / "a"), moves(1.0, tmp_path / "b")
-    assert dropped[:2] == constant[:2]
-    assert dropped[0] == pytest.approx(1e-3, rel=1e-3)  # Adam's first step has the step size
-    assert dropped[2] == pytest.approx(0.1 * constant[2], rel=1e-3)
-    assert PAPER.config.lr_drop == 0.1
-    assert REPO.config.lr_drop == 1
+    plain_step = Adam.step
+    monkeypatch.setattr(WeightAverage, "follow", watched)
+    monkeypatch.setattr(Adam, "step", step)
+    _train(_build(steps=4, lr=1e-3, lr_drop=drop, lr_end=end), tmp_path)
+    assert sizes == pytest.approx([1e-3 * factor for factor in expected])
+    # Adam's first step has the step size.
+    assert abs((biases[1] - biases[0]).item()) == pytest.approx(1e-3, rel=1e-3)
+    assert (PAPER.config.lr_drop, PAPER.config.lr_end) == (0.1, 1)
+    assert (REPO.config.lr_drop, REPO.config.lr_end) == (1, 1)
 
 
 def test_the_loss_is_the_mean_absolute_error_of_the_noise_at_uniform_steps(monkeypatch, tmp_path):

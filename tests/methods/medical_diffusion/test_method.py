@@ -299,6 +299,21 @@ def test_gradients_are_clipped_by_their_norm_over_all_networks_of_an_optimiser()
     assert torch.allclose(moved, torch.full((4,), -0.1), atol=1e-5)
 
 
+def test_step_sizes_of_both_stages_fall_linearly_to_their_fraction(tmp_path, monkeypatch):
+    sizes, step = [], Adam.step
+
+    def watched(self, *args, **kwargs):
+        sizes.append(self.param_groups[0]["lr"])
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(Adam, "step", watched)
+    stages = {"autoencoder_steps": 2, "diffusion_steps": 2, "discriminator_start": 0.0}
+    _train(tmp_path, lr=1e-3, diffusion_lr=1e-2, lr_end=0.5, **stages)
+    both = [1e-3, 1e-3, 0.75e-3, 0.75e-3]  # of the autoencoder, then of the discriminators
+    assert sizes == pytest.approx([*both, 1e-2, 0.75e-2])
+    assert PAPER.config.lr_end == 1
+
+
 def test_stage_two_leaves_stage_one_as_it_was(tmp_path):
     short = _train(tmp_path / "short", diffusion_steps=0)
     long = _train(tmp_path / "long", diffusion_steps=6)
