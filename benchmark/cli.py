@@ -143,17 +143,31 @@ def run(
         ),
     ] = False,
     size: Annotated[int | None, typer.Option(help="Edge length of the volumes, voxels.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Preset of every method.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Preset of every method and protocol: quick, paper, …")
+    ] = None,
     seeds: Annotated[str | None, typer.Option(help="Training seeds: 0,1,2.")] = None,
     n: Annotated[int | None, typer.Option(help="Samples per class.")] = None,
     metrics: Annotated[
         str | None,
         typer.Option("--metrics", "--suite", help="Metrics and suites: core,vendi-radlite-v1."),
     ] = None,
-    protocols: Annotated[str | None, typer.Option(help="Downstream protocols: a,b.")] = None,
+    protocols: Annotated[
+        str | None,
+        typer.Option(help="Downstream protocols: exp1,exp2; all, none (bench list protocols)."),
+    ] = None,
+    protocol_preset: Annotated[
+        str | None, typer.Option(help="Preset of the protocols where it is another: stable.")
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="The method that tests compare with, and controls take; or none."),
+    ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="NAME.field=value; *.field=value for every method."),
+        typer.Option(
+            "--set", help="NAME.field=value of a method or protocol; *.field=value where it exists."
+        ),
     ] = None,
     out: Out = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -163,7 +177,11 @@ def run(
         bool, typer.Option("--dry-run", help="List the cells with estimated time and disk.")
     ] = False,
 ) -> None:
-    """Train, sample and score; then print the table. Run again to do only what is missing."""
+    """Train, sample, score and classify; then print the table.
+
+    Run again to do only what is missing. --protocols trains classifiers on real and generated
+    volumes and tests them on held-out cases.
+    """
     began = time.perf_counter()
     registries = _registries(plugin, methods or "")
     chosen = _experiment(
@@ -180,6 +198,8 @@ def run(
         samples_per_class=n,
         metrics=_names(metrics),
         protocols=_names(protocols),
+        protocol_preset=protocol_preset,
+        reference="" if reference == "none" else reference,
         settings=settings or [],
     )
     from cerebench.benchmark.plan import Samples, make_plan
@@ -188,7 +208,7 @@ def run(
     _check_device(device)
     rows = [Samples(name, Path(folder), samples_range) for name, folder in _pairs(samples or [])]
     plan = make_plan(chosen, registries, out, default_cache(), rows)
-    _check_weights(plan, explicit=metrics is not None)
+    _check_weights(plan, metrics=metrics is not None, protocols=_names(protocols) or [])
     if dry_run:
         from cerebench.benchmark.estimate import print_estimate
 
@@ -246,8 +266,9 @@ def _experiment(name: str, *, settings: list[str], **overrides: Any) -> Experime
         changes.setdefault("data", {})
         changes.setdefault("split_file", "")
         changes["title"] = f"{base.name} on {changes['dataset']}"
-    if "preset" in changes and "size" not in changes:
-        changes["size"] = 0  # the preset's own size
+    if "preset" in changes:
+        changes.setdefault("size", 0)  # the preset's own size
+        changes.setdefault("protocol_preset", "")  # protocols follow
     table = {key: dict(value) for key, value in base.set.items()}
     for method, fields in override_table(settings).items():
         table.setdefault(method, {}).update(fields)
@@ -302,13 +323,12 @@ def _cuda_devices() -> str:
     return "".join(f", cuda:{i}" for i in range(torch.cuda.device_count()))
 
 
-def _check_weights(plan: Plan, *, explicit: bool) -> None:
-    """Refuse at once when the user named a metric whose weights are missing."""
-    if not explicit:
-        return
+def _check_weights(plan: Plan, *, metrics: bool, protocols: list[str]) -> None:
+    """Refuse at once when the user named a metric or protocol whose weights are missing."""
     from cerebench.metrics.base import MissingWeights
 
-    for planned in plan.metrics:
+    named = [*plan.metrics] if metrics else []
+    for planned in [*named, *(p for p in plan.protocols if p.name in protocols)]:
         if planned.unavailable:
             raise MissingWeights(planned.unavailable)
 
@@ -371,14 +391,15 @@ def evaluate(
     A folder holds plain files, one subfolder a class, or a BIDS derivative with participants.tsv.
     """
     from cerebench.benchmark import display
-    from cerebench.benchmark.evaluate import Request, row_names
+    from cerebench.benchmark.evaluate import Request, of_rows, row_names
     from cerebench.benchmark.evaluate import evaluate as score_folders
     from cerebench.benchmark.runner import usable_cores
     from cerebench.datasets.cache import default_cache
 
+    rows = row_names(fake)
     request = Request(
         real=real,
-        fakes=row_names(fake),
+        fakes=rows,
         train=train,
         metrics=_names(metrics) or ["core"],
         value_range=value_range,
@@ -502,7 +523,7 @@ def list_plugins(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A method, metric, dataset, extractor, experiment.")],
+    name: Annotated[str, typer.Argument(help="A method, metric, protocol, dataset, experiment …")],
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:

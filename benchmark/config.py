@@ -19,10 +19,10 @@ _EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", st
 
 @dataclass(frozen=True)
 class Resolved:
-    """A method's configuration at one size.
+    """The configuration of a method at one size, or of a protocol.
 
     Attributes:
-        config: The frozen ``Config``, passed through ``for_size``.
+        config: The frozen ``Config``; a method's has passed through ``for_size``.
         preset: Name of the preset it starts from.
         values: Field to JSON value.
         sources: Field to provenance tag; overrides of the user read ``[user: --set]``.
@@ -35,7 +35,7 @@ class Resolved:
 
 
 def parse_assignment(text: str) -> tuple[str, str, Any]:
-    """Split ``NAME.field=value`` into method, field and a TOML value (else a plain text).
+    """Split ``NAME.field=value`` into name, field and a TOML value (else a plain text).
 
     Raises:
         UsageError: If the text has another form.
@@ -55,27 +55,25 @@ def parse_assignment(text: str) -> tuple[str, str, Any]:
 
 
 def resolve(
-    method: Any, preset: str, size: int, overrides: Mapping[str, Any] | None = None
+    plugin: Any, preset: str, size: int | None = None, overrides: Mapping[str, Any] | None = None
 ) -> Resolved:
-    """Resolve a method's configuration.
+    """Resolve the configuration of a method or a protocol.
 
     Args:
-        method: The method class.
+        plugin: The class.
         preset: Name of one of its presets.
-        size: Edge length of the volumes, voxels.
-        overrides: Field to value, from ``--set`` and the experiment's ``[set.<method>]``.
+        size: Edge length of the volumes, voxels; protocols depend on none.
+        overrides: Field to value, from ``--set`` and the experiment's ``[set.<name>]``.
 
     Raises:
-        UsageError: If the method has no such preset.
-        BadConfig: If a field does not exist or a value has the wrong type, or the method cannot
-            work at this size.
+        UsageError: If the plugin has no such preset.
+        BadConfig: If a field does not exist or a value has the wrong type or is impossible, or a
+            method cannot work at this size.
     """
-    name = method.info.name
-    if preset not in method.presets:
-        raise UsageError(suggest(f"preset of {name}", preset, list(method.presets)))
-    base = method.presets[preset]
-    types = typing.get_type_hints(type(base.config))
-    fields = [f.name for f in dataclasses.fields(base.config)]
+    name = plugin.info.name
+    base, sources = starting_point(plugin, preset)
+    types = typing.get_type_hints(type(base))
+    fields = [f.name for f in dataclasses.fields(base)]
     changes = {}
     for field, value in (overrides or {}).items():
         if field not in fields:
@@ -85,11 +83,32 @@ def resolve(
             )
         changes[field] = typed(f"{name}.{field}", value, types[field])
     try:
-        config = dataclasses.replace(base.config, **changes).for_size(size)
+        config = dataclasses.replace(base, **changes)
+        config = config if size is None else config.for_size(size)
     except ValueError as error:
         raise BadConfig(f"{name} ({preset}): {error}") from error
-    sources = {**base.sources, **dict.fromkeys(changes, "[user: --set]")}
+    sources = {**sources, **dict.fromkeys(changes, "[user: --set]")}
     return Resolved(config, preset, json_values(config), sources)
+
+
+def starting_point(plugin: Any, preset: str) -> tuple[Any, dict[str, str]]:
+    """Return the configuration of a preset, and the source of every value in it.
+
+    A method declares a preset as an object with ``config`` and ``sources``; a protocol as changes
+    of its default configuration, each ``field: (value, source)``.
+
+    Raises:
+        UsageError: If the plugin has no such preset.
+    """
+    if preset not in plugin.presets:
+        known = list(plugin.presets)
+        raise UsageError(suggest(f"preset of {plugin.info.name}", preset, known))
+    found = plugin.presets[preset]
+    if not isinstance(found, Mapping):
+        return found.config, dict(found.sources)
+    declared = {f.name: f.metadata["source"] for f in dataclasses.fields(plugin.Config)}
+    tags = {field: source for field, (_, source) in found.items()}
+    return plugin.Config(**{f: value for f, (value, _) in found.items()}), {**declared, **tags}
 
 
 def json_values(config: Any) -> dict[str, Any]:
@@ -101,7 +120,7 @@ def json_values(config: Any) -> dict[str, Any]:
 
 
 def differences(resolved: Resolved, paper: Resolved) -> list[dict[str, Any]]:
-    """List the settings that differ from the paper preset at the same size, with their sources."""
+    """List the settings that differ from the paper preset, with their sources."""
     return [
         {
             "setting": name,
@@ -115,7 +134,7 @@ def differences(resolved: Resolved, paper: Resolved) -> list[dict[str, Any]]:
 
 
 def override_table(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Turn ``--set`` texts into method (or ``*``) to field to value."""
+    """Turn ``--set`` texts into name (or ``*``) to field to value."""
     table: dict[str, dict[str, Any]] = {}
     for text in assignments:
         method, field, value = parse_assignment(text)

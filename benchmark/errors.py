@@ -23,6 +23,10 @@ class BadSample(ValueError):
     """A method returned something that is not a set of volumes."""
 
 
+class BadPrediction(ValueError):
+    """A downstream protocol returned something that is not one probability per test case."""
+
+
 class Interrupted(Exception):
     """The user or the scheduler asked to stop; everything finished is on disk."""
 

@@ -11,19 +11,21 @@ from typing import Any
 from cerebench.benchmark import config as configuration
 from cerebench.benchmark.data import Source
 from cerebench.benchmark.errors import BadConfig, UsageError
-from cerebench.benchmark.experiment import Experiment, select_methods
+from cerebench.benchmark.experiment import Experiment, select_methods, select_protocols
+from cerebench.benchmark.leakage import leaked_cases
 from cerebench.benchmark.registry import Registries, suggest, suite_version
 from cerebench.benchmark.store import SCHEMA, key_of, now
 from cerebench.datasets.base import Case, Dataset, DatasetError, Split
 from cerebench.datasets.cache import file_hashes
 from cerebench.datasets.samples import SampleFolder
-from cerebench.datasets.splits import overlap, split_sha256
+from cerebench.datasets.splits import split_sha256
 from cerebench.metrics import weights
 from cerebench.metrics.base import MissingWeights
 from cerebench.metrics.suites import asked, expand
 
 SHARD = 8  # samples per shard; part of every sample key, so never changed lightly
 SCORE_SEED = 0  # pairs and groups are the same for all methods
+DOWNSTREAM_SEED = 0  # and so are the parts and initial weights of the classifiers
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,46 @@ class PlannedMetric:
 
 
 @dataclass(frozen=True)
+class PlannedProtocol:
+    """A downstream protocol, configured.
+
+    Attributes:
+        protocol: An instance.
+        resolved: Its configuration with the source of every value.
+        recipe_hash: Identifies protocol, version, configuration, code and weights.
+        unavailable: Why it cannot be run, or empty.
+        key: Identifies its one result for the data set; empty where it needs samples.
+    """
+
+    protocol: Any
+    resolved: configuration.Resolved
+    recipe_hash: str
+    unavailable: str = ""
+    key: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return the protocol's name."""
+        return self.protocol.info.name
+
+    @property
+    def record(self) -> Path:
+        """Return where the one result lies, relative to the dataset's folder."""
+        return downstream_record(Path("_real"), self.name, self.key)
+
+
+def downstream_record(folder: Path, protocol: str, key: str) -> Path:
+    """Return the path of a downstream record; while it is made, a folder of its stem is beside."""
+    return folder / "downstream" / f"{protocol}@{key[:8]}.json"
+
+
+@dataclass(frozen=True)
 class Cell:
     """One (dataset, size, method, configuration, seed), or somebody's folder of samples.
 
-    ``scopes`` are the trained instances: one per class, or ``all``. ``folder`` is relative to the
-    dataset's folder. ``samples`` is the folder of a ``--samples`` row, else None.
+    ``name`` and ``label`` are those of the row: of the method, of an experiment's variant of it, or
+    of the samples. ``scopes`` are the trained instances: one per class, or ``all``. ``folder`` is
+    relative to the dataset's folder. ``samples`` is the folder of a ``--samples`` row, else None.
     """
 
     name: str
@@ -54,6 +91,7 @@ class Cell:
     sample_key: str = ""
     score_keys: Mapping[str, str] = field(default_factory=dict)
     diagnosis_key: str = ""  # empty where the method has no hooks for it
+    downstream_keys: Mapping[str, str] = field(default_factory=dict)
     samples: SampleFolder | None = None
     leaked: tuple[str, ...] = ()  # test cases that somebody's samples were trained on
 
@@ -63,6 +101,8 @@ class Cell:
             return self.folder / "train" / name / "record.json"
         if stage in ("sample", "diagnosis"):
             return self.folder / stage / "record.json"
+        if stage == "downstream":
+            return downstream_record(self.folder, name, self.downstream_keys[name])
         return self.folder / "score" / f"{name}@{self.score_keys[name][:8]}.json"
 
     @property
@@ -109,6 +149,7 @@ class Plan:
     metrics: tuple[PlannedMetric, ...]
     cells: tuple[Cell, ...]
     anchors: tuple[Anchor, ...]
+    protocols: tuple[PlannedProtocol, ...] = ()
 
     @property
     def table_of_contents(self) -> Path:
@@ -123,14 +164,26 @@ class Plan:
     @property
     def key(self) -> str:
         """Return the key of everything asked for."""
-        return key_of(
-            {
-                "real": self.real_key,
-                "n": self.experiment.samples_per_class,
-                "preset": self.experiment.preset,
-                "cells": sorted(c.sample_key for c in self.cells),
-                "metrics": sorted(m.recipe_hash for m in self.metrics),
-            }
+        asked = {
+            "real": self.real_key,
+            "n": self.experiment.samples_per_class,
+            "preset": self.experiment.preset,
+            "cells": sorted(c.sample_key for c in self.cells),
+            "metrics": sorted(m.recipe_hash for m in self.metrics),
+        }
+        if self.protocols:
+            asked["protocols"] = sorted(p.recipe_hash for p in self.protocols)
+        return key_of(asked)
+
+    @property
+    def baselines(self) -> tuple[PlannedProtocol, ...]:
+        """Return the protocols that can be run and have one result for the data set."""
+        return tuple(p for p in self.protocols if p.key and not p.unavailable)
+
+    def downstream_of(self, cell: Cell) -> tuple[PlannedProtocol, ...]:
+        """Return the protocols that can be run on the samples of a cell."""
+        return tuple(
+            p for p in self.protocols if p.name in cell.downstream_keys and not p.unavailable
         )
 
 
@@ -156,11 +209,18 @@ def make_plan(
         UsageError: If a name does not exist or settings do not fit together.
         DatasetError: If the data cannot be used.
     """
-    names = select_methods(experiment.methods, registries.methods)
-    if experiment.reference and experiment.reference not in names:
-        raise UsageError(suggest("method of this run", experiment.reference, names))
-    classes = {name: registries.methods.load(name) for name in names}
-    _check_overrides(experiment, classes)
+    names = select_methods(experiment.methods, registries.methods, experiment.variants)
+    rows = {name: _row(name, experiment, registries) for name in names}
+    titles = [*names, *(row.name for row in samples)]
+    if experiment.reference and experiment.reference not in titles:
+        known = suggest("method of this run", experiment.reference, titles)
+        raise UsageError(f"reference: {known} Give --reference NAME, or --reference none.")
+    classes = {name: row.cls for name, row in rows.items()}
+    protocols = {
+        name: registries.protocols.load(name)
+        for name in select_protocols(experiment.protocols, registries.protocols)
+    }
+    _check_overrides(experiment, rows, protocols)
     size = experiment.size or _preset_size(classes, experiment.preset)
     dataset = open_dataset(experiment, registries, size)
     cases = dataset.cases()
@@ -170,12 +230,15 @@ def make_plan(
     folder = out / f"{dataset.info.name}-{size}-{fingerprint[:8]}"
     real_key = key_of({"fingerprint": fingerprint, "train": split.train, "test": split.test})
     metrics = tuple(plan_metric(name, registries) for name in expand(experiment.metrics))
-    for name in experiment.protocols:
-        registries.protocols.load(name)  # raises for a name that does not exist
     context = _Context(experiment, dataset, cases, split, fingerprint, real_key, metrics)
+    context = dataclasses.replace(
+        context,
+        protocols=tuple(_plan_protocol(context, name, registries) for name in protocols),
+        controlled=experiment.reference or next(iter(titles), ""),
+    )
     cells = [
-        _method_cell(context, name, classes[name], seed, registries)
-        for name in names
+        _method_cell(context, row, seed, registries)
+        for row in rows.values()
         for seed in experiment.seeds
     ]
     cells += [_samples_cell(context, row) for row in samples]
@@ -185,13 +248,47 @@ def make_plan(
         raise UsageError(f"Two rows are named '{repeated[0]}'. Give --samples another name.")
     if not cells:
         raise UsageError("No method and no samples to compare. Give --methods or --samples.")
+    for cell in cells:
+        _check_demand(context, cell)
     from cerebench.metrics.controls import CONTROLS
 
     anchors = tuple(_anchor(context, control) for control in CONTROLS)
     return Plan(
         experiment, dataset, cases, split, fingerprint, folder, real_key, metrics,
-        tuple(cells), anchors,
+        tuple(cells), anchors, context.protocols,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A method or a variant of one: the class, and where its settings may be named."""
+
+    name: str
+    label: str
+    method: str  # the plugin's name
+    cls: Any
+    overrides: Mapping[str, Any]
+
+
+def _row(name: str, experiment: Experiment, registries: Registries) -> _Row:
+    """Look up what a row trains, and its settings: the variant's, then the user's own."""
+    variant = experiment.variants.get(name)
+    if variant is None:
+        cls = registries.methods.load(name)
+        return _Row(name, cls.info.label, name, cls, _overrides(experiment, cls.Config, name))
+    if name in registries.methods.names():
+        raise BadConfig(f"variants.{name}: a method has this name. Choose another.")
+    cls = registries.methods.load(variant.method)
+    own = {**variant.set, **experiment.set.get(name, {})}
+    settings = {**_overrides(experiment, cls.Config, variant.method), **own}
+    return _Row(name, variant.label, variant.method, cls, settings)
+
+
+def _overrides(experiment: Experiment, config: type, name: str) -> dict[str, Any]:
+    """Return the settings of a plugin; one for all applies where the plugin has it."""
+    known = {f.name for f in dataclasses.fields(config)}
+    shared = {k: v for k, v in experiment.set.get("*", {}).items() if k in known}
+    return {**shared, **experiment.set.get(name, {})}
 
 
 def open_dataset(experiment: Experiment, registries: Registries, size: int) -> Dataset:
@@ -221,6 +318,80 @@ def plan_metric(name: str, registries: Registries) -> PlannedMetric:
     if metric.needs:
         protocol["extractor"], reason = _extractor_facts(metric.needs, registries)
     return PlannedMetric(metric, key_of(protocol), reason)
+
+
+def _plan_protocol(context: _Context, name: str, registries: Registries) -> PlannedProtocol:
+    """Configure a protocol and hash it; note when its weights are missing.
+
+    Raises:
+        MetricError: If the data set has too few cases for it.
+    """
+    experiment = context.experiment
+    cls = registries.protocols.load(name)
+    preset = experiment.protocol_preset or experiment.preset
+    resolved = configuration.resolve(
+        cls, preset, overrides=_overrides(experiment, cls.Config, name)
+    )
+    protocol = cls(resolved.config)
+    protocol.demand(context.development)
+    recipe: dict[str, Any] = {
+        "protocol": name,
+        "version": cls.info.version,
+        "config": resolved.values,
+        "plugin": registries.protocols.source_hash(name),
+    }
+    reason = ""
+    if cls.info.weights:
+        recipe["weights"], reason = _weights_facts(cls.info.weights)
+    planned = PlannedProtocol(protocol, resolved, key_of(recipe), reason)
+    if cls.info.needs_samples:
+        return planned
+    return dataclasses.replace(planned, key=_downstream_key(context, planned, {}))
+
+
+def _weights_facts(name: str) -> tuple[str, str]:
+    """Return the SHA-256 of a weight file, and why it is unavailable (or an empty string)."""
+    try:
+        return weights.sha256(weights.find(name)), ""
+    except MissingWeights as error:
+        return "missing", str(error)
+
+
+def _downstream_key(
+    context: _Context, planned: PlannedProtocol, upstream: Mapping[str, Any]
+) -> str:
+    return key_of(
+        {
+            "kind": "downstream",
+            "recipe": planned.recipe_hash,
+            "real": context.real_key,
+            "classes": list(context.dataset.info.classes),
+            "seed": DOWNSTREAM_SEED,
+            **upstream,
+        }
+    )
+
+
+def _check_demand(context: _Context, cell: Cell) -> None:
+    """Refuse a run that would generate fewer volumes than its protocols use.
+
+    Raises:
+        UsageError: Naming the protocol, the class, the numbers, and what to type.
+    """
+    n = context.experiment.samples_per_class
+    for planned in context.protocols:
+        if planned.name not in cell.downstream_keys:
+            continue
+        for name, wanted in planned.protocol.demand(context.development).items():
+            there = n if cell.samples is None else min(n, len(cell.samples.classes[name]))
+            if wanted > there:
+                more = f"--n {wanted}" if there == n else f"a folder with {wanted}"
+                lower = planned.resolved.values.get("synthetic_per_class") == wanted
+                less = f", or --set {planned.name}.synthetic_per_class={there}" if lower else ""
+                raise UsageError(
+                    f"{planned.name} needs {wanted} generated volumes of {name}, and {cell.name} "
+                    f"has {there}. Use {more}{less}; see bench show {planned.name}."
+                )
 
 
 def _extractor_facts(name: str, registries: Registries) -> tuple[dict[str, Any], str]:
@@ -273,6 +444,24 @@ class _Context:
     fingerprint: str
     real_key: str
     metrics: tuple[PlannedMetric, ...]
+    protocols: tuple[PlannedProtocol, ...] = ()
+    controlled: str = ""  # the row whose samples controls take
+
+    @property
+    def development(self) -> dict[str, int]:
+        """Number of real training cases by class."""
+        classes = self.dataset.info.classes
+        return {c: len(train_ids(self.cases, self.split, classes, c)) for c in classes}
+
+    def downstream_keys(self, row: str, sample_key: str) -> dict[str, str]:
+        """Return the key of every protocol that is run on the samples of a row."""
+        upstream = {"sample": sample_key, "n": self.experiment.samples_per_class}
+        return {
+            p.name: _downstream_key(self, p, upstream)
+            for p in self.protocols
+            if p.protocol.info.needs_samples
+            and (p.protocol.info.role != "control" or row == self.controlled)
+        }
 
     def score_keys(self, upstream: Mapping[str, Any]) -> dict[str, str]:
         return {
@@ -290,24 +479,19 @@ class _Context:
         }
 
 
-def _method_cell(context: _Context, name: str, cls: Any, seed: int, registries: Registries) -> Cell:
-    """Resolve one method at one seed."""
-    experiment, info = context.experiment, context.dataset.info
-    overrides = {**experiment.set.get("*", {}), **experiment.set.get(name, {})}
-    if "*" in experiment.set:  # a setting for all applies where the method has it
-        known = {f.name for f in dataclasses.fields(cls.Config)}
-        own = experiment.set.get(name, {})
-        overrides = {k: v for k, v in overrides.items() if k in known or k in own}
-    resolved = configuration.resolve(cls, experiment.preset, context.dataset.size, overrides)
+def _method_cell(context: _Context, row: _Row, seed: int, registries: Registries) -> Cell:
+    """Resolve one method, or one variant of a method, at one seed."""
+    experiment, info, cls = context.experiment, context.dataset.info, row.cls
+    resolved = configuration.resolve(cls, experiment.preset, context.dataset.size, row.overrides)
     base = {
-        "method": name,
+        "method": row.method,
         "version": cls.info.version,
         "config": resolved.values,
         "size": context.dataset.size,
         "channels": len(info.channels),
         "classes": list(info.classes),
         "fingerprint": context.fingerprint,
-        "plugin": registries.methods.source_hash(name),
+        "plugin": registries.methods.source_hash(row.method),
     }
     conditioning = cls.info.conditioning
     scopes = info.classes if conditioning == "none" else ("all",)
@@ -324,10 +508,10 @@ def _method_cell(context: _Context, name: str, cls: Any, seed: int, registries: 
         for scope in scopes
     }
     sample_key = key_of({"kind": "sample", "train": train_keys, "shard": SHARD})
-    folder = Path(f"{name}-{experiment.preset}-{key_of(base)[:8]}") / f"seed-{seed}"
+    folder = Path(f"{row.method}-{experiment.preset}-{key_of(base)[:8]}") / f"seed-{seed}"
     return Cell(
-        name=name,
-        label=cls.info.label,
+        name=row.name,
+        label=row.label,
         seed=seed,
         folder=folder,
         scopes=tuple(scopes),
@@ -337,6 +521,7 @@ def _method_cell(context: _Context, name: str, cls: Any, seed: int, registries: 
         sample_key=sample_key,
         score_keys=context.score_keys({"sample": sample_key}),
         diagnosis_key=_diagnosis_key(context, cls, sample_key),
+        downstream_keys=context.downstream_keys(row.name, sample_key),
     )
 
 
@@ -371,15 +556,10 @@ def _samples_cell(context: _Context, row: Samples) -> Cell:
         folder=Path(f"{row.name}-samples-{key[:8]}") / "seed-0",
         sample_key=key,
         score_keys=context.score_keys({"sample": key}),
+        downstream_keys=context.downstream_keys(row.name, key),
         samples=folder,
         leaked=tuple(leaked),
     )
-
-
-def leaked_cases(folder: SampleFolder, split: Split, cases: Sequence[Case]) -> list[str]:
-    """Return the test cases that the generator of a sample folder has seen, as far as it tells."""
-    seen = folder.training or ()
-    return overlap([case for case, _ in seen], [patient for _, patient in seen], split, cases)
 
 
 def _anchor(context: _Context, control: Any) -> Anchor:
@@ -401,15 +581,20 @@ def _ids(cases: Sequence[Case], part: set[str], classes: Sequence[str], scope: s
     return [c.id for c in cases if c.id in part and (scope == "all" or classes[c.label] == scope)]
 
 
-def _check_overrides(experiment: Experiment, classes: Mapping[str, Any]) -> None:
-    """Refuse settings of methods that do not run, and those for all that no method has."""
+def _check_overrides(
+    experiment: Experiment, rows: Mapping[str, _Row], protocols: Mapping[str, Any]
+) -> None:
+    """Refuse settings of what does not run, and those for all that nothing has."""
+    plugins = {row.method: row.cls for row in rows.values()}
+    names = dict.fromkeys([*rows, *plugins, *protocols])
     for name in experiment.set:
-        if name != "*" and name not in classes:
+        if name != "*" and name not in names:
             raise BadConfig(
-                f"--set names '{name}', which is not among the methods of this run: "
-                f"{', '.join(classes) or 'none'}."
+                f"--set names '{name}', which is not among the methods and protocols of this run: "
+                f"{', '.join(names) or 'none'}."
             )
-    known = {f.name for cls in classes.values() for f in dataclasses.fields(cls.Config)}
+    configured = [*plugins.values(), *protocols.values()]
+    known = {f.name for cls in configured for f in dataclasses.fields(cls.Config)}
     for field_name in experiment.set.get("*", {}):
         if field_name not in known:
             raise BadConfig(f"--set *: {suggest('setting', field_name, sorted(known))}")
@@ -455,6 +640,8 @@ def contents(plan: Plan) -> dict[str, Any]:
         "suites": asked(experiment.metrics),
         "metrics": [metric_entry(m) for m in plan.metrics],
         "rows": [_anchor_entry(a) for a in plan.anchors] + _cell_entries(plan, dataset.size),
+        "downstream": [_protocol_entry(p, plan) for p in plan.protocols],
+        "published": [dataclasses.asdict(table) for table in experiment.published],
     }
 
 
@@ -515,6 +702,48 @@ def metric_entry(planned: PlannedMetric) -> dict[str, Any]:
     }
 
 
+def _protocol_entry(planned: PlannedProtocol, plan: Plan) -> dict[str, Any]:
+    """Return what reports need to know about a protocol, with the records of its rows."""
+    info, resolved = planned.protocol.info, planned.resolved
+    paper = configuration.resolve(type(planned.protocol), "paper")
+    return {
+        "name": info.name,
+        "label": info.label,
+        "version": info.version,
+        "source": info.source,
+        "role": info.role,
+        "needs_samples": info.needs_samples,
+        "description": info.description,
+        "preset": resolved.preset,
+        "config": dict(resolved.values),
+        "differences": configuration.differences(resolved, paper),
+        "recipe_hash": planned.recipe_hash,
+        "unavailable": planned.unavailable or None,
+        "rows": _protocol_rows(planned, plan),
+    }
+
+
+def _protocol_rows(planned: PlannedProtocol, plan: Plan) -> list[dict[str, Any]]:
+    """Return one row per generator, or the protocol's own."""
+    name = planned.name
+    if planned.key:
+        cells = [{"seed": None, "record": planned.record.as_posix()}]
+        label = planned.protocol.info.label
+        return [{"kind": "protocol", "name": name, "label": label, "cells": cells}]
+    rows: dict[str, dict[str, Any]] = {}
+    for cell in plan.cells:
+        if name in cell.downstream_keys:
+            head = {"kind": _kind(cell), "name": cell.name, "label": cell.label, "cells": []}
+            record = cell.record("downstream", name).as_posix()
+            row = rows.setdefault(cell.name, head)
+            row["cells"].append({"seed": cell.seed, "record": record})
+    return list(rows.values())
+
+
+def _kind(cell: Cell) -> str:
+    return "method" if cell.samples is None else "samples"
+
+
 def _anchor_entry(anchor: Anchor) -> dict[str, Any]:
     control = anchor.control
     return {
@@ -559,13 +788,14 @@ def _paper_settings(method: Any, size: int) -> configuration.Resolved:
 def _row_head(cell: Cell, preset: str, size: int) -> dict[str, Any]:
     if cell.resolved is None:
         source = f"a folder of samples; which cases it was trained on is {_told(cell)}"
-        head = {"kind": "samples", "preset": "", "conditioning": "", "source": source}
+        head = {"kind": _kind(cell), "preset": "", "conditioning": "", "source": source}
         return {**head, "name": cell.name, "label": cell.label, "differences": [], "cells": []}
     paper = _paper_settings(cell.method, size)
     return {
-        "kind": "method",
+        "kind": _kind(cell),
         "name": cell.name,
         "label": cell.label,
+        "method": cell.method.info.name,
         "preset": preset,
         "conditioning": cell.method.info.conditioning,
         "source": cell.method.info.source,

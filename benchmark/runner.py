@@ -19,7 +19,8 @@ from cerebench.benchmark import plan as planning
 from cerebench.benchmark import store
 from cerebench.benchmark.display import Display
 from cerebench.benchmark.errors import Interrupted
-from cerebench.benchmark.plan import Anchor, Cell, Plan
+from cerebench.benchmark.leakage import refuse_leakage
+from cerebench.benchmark.plan import Anchor, Cell, Plan, PlannedProtocol
 from cerebench.benchmark.registry import Registries, suite_version
 from cerebench.datasets.cache import prepare
 from cerebench.datasets.splits import write_split
@@ -44,12 +45,13 @@ class Pending:
     metrics: tuple[str, ...]
     preview: bool
     diagnosis: bool
+    protocols: tuple[PlannedProtocol, ...]
 
     @property
     def count(self) -> int:
         """Return the number of stages."""
         stages = self.sample + self.preview + self.diagnosis
-        return len(self.train) + len(self.metrics) + stages
+        return len(self.train) + len(self.metrics) + len(self.protocols) + stages
 
 
 def pending(plan: Plan, cell: Cell) -> Pending:
@@ -69,7 +71,12 @@ def pending(plan: Plan, cell: Cell) -> Pending:
     preview = not all((plan.folder / path).exists() for path in cell.figure_data.values())
     told = store.read_record(plan.folder / cell.record("diagnosis", ""), cell.diagnosis_key)
     diagnosis = bool(cell.diagnosis_key) and (bool(train) or told is None)
-    return Pending(train, sample, metrics, preview, diagnosis)
+    protocols = tuple(
+        p
+        for p in plan.downstream_of(cell)
+        if _missing(plan, cell.record("downstream", p.name), cell.downstream_keys[p.name])
+    )
+    return Pending(train, sample, metrics, preview, diagnosis, protocols)
 
 
 def pending_anchor(plan: Plan, anchor: Anchor) -> tuple[str, ...]:
@@ -77,12 +84,19 @@ def pending_anchor(plan: Plan, anchor: Anchor) -> tuple[str, ...]:
     return _missing_scores(plan, anchor.score_keys, anchor.record)
 
 
+def pending_baselines(plan: Plan) -> tuple[PlannedProtocol, ...]:
+    """Return the protocols without samples that are still to be run."""
+    return tuple(p for p in plan.baselines if _missing(plan, p.record, p.key))
+
+
 def _missing_scores(
     plan: Plan, keys: Mapping[str, str], record: Callable[[str], Path]
 ) -> tuple[str, ...]:
-    return tuple(
-        m for m, key in keys.items() if store.read_record(plan.folder / record(m), key) is None
-    )
+    return tuple(m for m, key in keys.items() if _missing(plan, record(m), key))
+
+
+def _missing(plan: Plan, record: Path, key: str) -> bool:
+    return store.read_record(plan.folder / record, key) is None
 
 
 class Runner:
@@ -114,10 +128,12 @@ class Runner:
         """Do everything that is missing.
 
         Raises:
+            DatasetError: If a generator was trained on a test case.
             MissingWeights: If a method still to be trained needs a weight file that is not there.
             Interrupted: If a signal asked to stop; the same command continues.
         """
         plan = self.plan
+        refuse_leakage(plan)
         todo = {id(c): pending(plan, c) for c in plan.cells}
         lacking = planning.missing_weights(c for c in plan.cells if todo[id(c)].train)
         if lacking:
@@ -125,15 +141,20 @@ class Runner:
         store.write_json(plan.table_of_contents, planning.contents(plan))
         store.write_bytes(plan.folder / plan.split_file, write_split(plan.split, plan.cases))
         anchors = {id(a): pending_anchor(plan, a) for a in plan.anchors}
-        self.outcome.kept = self._total() - sum(p.count for p in todo.values())
-        self.outcome.kept -= sum(len(a) for a in anchors.values())
-        if not any(p.count for p in todo.values()) and not any(anchors.values()):
+        baselines = pending_baselines(plan)
+        missing = sum(p.count for p in todo.values()) + len(baselines)
+        missing += sum(len(a) for a in anchors.values())
+        self.outcome.kept = self._total() - missing
+        if not missing:
             return self.outcome
         with self._signals():
             self._prepare()
             for cell in plan.cells:
-                if todo[id(cell)].count:
-                    self._cell(cell, todo[id(cell)])
+                left = pending(plan, cell)  # another row of the same settings may have done it
+                if left.count:
+                    self._cell(cell, left)
+            for planned in baselines:
+                self._downstream(planned.protocol.info.label, planned, planned.record, planned.key)
             self._anchors(anchors)
         return self.outcome
 
@@ -143,7 +164,9 @@ class Runner:
             len(c.scopes) + (c.samples is None) + bool(c.diagnosis_key) + per_cell
             for c in self.plan.cells
         )
-        return cells + len(self.plan.anchors) * len(self.plan.metrics)
+        protocols = sum(len(self.plan.downstream_of(c)) for c in self.plan.cells)
+        protocols += len(self.plan.baselines)
+        return cells + protocols + len(self.plan.anchors) * len(self.plan.metrics)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -230,7 +253,7 @@ class Runner:
             figure_data.write(files, self._real.train, self._real)
 
     def _cell(self, cell: Cell, todo: Pending) -> None:
-        """Run the missing stages of one cell; a failed stage leaves the later ones out."""
+        """Run the missing stages of one cell; what failed to train or sample is not judged."""
         title = f"{cell.name} · seed {cell.seed}" if cell.scopes else cell.name
         failures = len(self.outcome.failed)
         store.write_json(self.plan.folder / cell.folder / "cell.json", self._describe(cell))
@@ -242,14 +265,19 @@ class Runner:
             record = self.plan.folder / cell.record("sample", "")
             with self._stage(f"{title} · sample", record) as task:
                 self._sample(cell, record, task)
-        if (todo.metrics or todo.preview) and len(self.outcome.failed) == failures:
+        if len(self.outcome.failed) > failures:
+            return
+        if todo.metrics or todo.preview:
             records = [self.plan.folder / cell.record("score", m) for m in todo.metrics]
             with self._stage(f"{title} · score", *records) as task:
                 self._score_cell(cell, todo.metrics, task)
-        if todo.diagnosis and len(self.outcome.failed) == failures:
+        if todo.diagnosis:
             record = self.plan.folder / cell.record("diagnosis", "")
             with self._stage(f"{title} · diagnosis", record):
                 self._diagnose(cell, record)
+        for planned in todo.protocols:
+            path, key = cell.record("downstream", planned.name), cell.downstream_keys[planned.name]
+            self._downstream(f"{title} · {planned.name}", planned, path, key, cell)
 
     def _build(self, cell: Cell, scope: str) -> Any:
         """Construct a method with freshly initialised networks, seeded by (seed, scope)."""
@@ -291,7 +319,7 @@ class Runner:
         for text in cost.warnings:
             self.display.say(f"{cell.name} · {scope}: {text}")
         fields = {
-            "method": cell.name,
+            "method": cell.method.info.name,
             "method_version": cell.method.info.version,
             "class": scope,
             "seed": cell.seed,
@@ -365,7 +393,7 @@ class Runner:
             n=self.plan.experiment.samples_per_class,
             seed=cell.seed,
             key=cell.sample_key,
-            generator=f"{cell.label} ({cell.resolved.preset})",
+            generator=f"{cell.method.info.label} ({cell.resolved.preset})",
             masks=self._masks(cell),
             training=self._training_cases(),
         )
@@ -393,23 +421,14 @@ class Runner:
         return TrainingMasks(masks, ids, cell.seed)
 
     def _score_cell(self, cell: Cell, metrics: tuple[str, ...], task: Any) -> None:
-        from cerebench.benchmark import figure_data, sampling, scoring
-        from cerebench.metrics.base import LazyVolumes
+        from cerebench.benchmark import figure_data, sampling
 
         plan = self.plan
-        for scope in cell.scopes:
-            trained = store.read_json(plan.folder / cell.record("train", scope)) or {}
-            scoring.refuse_leakage(trained.get("train_ids", []), plan.split)
-        n = plan.experiment.samples_per_class
         generated = {}
-        for name in plan.dataset.info.classes:
+        for name, volumes in self._volumes(cell).items():
             partners: tuple[str, ...] = ()
-            if cell.samples is not None:
-                given = cell.samples.classes[name]
-                volumes = LazyVolumes(given.ids[:n], given.__getitem__)
-            else:
+            if cell.samples is None:
                 folder = (plan.folder / cell.record("sample", "")).parent
-                volumes = sampling.stored_volumes(folder, cell.sample_key, name, n)
                 partners = sampling.mask_donors(folder, volumes.ids)
             generated[name] = self._volume_set(volumes, volumes.ids, partners)
         if cell.samples is not None:
@@ -417,6 +436,38 @@ class Runner:
         self._score(generated, {m: cell.record("score", m) for m in metrics}, cell.score_keys, task)
         files = {name: plan.folder / path for name, path in cell.figure_data.items()}
         figure_data.write(files, generated, self._real)
+
+    def _volumes(self, cell: Cell) -> dict[str, Any]:
+        """Return the first n volumes of each class, read when indexed."""
+        from cerebench.benchmark.sampling import stored_volumes
+        from cerebench.metrics.base import LazyVolumes
+
+        n, names = self.plan.experiment.samples_per_class, self.plan.dataset.info.classes
+        if cell.samples is not None:
+            given = {name: cell.samples.classes[name] for name in names}
+            return {c: LazyVolumes(v.ids[:n], v.__getitem__) for c, v in given.items()}
+        folder = (self.plan.folder / cell.record("sample", "")).parent
+        return {name: stored_volumes(folder, cell.sample_key, name, n) for name in names}
+
+    def _downstream(
+        self, title: str, planned: PlannedProtocol, path: Path, key: str, cell: Cell | None = None
+    ) -> None:
+        """Run one protocol on the samples of a cell, or on the data set alone."""
+        from cerebench.benchmark import downstream
+
+        plan, record = self.plan, self.plan.folder / path
+        with self._stage(title, record) as task:
+            generated = None if cell is None else self._volumes(cell)
+            classes = plan.dataset.info.classes
+            given = downstream.material(self.prepared, plan.split, classes, generated)
+            work = record.with_suffix("")
+            trainer = downstream.HarnessTrainer(
+                work, key, self._device(), task.update, self._stopping
+            )
+            fields = downstream.run(planned, given, trainer)
+            store.write_record(record, "downstream", key, {**fields, "versions": versions()})
+            if work.exists():
+                store.clear(work)
 
     def _record_samples(self, cell: Cell, generated: Mapping[str, Any]) -> None:
         """Write the sample record of somebody's folder: what it holds, at no cost to us."""
@@ -497,8 +548,9 @@ class Runner:
         return {
             "schema": store.SCHEMA,
             "kind": "cell",
-            "name": cell.name,
-            "label": cell.label,
+            # A variant shares the folder of its method's equal settings, and so its description.
+            "name": cell.name if cell.method is None else cell.method.info.name,
+            "label": cell.label if cell.method is None else cell.method.info.label,
             "seed": cell.seed,
             "size": self.plan.dataset.size,
             "classes": list(self.plan.dataset.info.classes),

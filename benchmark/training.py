@@ -32,6 +32,7 @@ from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.store import key_of, replacing
 from cerebench.methods.base import Batch, Batches, Method, Rows, T
 from cerebench.metrics import weights
+from cerebench.metrics.downstream.base import Learner
 
 LOG_LINES = 200  # per phase; between them scalars stay on the device
 MEMORY_SHARE = 0.25  # of the device's memory that training data may fill
@@ -140,7 +141,7 @@ def seeded(seed: int, *names: str | int, device: torch.device | str = "cpu") -> 
 
 
 def train(
-    method: Method,
+    method: Method | Learner,
     data: Batches,
     folder: Path,
     *,
@@ -151,7 +152,7 @@ def train(
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Cost:
-    """Train a method, or go on where an interrupted training left its checkpoint.
+    """Train a method or a classifier, or go on where an interrupted training left its checkpoint.
 
     Leaves ``folder/model.safetensors`` (keys ``<network>.<tensor>``) and ``folder/log.jsonl``; a
     ``folder/checkpoint/`` exists only while the training is unfinished. Networks end in eval mode.
@@ -215,7 +216,7 @@ class _Run:
 
     def __init__(
         self,
-        method: Method,
+        method: Method | Learner,
         folder: Path,
         names: tuple[int, str],
         device: torch.device,

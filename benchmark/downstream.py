@@ -1,0 +1,225 @@
+"""The downstream stage: classifiers trained in the harness, and the record of what they predict.
+
+While a protocol runs, a folder beside its future record holds every training it has finished and
+the checkpoint of the one at work. A killed run loads the former and continues the latter, so that
+it ends with the same predictions; the folder goes when the record is written.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cerebench.benchmark import store
+from cerebench.benchmark.errors import BadPrediction
+from cerebench.benchmark.plan import DOWNSTREAM_SEED, PlannedProtocol
+from cerebench.benchmark.scoring import materialise
+from cerebench.benchmark.training import TrainingData, load_networks, seeded, train
+from cerebench.datasets.base import Split
+from cerebench.datasets.cache import Prepared
+from cerebench.metrics.base import LazyVolumes, Volume
+from cerebench.metrics.downstream.base import Cases, Learner, Material, Outcome, Repeat
+
+Progress = Callable[[int, int, str], None]  # (steps done, steps of this training, text)
+
+
+class HarnessTrainer:
+    """Trains the learners of one protocol; satisfies ``metrics.downstream.base.Trainer``.
+
+    Args:
+        folder: Where trainings are kept until the protocol's record is written.
+        key: Key of that record.
+        device: Where to train.
+        progress: Told after every step.
+        stop: Asked after every step; true means: write a checkpoint and stop.
+
+    Attributes:
+        costs: What the trainings took so far, in their order.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        key: str,
+        device: torch.device,
+        progress: Progress,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.device = device
+        self.costs: list[dict[str, Any]] = []
+        self._folder, self._key = folder, key
+        self._progress, self._stop = progress, stop
+
+    def data(self, cases: Cases) -> TrainingData:
+        """Return cases as batches on the device."""
+        return TrainingData(stacked(cases.volumes), None, cases.labels, cases.ids, self.device)
+
+    def fit(self, learner: Learner, train: Cases, name: str, seed: int) -> None:
+        """Train in place, or load what an earlier run has finished.
+
+        Raises:
+            Interrupted: When ``stop`` said so; the same call goes on.
+            TrainingDiverged: When a logged scalar is not finite.
+        """
+        folder = self._folder / name
+        model, record = folder / "model.safetensors", folder / "record.json"
+        done = store.read_record(record, self._key)
+        if done is None:
+            cost = self._train(learner, train, name, seed)
+            files = store.describe_files(folder, [model])
+            done = store.write_record(record, "fit", self._key, {**asdict(cost), "files": files})
+        else:
+            load_networks(learner.nets, model, self.device)
+        self.costs.append(done)
+
+    def _train(self, learner: Learner, cases: Cases, name: str, seed: int) -> Any:
+        return train(
+            learner,
+            self.data(cases),
+            self._folder / name,
+            seed=seed,
+            scope=name,
+            device=self.device,
+            progress=lambda _, step, total, scalars: self._progress(
+                step, total, " ".join([name, *(f"{k} {v:.3g}" for k, v in scalars.items())])
+            ),
+            stop=self._stop,
+        )
+
+
+def stacked(volumes: Sequence[Volume]) -> NDArray[np.float32]:
+    """Copy volumes (C, D, H, W) into one array (N, C, D, H, W), float32.
+
+    It lies in a file without a name, so that memory does not grow with the number of volumes.
+    """
+    with tempfile.TemporaryFile() as file:
+        shape = (len(volumes), *volumes[0].shape)
+        array = np.memmap(file, np.float32, "w+", shape=shape)
+    for index in range(len(volumes)):
+        array[index] = volumes[index]
+    return array
+
+
+def real_cases(prepared: Prepared, ids: Sequence[str]) -> Cases:
+    """Return prepared cases in the order of the data set."""
+    chosen = sorted(prepared.positions(ids))
+    names = tuple(prepared.ids[i] for i in chosen)
+    return Cases(
+        volumes=LazyVolumes(names, lambda index: prepared.volume(chosen[index])),
+        labels=prepared.labels[chosen],
+        ids=names,
+        patients=tuple(prepared.patients[i] for i in chosen),
+    )
+
+
+def generated_cases(generated: Mapping[str, LazyVolumes]) -> Cases:
+    """Join generated volumes, given by class in label order; each is a patient of its own."""
+    every = [(volumes, i) for volumes in generated.values() for i in range(len(volumes))]
+    names = tuple(f"{c}/{name}" for c, volumes in generated.items() for name in volumes.ids)
+    joined = LazyVolumes(names, lambda index: every[index][0][every[index][1]])
+    return Cases(
+        volumes=materialise(joined),
+        labels=np.repeat(np.arange(len(generated)), [len(v) for v in generated.values()]),
+        ids=names,
+        patients=names,
+    )
+
+
+def material(
+    prepared: Prepared,
+    split: Split,
+    classes: Sequence[str],
+    generated: Mapping[str, LazyVolumes] | None,
+) -> Material:
+    """Return what a protocol may use; development cases are those that train the generators."""
+    return Material(
+        development=real_cases(prepared, split.train),
+        test=real_cases(prepared, split.test),
+        synthetic=None if generated is None else generated_cases(generated),
+        classes=tuple(classes),
+        seed=DOWNSTREAM_SEED,
+    )
+
+
+def run(planned: PlannedProtocol, given: Material, trainer: HarnessTrainer) -> dict[str, Any]:
+    """Run a protocol and return the fields of its record.
+
+    Raises:
+        BadPrediction: If the protocol returns something that is not a probability per test case.
+        ProtocolError: If the material does not suffice.
+        Interrupted: When asked to stop.
+    """
+    info = planned.protocol.info
+    with seeded(given.seed, info.name, device=trainer.device):
+        outcome = planned.protocol.run(given, trainer)
+    return {
+        "protocol": info.name,
+        "version": info.version,
+        "preset": planned.resolved.preset,
+        "config": dict(planned.resolved.values),
+        "recipe_hash": planned.recipe_hash,
+        "classes": list(given.classes),
+        "positive": given.classes[-1],
+        "test": {
+            "ids": list(given.test.ids),
+            "patients": list(given.test.patients),
+            "labels": given.test.labels.tolist(),
+        },
+        "finetune_ids": list(outcome.finetune_ids),
+        "finetune_sha256": store.key_of(sorted(outcome.finetune_ids)),
+        "repeats": _repeats(info.name, outcome, len(given.test)),
+        "parameters": outcome.parameters,
+        **_cost(trainer.costs),
+        "notes": list(outcome.notes),
+    }
+
+
+def _repeats(name: str, outcome: Outcome, n_test: int) -> list[dict[str, Any]]:
+    for number, repeat in enumerate(outcome.repeats):
+        for scores in filter(None, (repeat.predictions, repeat.before_finetuning)):
+            _check_scores(f"{name}, repeat {number}", scores, n_test)
+    return [_repeat(number, repeat) for number, repeat in enumerate(outcome.repeats)]
+
+
+def _check_scores(title: str, scores: Sequence[float], n_test: int) -> None:
+    if len(scores) != n_test:
+        raise BadPrediction(f"{title}: {len(scores)} predictions for {n_test} test cases.")
+    wrong = [p for p in scores if not 0 <= p <= 1]  # also true for NaN
+    if wrong:
+        raise BadPrediction(f"{title}: {wrong[0]} was predicted; probabilities lie in [0, 1].")
+
+
+def _repeat(number: int, repeat: Repeat) -> dict[str, Any]:
+    before = repeat.before_finetuning
+    return {
+        "repeat": number,
+        "seed": repeat.seed,
+        "epoch": repeat.epoch,
+        "validation_auc": store.finite(repeat.validation_auc),
+        "validation_ids": list(repeat.validation_ids),
+        "n": {stage: dict(counts) for stage, counts in repeat.n.items()},
+        "n_synthetic": {stage: dict(counts) for stage, counts in repeat.n_synthetic.items()},
+        "before_finetuning": None if before is None else list(before),
+        "predictions": list(repeat.predictions),
+    }
+
+
+def _cost(costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the cost of all trainings together; predicting is not part of it."""
+    return {
+        "seconds": math.fsum(cost["seconds"] for cost in costs),
+        "peak_mib": max((cost["peak_mib"] for cost in costs), default=None),
+        **{
+            name: ", ".join(sorted({str(cost[name]) for cost in costs}))
+            for name in ("device", "precision")
+        },
+        "threads": torch.get_num_threads(),
+    }

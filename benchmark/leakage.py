@@ -1,0 +1,67 @@
+"""No generator may have seen a test case, nor another case of the same patient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cerebench.benchmark import store
+from cerebench.datasets.base import Case, DatasetError, Split
+from cerebench.datasets.derivative import read_training_cases
+from cerebench.datasets.samples import SampleFolder
+from cerebench.datasets.splits import overlap
+
+if TYPE_CHECKING:
+    from cerebench.benchmark.plan import Plan
+
+Seen = Iterable[tuple[str, str]]  # (case, patient); the patient may be empty
+
+
+def leaked_cases(folder: SampleFolder, split: Split, cases: Sequence[Case]) -> list[str]:
+    """Return the test cases that the generator of a sample folder has seen, as far as it tells."""
+    return _leaked(folder.training or (), split, cases)
+
+
+def refuse_leakage(plan: Plan) -> None:
+    """Refuse a plan in which a generator is, or already was, trained on a test case.
+
+    Looked at are the split, and of every cell the training list in its records and beside its
+    samples. Folders of samples from elsewhere are looked at when the plan is made.
+
+    Raises:
+        DatasetError: If a case or a patient is on both sides; the message names the test cases.
+    """
+    where = "the split of this dataset"
+    _refuse(where, [(i, "") for i in plan.split.train], plan, "Correct the split (--split FILE).")
+    for cell in plan.cells:
+        if cell.method is None:
+            continue
+        records = [cell.record("train", scope) for scope in cell.scopes]
+        for path in [*records, cell.record("sample", "")]:
+            folder = (plan.folder / path).parent
+            remedy = f"Remove {plan.folder / cell.folder}; the same command then trains anew."
+            _refuse(f"{cell.name}, {folder}", _told(folder), plan, remedy)
+
+
+def _told(folder: Path) -> Iterator[tuple[str, str]]:
+    """Return what a stage's folder says that its generator was trained on."""
+    record = store.read_json(folder / "record.json") or {}
+    yield from ((name, "") for name in record.get("train_ids", ()))
+    yield from read_training_cases(folder) or ()
+
+
+def _refuse(where: str, seen: Seen, plan: Plan, remedy: str) -> None:
+    leaked = _leaked(seen, plan.split, plan.cases)
+    if leaked:
+        raise DatasetError(
+            f"{len(leaked)} test cases are in the training list of {where}: "
+            f"{', '.join(leaked[:5])}. {remedy}"
+        )
+
+
+def _leaked(seen: Seen, split: Split, cases: Sequence[Case]) -> list[str]:
+    """Return the test cases among these cases and among others of their patients."""
+    own = {case.id: case.patient for case in cases}
+    seen = [(case, patient or own.get(case, "")) for case, patient in seen]
+    return overlap([case for case, _ in seen], [patient for _, patient in seen], split, cases)
