@@ -379,6 +379,14 @@ def evaluate(
     paired: Annotated[
         bool, typer.Option("--paired", help="Equal file names are pairs (for ssim, psnr, mae).")
     ] = False,
+    real_structures: Annotated[
+        Path | None,
+        typer.Option(help="Volumes of real structures: a CSV, or a folder of label files."),
+    ] = None,
+    structures: Annotated[
+        list[str] | None,
+        typer.Option(help="[NAME=]PATH of the same of --fake; repeat for several rows."),
+    ] = None,
     floor_only: Annotated[
         bool, typer.Option("--floor-only", help="Do not score the control rows.")
     ] = False,
@@ -407,6 +415,8 @@ def evaluate(
         shape=_shape(resample),
         skip_bad=skip_bad,
         paired=paired,
+        structures=of_rows(structures or [], rows),
+        real_structures=real_structures,
         controls=not floor_only,
         out=out,
         explicit=metrics is not None,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cerebench.benchmark import figure_data, folders, store
+from cerebench.benchmark import figure_data, folders, store, structures
 from cerebench.benchmark.display import Display
 from cerebench.benchmark.errors import UsageError
 from cerebench.benchmark.features import FeatureCache
@@ -27,6 +27,7 @@ from cerebench.benchmark.plan import (
 )
 from cerebench.benchmark.registry import Registries, suite_version
 from cerebench.benchmark.scoring import RealSets, build_control, materialise, score
+from cerebench.benchmark.structures import Volumes as Structures
 from cerebench.metrics.base import MissingWeights, VolumeSet
 from cerebench.metrics.controls import CONTROLS, Control
 from cerebench.metrics.foreground import foreground_voxels
@@ -49,6 +50,8 @@ class Request:
         shape: Shape (D, H, W) to resample everything to, or None to refuse differing shapes.
         skip_bad: Leave out files that cannot be used instead of refusing the folder.
         paired: A generated volume's partner is the real one with the same path below its folder.
+        structures: Row name to volumes of structures: a table or a folder of label files.
+        real_structures: The same of the real folder.
         controls: Whether to score sets that are wrong on purpose, besides the floor.
         out: Folder of results.
         explicit: Whether the metrics were asked for by name, so that missing weights are an error.
@@ -63,6 +66,8 @@ class Request:
     shape: Shape | None = None
     skip_bad: bool = False
     paired: bool = False
+    structures: Mapping[str, Path] = field(default_factory=dict)
+    real_structures: Path | None = None
     controls: bool = True
     out: Path = Path("runs")
     explicit: bool = False
@@ -87,6 +92,7 @@ class _Row:
     keys: Mapping[str, str]
     control: Control | None = None
     volumes: Folder | None = None
+    structures: Mapping[str, Structures] = field(default_factory=dict)
     key: str = ""
 
     def record(self, metric: str) -> Path:
@@ -105,6 +111,7 @@ class _Job:
     metrics: tuple[PlannedMetric, ...]
     real: Folder
     train: Folder | None
+    structures: Mapping[str, Structures]
     shape: Shape
     spacing: tuple[float, float, float]
     key: str
@@ -159,9 +166,7 @@ def evaluate(
 
 
 def _resolve(request: Request, registries: Registries, display: Display) -> _Job:
-    metrics = tuple(
-        _planned(name, registries, request.train is None) for name in expand(request.metrics)
-    )
+    metrics = tuple(_planned(name, registries, request.train is None) for name in _asked(request))
     lacking = [m.unavailable for m in metrics if m.unavailable and m.unavailable != NO_TRAINING]
     if lacking and request.explicit:
         raise MissingWeights(lacking[0])
@@ -173,16 +178,18 @@ def _resolve(request: Request, registries: Registries, display: Display) -> _Job
         folders.refuse_faults(matched)
     real, *others = (folders.match_classes(matched[0], folder) for folder in matched)
     train = others.pop() if request.train else None
+    measured = _structures(real, request.real_structures)
     key = store.key_of(
         {
             "real": folders.content_key(real, shape),
             "train": folders.content_key(train, shape) if train else None,
+            **_told_apart(measured),
         }
     )
     folder = request.out / f"{_slug(request.real)}-{max(shape)}-{key[:8]}"
     rows = [_anchor(control, others[0], key, metrics) for control in _controls(request)]
     rows += [
-        _samples(name, fake, shape, key, metrics, request.paired)
+        _samples(name, fake, shape, key, metrics, request)
         for name, fake in zip(request.fakes, others, strict=True)
     ]
     identity = store.key_of(
@@ -193,7 +200,23 @@ def _resolve(request: Request, registries: Registries, display: Display) -> _Job
         }
     )
     spacing = folders.spacing_of(real, shape)
-    return _Job(request, metrics, real, train, shape, spacing, identity, folder, tuple(rows))
+    return _Job(
+        request, metrics, real, train, measured, shape, spacing, identity, folder, tuple(rows)
+    )
+
+
+def _asked(request: Request) -> list[str]:
+    """Return the names of the metrics; known volumes of structures are compared unasked.
+
+    Raises:
+        UsageError: If the structures of one side are not known.
+    """
+    if bool(request.structures) != bool(request.real_structures):
+        raise UsageError(
+            "Structures are compared with real ones: give both --real-structures and --structures."
+        )
+    more = ["structure-volume"] if request.structures else []
+    return expand([*request.metrics, *more])
 
 
 def _planned(name: str, registries: Registries, no_training: bool) -> PlannedMetric:
@@ -259,12 +282,32 @@ def _samples(
     shape: Shape,
     real_key: str,
     metrics: Sequence[PlannedMetric],
-    paired: bool,
+    request: Request,
 ) -> _Row:
-    key = store.key_of({"content": folders.content_key(fake, shape), "paired": paired})
+    measured = _structures(fake, request.structures.get(name))
+    content = {"content": folders.content_key(fake, shape), "paired": request.paired}
+    key = store.key_of(content | _told_apart(measured))
     keys = _keys(metrics, real_key, {"sample": key})
     place = Path(f"{_slug(Path(name))}-samples-{key[:8]}") / "seed-0" / "score"
-    return _Row(name, place, keys, volumes=fake, key=key)
+    return _Row(name, place, keys, volumes=fake, structures=measured, key=key)
+
+
+def _structures(folder: Folder, path: Path | None) -> dict[str, Structures]:
+    """Read the volumes of structures of a folder by class; none where there is no path."""
+    if path is None:
+        return {}
+    several = len(folder.classes) > 1
+    found = {}
+    for name, files in folder.classes.items():
+        below = path / name if several and (path / name).is_dir() else path
+        found[name] = structures.read(below, [entry.id for entry in files])
+    return found
+
+
+def _told_apart(measured: Mapping[str, Structures]) -> dict[str, Any]:
+    """Return what volumes of structures add to a key: nothing where there are none."""
+    listed = {c: {n: v.tolist() for n, v in of_class.items()} for c, of_class in measured.items()}
+    return {"structures": listed} if measured else {}
 
 
 def _missing(job: _Job, row: _Row) -> list[str]:
@@ -278,11 +321,14 @@ def _missing(job: _Job, row: _Row) -> list[str]:
 def _real_sets(job: _Job, features: FeatureCache) -> RealSets:
     """Copy the real volumes to temporary files, so that each NIfTI file is unpacked once."""
 
-    def sets(folder: Folder) -> dict[str, VolumeSet]:
+    def sets(folder: Folder, measured: Mapping[str, Structures]) -> dict[str, VolumeSet]:
         found = {name: folders.volumes(folder, name, job.shape) for name in folder.classes}
-        return {n: VolumeSet(materialise(v), v.ids, features) for n, v in found.items()}
+        return {
+            n: VolumeSet(materialise(v), v.ids, features, structures=measured.get(n))
+            for n, v in found.items()
+        }
 
-    train = sets(job.real)
+    train = sets(job.real, job.structures)
     members = [(group, i) for group in train.values() for i in range(len(group))]
     pooled = VolumeSet(
         _Joined([(group.volumes, i) for group, i in members]),
@@ -290,7 +336,7 @@ def _real_sets(job: _Job, features: FeatureCache) -> RealSets:
         features,
     )
     nothing = {name: VolumeSet([], [], features) for name in train}
-    seen = sets(job.train) if job.train else {}
+    seen = sets(job.train, {}) if job.train else {}
     return RealSets(train, nothing, pooled, job.spacing, features, seen)
 
 
@@ -347,7 +393,9 @@ def _generated(job: _Job, row: _Row, real: RealSets) -> dict[str, VolumeSet]:
     for name in row.volumes.classes:
         found = folders.volumes(row.volumes, name, job.shape)
         partners = found.ids if job.request.paired else ()
-        generated[name] = VolumeSet(materialise(found), found.ids, real.features, partners)
+        generated[name] = VolumeSet(
+            materialise(found), found.ids, real.features, partners, row.structures.get(name)
+        )
     fields = {
         "seconds": None,
         "seconds_per_sample": None,
@@ -483,6 +531,26 @@ def _slug(path: Path) -> str:
     """Return the folder's own name as part of a file name."""
     kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in path.absolute().name)
     return kept.strip("-").lower() or "volumes"
+
+
+def of_rows(given: Sequence[str], rows: Mapping[str, Path]) -> dict[str, Path]:
+    """Read ``[NAME=]PATH`` options that belong to rows; without a name, to the only row.
+
+    Raises:
+        UsageError: If a name is that of no row, or is missing among several.
+    """
+    found = {}
+    for text in given:
+        name, equals, path = text.rpartition("=")
+        if not equals and len(rows) == 1:
+            name = next(iter(rows))
+        if name not in rows:
+            raise UsageError(
+                f"--structures {text} belongs to no row; give NAME=PATH with one of: "
+                f"{', '.join(rows)}."
+            )
+        found[name] = Path(path)
+    return found
 
 
 def row_names(given: Sequence[str]) -> dict[str, Path]:

@@ -118,7 +118,9 @@ def part_of(whole: VolumeSet, rows: Sequence[int]) -> VolumeSet:
         return found[list(rows)] if isinstance(found, np.ndarray) else _Part(found, rows)
 
     ids = [whole.ids[i] for i in rows]
-    return VolumeSet(LazyVolumes(ids, lambda index: whole[rows[index]]), ids, features)
+    volumes = LazyVolumes(ids, lambda index: whole[rows[index]])
+    structures = {name: sizes[list(rows)] for name, sizes in whole.structures.items()}
+    return VolumeSet(volumes, ids, features, structures=structures)
 
 
 class _Part(Sequence):

@@ -432,6 +432,16 @@ BUILTIN = {
             "views": ["TOST p", "|g|", "KS", "W2²"],
         },
     ),
+    "structure-volume": (
+        "cerebench.metrics.structure_volume:STRUCTURE_VOLUME",
+        {
+            "label": "structures",
+            "source": "Schuirmann 1987; Hedges 1981; transport after Jafrasteh 2025",
+            "better": "lower",
+            "needs": "",
+            "views": ["TOST p", "|g|", "KS", "W2²"],
+        },
+    ),
     "ssim": (
         "cerebench.metrics.paired:SSIM",
         {

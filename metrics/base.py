@@ -95,6 +95,8 @@ class VolumeSet:
             ``""`` for 3D extractors. It may have a method ``names(extractor name)``.
         partners: For each volume the id of the real one that it was made from or shall equal, where
             there is one (mask-conditioned synthesis, reconstruction); else empty.
+        structures: Structure name to its volume in each of them, (N,), where somebody segmented
+            them; else empty.
     """
 
     def __init__(
@@ -103,13 +105,14 @@ class VolumeSet:
         ids: Sequence[str],
         features: Callable[[VolumeSet, str, str], NDArray[np.float32]] | None = None,
         partners: Sequence[str] = (),
+        structures: Mapping[str, Array] | None = None,
     ) -> None:
         if len(volumes) != len(ids):
             raise MetricError(f"{len(volumes)} volumes but {len(ids)} ids.")
         if partners and len(partners) != len(ids):
             raise MetricError(f"{len(volumes)} volumes but {len(partners)} partners.")
         self.volumes, self.ids, self._features = volumes, tuple(ids), features
-        self.partners = tuple(partners)
+        self.partners, self.structures = tuple(partners), dict(structures or {})
         self._kept: dict[str, Any] = {}
 
     def __len__(self) -> int:

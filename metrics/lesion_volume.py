@@ -106,6 +106,18 @@ def w2_squared(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
     return float(cost[linear_sum_assignment(cost)].mean())
 
 
+def transport(x: Array, y: Array, seed: int) -> float:
+    """Compute ``w2_squared`` of sets of any size: the mean over draws of equal numbers.
+
+    Args:
+        x: (m, dim) values.
+        y: (n, dim) values.
+        seed: Seed of the draws.
+    """
+    names = [[str(i) for i in range(len(s))] for s in (x, y)]
+    return float(np.mean([w2_squared(x[i], y[j]) for i, j in equal_draws(*names, seed)]))
+
+
 def _volumes(group: VolumeSet, spacing: tuple[float, float, float]) -> Array:
     return group.keep("foreground volumes", lambda: foreground_volumes(group, spacing))
 
@@ -143,13 +155,10 @@ def _compute(sets: Sets, view: str) -> Result:
 def _statistics(sets: Sets, real: Array, sd: float) -> dict[str, Callable[[Array, Array], float]]:
     centre = float(real.mean())
 
-    def transport(x: Array, y: Array) -> float:
-        names = [[str(i) for i in range(len(s))] for s in (x, y)]
-        scaled = [((s - centre) / sd)[:, None] for s in (x, y)]
-        draws = equal_draws(*names, sets.seed)
-        return float(np.mean([w2_squared(scaled[0][i], scaled[1][j]) for i, j in draws]))
+    def standardised(x: Array, y: Array) -> float:
+        return transport(*(((s - centre) / sd)[:, None] for s in (x, y)), sets.seed)
 
-    return {"|g|": lambda x, y: abs(hedges_g(x, y)), "KS": ks_distance, "W2²": transport}
+    return {"|g|": lambda x, y: abs(hedges_g(x, y)), "KS": ks_distance, "W2²": standardised}
 
 
 LESION_VOLUME = Metric(

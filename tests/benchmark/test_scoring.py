@@ -38,6 +38,11 @@ def test_halves_take_their_features_from_the_whole():
         np.testing.assert_allclose(half[1], rows[1] / 100)
 
 
+def test_parts_keep_the_volumes_of_their_structures():
+    whole = VolumeSet([None] * 3, ["a", "b", "c"], structures={"x": np.array([1.0, 2.0, 3.0])})
+    assert part_of(whole, [2, 0]).structures["x"].tolist() == [3, 1]
+
+
 def test_parts_of_stored_rows_are_read_one_at_a_time():
     whole = volume_set(5, "a")
     whole._features = lambda _s, _e, _v: [np.full((3, 2), i) for i in range(5)]  # no array
