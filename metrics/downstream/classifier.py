@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.optim import Adam
-from torchmetrics.functional.classification import binary_auroc
 
 from cerebench.metrics.downstream.base import ProtocolError
 from cerebench.metrics.downstream.focal import focal_loss
@@ -33,7 +33,7 @@ class Training:
         batch: Cases per step.
         lr: Constant step size of Adam.
         gamma: Exponent of the focal loss.
-        precision: ``fp32`` or ``bf16``, for training and validation; prediction is fp32.
+        precision: ``fp32`` or ``bf16``, of training; validation and prediction are fp32.
     """
 
     epochs: int
@@ -137,10 +137,10 @@ class Classifier:
         if self._validation is None:
             self.selection.keep(epoch)
             return
-        auc, loss = self._validate()
-        phase.log(always=True, validation_auc=auc, validation_loss=loss)
-        if self.selection.prefers(auc, loss):
-            self.selection.keep(epoch, auc, loss)
+        area, loss = self._validate()
+        phase.log(always=True, validation_auc=area, validation_loss=loss)
+        if self.selection.prefers(area, loss):
+            self.selection.keep(epoch, area, loss)
             best.load_state_dict(self.network.state_dict())
 
     def _validate(self) -> tuple[float, float]:
@@ -148,8 +148,9 @@ class Classifier:
         self.network.eval()
         logits, labels = _outputs(self.network, self._validation)
         self.network.train()
-        auc = binary_auroc(logits.softmax(1)[:, 1], labels)
-        return float(auc), float(focal_loss(logits, labels, self.config.gamma))
+        scores = logits.softmax(1)[:, 1].cpu().numpy()
+        loss = focal_loss(logits, labels, self.config.gamma)
+        return auc(scores, labels.cpu().numpy()), float(loss)
 
 
 def batch_bounds(cases: int, batch: int) -> list[tuple[int, int]]:
@@ -172,6 +173,19 @@ def batch_bounds(cases: int, batch: int) -> list[tuple[int, int]]:
             "batch normalisation needs. Use larger batches or more cases."
         )
     return kept
+
+
+def auc(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Return the share of (positive, negative) pairs in the right order; ties count half.
+
+    Args:
+        scores: (N,), higher for the positive class.
+        labels: (N,) with both 0 and 1.
+    """
+    positive = labels == 1
+    pairs = np.count_nonzero(positive) * np.count_nonzero(~positive)
+    least = np.arange(1, np.count_nonzero(positive) + 1).sum()
+    return float((rankdata(scores)[positive].sum() - least) / pairs)
 
 
 def predict(network: nn.Module, data: Any) -> NDArray[np.float64]:
@@ -200,11 +214,12 @@ def predict(network: nn.Module, data: Any) -> NDArray[np.float64]:
 
 @torch.no_grad()
 def _outputs(network: nn.Module, data: Any) -> tuple[Tensor, Tensor]:
-    """Return logits (N, 2) in float64 and labels (N,) of all rows."""
+    """Return logits (N, 2), computed in float32 and given as float64, and labels (N,)."""
     logits, labels = [], []
     for positions in torch.arange(len(data), device="cpu").split(PREDICTION_BATCH):
         batch = data.take(positions)
-        logits.append(network(batch.images).double())
+        with torch.autocast(batch.images.device.type, enabled=False):
+            logits.append(network(batch.images).double())
         labels.append(batch.labels)
     return torch.cat(logits), torch.cat(labels)
 

@@ -104,3 +104,8 @@ def small_network(monkeypatch):
             )
 
     monkeypatch.setattr(experiment, "resnet", build)
+
+
+@pytest.fixture
+def planted_cases():
+    return planted

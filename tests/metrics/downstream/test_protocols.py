@@ -1,0 +1,389 @@
+"""What every protocol trains on, what it reports, and planted answers."""
+
+import dataclasses
+import importlib
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cerebench.benchmark.errors import Interrupted
+from cerebench.metrics import downstream
+from cerebench.metrics.base import MissingWeights
+from cerebench.metrics.downstream import splits
+from cerebench.metrics.downstream.augmentation import TRANSFORMS
+from cerebench.metrics.downstream.base import ProtocolError
+from cerebench.metrics.downstream.classifier import auc
+from cerebench.metrics.downstream.controls import Oversample, RealOnly, ShuffledLabel, shuffled
+from cerebench.metrics.downstream.exp1 import Exp1
+from cerebench.metrics.downstream.exp2 import Exp2
+from cerebench.metrics.downstream.medicalnet import MedicalNetHead
+from cerebench.metrics.downstream.trad_aug import TradAug
+from cerebench.metrics.extractors import medicalnet
+
+
+def load(name):
+    module, attribute = downstream.BUILTIN[name][0].split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+PROTOCOLS = {name: load(name) for name in downstream.BUILTIN}
+
+
+@pytest.fixture(scope="module")
+def random_weights():
+    torch.manual_seed(0)
+    return medicalnet.ResNet(10).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def encoder(monkeypatch, random_weights):
+    """Let MedicalNet use its topology of depth 10 with random weights; return that extractor."""
+
+    class Encoder(medicalnet.MedicalNet):
+        depth, dim, network = 10, 512, random_weights
+
+        def __init__(self):
+            self.extracted = 0
+
+        def extract(self, batch):
+            self.extracted += len(batch)
+            return super().extract(batch)
+
+    made = Encoder()
+    monkeypatch.setattr(MedicalNetHead, "encoder", lambda _protocol: made)
+    return made
+
+
+# Declarations
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_static_facts_equal_those_of_the_class(name):
+    facts, protocol = downstream.BUILTIN[name][1], PROTOCOLS[name]
+    own = dataclasses.asdict(protocol.info)
+    assert own.pop("name") == name
+    assert facts == {**own, "presets": list(protocol.presets)}
+    assert protocol.info.role in ("experiment", "baseline", "control")
+    assert ("shuffled" in name or name.startswith("exp")) == protocol.info.needs_samples
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_every_value_of_every_preset_has_a_source(name):
+    protocol = PROTOCOLS[name]
+    fields = {field.name: field for field in dataclasses.fields(protocol.Config)}
+    tags = [field.metadata["source"] for field in fields.values()]
+    assert all(field.metadata["meaning"] for field in fields.values())
+    assert list(protocol.presets) == ["paper", "stable", "quick", "smoke"]
+    for changes in protocol.presets.values():
+        protocol.Config(**{field: value for field, (value, _) in changes.items()})
+        tags += [source for _, source in changes.values()]
+    assert all(re.fullmatch(r"\[(paper|code|ours): .+\]", tag) for tag in tags)
+
+
+def test_paper_presets_hold_the_published_values():
+    one = Exp1.Config()
+    assert (one.depth, one.stem, one.repeats, one.hgg_source) == (50, "paper", 3, "real")
+    assert (one.pretrain_epochs, one.pretrain_batch, one.pretrain_lr) == (50, 8, 1e-3)
+    assert (one.finetune_batch, one.finetune_lr, one.gamma) == (10, 1e-2, 2.0)
+    assert (one.finetune_epochs, one.validation_share, one.finetune_per_class) == (50, 0.15, 0)
+    assert Exp2.Config().synthetic_per_class == 250
+    assert (TradAug.Config().finetune_batch, TradAug.Config().finetune_lr) == (8, 1e-2)
+    assert all(not protocol.presets["paper"] for protocol in PROTOCOLS.values())
+    assert Exp1.presets["stable"]["finetune_lr"][0] == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"depth": 12}, "depth must be one of 10, 18, 34, 50, got 12"),
+        ({"stem": "odd"}, "stem must be one of paper, iso, got 'odd'"),
+        ({"precision": "fp16"}, "precision must be one of fp32, bf16"),
+        ({"hgg_source": "both"}, "hgg_source must be one of real, synthetic"),
+        ({"repeats": 0}, "repeats must be at least 1, got 0"),
+        ({"pretrain_batch": 1}, "pretrain_batch must be at least 2, got 1"),
+        ({"validation_share": 1.0}, "validation_share must be below 1, got 1.0"),
+        ({"gamma": 0.5}, "gamma must be 0"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(changes, message):
+    with pytest.raises(ProtocolError, match=message):
+        Exp1.Config(**changes)
+
+
+# Demand
+
+
+def test_demands_of_the_papers_data():
+    development = {"LGG": 51, "HGG": 234}
+    assert Exp1(Exp1.Config()).demand(development) == {"LGG": 183}
+    both = Exp1(Exp1.Config(hgg_source="synthetic"))
+    assert both.demand(development) == {"LGG": 183, "HGG": 183}
+    assert Exp2(Exp2.Config()).demand(development) == {"LGG": 250, "HGG": 250}
+    for name in ("trad-aug", "medicalnet", "real-only", "oversample"):
+        assert PROTOCOLS[name](PROTOCOLS[name].Config()).demand(development) == {}
+
+
+def test_experiment_1_needs_a_pool():
+    limited = Exp1.Config(finetune_per_class=32)
+    assert Exp1(limited).demand({"LGG": 100, "HGG": 100}) == {"LGG": 68}
+    assert Exp1(limited).demand({"LGG": 100, "HGG": 80}) == {"HGG": 68}
+    with pytest.raises(ProtocolError, match="No case of the larger class, HGG, is left"):
+        Exp1(Exp1.Config()).demand({"LGG": 100, "HGG": 100})
+
+
+# What is trained on
+
+
+@pytest.fixture
+def ran(configured, material, small_network, encoder, trainer, tmp_path):
+    """Return ``run(protocol, **changes)``: outcome, material and what the trainer was given."""
+
+    def run(protocol, development=(8, 14), synthetic=(9, 9), **changes):
+        data = material(development=development, synthetic=synthetic)
+        changes = {"finetune_per_class": 0, **changes}
+        fresh = type(trainer)(tmp_path / str(len(list(tmp_path.iterdir()))))
+        outcome = configured(protocol, **changes).run(data, fresh)
+        return outcome, data, fresh.fitted
+
+    return run
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_every_protocol_runs_and_reports_completely(name, ran):
+    outcome, data, fitted = ran(PROTOCOLS[name])
+    assert len(outcome.repeats) == 2
+    assert [repeat.seed for repeat in outcome.repeats] == [0, 1]
+    assert len(set(outcome.finetune_ids)) == 16
+    for number, repeat in enumerate(outcome.repeats):
+        assert len(repeat.predictions) == len(data.test)
+        assert all(0 <= p <= 1 for p in repeat.predictions)
+        assert repeat.epoch == 1
+        assert 0 <= repeat.validation_auc <= 1
+        assert len(repeat.validation_ids) == 2
+        assert set(repeat.validation_ids) < set(outcome.finetune_ids)
+        has_first = PROTOCOLS[name].info.needs_samples
+        assert list(repeat.n) == (["pretrain", "finetune"] if has_first else ["finetune"])
+        assert (repeat.before_finetuning is not None) == has_first
+        for stage, counts in repeat.n.items():
+            labels = fitted[f"repeat-{number}/{stage}"].labels
+            assert [counts["LGG"], counts["HGG"]] == np.bincount(labels).tolist()
+    first, second = (repeat.validation_ids for repeat in outcome.repeats)
+    assert set(first).isdisjoint(second)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_no_validation_or_test_patient_trains(name, ran):
+    outcome, data, fitted = ran(PROTOCOLS[name])
+    for stage, cases in fitted.items():
+        repeat = outcome.repeats[int(stage[7])]
+        trained = set(cases.patients)
+        assert trained.isdisjoint(repeat.validation_ids)
+        assert trained.isdisjoint(data.test.patients)
+
+
+def test_all_protocols_share_fine_tuning_and_validation_cases(ran):
+    outcomes = [ran(protocol)[0] for protocol in PROTOCOLS.values()]
+    assert len({outcome.finetune_ids for outcome in outcomes}) == 1
+    assert len({tuple(r.validation_ids for r in outcome.repeats) for outcome in outcomes}) == 1
+
+
+def prefixes(cases, label):
+    return "".join(sorted({cases.ids[i][0] for i in np.flatnonzero(cases.labels == label)}))
+
+
+@pytest.mark.parametrize("development", [(8, 14), (14, 8)], ids=["more HGG", "more LGG"])
+@pytest.mark.parametrize("source", ["real", "synthetic"])
+def test_experiment_1_balances_the_pool_with_generated_volumes(ran, development, source):
+    outcome, data, fitted = ran(Exp1, development=development, hgg_source=source)
+    cases = fitted["repeat-0/pretrain"]
+    larger = int(np.argmax(development))
+    assert np.bincount(cases.labels).tolist() == [6, 6]
+    assert prefixes(cases, 1 - larger) == "s"
+    assert prefixes(cases, larger) == ("d" if source == "real" else "s")
+    assert set(cases.ids).isdisjoint(outcome.finetune_ids)
+    generated = outcome.repeats[0].n_synthetic["pretrain"]
+    names = data.classes
+    assert generated[names[1 - larger]] == 6
+    assert generated[names[larger]] == (0 if source == "real" else 6)
+    finetune = fitted["repeat-0/finetune"]
+    assert set(finetune.ids) | set(outcome.repeats[0].validation_ids) == set(outcome.finetune_ids)
+
+
+def test_experiment_2_pretrains_on_the_first_generated_volumes(ran):
+    outcome, data, fitted = ran(Exp2, synthetic=(9, 12), synthetic_per_class=5)
+    cases = fitted["repeat-0/pretrain"]
+    assert cases.ids == data.synthetic.ids[:5] + data.synthetic.ids[9:14]
+    assert outcome.repeats[0].n["pretrain"] == {"LGG": 5, "HGG": 5}
+    _, _, fitted = ran(Exp2, synthetic=(9, 12), synthetic_per_class=0)
+    assert np.bincount(fitted["repeat-1/pretrain"].labels).tolist() == [9, 9]
+
+
+def test_too_few_generated_volumes_are_refused(ran):
+    with pytest.raises(ProtocolError, match="5 generated volumes of class HGG are needed, 4 are"):
+        ran(Exp2, synthetic=(9, 4), synthetic_per_class=5)
+    with pytest.raises(ProtocolError, match="Generated volumes are needed"):
+        ran(Exp2, synthetic=None)
+
+
+def test_real_only_trains_on_the_fine_tuning_set_alone(ran):
+    outcome, _, fitted = ran(RealOnly)
+    repeat = outcome.repeats[1]
+    trained = set(fitted["repeat-1/finetune"].ids)
+    assert trained == set(outcome.finetune_ids) - set(repeat.validation_ids)
+
+
+def test_traditional_augmentation_fills_the_smaller_class_with_copies(ran):
+    outcome, data, fitted = ran(TradAug, development=(8, 30))
+    repeat, cases = outcome.repeats[0], fitted["repeat-0/finetune"]
+    real = [i for i in cases.ids if "-" not in i]
+    copied = [i for i in cases.ids if "-" in i]
+    assert set(real) == set(data.development.ids) - set(repeat.validation_ids)
+    assert {i.split("-")[1] for i in copied} == set(TRANSFORMS)
+    assert len(copied) == len(set(copied))
+    lost = 22 - len(copied)  # copies of the one LGG case that validates
+    assert 0 <= lost <= 4
+    assert repeat.n["finetune"] == {"LGG": 7 + len(copied), "HGG": 29}
+    assert {i.split("-")[0] for i in copied} <= set(data.development.ids[:8])  # all LGG
+    assert outcome.notes == ()
+
+
+def test_missing_copies_are_told(ran):
+    outcome, *_ = ran(TradAug, development=(4, 40))
+    assert outcome.notes[0].startswith("20 of 36 copies are missing: each of 4 cases of LGG")
+
+
+def test_the_papers_numbers_of_traditional_augmentation(planted_cases, material, configured):
+    data = dataclasses.replace(material(), development=planted_cases(51, 234, "d", size=4))
+    parts = splits.divide(data.development, 0, 0)
+    cases = configured(TradAug, "paper").training(data, parts).cases
+    assert np.bincount(cases.labels).tolist() == [234, 234]
+    copied = [i for i in cases.ids if "-" in i]
+    assert len(set(copied)) == 183
+
+
+def test_oversampling_repeats_cases_evenly(ran):
+    outcome, _, fitted = ran(Oversample, development=(8, 30))
+    cases = fitted["repeat-0/finetune"]
+    counts = [cases.ids.count(i) for i in set(cases.ids) if int(i[1:]) < 8]
+    assert len(counts) == 7
+    assert set(counts) <= {3, 4}  # once itself, and 22 more among 8 cases
+    assert outcome.repeats[0].n["finetune"] == {"LGG": sum(counts), "HGG": 29}
+
+
+def test_shuffled_labels_have_no_relation_to_the_volumes(ran):
+    _, data, fitted = ran(ShuffledLabel, synthetic=(8, 8))
+    cases = fitted["repeat-0/pretrain"]
+    assert cases.ids == data.synthetic.ids
+    table = np.zeros((2, 2), int)
+    np.add.at(table, (data.synthetic.labels, cases.labels), 1)
+    assert table.tolist() == [[4, 4], [4, 4]]
+    again = shuffled(data.synthetic.labels, 0)
+    assert again.tolist() == cases.labels.tolist()
+    assert shuffled(data.synthetic.labels, 1).tolist() != again.tolist()
+
+
+def test_a_patient_on_both_sides_is_refused(configured, material, small_network, trainer):
+    data = material()
+    leaking = dataclasses.replace(data.test, patients=("d003", *data.test.patients[1:]))
+    with pytest.raises(ProtocolError, match="Patients d003 are both in development and in test"):
+        configured(RealOnly).run(dataclasses.replace(data, test=leaking), trainer)
+
+
+def test_a_third_class_is_refused(configured, material, trainer):
+    data = dataclasses.replace(material(), classes=("A", "B", "C"))
+    with pytest.raises(ProtocolError, match="3 classes were given"):
+        configured(RealOnly).run(data, trainer)
+
+
+# MedicalNet
+
+
+def test_the_frozen_encoder_is_bit_identical_after_training_and_used_once(ran, encoder):
+    before = {name: tensor.clone() for name, tensor in encoder.network.state_dict().items()}
+    outcome, data, fitted = ran(MedicalNetHead, finetune_epochs=3)
+    for name, tensor in encoder.network.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    assert not encoder.network.training
+    assert encoder.extracted == len(data.development) + len(data.test)
+    features = fitted["repeat-0/finetune"].volumes[0]
+    assert features.shape == (512, 1, 1, 1)
+    position = data.development.ids.index(fitted["repeat-0/finetune"].ids[0])
+    expected = encoder.extract(data.development.volumes[position][None])[0]
+    np.testing.assert_array_equal(features[:, 0, 0, 0], expected)
+    assert outcome.parameters == 14_355_520 + 131_842
+
+
+def test_the_head_has_the_specified_layers():
+    head = MedicalNetHead(MedicalNetHead.Config()).network(0, 512)
+    assert sum(p.numel() for p in head.parameters()) == 131_842
+    kinds = [nn.Flatten, nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]
+    assert [type(module) for module in head] == kinds
+    assert head[3].p == 0.2
+
+
+def test_missing_weights_are_named(configured, material, trainer, monkeypatch, tmp_path):
+    for variable in ("CEREBENCH_WEIGHTS_DIR", "XDG_DATA_HOME", "TORCH_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    with pytest.raises(MissingWeights, match=r"resnet_34_23dataset.pth is needed"):
+        configured(MedicalNetHead).run(material(), trainer)
+    assert MedicalNetHead.info.weights == "medicalnet-resnet34"
+
+
+# Planted answers
+
+
+def areas(outcome, data, before):
+    return [
+        auc(np.array(r.before_finetuning if before else r.predictions), data.test.labels)
+        for r in outcome.repeats
+    ]
+
+
+PLANTED = {"repeats": 3, "pretrain_epochs": 15, "finetune_epochs": 2, "finetune_per_class": 6}
+
+
+def test_a_real_difference_is_learnt_from_generated_volumes(ran):
+    outcome, data, _ = ran(Exp2, synthetic=(24, 24), **PLANTED)
+    assert min(areas(outcome, data, before=True)) > 0.9
+    assert min(areas(outcome, data, before=False)) > 0.9
+
+
+def test_a_generator_that_swaps_labels_is_caught(configured, material, small_network, trainer):
+    data = material(synthetic=(24, 24))
+    swapped = dataclasses.replace(data.synthetic, labels=1 - data.synthetic.labels)
+    data = dataclasses.replace(data, synthetic=swapped)
+    outcome = configured(Exp2, **PLANTED).run(data, trainer)
+    assert max(areas(outcome, data, before=True)) < 0.1
+
+
+def test_shuffled_labels_teach_nothing(ran):
+    outcome, data, _ = ran(ShuffledLabel, synthetic=(24, 24), **PLANTED)
+    assert np.mean(areas(outcome, data, before=True)) == pytest.approx(0.5, abs=0.2)
+
+
+def test_an_interrupted_protocol_gives_the_same_outcome(
+    configured, material, small_network, trainer, tmp_path
+):
+    data, protocol = material(), configured(Exp2, finetune_epochs=2)
+    whole = protocol.run(data, trainer)
+    steps = iter(range(1000))
+    resumable = type(trainer)(tmp_path / "again", stop=lambda: next(steps) in (2, 5, 9))
+    interruptions = 0
+    while True:
+        try:
+            again = protocol.run(data, resumable)
+            break
+        except Interrupted:
+            interruptions += 1
+    assert interruptions == 3
+    assert again == whole
+
+
+def test_the_residual_network_is_trained_in_bf16(configured, material, trainer):
+    data = material(development=(6, 6), test=(2, 2), synthetic=None)
+    outcome = configured(RealOnly, repeats=1, precision="bf16").run(data, trainer)
+    assert outcome.parameters == 14_356_546
+    assert len(outcome.repeats) == 1
