@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
 from cerebench.benchmark import experiment as experiments
+from cerebench.benchmark.config import json_values, starting_point
 from cerebench.benchmark.errors import UnknownPlugin
 from cerebench.benchmark.registry import Registries, Registry, suggest
 from cerebench.metrics.suites import SUITES
@@ -47,7 +49,7 @@ def _row(kind: str, name: str, registry: Registry) -> dict[str, Any]:
 
 def _facts_of(kind: str, plugin: Any) -> dict[str, Any]:
     """Return the facts of a third-party plugin, which only its own class knows."""
-    if kind == "methods":
+    if kind in ("methods", "protocols"):
         info = dataclasses.asdict(plugin.info)
         return {**{k: v for k, v in info.items() if k != "name"}, "presets": list(plugin.presets)}
     if kind == "metrics":
@@ -76,7 +78,7 @@ def _missing(kind: str, facts: dict[str, Any]) -> str:
     if kind == "metrics":
         needs = extractors.BUILTIN.get(facts.get("needs", ""), ("", {}))[1]
     else:
-        needs = facts if kind == "extractors" else {}
+        needs = facts if kind in ("extractors", "protocols") else {}
     if needs.get("package") and not find_spec(needs["package"]):
         extra = needs["extra"]
         return f"{needs['package']} is not installed. Run: pip install 'cerebench[{extra}]'"
@@ -96,6 +98,8 @@ def show(name: str, registries: Registries) -> dict[str, Any]:
         return show_method(name, registries)
     if name in registries.metrics.names():
         return show_metric(name, registries)
+    if name in registries.protocols.names():
+        return show_protocol(name, registries)
     if name in registries.datasets.names():
         return show_dataset(name, registries)
     if name in registries.extractors.names():
@@ -107,6 +111,7 @@ def show(name: str, registries: Registries) -> dict[str, Any]:
     known = [
         *registries.methods.names(),
         *registries.metrics.names(),
+        *registries.protocols.names(),
         *registries.datasets.names(),
         *registries.extractors.names(),
         *SUITES,
@@ -119,22 +124,14 @@ def show_method(name: str, registries: Registries) -> dict[str, Any]:
     """Return a method's presets with every value and source, and parameter counts."""
     import torch
 
-    from cerebench.benchmark.config import json_values
-
     cls = registries.methods.load(name)
-    fields = {f.name: f.metadata.get("meaning", "") for f in dataclasses.fields(cls.Config)}
     presets = {}
     for preset, base in cls.presets.items():
-        config = base.config.for_size(base.size)
-        values = json_values(config)
         with torch.device("meta"):
             nets = cls(base.config, size=base.size, classes=("LGG", "HGG")).nets
         presets[preset] = {
             "size": base.size,
-            "settings": {
-                f: {"value": values[f], "meaning": fields[f], "source": base.sources[f]}
-                for f in fields
-            },
+            "settings": _settings(base.config.for_size(base.size), base.sources),
             "parameters": {
                 n: sum(p.numel() for p in net.parameters() if p.requires_grad)
                 for n, net in nets.items()
@@ -146,6 +143,33 @@ def show_method(name: str, registries: Registries) -> dict[str, Any]:
         "origin": registries.methods.origin(name),
         "departures": list(cls.departures),
         "presets": presets,
+    }
+
+
+def _settings(config: Any, sources: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return value, meaning and source of every field of a configuration."""
+    meanings = {f.name: f.metadata.get("meaning", "") for f in dataclasses.fields(config)}
+    return {
+        field: {"value": value, "meaning": meanings[field], "source": sources[field]}
+        for field, value in json_values(config).items()
+    }
+
+
+def show_protocol(name: str, registries: Registries) -> dict[str, Any]:
+    """Return what a protocol trains on, and its presets with every value and source."""
+    cls = registries.protocols.load(name)
+    presets = {preset: starting_point(cls, preset) for preset in cls.presets}
+    from cerebench.metrics.downstream.base import DownstreamProtocol as Base
+
+    own = [c.__module__ for c in cls.__mro__ if issubclass(c, Base) and c is not Base]
+    return {
+        "kind": "protocol",
+        **_row("protocols", name, registries.protocols),
+        "definition": "\n".join(_documentation(module) for module in dict.fromkeys(own)),
+        "presets": {
+            preset: {"settings": _settings(config, sources)}
+            for preset, (config, sources) in presets.items()
+        },
     }
 
 
@@ -166,7 +190,7 @@ def show_metric(name: str, registries: Registries) -> dict[str, Any]:
         "least": metric.least,
         "scale": metric.scale,
         "source": metric.source,
-        "definition": _definition(metric),
+        "definition": _documentation(metric.compute.__module__),
         "blind_to": metric.blind_to,
         "recipe": dict(metric.recipe),
         "recipe_hash": planned.recipe_hash,
@@ -175,9 +199,9 @@ def show_metric(name: str, registries: Registries) -> dict[str, Any]:
     }
 
 
-def _definition(metric: Any) -> str:
-    """Return what the metric's module says about it: formula, variant, departures."""
-    text = inspect.cleandoc(sys.modules[metric.compute.__module__].__doc__ or "")
+def _documentation(module: str) -> str:
+    """Return what a plugin's module says about it: formula, variant, departures."""
+    text = inspect.cleandoc(sys.modules[module].__doc__ or "")
     return "\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 

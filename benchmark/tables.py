@@ -174,9 +174,12 @@ def print_object(found: Mapping[str, Any], console: Console) -> None:
 
 
 def _print_preset(name: str, preset: Mapping[str, Any], console: Console) -> None:
-    counts = ", ".join(f"{net} {count:,}" for net, count in preset["parameters"].items())
+    title = f"preset {escape(name)}"
+    if "parameters" in preset:
+        counts = ", ".join(f"{net} {count:,}" for net, count in preset["parameters"].items())
+        title += f" · {preset['size']}³ · parameters: {counts}"
     table = Table(
-        title=f"preset {escape(name)} · {preset['size']}³ · parameters: {counts}",
+        title=title,
         title_justify="left",
         title_style="bold",
         box=None,
