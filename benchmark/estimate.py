@@ -2,7 +2,8 @@
 
 One step of every phase is traced on torch's meta device, which has shapes but no data, and its
 floating-point operations are counted. Dividing by what this machine reaches on one convolution
-gives a time that is right within a factor of a few; scoring is not included.
+gives a time that is right within a factor of a few; scoring and downstream protocols, whose time
+is unknown, are not included.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from torch.utils.flop_counter import flop_registry
 
 from cerebench.benchmark import tables
 from cerebench.benchmark.plan import SHARD, Cell, Plan, missing_weights
-from cerebench.benchmark.runner import pending, pending_anchor
+from cerebench.benchmark.runner import pending, pending_anchor, pending_baselines
 from cerebench.benchmark.sampling import pick_device
 from cerebench.benchmark.training import trained_by
 from cerebench.methods.base import Batch, Conditions, Rows, T
@@ -52,7 +53,7 @@ def estimate(plan: Plan, cell: Cell) -> Estimate:
     todo = pending(plan, cell)
     stages = [f"train {scope}" for scope in todo.train]
     stages += ["sample"] * todo.sample + ["score"] * bool(todo.metrics)
-    stages += ["diagnosis"] * todo.diagnosis
+    stages += ["diagnosis"] * todo.diagnosis + [p.name for p in todo.protocols]
     name = f"{cell.name} · seed {cell.seed}"
     if cell.method is None:
         return Estimate(name, tuple(stages), 0.0, "", 0.0)
@@ -226,6 +227,7 @@ def print_estimate(plan: Plan, device_name: str, *, as_json: bool) -> None:
             "folder": str(plan.folder),
             "cells": rows,
             "anchor_rows_to_score": anchors,
+            "protocols_to_run": [p.name for p in pending_baselines(plan)],
             "missing_weights": lacking,
         }
         print_json(answer)
@@ -260,11 +262,12 @@ def _print_rows(rows: list[dict[str, Any]], anchors: int, plan: Plan, console: C
     total = "unknown" if None in times else duration(sum(times))
     table.add_section()
     disk = sum(row["disk_mib"] for row in rows)
-    table.add_row("all", f"{anchors} floor and control rows", total, f"{disk:.0f} MiB")
+    others = [f"{anchors} floor and control rows", *(p.name for p in pending_baselines(plan))]
+    table.add_row("all", ", ".join(others), total, f"{disk:.0f} MiB")
     console.print(f"Would write {escape(str(plan.folder))}", highlight=False)
     console.print(table)
     console.print(
         "Times are counted operations over the speed of one convolution here: right within a "
-        "factor of a few, without scoring.",
+        "factor of a few, without scoring and without downstream protocols.",
         style="dim",
     )
