@@ -10,6 +10,8 @@ Departures: compared with the same number of held-out real volumes, because new 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,6 +65,9 @@ def _compute(sets: Sets, view: str) -> Result:
     spread = jackknife.TOO_FEW
     if jackknife.leaves_enough(parts):
         spread = jackknife.combine({"generated": [np.delete(ours, g).mean() for g in parts]})
+        if spread.se == 0:  # none is authentic, or each
+            share = jackknife.of_share(spread, ours.mean() / 100, len(ours))
+            spread = replace(share, se=100 * share.se)
     return spread.result(
         float(ours.mean()),
         real_value=authpct(test, train),
@@ -82,7 +87,7 @@ AUTHPCT = Metric(
         "distance": "Euclidean, float64 differences",
         "features": "radlite-v1",
         "standardise": STANDARDISE,
-        "uncertainty": {"generated": jackknife.RECIPE},
+        "uncertainty": {"generated": jackknife.SHARE_RECIPE},
     },
     source="Alaa et al. 2022, arXiv:2102.08921, section 3.3",
     needs="radlite-v1",

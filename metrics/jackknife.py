@@ -7,7 +7,7 @@ repeat volumes, which inflates Fréchet distances and U-statistics, so it is nev
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +106,35 @@ def combine(replicates: Mapping[str, Sequence[float]]) -> Uncertainty:
         uncertainty=f"delete-group jackknife over volumes, {described} groups",
         replicates=replicates,
     )
+
+
+def binomial_error(share: float, count: int) -> float:
+    """Compute the standard error of a share of ``count`` items, two of each kind added.
+
+    The plain form is 0 where no item counts, or each, however few there are.
+
+    Source: Agresti and Coull 1998, The American Statistician 52.
+    """
+    n = count + 4
+    p = (share * count + 2) / n
+    return float(np.sqrt(p * (1 - p) / n))
+
+
+def of_share(spread: Uncertainty, share: float, count: int) -> Uncertainty:
+    """Return the error of a share, for which a jackknife error of 0 means nothing.
+
+    Args:
+        spread: Jackknife error, in the unit of ``share``.
+        share: 0 to 1.
+        count: Items that it is a share of.
+    """
+    if spread.se != 0:
+        return spread
+    told = "binomial (Agresti-Coull) where no volume that is left out changes the value"
+    return replace(spread, se=binomial_error(share, count), uncertainty=told)
+
+
+SHARE_RECIPE = {**RECIPE, "saturated": "binomial, Agresti-Coull"}
 
 
 def over_two_sets(

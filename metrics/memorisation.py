@@ -122,10 +122,9 @@ def _uncertainty(value: float, near: Array, held_out: Array, sets: Sets) -> jack
     if not jackknife.leaves_enough(parts):
         return jackknife.TOO_FEW
     threshold = jackknife.combine({"real": [nn_ratio(near, np.delete(held_out, g)) for g in parts]})
-    n = len(near) + 4
-    p = (value * len(near) + 2) / n
+    binomial = jackknife.binomial_error(value, len(near))
     return jackknife.Uncertainty(
-        se=float(np.sqrt(p * (1 - p) / n + threshold.se**2)),
+        se=float(np.hypot(binomial, threshold.se)),
         uncertainty="binomial (Agresti-Coull) and delete-group jackknife over test volumes",
         replicates=threshold.replicates,
     )

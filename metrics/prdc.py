@@ -23,6 +23,7 @@ from cerebench.metrics.subsample import equal_draws
 
 NEIGHBOURS = 5
 PARTS = ("precision", "recall", "density", "coverage")
+SHARES = ("precision", "recall", "coverage")  # of volumes; density counts balls
 BLOCK = 512  # rows of a distance matrix held at once
 
 
@@ -94,7 +95,10 @@ def prdc_metric(extractor: str) -> Metric:
         draws = equal_draws(sets.generated.ids, sets.train.ids, sets.seed)
         found = [prdc(x[i], y[j]) for i, j in draws]
         values = {part: float(np.mean([f[part] for f in found])) for part in PARTS}
-        return values, _errors(x, y, draws[0], sets)
+        errors = _errors(x, y, draws[0], sets)
+        size = len(draws[0][0])
+        shares = {p: jackknife.of_share(errors[p], values[p], size) for p in SHARES}
+        return values, errors | shares
 
     def compute(sets: Sets, view: str) -> Result:
         require(sets, NEIGHBOURS + 1, "generated", "train")
@@ -123,7 +127,7 @@ def prdc_metric(extractor: str) -> Metric:
             "standardise": STANDARDISE,
             "subsample": SUBSAMPLE,
             "reference": "train",
-            "uncertainty": {**jackknife.RECIPE, "of": "the first draw"},
+            "uncertainty": {**jackknife.SHARE_RECIPE, "of": "the first draw"},
         },
         source="Naeem et al. 2020, arXiv:2002.09797, section 3",
         needs=extractor,

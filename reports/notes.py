@@ -16,6 +16,7 @@ Contents = Mapping[str, Any]
 CLIPPED = 1e-3  # fraction of voxels outside [-1, 1] above which a reader must know
 COUNTER = re.compile(r"(\w+)=(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")  # a note that is a number
 RULED = re.compile(r"(0\.\d+|1\.00) of the distance is the feature '(.+)' (\(.+\))")
+WELCH = re.compile(r"welch_p(?:_(\w+))?=(.+)")
 ALIKE = 0.02  # excess of MS-SSIM over the real set's that is worth a note
 DISAGREEMENT = 3  # places between two rankings that are worth a note
 
@@ -88,6 +89,7 @@ def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -
     yield from _contradictions(contents, found, labels)
     yield from _collapse(contents, found, labels)
     yield from _ruled(contents, found, labels)
+    yield from _equal_means(contents, found, labels)
     yield from _clipping(found, labels)
     yield from _measured(contents, found, labels)
 
@@ -213,6 +215,38 @@ def _ruled(contents: Contents, found: Sequence[Value], labels: Sequence[str]) ->
                 f"{metric['label']} is mostly the distance of one feature, '{feature}'; its share, "
                 f"largest of all seeds: {'; '.join(where)}."
             )
+
+
+def _equal_means(
+    contents: Contents, found: Sequence[Value], labels: Sequence[str]
+) -> Iterator[str]:
+    """Give the p-values of equal mean volumes, corrected for structures and classes of a row."""
+    for metric in contents["metrics"]:
+        families: dict[tuple[int, int | None], dict[str, float]] = {}
+        for v in found:
+            if v.metric == metric["name"] and v.kind != "anchor":
+                for match in filter(None, map(WELCH.fullmatch, v.notes)):
+                    place = " ".join(filter(None, (match[1], v.class_)))
+                    families.setdefault((v.row, v.seed), {})[place] = float(match[2])
+        tests = max(map(len, families.values()), default=0)
+        if tests < 2:
+            continue
+        from cerebench.reports.statistics import holm  # scipy is slow to import
+
+        largest: dict[int, dict[str, float]] = {}
+        for (row, _), ps in families.items():
+            of_row = largest.setdefault(row, {})
+            for place, p in zip(ps, holm(list(ps.values())), strict=True):
+                of_row[place] = max(p, of_row.get(place, 0.0))
+        listed = "; ".join(
+            f"{labels[row]} {', '.join(f'{place} {number(p)}' for place, p in ps.items())}"
+            for row, ps in largest.items()
+        )
+        yield (
+            f"{metric['label']}: p of equal means (Welch, two-sided), Holm over the {tests} tests "
+            f"of a row, largest of all seeds: {listed}. A large p is no evidence of equality; "
+            "TOST p is."
+        )
 
 
 def _clipping(found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:

@@ -23,6 +23,14 @@ def test_copies_are_not_authentic(draw):
     assert authpct(train, train) == 0
 
 
+def test_copies_have_an_error_although_none_is_authentic(feature_sets, draw):
+    train = draw(40)
+    result = AUTHPCT.compute(feature_sets(train, train, draw(20, seed=1)), "")
+    p = 2 / 44
+    assert result.value == 0
+    assert result.se == pytest.approx(100 * np.sqrt(p * (1 - p) / 44))
+
+
 def test_new_cases_are_not_all_authentic(draw):
     # 69.3, standard deviation 2.2, over ten draws of a separate few lines of numpy.
     values = [authpct(draw(500, 16, s), draw(500, 16, 70 + s)) for s in range(6)]

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from cerebench.metrics.jackknife import (
+    TOO_FEW,
+    binomial_error,
     combine,
     groups,
     leaves_enough,
+    of_share,
     over_two_sets,
     standard_error,
 )
@@ -64,3 +67,13 @@ def test_two_volumes_give_no_error_and_say_so():
     spread = over_two_sets(lambda i, j: 0.0, names(2), names(20), 0)
     assert spread.se is None
     assert "fewer than 2 volumes" in spread.notes[0]
+
+
+def test_a_share_of_few_items_has_an_error_where_leaving_out_changes_nothing():
+    assert binomial_error(1.0, 21) == pytest.approx(np.sqrt(0.08 * 0.92 / 25))
+    assert binomial_error(0.3, 10**6) == pytest.approx(np.sqrt(0.21 / 1e6), rel=1e-4)
+    flat, spread = (combine({"generated": v}) for v in ([1.0] * 10, [0.9, 1.0] * 5))
+    assert of_share(flat, 1.0, 21).se == binomial_error(1.0, 21)
+    assert "Agresti-Coull" in of_share(flat, 1.0, 21).uncertainty
+    assert of_share(spread, 0.95, 21) == spread
+    assert of_share(TOO_FEW, 1.0, 3) == TOO_FEW

@@ -103,3 +103,13 @@ def test_order_changes_nothing(feature_sets, draw):
 def test_five_volumes_are_too_few(feature_sets, draw):
     with pytest.raises(ValueError, match="generated set has 5 volumes; at least 6"):
         PRDC_RADLITE.compute(feature_sets(draw(5), draw(20)), "recall")
+
+
+def test_shares_that_no_left_out_volume_changes_have_a_binomial_error(feature_sets, draw):
+    sets = feature_sets(100 + draw(21), draw(21, seed=1))
+    for part in ("precision", "recall", "coverage"):
+        result = PRDC_RADLITE.compute(sets, part)
+        assert result.value == 0
+        assert result.se == pytest.approx(np.sqrt(0.08 * 0.92 / 25))
+    same = feature_sets(draw(21), draw(21))
+    assert PRDC_RADLITE.compute(same, "coverage").uncertainty.startswith("delete-group jackknife")

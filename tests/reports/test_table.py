@@ -203,6 +203,17 @@ def test_methods_whose_distance_is_one_feature_are_named_once_with_its_largest_s
         assert part in notes[0]
 
 
+def test_p_values_of_equal_means_are_corrected_for_the_classes_of_a_row(runs):
+    path = runs.folder / SCORE.format("ddpm", "ms-ssim")
+    record = json.loads(path.read_text())
+    for row, p in zip(record["rows"], (0.04, 0.01), strict=True):
+        row["notes"] = [f"welch_p={p}"]
+    path.write_text(json.dumps(record))
+    (note,) = (n for n in build(runs.read()).notes if "Holm" in n)
+    assert "Holm over the 2 tests of a row" in note
+    assert "3D-DDPM LGG 0.04, HGG 0.02." in note
+
+
 def test_an_experiment_without_a_banner_has_none(runs):
     runs.contents["banner"] = None
     assert build(runs.read()).banner == ""
