@@ -23,10 +23,19 @@ def blob(seed=0, size=16):
     return (2 * np.where(inside, texture, 0) - 1)[None].astype(np.float32)
 
 
-def test_shape_intensity_and_texture_equal_those_of_radlite():
+@pytest.fixture(scope="module")
+def sharp_and_soft():
+    """A volume and the same one blurred inside its foreground, with their features."""
     pytest.importorskip("mirp")
-    batch = np.stack([blob(0), blob(1)])
-    theirs, ours = Mirp().extract(batch), Radlite().extract(batch)
+    sharp = blob()
+    soft = np.where(sharp > -0.96, gaussian_filter(sharp, 1), -1)
+    batch = np.stack([sharp, soft])
+    return batch, Mirp().extract(batch)
+
+
+def test_shape_intensity_and_texture_equal_those_of_radlite(sharp_and_soft):
+    batch, theirs = sharp_and_soft
+    ours = Radlite().extract(batch)
     assert theirs.shape == (2, Mirp.dim)
     assert theirs.dtype == np.float32
     texture = [i for i, name in enumerate(NAMES[26:51]) if not name.startswith("normalised")]
@@ -44,17 +53,13 @@ def test_shape_intensity_and_texture_equal_those_of_radlite():
     )
 
 
-def test_other_families_react_to_texture_and_nothing_is_printed(capsys):
-    pytest.importorskip("mirp")
-    sharp, soft = blob(), blob()
-    soft[:] = np.where(soft > -0.96, gaussian_filter(soft, 1), -1)
-    a, b = Mirp().extract(np.stack([sharp, soft]))
+def test_other_families_react_to_texture(sharp_and_soft):
+    a, b = sharp_and_soft[1]
     for family in (slice(41, 64), slice(89, 105), slice(105, 121)):  # histogram, runs, zones
         assert np.mean(~np.isclose(a[family], b[family], rtol=1e-3)) > 0.8
-    assert capsys.readouterr() == ("", "")
 
 
-def test_empty_and_flat_volumes_have_finite_features_and_channels_follow_each_other():
+def test_empty_and_flat_volumes_have_finite_features_and_channels_follow_each_other(capsys):
     pytest.importorskip("mirp")
     empty, flat = np.full((2, 1, 12, 12, 12), -1, np.float32)
     flat[:, 3:9, 3:9, 3:9] = 0
@@ -63,6 +68,7 @@ def test_empty_and_flat_volumes_have_finite_features_and_channels_follow_each_ot
     assert np.isfinite(rows[1]).all()
     (pair,) = Mirp().extract(np.concatenate([empty, flat])[None])
     np.testing.assert_array_equal(pair, np.concatenate(rows))
+    assert capsys.readouterr() == ("", "")
 
 
 def test_another_number_of_features_is_refused(monkeypatch):
