@@ -411,3 +411,12 @@ def test_a_killed_run_continues_to_the_same_bits(bench, number):
         assert expected
         assert hashes(killed, pattern) == expected
     assert values(killed) == values(reference)
+
+
+def test_a_sampler_set_on_the_command_line_is_that_of_the_report(bench):
+    settings = ("--set", "med-ddpm.sampler=dpmpp", "--set", "med-ddpm.sampler_steps=2")
+    short = ("--methods", "med-ddpm", "--metrics", "mmd2-kwon", "--n", "2", "--json")
+    assert bench("run", "tiny.toml", *short, *settings)[0] == 0
+    table = bench("report")[1]
+    assert "dpmpp 2" in table
+    assert "ddpm 4" not in table  # as without these settings
