@@ -2,6 +2,7 @@
 
 Three layouts, told apart by what is there: ``participants.tsv`` with the columns ``participant_id``
 and ``class`` beside ``sub-*`` folders (a BIDS derivative); one subfolder a class; or plain files.
+Of a BIDS derivative masks and segmentations are no volumes, by their names.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ REACH = 0.5  # of the width of the range: values farther out mean another range,
 ROUNDING = 1e-6
 SPACING_TOLERANCE = 0.01
 _NAMED_FAULTS = 20
-_COMPANIONS = ("readme", "license", "licence", "changes", "participants.tsv")
+_COMPANIONS = ("participants.tsv", "split.csv", "training_cases.tsv")
+_TEXTS = ("readme", "license", "licence", "changes")  # with any of these endings
+_TEXT_ENDINGS = ("", ".md", ".rst", ".txt")
+_LABELS = ("mask", "dseg", "probseg")  # suffixes that BIDS gives to segmentations
 
 Shape = tuple[int, int, int]
 Progress = Callable[[int, int], None]
@@ -136,11 +140,13 @@ def find(folder: Path) -> tuple[dict[str, list[tuple[Path, str]]], list[Fault]]:
         for p in folder.rglob("*")
         if p.is_file() and not any(part.startswith(".") for part in p.relative_to(folder).parts)
     )
-    images = [p for p in files if p.name.lower().endswith(SUFFIXES)]
-    strange = [p for p in files if p not in set(images) and not _companion(p)]
+    nifti = [p for p in files if p.name.lower().endswith(SUFFIXES)]
+    strange = [p for p in files if p not in set(nifti) and not _companion(p)]
+    images = [p for p in nifti if not _is_segmentation(p)]
     faults = [Fault(p, f"{p} is not a NIfTI file (.nii or .nii.gz).") for p in strange]
     if not images:
         raise DatasetError(f"{folder} holds no .nii or .nii.gz file. Check the path.")
+    _refuse_contrasts(images)
     table = _classes_of_subjects(folder / "participants.tsv")
     found: dict[str, list[tuple[Path, str]]] = {}
     tops = {p.relative_to(folder).parts[0] for p in images}
@@ -170,7 +176,38 @@ def _is_class_folder(folder: Path, image: Path) -> bool:
 
 def _companion(path: Path) -> bool:
     name = path.name.lower()
-    return name.startswith(_COMPANIONS) or name.endswith((".json", ".bval", ".bvec"))
+    text = path.stem.lower() in _TEXTS and path.suffix.lower() in _TEXT_ENDINGS
+    return text or name in _COMPANIONS or name.endswith((".json", ".bval", ".bvec"))
+
+
+def _bids_parts(path: Path) -> list[str]:
+    """Return the parts of a BIDS file name without subject, session and run; else nothing."""
+    parts = _stem(Path(path.name)).split("_")
+    known = parts[0].startswith("sub-")
+    return [p for p in parts if not p.startswith(("sub-", "ses-", "run-"))] if known else []
+
+
+def _is_segmentation(path: Path) -> bool:
+    return bool(parts := _bids_parts(path)) and parts[-1] in _LABELS
+
+
+def _refuse_contrasts(images: Sequence[Path]) -> None:
+    """Refuse several contrasts of one subject: they would count as cases.
+
+    Raises:
+        DatasetError: If a folder holds BIDS volumes that differ by more than session and run.
+    """
+    kinds: dict[Path, set[str]] = {}
+    for image in images:
+        if parts := _bids_parts(image):
+            kinds.setdefault(image.parent, set()).add("_".join(parts))
+    folder, found = max(kinds.items(), key=lambda item: len(item[1]), default=(None, ()))
+    if len(found) > 1:
+        raise DatasetError(
+            f"{folder} holds {len(found)} contrasts of one subject: {', '.join(sorted(found))}; "
+            "one volume a case is expected. Keep the files of one contrast in a folder of their "
+            "own."
+        )
 
 
 def _class_name(folder: str) -> str:

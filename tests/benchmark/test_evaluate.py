@@ -181,6 +181,33 @@ def test_classes_come_from_subfolders_or_from_a_table(bench):
     assert "LGG" in out
 
 
+def test_masks_tables_and_texts_of_a_derivative_are_no_volumes(tmp_path):
+    for i in range(2):
+        anat = tmp_path / f"sub-{i}" / "anat"
+        for name in ("space-roi_FLAIR", "space-roi_desc-tumor_mask", "dseg"):
+            fill(anat, 1, seed=i)
+            (anat / "v00.nii.gz").rename(anat / f"sub-{i}_{name}.nii.gz")
+    for name in ("README", "LICENSE.txt", "split.csv", "training_cases.tsv", "x.json"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "readme2.docx").write_text("")
+    found = folders.check(tmp_path, (-1.0, 1.0))
+    assert [e.id for e in found.entries] == [
+        f"sub-{i}/anat/sub-{i}_space-roi_FLAIR" for i in range(2)
+    ]
+    assert [fault.path.name for fault in found.faults] == ["readme2.docx"]
+
+
+def test_contrasts_of_a_subject_are_no_cases(tmp_path):
+    anat = tmp_path / "sub-a" / "anat"
+    for name in ("run-1_T1w", "run-2_T1w", "ce-gadolinium_T1w"):
+        fill(anat, 1)
+        (anat / "v00.nii.gz").rename(anat / f"sub-a_{name}.nii.gz")
+    with pytest.raises(DatasetError, match="2 contrasts of one subject: T1w, ce-gadolinium_T1w"):
+        folders.check(tmp_path, (-1.0, 1.0))
+    (anat / "sub-a_ce-gadolinium_T1w.nii.gz").unlink()
+    assert len(folders.check(tmp_path, (-1.0, 1.0)).entries) == 2
+
+
 @pytest.mark.parametrize(
     ("layout", "message"),
     [
