@@ -23,6 +23,7 @@ from cerebench.reports.drawing import (
     generators,
     head,
     lack,
+    line,
     name,
     plot_axes,
     real_row,
@@ -166,7 +167,7 @@ def volume_bins(
     class_: str, real: Mapping[str, Spread], rows: Sequence[Mapping[str, Spread]]
 ) -> Numbers:
     """Return the edges of bins from 0, ml, that hold every volume of a class."""
-    largest = max((s[class_].volume_ml.max(initial=0) for s in (real, *rows) if class_ in s))
+    largest = max(s[class_].volume_ml.max(initial=0) for s in (real, *rows) if class_ in s)
     return np.linspace(0, largest or 1, BINS + 1)
 
 
@@ -180,10 +181,10 @@ def _curves(
             heights, edges = spread.intensity, spread.edges
         else:
             heights, edges = _density(spread.volume_ml, bins), bins
-        if not look:  # a dark line beneath keeps pale colours visible
-            axes.stairs(heights, edges, color="0.2", linewidth=1.5)
-            look = {"color": style.colour, "linewidth": 0.9}
-        axes.stairs(heights, edges, **look)
+        if look:
+            axes.stairs(heights, edges, **look)
+        else:
+            line(axes.stairs, heights, edges, style)
     axes.set_ylim(bottom=0)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import textwrap
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -94,10 +94,14 @@ def radiological(image: NDArray[Scalar]) -> NDArray[Scalar]:
     return image[::-1, ::-1]
 
 
+def text_width(text: str, points: float) -> float:
+    """Estimate the width of a line in inches; DejaVu Sans is 0.49 of its size wide on average."""
+    return len(text) * 0.53 * points / 72
+
+
 def wrap(text: str, width: float, points: float) -> list[str]:
     """Break a text into lines of at most ``width`` inches in a font of ``points``."""
-    letters = width * 72 / (0.52 * points)  # of DejaVu Sans: 0.49 of its size wide on average
-    return textwrap.wrap(text, max(8, int(letters)))
+    return textwrap.wrap(text, max(8, int(width / text_width("x", points))))
 
 
 def canvas(
@@ -169,7 +173,9 @@ def frame(axes: Axes, label: str = "") -> None:
 
 def name(axes: Axes, label: str) -> None:
     """Write the name of a row to the left of its first panel."""
-    text = "\n".join(part for line in label.split("\n") for part in wrap(line, LABELS - 0.15, SMALL))
+    text = "\n".join(
+        part for line in label.split("\n") for part in wrap(line, LABELS - 0.15, SMALL)
+    )
     place = {"rotation": 0, "ha": "right", "va": "center"}
     axes.set_ylabel(text, fontsize=SMALL, labelpad=3, parse_math=False, **place)
 
@@ -234,6 +240,54 @@ def spread_out(heights: Sequence[float], gap: float) -> list[float]:
     return found
 
 
+def levels_width(lines: Sequence[tuple[float, str, str]]) -> float:
+    """Return the inches that the names of ``levels`` take beside a panel."""
+    texts = [text if y > 0 else _off_axis(text, y) for y, text, _ in lines]
+    return max((text_width(text, SMALL - 0.5) + 0.2 for text in texts), default=0.1)
+
+
+def _off_axis(text: str, y: float) -> str:
+    return f"↓ {text}: {y:g}"
+
+
+def levels(axes: Axes, lines: Sequence[tuple[float, str, str]]) -> None:
+    """Draw dotted lines across a panel with their names at its right, apart from each other.
+
+    One that a logarithmic axis cannot hold is named, with its value, at the lower end. To be called
+    when the limits of the panel are final.
+
+    Args:
+        axes: The panel.
+        lines: Height, name and colour of each.
+    """
+    lines = sorted(lines)
+    inside = axes.transData + axes.transAxes.inverted()
+    names, heights = [], []
+    for y, text, colour in lines:
+        held = axes.get_yscale() == "linear" or y > 0
+        if held:
+            axes.axhline(y, zorder=0, color=colour, linestyle=":", linewidth=0.7)
+        names.append(text if held else _off_axis(text, y))
+        heights.append(float(inside.transform((1, y))[1]) if held else 0.0)
+    high = axes.get_position().height * axes.figure.get_figheight()
+    apart = spread_out(heights, 6.5 / 72 / high)
+    for (_, _, colour), text, at, height in zip(lines, names, heights, apart, strict=True):
+        stroke = {"linewidth": 0.3, "color": colour, "shrinkA": 0, "shrinkB": 0}
+        axes.annotate(
+            text,
+            (1, at),
+            (1.05, height),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            fontsize=SMALL - 0.5,
+            color=colour,
+            va="center",
+            parse_math=False,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "relpos": (0, 0.5), **stroke},
+        )
+
+
 def legend_height(entries: int) -> float:
     """Return the inches that ``legend`` takes."""
     return -(-entries // 2) * 0.13 + 0.05
@@ -268,6 +322,20 @@ def points(axes: Axes, x: Any, y: Any, style: Style, size: float = 4.5, **change
     look = {"markersize": size * 1.35 if style.marker == "*" else size, "markeredgecolor": "0.2"}
     look |= {"marker": style.marker, "color": style.colour, "linestyle": "none"}
     axes.plot(x, y, **(look | {"markeredgewidth": 0.35} | changes))
+
+
+def line(draw: Callable[..., Any], x: Any, y: Any, style: Style, **changes: Any) -> None:
+    """Draw a line of a method over a darker one, which keeps pale colours visible.
+
+    Args:
+        draw: ``axes.plot``, or ``axes.stairs`` of heights and edges.
+        x: First argument of it.
+        y: Second argument of it.
+        style: Of the method.
+        changes: Passed on.
+    """
+    draw(x, y, color="0.2", linewidth=1.5, **changes)
+    draw(x, y, color=style.colour, linewidth=0.9, **changes)
 
 
 def arrays(path: Path, what: str) -> dict[str, NDArray[Any]]:

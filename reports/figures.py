@@ -9,7 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cerebench.reports import distributions, importance, neighbours, quality_cost, slices
+from cerebench.reports import (
+    critical_difference,
+    distributions,
+    importance,
+    neighbours,
+    quality_cost,
+    repeats,
+    slices,
+    synthetic_volumes,
+)
 from cerebench.reports.base import Experiment
 from cerebench.reports.drawing import NotDrawn, save
 from cerebench.reports.formatting import plain
@@ -23,7 +32,10 @@ FIGURES: dict[str, Callable[[Experiment], Figure]] = {
     "importance-maps": importance.draw,
     "distributions": distributions.draw,
     "neighbours": neighbours.draw,
+    "repeats": repeats.draw,
     "quality-cost": quality_cost.draw,
+    "auc-synthetic-volumes": synthetic_volumes.draw,
+    "critical-difference": critical_difference.draw,
 }
 
 

@@ -21,13 +21,15 @@ from cerebench.reports.drawing import (
     generators,
     legend,
     legend_height,
+    levels,
+    levels_width,
     log_axis,
     plot_axes,
     points,
-    spread_out,
     styles,
 )
 from cerebench.reports.formatting import factor, plain, span
+from cerebench.reports.marks import marked_label, marks
 from cerebench.reports.summary import summarise
 from cerebench.reports.table import explain, row_labels
 from cerebench.reports.tidy import OK, Value, values
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 PREFERRED = "fd-radlite-v1"
 COST = "train-seconds"
 UNITS = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
-HIGH, BETWEEN, NAMES = 1.5, 0.22, 0.95  # inches: a panel, between two, names of controls beside it
+HIGH, BETWEEN = 1.5, 0.22  # inches: a panel, between two
 
 
 @dataclass(frozen=True)
@@ -75,19 +77,36 @@ def front(found: Sequence[Point]) -> list[Point]:
     return kept
 
 
+def ranking_metric(metrics: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+    """Return the declaration of a metric that can rank methods.
+
+    Args:
+        metrics: As in the table of contents.
+        name: Name of one; empty: ``fd-radlite-v1``, or the first that can rank.
+
+    Raises:
+        NotDrawn: If there is none.
+    """
+    usable = {m["name"]: m for m in metrics if not m["unavailable"] and not m["never_bold"]}
+    for wanted in [name] if name else [PREFERRED, *usable]:
+        if wanted in usable:
+            return usable[wanted]
+    raise NotDrawn(f"no metric {name or 'at all'} of this experiment can rank methods.")
+
+
 def draw(experiment: Experiment, metric: str = "") -> Figure:
     """Draw a panel for each class and device.
 
     Args:
         experiment: Table of contents with its folder.
-        metric: Name of a metric; empty: ``fd-radlite-v1``, or the first that can rank methods.
+        metric: Name of a metric; empty: as ``ranking_metric`` chooses.
 
     Raises:
         NotDrawn: If no metric can rank, or no method has both a value and a cost.
         ReportError: If a record cannot be read or lies outside the folder.
     """
     contents, found = experiment.contents, values(experiment)
-    declared = _metric(contents["metrics"], metric)
+    declared = ranking_metric(contents["metrics"], metric)
     scored = [v for v in found if v.metric == declared["name"] and v.view == declared["views"][0]]
     everything = {
         class_: _points(contents["rows"], [v for v in scored if v.class_ == class_], found)
@@ -96,9 +115,17 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
     methods = [p for group in everything.values() for p in group if p.device]
     if not methods:
         raise NotDrawn(f"no method has both {plain(declared['label'])} and a training time.")
-    looks, labels = styles(contents["rows"]), row_labels(contents["rows"])
+    looks, marked = styles(contents["rows"]), marks(contents, found)
+    names = row_labels(contents["rows"])
+    labels = [marked_label(name, marked.get(row, {})) for row, name in enumerate(names)]
     shown = sorted({p.row for p in methods})
-    devices = sorted({p.device for p in methods})
+    devices, scale = sorted({p.device for p in methods}), _shown_scale(declared)
+    anchors = {
+        class_: [
+            (p.loss * scale, labels[p.row], looks[p.row].colour) for p in group if not p.device
+        ]
+        for class_, group in everything.items()
+    }
     panels = [(class_, device) for class_ in everything for device in devices]
     figure, place = canvas(
         experiment,
@@ -106,7 +133,7 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
         _facts(contents, declared, scored, devices),
         body=len(panels) * (HIGH + BETWEEN) - BETWEEN,
         left=0.55,
-        right=NAMES,
+        right=levels_width([line for lines in anchors.values() for line in lines]),
         below=0.38 + legend_height(len(shown)),
         foot=_missing(experiment, found, scored, shown, labels),
     )
@@ -117,7 +144,8 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
         group = [p for p in everything[class_] if p.device in ("", device)]
         where = f"{class_}, {device}" if len(devices) > 1 else class_
         axes.set_title(plain(where), fontsize=SMALL + 0.5, pad=2, parse_math=False)
-        _panel(axes, group, looks, labels, _shown_scale(declared), seconds)
+        _panel(axes, group, looks, scale, seconds)
+        levels(axes, anchors[class_])
         log_axis(axes, "x", [p.cost / seconds for p in methods])
         axes.set_ylabel(_label(declared), fontsize=SMALL, parse_math=False)
         if r == len(panels) - 1:
@@ -126,14 +154,6 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
             axes.set_xticklabels([])
     legend(figure, [(labels[i], looks[i]) for i in shown], place["bottom"], 0.38)
     return figure
-
-
-def _metric(metrics: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
-    usable = {m["name"]: m for m in metrics if not m["unavailable"] and not m["never_bold"]}
-    for wanted in [name] if name else [PREFERRED, *usable]:
-        if wanted in usable:
-            return usable[wanted]
-    raise NotDrawn(f"no metric {name or 'at all'} of this experiment can rank methods.")
 
 
 def _points(
@@ -227,16 +247,14 @@ def _panel(
     axes: Axes,
     group: Sequence[Point],
     looks: Sequence[Style],
-    labels: Sequence[str],
     scale: float,
     seconds: float,
 ) -> None:
     methods = [p for p in group if p.device]
     plot_axes(axes)
-    heights = [p.loss * scale for p in group]
-    log = min(p.loss * scale for p in methods) > 0 if methods else min(heights, default=0) > 0
-    if log:
-        log_axis(axes, "y", [height for height in heights if height > 0])
+    ends = [(p.loss + sign * (p.spread or 0)) * scale for p in group for sign in (-1, 0, 1)]
+    if all(p.loss * scale > 0 for p in methods or group):
+        log_axis(axes, "y", [end for end in ends if end > 0])
     for point in methods:
         x, y, spread = point.cost / seconds, point.loss * scale, (point.spread or 0) * abs(scale)
         axes.plot([x, x], [y - spread, y + spread], color="0.2", linewidth=0.5, zorder=2)
@@ -245,45 +263,3 @@ def _panel(
     steps = {"drawstyle": "steps-post", "linestyle": "--", "linewidth": 0.7, "color": "0.4"}
     x, y = [p.cost / seconds for p in edge], [p.loss * scale for p in edge]
     axes.plot(x, y, gid="front", zorder=1, **steps)
-    _anchors(axes, [p for p in group if not p.device], looks, labels, scale)
-
-
-def _anchors(
-    axes: Axes,
-    anchors: Sequence[Point],
-    looks: Sequence[Style],
-    labels: Sequence[str],
-    scale: float,
-) -> None:
-    """Draw real volumes and controls as lines with their names at the right, apart.
-
-    One that a logarithmic axis cannot hold is named, with its value, at the lower end.
-    """
-    anchors = sorted(anchors, key=lambda p: p.loss * scale)
-    inside = axes.transData + axes.transAxes.inverted()
-    names, heights = [], []
-    for point in anchors:
-        y, name = point.loss * scale, labels[point.row]
-        held = axes.get_yscale() == "linear" or y > 0
-        if held:
-            line = {"color": looks[point.row].colour, "linestyle": ":", "linewidth": 0.7}
-            axes.axhline(y, zorder=0, **line)
-        heights.append(float(inside.transform((1, y))[1]) if held else 0.0)
-        names.append(name if held else f"↓ {name}: {y:g}")
-    apart = spread_out(heights, 6.5 / 72 / HIGH)
-    for point, name, at, height in zip(anchors, names, heights, apart, strict=True):
-        colour = looks[point.row].colour
-        line = {"linewidth": 0.3, "color": colour, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)}
-        axes.annotate(
-            name,
-            (1, at),
-            (1.05, height),
-            xycoords="axes fraction",
-            textcoords="axes fraction",
-            fontsize=SMALL - 0.5,
-            color=colour,
-            va="center",
-            parse_math=False,
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", **line},
-        )

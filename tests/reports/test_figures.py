@@ -1,4 +1,5 @@
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from cerebench.reports import figures
 from cerebench.reports.drawing import NotDrawn
@@ -31,17 +32,36 @@ def test_a_figure_that_is_not_drawn_is_said_and_its_old_files_go(two, runs, tmp_
     old = [tmp_path / f"made-up-never.{ending}" for ending in ("pdf", "png")]
     for path in old:
         path.touch()
+    del figures.FIGURES["slices"]
     said = []
     figures.write(runs.read(), tmp_path, said.append)
     assert said == ["not drawn: made-up-never: it takes two\nstores."]
     assert not any(path.exists() for path in old)
 
 
-def test_a_store_without_any_file_for_figures_gives_slices_and_reasons(runs, tmp_path):
+def test_a_store_without_any_file_for_figures_gives_reasons(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "save", lambda figure, folder, stem: [folder / f"{stem}.pdf"])
     for path in runs.folder.rglob("*.npz"):
         path.unlink()
     said = []
     paths = figures.write(runs.read(), tmp_path, said.append)
     drawn = {path.stem for path in paths} - {"made-up-figures"}
-    assert {"made-up-slices", "made-up-quality-cost"} <= drawn
+    assert drawn == {"made-up-slices", "made-up-quality-cost"}
     assert len(said) == len(figures.FIGURES) - len(drawn)
+    assert all(line.startswith("not drawn: made-up-") for line in said)
+
+
+@pytest.mark.parametrize("name", ["slices", "importance-maps", "quality-cost"])
+def test_no_text_leaves_the_figure(runs, name):
+    runs.contents["rows"][2]["label"] = "3D-Med-DDPM, class (variant)"
+    figure = figures.FIGURES[name](runs.read())
+    figure.set_dpi(300)  # as saved; hinting widens letters at fewer
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    texts = [t for a in figure.axes for t in (*a.texts, a.title, a.xaxis.label, a.yaxis.label)]
+    for text in filter(lambda text: text.get_text(), (*figure.texts, *texts)):
+        box = text.get_window_extent(renderer)
+        assert box.x0 >= 0, text.get_text()
+        assert box.x1 <= figure.bbox.width, text.get_text()
+        assert box.y0 >= 0, text.get_text()
+        assert box.y1 <= figure.bbox.height, text.get_text()
