@@ -140,7 +140,7 @@ QUICK: Changes = {
     "depth": (10, "[ours: seconds on a CPU]"),
     "stem": ("iso", "[ours: half the cost]"),
     "pretrain_epochs": (4, "[ours: seconds on a CPU]"),
-    "finetune_epochs": (4, "[ours: seconds on a CPU]"),
+    "finetune_epochs": (3, "[ours: seconds on a CPU]"),
     "finetune_per_class": (32, "[ours: makes real cases scarce where classes are balanced]"),
     "precision": ("bf16", "[ours: half the time of fp32 on CPUs with bf16 units]"),
 }
