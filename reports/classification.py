@@ -43,13 +43,16 @@ def auc(labels: ArrayLike, scores: ArrayLike, *, weights: ArrayLike | None = Non
         ReportError: If an input is not as described.
     """
     truth, given, counts = checked(labels, scores, weights)
-    order = np.argsort(given, kind="stable")
-    truth, given, counts = truth[order], given[order], counts[..., order]
-    first = np.flatnonzero(np.r_[True, given[1:] > given[:-1]])  # of each group of equal scores
-    ones = np.add.reduceat(counts * truth, first, axis=-1)
-    zeros = np.add.reduceat(counts * ~truth, first, axis=-1)
-    won = ones * (zeros.cumsum(axis=-1) - zeros / 2)
-    return won.sum(axis=-1) / (ones.sum(axis=-1) * zeros.sum(axis=-1))
+    one, zero = np.flatnonzero(truth), np.flatnonzero(~truth)
+    zero = zero[np.argsort(given[zero], kind="stable")]
+    below = np.zeros((*counts.shape[:-1], zero.size + 1))  # 0s up to each place in their order
+    np.cumsum(counts.take(zero, axis=-1), axis=-1, out=below[..., 1:])
+    ones = counts.take(one, axis=-1)
+    lower, upper = (np.searchsorted(given[zero], given[one], side) for side in ("left", "right"))
+    won = np.einsum("...i,...i", ones, below.take(lower, axis=-1))
+    if (lower != upper).any():
+        won = (won + np.einsum("...i,...i", ones, below.take(upper, axis=-1))) / 2
+    return won / (ones.sum(axis=-1) * below[..., -1])
 
 
 def accuracy(

@@ -303,23 +303,34 @@ def paired_bootstrap(
     Source: Efron and Tibshirani 1993, ch. 13 and 15 (percentile interval, stratified draws).
     """
     labels, a, b = np.asarray(labels), np.asarray(scores_a), np.asarray(scores_b)
-    weights = _Patients(labels, patients)
+    people = Patients(labels, patients)
     differences = np.concatenate(
         [
             statistic(labels, a, weights=w) - statistic(labels, b, weights=w)
-            for w in weights.draw(draws, seed)
+            for w in people.draw(draws, seed)
         ]
     )
-    low, high = _middle(differences)
+    return of_draws(differences, float(statistic(labels, a) - statistic(labels, b)), people.n)
+
+
+def of_draws(differences: Numbers, observed: float, n: int) -> Test:
+    """Return the test of ``paired_bootstrap`` from its draws.
+
+    Args:
+        differences: (draws,) a - b in each draw.
+        observed: a - b in the sample itself.
+        n: Patients.
+    """
+    low, high = middle(differences)
     tail = 1 + min(np.sum(differences <= 0), np.sum(differences >= 0))
     return Test(
         name="paired patient bootstrap",
-        p=min(1.0, 2 * float(tail) / (draws + 1)),
+        p=min(1.0, 2 * float(tail) / (differences.size + 1)),
         statistic=None,
-        difference=float(statistic(labels, a) - statistic(labels, b)),
+        difference=observed,
         low=low,
         high=high,
-        n=weights.n,
+        n=n,
         unit="patients",
     )
 
@@ -337,8 +348,8 @@ def bootstrap_interval(
     Draws, arguments and errors as in ``paired_bootstrap``.
     """
     labels, scores = np.asarray(labels), np.asarray(scores)
-    drawn = _Patients(labels, patients).draw(draws, seed)
-    return _middle(np.concatenate([statistic(labels, scores, weights=w) for w in drawn]))
+    drawn = Patients(labels, patients).draw(draws, seed)
+    return middle(np.concatenate([statistic(labels, scores, weights=w) for w in drawn]))
 
 
 def delong(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike) -> Test:
@@ -503,7 +514,7 @@ def hedges_g(a: ArrayLike, b: ArrayLike) -> tuple[float, float, float]:
     return t * unit, low * unit, high * unit
 
 
-class _Patients:
+class Patients:
     """How often each case counts in draws of patients, stratified by class.
 
     Patients with cases of both classes are a stratum of their own.
@@ -537,6 +548,7 @@ class _Patients:
             yield counts[:, self.of_case]
 
 
-def _middle(values: Numbers) -> tuple[float, float]:
+def middle(values: Numbers) -> tuple[float, float]:
+    """Return the ends of the middle 95 % of draws."""
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
