@@ -36,7 +36,7 @@ def _row(kind: str, name: str, registry: Registry) -> dict[str, Any]:
     if not facts and not reason:
         facts = _facts_of(kind, registry.load(name))
     missing = _missing(kind, facts)
-    for internal in ("paper_row", "package", "extra"):
+    for internal in ("paper_row", "package", "extra", "any_file_of"):
         facts.pop(internal, None)
     return {
         "name": name,
@@ -82,10 +82,24 @@ def _missing(kind: str, facts: dict[str, Any]) -> str:
     if needs.get("package") and not find_spec(needs["package"]):
         extra = needs["extra"]
         return f"{needs['package']} is not installed. Run: pip install 'cerebench[{extra}]'"
+    if needs.get("any_file_of"):
+        return _missing_file(needs["any_file_of"])
     if not needs.get("weights"):
         return ""
     (row,) = weights.status(needs["weights"])
     return "" if row["path"] else f"{row['file']} is {row['state']}. Run: bench weights import FILE"
+
+
+def _missing_file(name: str) -> str:
+    """Return why there is no weight file of a known name, whatever its hash, or an empty string."""
+    from cerebench.metrics import weights
+    from cerebench.metrics.base import MissingWeights
+
+    try:
+        weights.find_unverified(name)
+    except MissingWeights as error:
+        return str(error)
+    return ""
 
 
 def show(name: str, registries: Registries) -> dict[str, Any]:

@@ -102,6 +102,7 @@ BUILTIN = {
             "dim": 2048,
             "ndim": 2,
             "weights": None,
+            "any_file_of": "inception-2015-12-05",
         },
     ),
     "medicalnet-orig-resnet10": (

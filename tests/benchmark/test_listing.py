@@ -32,9 +32,10 @@ def test_methods_list_what_the_contract_promises(bench):
 def test_missing_weights_make_a_metric_unavailable_with_the_next_step(bench, monkeypatch):
     for name in ("CEREBENCH_WEIGHTS_DIR", "XDG_DATA_HOME", "TORCH_HOME"):
         monkeypatch.setenv(name, str(bench.folder))
-    (row,) = (r for r in parsed(bench, "list", "metrics") if r["name"] == "fid")
-    assert row["available"] is False
-    assert "bench weights import" in row["reason"]
+    listed = {r["name"]: r for r in parsed(bench, "list", "metrics")}
+    assert listed["fid"]["available"] is False
+    assert "bench weights import" in listed["fid"]["reason"]
+    assert listed["fd-inception-unverified"]["available"] is False
     found = parsed(bench, "doctor")
     assert found["offline"]["ready"] is False
     assert parsed(bench, "weights", "list")[0]["path"] is None
