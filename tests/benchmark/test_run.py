@@ -274,12 +274,12 @@ def test_a_test_case_in_the_training_set_is_refused(bench):
     facts = json.loads((record.parents[2] / "cell.json").read_text())
     trained["train_ids"][-1] = facts["split"]["test"][0]
     record.write_text(json.dumps(trained))
-    code, out, _ = bench("run", "tiny.toml", "--metrics", "ms-ssim")
-    assert code == 4
-    assert "1 test cases were used in training" in out
-    rows = list(csv.DictReader(io.StringIO(bench("report", "--csv")[1])))
-    (reason,) = {r["reason"] for r in rows if (r["method"], r["metric"]) == ("wgan-gp", "ms-ssim")}
-    assert "1 test cases were used in training" in reason
+    code, _, error = bench("run", "tiny.toml", "--metrics", "ms-ssim")
+    assert code == 3
+    place = record.parent.relative_to(bench.folder)
+    leaked = trained["train_ids"][-1]
+    assert f"1 test cases are in the training list of wgan-gp, {place}: {leaked}. Remove " in error
+    assert not list(bench.folder.glob("runs/*/*/seed-0/score/ms-ssim@*"))
 
 
 def test_dry_run_lists_cells_time_and_disk_and_writes_nothing(bench):
@@ -301,7 +301,11 @@ def test_dry_run_lists_cells_time_and_disk_and_writes_nothing(bench):
         (["run", "--set", "wgan-gp.steps=x"], 2, "wgan-gp.steps must be a whole number, got 'x'"),
         (["run", "--set", "gan.steps=3"], 2, "--set names 'gan'"),
         (["run", "--preset", "quik"], 2, "Did you mean 'quick'?"),
-        (["run", "--protocols", "exp1"], 2, "No protocol named 'exp1'"),
+        (["run", "--protocols", "exp9"], 2, "No protocol named 'exp9'"),
+        (["run", "--protocols", "exp1"], 2, "Use --n"),
+        (["run", "--reference", "vqgn"], 2, "Did you mean 'vqgan'?"),
+        (["run", "--protocol-preset", "stabl", "--protocols", "exp2"], 2, "mean 'stable'?"),
+        (["run", "--protocols", "medicalnet"], 5, "resnet_34_23dataset.pth is needed"),
         (["run", "quikstart"], 2, "Did you mean 'quickstart'?"),
         (["run", "--dataset", "brat"], 2, "Did you mean 'brats'?"),
         (["run", "--size", "20"], 2, "wgan-gp (quick): "),
