@@ -17,7 +17,8 @@ from cerebench.benchmark.errors import UsageError
 from cerebench.benchmark.registry import suggest
 from cerebench.reports.base import Experiment
 
-CITED = ("metrics", "extractors")  # kinds whose sources are longer than a column of a list
+# Facts of a kind that would break the lines of its list; a metric's name tells what it needs.
+IN_SHOW_ALONE = {"metrics": ("source", "needs"), "extractors": ("source",)}
 
 
 def find(out: Path, name: str | None = None, *, older: bool = False) -> list[Experiment]:
@@ -113,7 +114,7 @@ def print_terminal(
 def print_rows(title: str, rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     """Print objects of one kind as a table with a column per fact.
 
-    What cannot be used, and why, stands below it. Long citations are left to ``bench show``.
+    What cannot be used, and why, stands below it. Long facts are left to ``bench show``.
     """
     if not rows:
         console.print(f"[bold]{escape(title)}[/]\nnone installed\n")
@@ -123,11 +124,9 @@ def print_rows(title: str, rows: Sequence[Mapping[str, Any]], console: Console) 
     left_out = {"available", "reason"} if "available" in columns else set()
     if {row.get("origin") for row in rows} == {"built in"}:
         left_out.add("origin")
-    cited = title in CITED
-    if cited:
-        left_out.add("source")
+    left_out.update(IN_SHOW_ALONE.get(title, ()))
     console.print(_table(title, rows, [c for c in columns if c not in left_out]))
-    if cited:
+    if title in IN_SHOW_ALONE:
         console.print("[dim]source, definition and every setting:[/] bench show NAME")
     for reason, names in _reasons(rows).items():
         console.print(
