@@ -28,6 +28,7 @@ COLUMN = 3.5  # inches: a column of a two-column page, in which figures are read
 LABELS = 0.82  # inches that the names of rows take
 TITLE, TEXT, SMALL = 7.5, 6.5, 5.5  # points
 LINE = 1.25  # distance of two lines, in font sizes
+CONTINUED = "continued"  # mark of a line of text that goes on from the one above
 EDGE = 0.05  # inches between text and the edge of the figure
 REAL, CONTROL, BANNER = "#000000", "#767676", "#A40000"
 
@@ -143,23 +144,35 @@ def canvas(
     name = plain(experiment.contents["title"] or experiment.contents["name"])
     parts = [(title, TITLE, "black"), (name, TEXT, "0.3")]
     parts += [(fact, SMALL, "0.3") for fact in facts] + [(banner, SMALL, BANNER)] * bool(banner)
-    head, tail = (
-        [(line, points, colour) for text, points, colour in part
-         for line in wrap(text, width - 2 * EDGE, points)]
-        for part in (parts, [(text, SMALL, "0.3") for text in foot])
-    )  # fmt: skip
-    top, bottom = (sum(p * LINE / 72 for _, p, _ in part) + EDGE for part in (head, tail))
+    head = [(wrap(text, width - 2 * EDGE, p), p, colour) for text, p, colour in parts]
+    tail = [(wrap(text, width - 2 * EDGE, SMALL), SMALL, "0.3") for text in foot]
+    top, bottom = (
+        sum(len(lines) * p * LINE / 72 for lines, p, _ in part) + EDGE for part in (head, tail)
+    )
     height = top + above + body + below + bottom
     figure = Figure(figsize=(width, height))
     for part, start in ((head, height - EDGE), (tail, bottom)):
         y = start
-        for line, points, colour in part:
-            place = {"x": EDGE / width, "y": y / height, "ha": "left", "va": "top"}
-            figure.text(s=line, fontsize=points, color=colour, parse_math=False, **place)
-            y -= points * LINE / 72
+        for lines, points, colour in part:
+            for number, line in enumerate(lines):
+                place = {"x": EDGE / width, "y": y / height, "ha": "left", "va": "top"}
+                look = {"fontsize": points, "color": colour, "parse_math": False}
+                figure.text(s=line, gid=CONTINUED if number else None, **place, **look)
+                y -= points * LINE / 72
     sides = {"left": left / width, "right": 1 - right / width}
     ends = {"top": 1 - (top + above) / height, "bottom": (bottom + below) / height}
     return figure, sides | ends
+
+
+def caption(figure: Figure) -> str:
+    """Return heading and foot of a figure as one line, with a full stop after each part."""
+    parts: list[str] = []
+    for text in figure.texts:
+        if text.get_gid() == CONTINUED:
+            parts[-1] += f" {text.get_text()}"
+        else:
+            parts.append(text.get_text())
+    return " ".join(part.rstrip(".") + "." for part in parts)
 
 
 def frame(axes: Axes, label: str = "") -> None:

@@ -20,7 +20,7 @@ from cerebench.reports import (
     synthetic_volumes,
 )
 from cerebench.reports.base import Experiment
-from cerebench.reports.drawing import NotDrawn, save
+from cerebench.reports.drawing import NotDrawn, caption, save
 from cerebench.reports.formatting import plain
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ def write(
             lines.append(f"- `{stem}`: not drawn: {plain(reason)}")
             continue
         paths += save(figure, folder, stem)
-        told = " ".join(text.get_text() for text in figure.texts)
-        lines.append(f"- `{stem}`: {plain(told)}")
+        lines.append(f"- `{stem}`: {caption(figure)}")
     listing = folder / f"{experiment.name}-figures.md"
     listing.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return [*paths, listing]

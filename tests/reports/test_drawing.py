@@ -93,6 +93,13 @@ def test_the_heading_stays_inside_a_column_and_ends_with_the_banner(runs):
     assert (place["top"] - place["bottom"]) * figure.get_figheight() == pytest.approx(1)
 
 
+def test_the_caption_holds_every_part_with_a_full_stop(runs):
+    runs.contents["title"] = "A title " * 20 + "ends"
+    figure, _ = drawing.canvas(runs.read(), "What it shows", ["A fact."], body=1, foot=["Lost."])
+    told = f"What it shows. {runs.contents['title']}. A fact. {runs.contents['banner']}. Lost."
+    assert drawing.caption(figure) == told
+
+
 def test_a_reason_is_cut_to_what_the_panel_holds():
     axes = Figure((3, 1)).add_axes((0, 0, 0.3, 0.3))
     drawing.blank(axes, "a reason of many words " * 20)

@@ -23,7 +23,7 @@ def test_every_figure_is_written_as_pdf_and_png_beside_a_list(two, runs, tmp_pat
     assert pdf.read_bytes().startswith(b"%PDF")
     assert png.read_bytes().startswith(b"\x89PNG")
     slices, never = listing.read_text(encoding="utf-8").splitlines()
-    assert slices.startswith("- `made-up-slices`: Central axial slices")
+    assert slices.startswith("- `made-up-slices`: Central axial slices. Made-up numbers. Three")
     assert "not which generator is better" in slices
     assert never == "- `made-up-never`: not drawn: it takes two stores."
 
