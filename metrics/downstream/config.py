@@ -2,8 +2,8 @@
 
 ``paper`` holds the paper's values (Zhou and Khalvati, MIDL 2024) and, where it gives none, ours.
 ``stable`` lowers the fine-tuning step size, which as printed is ten times that of pretraining and
-can undo what pretraining learnt. ``quick`` shows that everything works, in about 20 seconds on two
-CPU cores; ``smoke`` is for tests.
+can undo what pretraining learnt. ``quick`` shows that everything works, in less than a minute on
+two CPU cores; ``smoke`` is for tests.
 """
 
 from __future__ import annotations

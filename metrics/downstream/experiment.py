@@ -67,7 +67,10 @@ class Experiment(DownstreamProtocol):
 
     @abstractmethod
     def training(self, material: Material, parts: Parts) -> Stage:
-        """Return real cases (and copies) of the last stage, validation parts included."""
+        """Return what the last stage trains on, the fine-tuning set included.
+
+        Cases of patients that validate are left out later, in every repetition.
+        """
 
     def network(self, seed: int, channels: int) -> nn.Module:
         """Return the classifier with its initial weights."""
@@ -126,7 +129,7 @@ class Experiment(DownstreamProtocol):
         finetune = without_patients(last.cases, set(validation.patients))
         learner = Classifier(network, self._finetune(), trainer.data(validation))
         trainer.fit(learner, finetune, f"repeat-{number}/finetune", seed)
-        trained_on["finetune"] = Stage(finetune)
+        trained_on["finetune"] = Stage(finetune, last.synthetic)
         classes = material.classes
         return Repeat(
             seed=seed,

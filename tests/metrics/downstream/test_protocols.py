@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from torch import nn
 from cerebench.benchmark.errors import Interrupted
 from cerebench.metrics import downstream
 from cerebench.metrics.base import MissingWeights
-from cerebench.metrics.downstream import splits
+from cerebench.metrics.downstream import base, cases, config, experiment, splits
 from cerebench.metrics.downstream.augmentation import TRANSFORMS
 from cerebench.metrics.downstream.base import ProtocolError
 from cerebench.metrics.downstream.classifier import auc
+from cerebench.metrics.downstream.config import OneStage
 from cerebench.metrics.downstream.controls import Oversample, RealOnly, ShuffledLabel, shuffled
 from cerebench.metrics.downstream.exp1 import Exp1
 from cerebench.metrics.downstream.exp2 import Exp2
@@ -177,9 +179,9 @@ def test_every_protocol_runs_and_reports_completely(name, ran):
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_no_validation_or_test_patient_trains(name, ran):
     outcome, data, fitted = ran(PROTOCOLS[name])
-    for stage, cases in fitted.items():
+    for stage, given in fitted.items():
         repeat = outcome.repeats[int(stage[7])]
-        trained = set(cases.patients)
+        trained = set(given.patients)
         assert trained.isdisjoint(repeat.validation_ids)
         assert trained.isdisjoint(data.test.patients)
 
@@ -387,3 +389,18 @@ def test_the_residual_network_is_trained_in_bf16(configured, material, trainer):
     outcome = configured(RealOnly, repeats=1, precision="bf16").run(data, trainer)
     assert outcome.parameters == 14_356_546
     assert len(outcome.repeats) == 1
+
+
+def test_the_example_of_the_documentation_is_a_complete_protocol(ran):
+    page = Path(__file__).parents[3] / "docs" / "downstream.md"
+    code = page.read_text().split("```python\n")[1].split("```")[0]
+    names = {
+        **vars(base), **vars(cases), **vars(config), **vars(experiment), **vars(splits)
+    }  # fmt: skip
+    exec(code, names)
+    outcome, data, fitted = ran(names["Mixed"])
+    assert names["Mixed"](OneStage()).demand({"LGG": 51, "HGG": 234}) == {"LGG": 51, "HGG": 51}
+    repeat = outcome.repeats[0]
+    assert repeat.n == {"finetune": {"LGG": 15, "HGG": 15}}  # 7 real and 8 generated
+    assert repeat.n_synthetic == {"finetune": {"LGG": 8, "HGG": 8}}
+    assert len(set(fitted["repeat-0/finetune"].ids) & set(data.synthetic.ids)) == 16
