@@ -376,8 +376,9 @@ def _score(
         stop=lambda: False,
     )
     if row.control is None:
-        files = row.figure_data(job.train is not None)
-        figure_data.write({n: job.folder / path for n, path in files.items()}, generated, real)
+        done = [name for name in row.keys if (job.folder / row.record(name)).exists()]
+        files = figure_files(job.folder / row.folder, done if job.train else ())
+        figure_data.write(files, generated, real)
     return failures
 
 

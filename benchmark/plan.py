@@ -112,7 +112,7 @@ class Cell:
 
 
 def figure_files(folder: Path, metrics: Iterable[str]) -> dict[str, Path]:
-    """Return the files for figures by name; closest pairs come with the features of nn-ratio."""
+    """Return the files for figures by name; closest pairs come with nn-ratio among the metrics."""
     names = ("preview", "distributions", *(("neighbours",) if "nn-ratio" in metrics else ()))
     return {name: folder / f"{name}.npz" for name in names}
 

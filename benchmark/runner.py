@@ -434,7 +434,8 @@ class Runner:
         if cell.samples is not None:
             self._record_samples(cell, generated)
         self._score(generated, {m: cell.record("score", m) for m in metrics}, cell.score_keys, task)
-        files = {name: plan.folder / path for name, path in cell.figure_data.items()}
+        done = [m for m in cell.score_keys if (plan.folder / cell.record("score", m)).exists()]
+        files = planning.figure_files(plan.folder / cell.folder / "score", done)
         figure_data.write(files, generated, self._real)
 
     def _volumes(self, cell: Cell) -> dict[str, Any]:
