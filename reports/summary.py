@@ -81,6 +81,12 @@ def leader(summaries: Mapping[int, Summary]) -> int | None:
     return row if next_loss - loss > math.hypot(first.spread, second.spread) else None
 
 
+def runner_up(summaries: Mapping[int, Summary]) -> int | None:
+    """Return the row that is second best by its value alone, or None."""
+    ranked = sorted((s.loss, row) for row, s in summaries.items() if s.loss is not None)
+    return ranked[1][1] if len(ranked) > 1 else None
+
+
 def ranks(summaries: Mapping[int, Summary]) -> dict[int, int]:
     """Rank the rows that can be ranked: 1 is best; equal losses share the better rank."""
     losses = {row: s.loss for row, s in summaries.items() if s.loss is not None}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from cerebench.reports import notes
@@ -24,7 +24,7 @@ from cerebench.reports.formatting import (
     span,
 )
 from cerebench.reports.marks import explanation, marked_label, marks
-from cerebench.reports.summary import Summary, leader, summarise
+from cerebench.reports.summary import Summary, leader, runner_up, summarise
 from cerebench.reports.tidy import ALL_CLASSES, DEVICE, OK, SAMPLER, Value, values
 
 ARROWS = {"lower": "↓", "higher": "↑", "near-real": "→ real"}
@@ -42,11 +42,15 @@ COSTS: dict[str, tuple[str, str, str, Callable[[float], str]]] = {
 
 @dataclass(frozen=True)
 class Cell:
-    """Text of one cell, whether it is bold, and the number of its footnote (0: none)."""
+    """Text of one cell, whether it is bold, and the number of its footnote (0: none).
+
+    ``second`` says that it is second best, which LaTeX underlines.
+    """
 
     text: str = ""
     bold: bool = False
     mark: int = 0
+    second: bool = False
 
 
 @dataclass(frozen=True)
@@ -286,14 +290,15 @@ def _block(sheet: _Sheet, class_: str, columns: Sequence[Column], shown: Sequenc
         found = {i: sheet.at(i, class_, column.metric, column.view) for i in shown}
         summaries = {i: summary for i in shown if (summary := summarise(found[i])) is not None}
         targets.append(_target(column, sheet, summaries))
-        best = _best(column, sheet, summaries)
+        best, second = _best(column, sheet, summaries)
         for cells, i in zip(drawn, shown, strict=True):
             if not column.metric:
                 cells.append(_n(sheet, i, class_))
             elif column.metric in COSTS:
                 cells.append(_cost(sheet, column.metric, i, found[i], summaries.get(i)))
             else:
-                cells.append(_score(sheet, found[i], summaries.get(i), bold=i == best))
+                cell = _score(sheet, found[i], summaries.get(i), bold=i == best)
+                cells.append(replace(cell, second=i == second))
     return Block(
         plain(class_),
         tuple(targets),
@@ -304,12 +309,16 @@ def _block(sheet: _Sheet, class_: str, columns: Sequence[Column], shown: Sequenc
     )
 
 
-def _best(column: Column, sheet: _Sheet, summaries: Mapping[int, Summary]) -> int | None:
+def _best(
+    column: Column, sheet: _Sheet, summaries: Mapping[int, Summary]
+) -> tuple[int | None, int | None]:
+    """Return the method that may be called best, and the second best."""
     declared = {metric["name"]: metric for metric in sheet.contents["metrics"]}.get(column.metric)
     if declared is None or declared["never_bold"]:
-        return None
+        return None, None
     rows = sheet.contents["rows"]
-    return leader({i: s for i, s in summaries.items() if _role(rows[i]) == "method"})
+    methods = {i: s for i, s in summaries.items() if _role(rows[i]) == "method"}
+    return leader(methods), runner_up(methods)
 
 
 def _target(column: Column, sheet: _Sheet, summaries: Mapping[int, Summary]) -> str:

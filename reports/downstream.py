@@ -1,0 +1,279 @@
+"""Downstream records by protocol and row: what classifiers predicted, or why there is nothing.
+
+Protocols record p(positive) of every test case; AUC, F1, accuracy, precision and recall are made
+here. A run is one repeat of one seed. The ``shuffled-label`` control is judged by what its
+classifier says before fine-tuning, where the right answer is known: labels without meaning teach
+nothing, so its AUC must be near 0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.classification import METRICS
+from cerebench.reports.formatting import first_line, plain
+from cerebench.reports.table import row_labels
+from cerebench.reports.tidy import FAILED, NOT_RUN, UNAVAILABLE, broken, stage
+
+Numbers = NDArray[np.float64]
+SHUFFLED = "shuffled-label"
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One repeat of one seed.
+
+    Attributes:
+        seed: Of the generator; None where a protocol needs none.
+        repeat: Number of the repetition.
+        scores: (N,) p(positive) of the test cases.
+        values: Name of each of ``classification.METRICS`` to its value.
+    """
+
+    seed: int | None
+    repeat: int
+    scores: Numbers
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A seed without a usable record; ``status`` and ``reason`` as in ``tidy.Value``."""
+
+    seed: int | None
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One row of one protocol.
+
+    Attributes:
+        kind: ``method``, ``samples`` or ``protocol`` (needs no samples).
+        name: Of the row, as in the table of contents.
+        label: To print.
+        runs: Every repeat of every seed that has a record.
+        missing: The seeds that have none.
+        ids: Test cases; with ``patients`` and ``labels`` (0, 1) empty where there is no run.
+        data: What stage 1 trained on, such as ``64 generated LGG, 64 real HGG``; several, joined
+            by ``or``, where runs differ; empty where there is no stage 1.
+        seconds: Training time of all runs; None where there is none.
+        device: Where they trained.
+        notes: What the protocol left to read.
+        recipe_hash: Of the protocol as it ran.
+    """
+
+    kind: str
+    name: str
+    label: str
+    runs: tuple[Run, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    ids: tuple[str, ...] = ()
+    patients: tuple[str, ...] = ()
+    labels: tuple[int, ...] = ()
+    data: str = ""
+    seconds: float | None = None
+    device: str = ""
+    notes: tuple[str, ...] = ()
+    recipe_hash: str = ""
+
+    @property
+    def asked(self) -> int:
+        """Number of seeds that should have a record."""
+        return len({run.seed for run in self.runs}) + len(self.missing)
+
+    @cached_property
+    def scores(self) -> Numbers:
+        """(N,) prediction of each test case, averaged over runs; there must be some."""
+        return np.mean([run.scores for run in self.runs], axis=0)
+
+    def values(self, metric: str) -> list[float]:
+        """Return a metric of every run."""
+        return [run.values[metric] for run in self.runs]
+
+    def of_class(self) -> tuple[int, int]:
+        """Return the number of test cases with label 0 and with label 1."""
+        return self.labels.count(0), self.labels.count(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One protocol with its rows; the facts are those of the table of contents."""
+
+    name: str
+    label: str
+    role: str
+    needs_samples: bool
+    description: str
+    source: str
+    preset: str
+    config: Mapping[str, Any]
+    differences: tuple[Mapping[str, Any], ...]
+    results: tuple[Result, ...]
+
+    def find(self, name: str) -> Result | None:
+        """Return the row of this name."""
+        return next((result for result in self.results if result.name == name), None)
+
+
+def read(experiment: Experiment) -> list[Block]:
+    """Read the protocols of an experiment, in the order of its table of contents.
+
+    Returns:
+        One block a protocol; none for an experiment without protocols. A record whose predictions
+        cannot be evaluated counts as failed, with the reason.
+
+    Raises:
+        ReportError: If a record is no JSON object, lies outside the folder, or rows of a protocol
+            were made by different recipes.
+    """
+    contents = experiment.contents
+    labels = dict(
+        zip((r["name"] for r in contents["rows"]), row_labels(contents["rows"]), strict=True)
+    )
+    return [_block(experiment, told, labels) for told in contents.get("downstream", ())]
+
+
+def _block(experiment: Experiment, told: Mapping[str, Any], labels: Mapping[str, str]) -> Block:
+    results = tuple(_result(experiment, told, row, labels) for row in told["rows"])
+    _refuse_mixed_recipes(told["name"], results)
+    return Block(
+        name=told["name"],
+        label=plain(told["label"]),
+        role=told["role"],
+        needs_samples=told["needs_samples"],
+        description=plain(told["description"]),
+        source=plain(told["source"]),
+        preset=told["preset"],
+        config=told["config"],
+        differences=tuple(told.get("differences", ())),
+        results=results,
+    )
+
+
+def _refuse_mixed_recipes(protocol: str, results: Sequence[Result]) -> None:
+    made = {result.recipe_hash: result.label for result in results if result.recipe_hash}
+    if len(made) > 1:
+        raise ReportError(
+            f"The protocol '{protocol}' would hold rows made by different recipes "
+            f"({'; '.join(made.values())}). Run both again with one version: bench run."
+        )
+
+
+def _result(
+    experiment: Experiment,
+    protocol: Mapping[str, Any],
+    row: Mapping[str, Any],
+    labels: Mapping[str, str],
+) -> Result:
+    label = labels.get(row["name"], plain(row["label"]))
+    if protocol["name"] == SHUFFLED:
+        label = f"{plain(protocol['label'])} ({label}), before fine-tuning"
+    records, missing = [], []
+    for cell in row["cells"]:
+        record, status, reason = _read(experiment, protocol, row, cell)
+        if record and not reason:
+            records.append((cell["seed"], record))
+        else:
+            missing.append(Missing(cell["seed"], status, reason))
+    head = Result(row["kind"], row["name"], label, missing=tuple(missing))
+    return _filled(head, records, protocol["name"]) if records else head
+
+
+def _read(
+    experiment: Experiment,
+    protocol: Mapping[str, Any],
+    row: Mapping[str, Any],
+    cell: Mapping[str, Any],
+) -> tuple[dict[str, Any], str, str]:
+    """Return the record of a seed, or its status and the reason why there is none."""
+    record, reason = stage(experiment, cell["record"])
+    if record:
+        return record, FAILED, _fault(record, protocol["name"])
+    if protocol["unavailable"]:
+        return {}, UNAVAILABLE, first_line(protocol["unavailable"])
+    reason = reason or _upstream(experiment, row["name"], cell["seed"])
+    return {}, FAILED if reason else NOT_RUN, reason or NOT_RUN
+
+
+def _upstream(experiment: Experiment, name: str, seed: int | None) -> str:
+    """Say which training or sampling behind a row failed first; empty if none did."""
+    rows = (row for row in experiment.contents["rows"] if row["name"] == name)
+    cells = (cell for row in rows for cell in row.get("cells", ()) if cell["seed"] == seed)
+    return next((reason for cell in cells if (reason := broken(experiment, cell))), "")
+
+
+def _fault(record: Mapping[str, Any], protocol: str) -> str:
+    """Say why the predictions of a record cannot be evaluated; empty if they can."""
+    try:
+        for scores in _scores(record, protocol):
+            METRICS["auc"](record["test"]["labels"], scores)
+    except (ReportError, TypeError, ValueError) as error:
+        return f"its record cannot be evaluated: {first_line(error)}"
+    return "" if record["repeats"] else "its record holds no repeat"
+
+
+def _scores(record: Mapping[str, Any], protocol: str) -> Iterator[Any]:
+    key = "before_finetuning" if protocol == SHUFFLED else "predictions"
+    for repeat in record["repeats"]:
+        yield repeat[key]
+
+
+def _filled(
+    head: Result, records: Sequence[tuple[int | None, Mapping[str, Any]]], protocol: str
+) -> Result:
+    """Return a row with the runs of its records, which have one test set."""
+    test = records[0][1]["test"]
+    runs = []
+    for seed, record in records:
+        if record["test"]["ids"] != test["ids"]:
+            raise ReportError(
+                f"{head.label} was tested on different cases by protocol '{protocol}'. Delete its "
+                "records and run the experiment again."
+            )
+        for repeat, given in zip(record["repeats"], _scores(record, protocol), strict=True):
+            scores = np.asarray(given, np.float64)
+            values = {name: float(of(test["labels"], scores)) for name, of in METRICS.items()}
+            runs.append(Run(seed, repeat["repeat"], scores, values))
+    told = [record for _, record in records]
+    return Result(
+        head.kind,
+        head.name,
+        head.label,
+        tuple(runs),
+        head.missing,
+        ids=tuple(test["ids"]),
+        patients=tuple(test["patients"]),
+        labels=tuple(test["labels"]),
+        data=" or ".join(dict.fromkeys(text for record in told for text in _data(record))),
+        seconds=sum(record["seconds"] for record in told),
+        device=_joined(record["device"] for record in told),
+        notes=tuple(dict.fromkeys(plain(note) for record in told for note in record["notes"])),
+        recipe_hash=_joined(record["recipe_hash"] for record in told),
+    )
+
+
+def _joined(texts: Iterator[str]) -> str:
+    return " / ".join(dict.fromkeys(texts))
+
+
+def _data(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what stage 1 of each repeat trained on; nothing where there is no stage 1."""
+    for repeat in record["repeats"]:
+        counts = repeat["n"].get("pretrain", {})
+        made = repeat["n_synthetic"].get("pretrain", {})
+        parts = []
+        for name, n in counts.items():
+            generated = made.get(name, 0)
+            kinds = {"generated": generated, "real": n - generated}
+            parts += [f"{number} {kind} {name}" for kind, number in kinds.items() if number]
+        if parts:
+            yield ", ".join(parts)
