@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cerebench.reports import classification
 from cerebench.reports.base import Experiment
+from cerebench.reports.classification import METRICS
+from cerebench.reports.downstream import SHUFFLED, Result, read
 from cerebench.reports.drawing import (
     CONTROL,
     EDGE,
@@ -26,92 +27,48 @@ from cerebench.reports.drawing import (
     styles,
     text_width,
 )
-from cerebench.reports.formatting import first_line, plain, span
+from cerebench.reports.formatting import span
 from cerebench.reports.statistics import StatisticsError, bootstrap_interval
-from cerebench.reports.tidy import stage
+from cerebench.reports.table import explain, row_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Numbers = NDArray[np.float64]
-METRICS = {"AUC": classification.auc, "F1": classification.f1}
+SHOWN = {"AUC": "auc", "F1": "f1"}
 ROW, HEAD = 0.145, 0.19  # inches
 DRAWS = 2000  # of the patient bootstrap
 WITHOUT = "Without generated volumes"
-SHUFFLED = "shuffled-label"  # judged before fine-tuning, where its answer is known: no relation
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A row of a protocol: what its classifiers predicted, or why there is nothing.
-
-    Attributes:
-        group: Label of the protocol; protocols that need no samples share one group.
-        label: Of the row.
-        style: Of the row.
-        predictions: (repeats, cases) p(positive); (0, 0) if missing.
-        labels: (cases,) 0 or 1.
-        patients: (cases,).
-        reason: Why predictions are missing, of one seed at least, or empty.
-    """
+class Row:
+    """A row of the figure: a protocol with the generator it judged, or one that needs none."""
 
     group: str
     label: str
     style: Style
-    predictions: Numbers
-    labels: tuple[int, ...]
-    patients: tuple[str, ...]
-    reason: str
+    result: Result
 
 
-def judged(experiment: Experiment) -> list[Judged]:
-    """Read the records of all protocols, in the order of the table of contents.
+def rows(experiment: Experiment) -> list[Row]:
+    """Return a row for each result, grouped by protocol; those without samples share a group.
 
     Raises:
-        ReportError: If a record cannot be read or lies outside the folder.
+        ReportError: As ``downstream.read``.
     """
-    rows = experiment.contents["rows"]
-    looks = {row["name"]: look for row, look in zip(rows, styles(rows), strict=True)}
+    contents = experiment.contents["rows"]
+    looks = dict(zip((row["name"] for row in contents), styles(contents), strict=True))
+    labels = dict(zip((row["name"] for row in contents), row_labels(contents), strict=True))
     found = []
-    for protocol in experiment.contents.get("downstream", ()):
-        for row in protocol["rows"]:
-            style = looks.get(row["name"], Style(CONTROL, "o"))
-            found.append(_judged(experiment, protocol, row, style))
+    for block in read(experiment):
+        early = ", before fine-tuning" * (block.name == SHUFFLED)
+        group = block.label + early if block.needs_samples else WITHOUT
+        for result in block.results:
+            look = looks.get(result.name, Style(CONTROL, "o"))
+            found.append(Row(group, labels.get(result.name, result.label), look, result))
     return found
-
-
-def _judged(
-    experiment: Experiment, protocol: Mapping[str, Any], row: Mapping[str, Any], style: Style
-) -> Judged:
-    records, reasons = [], []
-    for cell in row["cells"]:
-        record, reason = stage(experiment, cell["record"])
-        if record:
-            records.append(record)
-        else:
-            reasons.append(first_line(protocol["unavailable"] or reason or "not run"))
-    early = protocol["name"] == SHUFFLED
-    group = protocol["label"] if protocol["needs_samples"] else WITHOUT
-    group = plain(group) + ", before fine-tuning" * early
-    key = "before_finetuning" if early else "predictions"
-    return of_records(group, plain(row["label"]), style, records, key, next(iter(reasons), ""))
-
-
-def of_records(
-    group: str,
-    label: str,
-    style: Style,
-    records: Sequence[Mapping[str, Any]],
-    key: str = "predictions",
-    reason: str = "",
-) -> Judged:
-    """Pool the repeats of several seeds, whose records have one test set."""
-    test = records[0]["test"] if records else {"labels": (), "patients": ()}
-    predictions = [repeat[key] for record in records for repeat in record["repeats"]]
-    table = np.array(predictions, np.float64).reshape(len(predictions), len(test["labels"]))
-    labels, patients = tuple(test["labels"]), tuple(test["patients"])
-    return Judged(group, label, style, table, labels, patients, reason)
 
 
 def draw(experiment: Experiment) -> Figure:
@@ -121,16 +78,22 @@ def draw(experiment: Experiment) -> Figure:
         NotDrawn: If the experiment has no protocol, or none has a result.
         ReportError: If a record cannot be read or lies outside the folder.
     """
-    found = judged(experiment)
-    if not any(row.predictions.size for row in found):
+    found = rows(experiment)
+    if not any(row.result.runs for row in found):
         raise NotDrawn(
             "no downstream protocol has a result." if found else "it has no downstream protocols."
         )
     places, depth = _places(found)
     left = EDGE + 0.1 + max(text_width(row.label, SMALL) for row in found)
-    drawn = {title: [strip(row, metric) for row in found] for title, metric in METRICS.items()}
+    drawn = {
+        title: [_strip(row.result, metric) for row in found] for title, metric in SHOWN.items()
+    }
     strips = [one for column in drawn.values() for one in column]
-    reasons = [f"Missing: {r.group}, {r.label}: {r.reason.rstrip('.')}." for r in found if r.reason]
+    reasons = [
+        f"Missing: {row.group}, {row.label}: {lost(row.result)}."
+        for row in found
+        if row.result.missing
+    ]
     reasons += [f"No bar: {one.reason}" for one in strips if one.reason]
     figure, place = canvas(
         experiment,
@@ -142,9 +105,9 @@ def draw(experiment: Experiment) -> Figure:
         below=0.3,
         foot=list(dict.fromkeys(reasons)),
     )
-    grid = figure.add_gridspec(1, len(METRICS), wspace=0.12, **place)
+    grid = figure.add_gridspec(1, len(SHOWN), wspace=0.12, **place)
     low = min(value for one in strips for value in (*one.values, *one.interval))
-    for column, title in enumerate(METRICS):
+    for column, title in enumerate(SHOWN):
         axes = figure.add_subplot(grid[0, column])
         plot_axes(axes)
         axes.spines["left"].set_visible(False)
@@ -182,23 +145,46 @@ class Strip:
         return fmean(self.values)
 
 
-def strip(row: Judged, metric: classification.Statistic) -> Strip:
-    """Evaluate a metric on the predictions of a row."""
-    if not row.predictions.size:
-        return Strip()
+def strip(
+    labels: Sequence[int], patients: Sequence[str], predictions: Sequence[ArrayLike], metric: str
+) -> Strip:
+    """Evaluate a metric on the predictions of every repeat.
+
+    Args:
+        labels: (cases,) 0 or 1.
+        patients: (cases,).
+        predictions: (repeats, cases) p(label 1), at least one repeat.
+        metric: Name of one of ``classification.METRICS``.
+
+    Returns:
+        The values, and the 95 % interval over patients of their mean: each draw evaluates every
+        repeat on the same patients.
+    """
+    of = METRICS[metric]
 
     def mean(labels: ArrayLike, scores: ArrayLike, *, weights: ArrayLike | None = None) -> Numbers:
-        return np.mean([metric(labels, each, weights=weights) for each in scores], axis=0)
+        return np.mean([of(labels, each, weights=weights) for each in scores], axis=0)
 
-    values = tuple(float(metric(row.labels, each)) for each in row.predictions)
+    values = tuple(float(of(labels, each)) for each in predictions)
     try:
-        interval = bootstrap_interval(row.labels, row.patients, row.predictions, mean, DRAWS)
+        interval = bootstrap_interval(labels, patients, np.asarray(predictions), mean, DRAWS)
     except StatisticsError as error:
         return Strip(values, reason=str(error))
     return Strip(values, interval)
 
 
-def _places(found: Sequence[Judged]) -> tuple[list[float], float]:
+def _strip(result: Result, metric: str) -> Strip:
+    if not result.runs:
+        return Strip()
+    return strip(result.labels, result.patients, [run.scores for run in result.runs], metric)
+
+
+def lost(result: Result) -> str:
+    """Say why seeds of a row have no runs; empty if all have."""
+    return explain(result.missing, result.asked).rstrip(".") if result.missing else ""
+
+
+def _places(found: Sequence[Row]) -> tuple[list[float], float]:
     """Return the height of each row and of all, inches from the top; groups have headings."""
     places, depth, group = [], 0.0, None
     for row in found:
@@ -209,9 +195,7 @@ def _places(found: Sequence[Judged]) -> tuple[list[float], float]:
     return places, depth + 0.03
 
 
-def _name_groups(
-    axes: Axes, found: Sequence[Judged], places: Sequence[float], margin: float
-) -> None:
+def _name_groups(axes: Axes, found: Sequence[Row], places: Sequence[float], margin: float) -> None:
     """Write the heading of each group over its first row, from the left edge of the figure."""
     width = axes.get_position().width * axes.figure.get_figwidth()
     group = None
@@ -242,11 +226,11 @@ def _row(axes: Axes, one: Strip, y: float, style: Style) -> None:
     points(axes, one.values, heights, style, size=2.8, zorder=3, gid="repeats")
 
 
-def _facts(found: Sequence[Judged]) -> tuple[str, ...]:
-    good = [row for row in found if row.predictions.size]
-    cases = span(len(row.labels) for row in good)
-    patients = span(len(set(row.patients)) for row in good)
-    repeats = span(len(row.predictions) for row in good)
+def _facts(found: Sequence[Row]) -> tuple[str, ...]:
+    good = [row.result for row in found if row.result.runs]
+    cases = span(len(result.ids) for result in good)
+    patients = span(len(set(result.patients)) for result in good)
+    repeats = span(len(result.runs) for result in good)
     return (
         f"Points: {repeats} repeats a row, all seeds; stroke: their mean. Bar: 95 % interval of "
         f"the mean over patients (bootstrap, {DRAWS} draws). Test set: {cases} cases of {patients} "

@@ -7,15 +7,17 @@ records of the same generator, protocol, settings, test cases and fine-tuning ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from cerebench.reports.base import Experiment
-from cerebench.reports.classification import auc
 from cerebench.reports.drawing import (
     CONTROL,
     SMALL,
     NotDrawn,
+    Style,
     canvas,
     legend,
     legend_height,
@@ -27,7 +29,8 @@ from cerebench.reports.drawing import (
     styles,
 )
 from cerebench.reports.formatting import plain, span
-from cerebench.reports.repeats import DRAWS, WITHOUT, Judged, judged, of_records, strip
+from cerebench.reports.repeats import DRAWS, WITHOUT, Strip, lost, rows, strip
+from cerebench.reports.table import row_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +38,16 @@ if TYPE_CHECKING:
 
 NUMBER = "synthetic_per_class"
 HIGH, BETWEEN = 1.7, 0.35  # inches: a panel, between two
-Curve = dict[int, Judged]  # generated volumes per class to predictions of all seeds
+
+
+@dataclass(frozen=True)
+class Curve:
+    """AUC of one generator by generated volumes per class, rising; ``cases`` is the test set."""
+
+    label: str
+    style: Style
+    points: dict[int, Strip]
+    cases: int
 
 
 def draw(experiment: Experiment) -> Figure:
@@ -51,21 +63,21 @@ def draw(experiment: Experiment) -> Figure:
             "it needs one protocol run with at least two numbers of generated volumes; run again "
             "with --set exp2.synthetic_per_class=N, the store keeps both."
         )
-    without = [row for row in judged(experiment) if row.group == WITHOUT and row.predictions.size]
-    lines = [(strip(row, auc).mean, row.label, CONTROL) for row in without]
-    everything = [c for group in panels.values() for curve in group for c in curve.values()]
-    shown = {row.label: row.style for row in everything}
+    found = rows(experiment)
+    without = [row for row in found if row.group == WITHOUT and row.result.runs]
+    lines = [(fmean(row.result.values("auc")), row.label, CONTROL) for row in without]
+    shown = {curve.label: curve.style for group in panels.values() for curve in group}
     figure, place = canvas(
         experiment,
         "AUC against the number of generated volumes",
-        _facts(everything),
+        _facts([curve for group in panels.values() for curve in group]),
         body=len(panels) * (HIGH + BETWEEN) - BETWEEN,
         left=0.45,
         right=levels_width(lines),
         below=0.38 + legend_height(len(shown)),
         foot=[
-            f"Not shown: {row.group}, {row.label} ({row.reason or 'one number only'})."
-            for row in judged(experiment)
+            f"Not shown: {row.group}, {row.label} ({lost(row.result) or 'one number only'})."
+            for row in found
             if row.group in panels and row.label not in shown
         ],
     )
@@ -88,23 +100,31 @@ def curves(experiment: Experiment) -> dict[str, list[Curve]]:
     Raises:
         ReportError: If a record cannot be read or lies outside the folder.
     """
-    rows = experiment.contents["rows"]
-    looks = {row["name"]: look for row, look in zip(rows, styles(rows), strict=True)}
+    contents = experiment.contents["rows"]
+    looks = dict(zip((row["name"] for row in contents), styles(contents), strict=True))
+    labels = dict(zip((row["name"] for row in contents), row_labels(contents), strict=True))
     found: dict[str, list[Curve]] = {}
     for protocol in experiment.contents.get("downstream", ()):
         if NUMBER not in protocol["config"] or protocol["role"] != "experiment":
             continue
-        title = plain(protocol["label"])
         for row in protocol["rows"]:
             numbers: dict[int, list[Mapping[str, Any]]] = {}
             for cell in row["cells"]:
                 for record in alike(experiment, cell["record"]):
                     numbers.setdefault(_number(record), []).append(record)
             if len(numbers) > 1:
-                label, look = plain(row["label"]), looks[row["name"]]
-                curve = {n: of_records(title, label, look, numbers[n]) for n in sorted(numbers)}
-                found.setdefault(title, []).append(curve)
+                cases = len(next(iter(numbers.values()))[0]["test"]["ids"])
+                strips = {n: _strip(numbers[n]) for n in sorted(numbers)}
+                curve = Curve(labels[row["name"]], looks[row["name"]], strips, cases)
+                found.setdefault(plain(protocol["label"]), []).append(curve)
     return found
+
+
+def _strip(records: Sequence[Mapping[str, Any]]) -> Strip:
+    """Evaluate the repeats of several seeds, which have one test set."""
+    test = records[0]["test"]
+    predictions = [repeat["predictions"] for record in records for repeat in record["repeats"]]
+    return strip(test["labels"], test["patients"], predictions, "auc")
 
 
 def alike(experiment: Experiment, relative: str) -> list[dict[str, Any]]:
@@ -137,11 +157,11 @@ def _number(record: Mapping[str, Any]) -> int:
     return max(record["repeats"][0]["n_synthetic"]["pretrain"].values())
 
 
-def _panel(axes: Axes, group: list[Curve], heights: list[float]) -> None:
+def _panel(axes: Axes, group: Sequence[Curve], heights: Sequence[float]) -> None:
     """Draw mean and interval of each number, joined by lines, and every repeat."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
-    numbers = sorted({n for curve in group for n in curve})
+    numbers = sorted({n for curve in group for n in curve.points})
     axes.set_xscale("log")
     axes.set_xlim(numbers[0] / 1.25, numbers[-1] * 1.25)
     axes.xaxis.set_major_locator(FixedLocator(numbers))
@@ -150,20 +170,19 @@ def _panel(axes: Axes, group: list[Curve], heights: list[float]) -> None:
     low, high = min(heights, default=1.0), max(heights, default=0.0)
     for place, curve in enumerate(group):
         shift = 1 + 0.025 * (place - (len(group) - 1) / 2)
-        strips = {n: strip(row, auc) for n, row in curve.items()}
-        x, means = [n * shift for n in strips], [one.mean for one in strips.values()]
-        look = next(iter(curve.values())).style
+        x, strips, look = [n * shift for n in curve.points], curve.points.values(), curve.style
+        means = [one.mean for one in strips]
         line(axes.plot, x, means, look, zorder=2)
-        for at, one in zip(x, strips.values(), strict=True):
+        for at, one in zip(x, strips, strict=True):
             axes.plot([at] * len(one.interval), one.interval, color="0.7", linewidth=0.8, zorder=1)
             low, high = min(low, *one.interval, one.mean), max(high, *one.interval, one.mean)
         points(axes, x, means, look, zorder=3)
     axes.set_ylim(low - 0.02, min(high + 0.02, 1.01))
 
 
-def _facts(rows: list[Judged]) -> tuple[str, ...]:
-    cases = span(len(row.labels) for row in rows)
-    repeats = span(len(row.predictions) for row in rows)
+def _facts(found: Sequence[Curve]) -> tuple[str, ...]:
+    cases = span(curve.cases for curve in found)
+    repeats = span(len(one.values) for curve in found for one in curve.points.values())
     return (
         f"Mean of {repeats} repeats; grey: 95 % interval of the mean over patients (bootstrap, "
         f"{DRAWS} draws), {cases} test cases. Points are moved sideways apart. Dotted: protocols "

@@ -9,6 +9,7 @@ from cerebench.reports.statistics import bootstrap_interval
 LABELS = [0] * 6 + [1] * 6
 IDS = [f"case-{i}" for i in range(12)]
 GAN = "wgan-gp-quick-89abcdef/seed-0/downstream/exp2@01234567.json"
+EMPTY = {"n": {}, "n_synthetic": {}}
 REAL = "_real/downstream/real-only@01234567.json"
 
 
@@ -19,17 +20,19 @@ def predictions(seed, skill=1.0):
 
 def judge(runs, path, found, before=None, **changes):
     told = [
-        {"repeat": i, "seed": i, "predictions": p, "before_finetuning": before}
+        {"repeat": i, "seed": i, "predictions": p, "before_finetuning": before} | EMPTY
         for i, p in enumerate(found)
     ]
     test = {"ids": IDS, "patients": IDS, "labels": LABELS}
-    runs.write(path, "downstream", **({"test": test, "repeats": told} | changes))
+    facts = {"seconds": 1.0, "device": "cpu", "notes": [], "recipe_hash": "0" * 64}
+    runs.write(path, "downstream", **({"test": test, "repeats": told} | facts | changes))
 
 
 def protocol(runs, name, label, rows, *, needs=True, unavailable=None):
     runs.contents.setdefault("downstream", []).append(
         {
-            "name": name, "label": label, "version": 1, "role": "experiment", "config": {},
+            "name": name, "label": label, "description": "", "source": "", "config": {},
+            "role": "experiment",
             "needs_samples": needs, "preset": "quick", "unavailable": unavailable, "rows": rows,
         }
     )  # fmt: skip
@@ -91,7 +94,7 @@ def test_rows_are_grouped_and_what_is_missing_is_said(judged):
         "3D-WGAN-GP", "missing", "3D-α-WGAN", "Real only", "Experiment 2",
         "Without generated volumes",
     ]  # fmt: skip
-    assert "Missing: Experiment 2, 3D-α-WGAN: no samples." in texts(figure)
+    assert "Missing: Experiment 2, 3D-α-WGAN: failed: no samples." in texts(figure)
     assert "12 cases of 12 patients" in texts(figure)
     assert "not which generator is better" in texts(figure)
 
@@ -126,7 +129,7 @@ def test_an_interval_that_cannot_be_made_is_said(judged):
 def test_an_unavailable_protocol_gives_its_reason(judged):
     rows = [listed("medicalnet", "MedicalNet", "_real/downstream/medicalnet@0.json", "protocol")]
     protocol(judged, "medicalnet", "MedicalNet", rows, needs=False, unavailable="no weights. Run x")
-    assert "MedicalNet: no weights. Run x." in texts(repeats.draw(judged.read()))
+    assert "MedicalNet: unavailable: no weights. Run x." in texts(repeats.draw(judged.read()))
 
 
 def test_a_store_without_protocols_or_results_gives_no_figure(judged):

@@ -19,9 +19,11 @@ def predictions(seed):
 def judge(runs, path, n, seed, *, epochs=4, sha="f" * 64):
     repeat = {"repeat": 0, "seed": 0, "predictions": predictions(seed), "before_finetuning": None}
     repeat["n_synthetic"] = {"pretrain": {"LGG": n, "HGG": n}} if n else {}
+    repeat["n"] = repeat["n_synthetic"]
     config = {"epochs": epochs} | ({"synthetic_per_class": n} if n else {})
     test = {"ids": IDS, "patients": IDS, "labels": LABELS}
     facts = {"protocol": "exp2", "version": 1, "classes": ["LGG", "HGG"], "finetune_sha256": sha}
+    facts |= {"seconds": 1.0, "device": "cpu", "notes": [], "recipe_hash": "0" * 64}
     runs.write(path, "downstream", config=config, test=test, repeats=[repeat], **facts)
 
 
@@ -37,7 +39,7 @@ def judged(runs):
     ]
     only = {"kind": "protocol", "name": "real-only", "label": "Real only"}
     only["cells"] = [{"seed": None, "record": REAL}]
-    common = {"version": 1, "preset": "quick", "unavailable": None}
+    common = {"version": 1, "description": "", "source": "", "preset": "quick", "unavailable": None}
     runs.contents["downstream"] = [
         common | {"name": "exp2", "label": "Experiment 2", "role": "experiment", "rows": rows,
                   "needs_samples": True, "config": {"epochs": 4, "synthetic_per_class": 16}},
@@ -80,7 +82,7 @@ def test_a_generator_with_one_number_is_named(judged):
 def test_records_that_differ_in_more_than_the_number_are_left_out(judged, change):
     judge(judged, GAN.format("bb"), 256, 1, **change)
     (curve,) = synthetic_volumes.curves(judged.read())["Experiment 2"]
-    assert list(curve) == [16, 64]
+    assert list(curve.points) == [16, 64]
 
 
 def test_one_number_is_no_curve(judged):
