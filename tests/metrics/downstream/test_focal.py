@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from monai.losses import FocalLoss
 from torch.nn import functional
 
 from cerebench.metrics.downstream.focal import focal_loss
@@ -26,3 +27,10 @@ def test_certain_and_right_answers_have_finite_gradients():
     logits = torch.tensor([[80.0, -80.0]], requires_grad=True)
     focal_loss(logits, torch.tensor([0]), 2.0).backward()
     assert torch.isfinite(logits.grad).all()
+
+
+def test_monai_averages_over_both_classes_and_is_half_of_it():
+    logits = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(20) % 2
+    theirs = FocalLoss(gamma=3.0, to_onehot_y=True, use_softmax=True)(logits, labels[:, None])
+    assert float(focal_loss(logits, labels, 3.0)) == pytest.approx(2 * float(theirs), rel=1e-5)

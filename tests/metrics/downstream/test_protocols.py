@@ -132,6 +132,9 @@ def test_experiment_1_needs_a_pool():
     limited = Exp1.Config(finetune_per_class=32)
     assert Exp1(limited).demand({"LGG": 100, "HGG": 100}) == {"LGG": 68}
     assert Exp1(limited).demand({"LGG": 100, "HGG": 80}) == {"HGG": 68}
+    few = dataclasses.replace(limited, synthetic_per_class=64)
+    assert Exp1(few).demand({"LGG": 100, "HGG": 100}) == {"LGG": 64}
+    assert Exp1(few).demand({"LGG": 40, "HGG": 80}) == {"LGG": 48}
     with pytest.raises(ProtocolError, match="No case of the larger class, HGG, is left"):
         Exp1(Exp1.Config()).demand({"LGG": 100, "HGG": 100})
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cerebench.metrics.downstream.resnet import resnet
+from cerebench.metrics.downstream.resnet import NETWORKS, resnet
 
 COUNTS = {10: 14_356_546, 18: 33_161_026, 34: 63_470_658, 50: 46_159_170}
 
@@ -17,6 +17,25 @@ def test_parameter_counts_are_those_of_convolutional_shortcuts_without_bias(dept
         networks = [resnet(depth, stem, 1, 0) for stem in ("paper", "iso")]
     for network in networks:
         assert sum(p.numel() for p in network.parameters()) == COUNTS[depth]
+
+
+@pytest.mark.parametrize(
+    ("depth", "padded", "with_bias"),
+    [
+        (10, 14_182_722, 14_357_442),
+        (18, 32_987_202, 33_161_922),
+        (34, 63_296_834, 63_471_554),
+        (50, 43_382_594, 46_163_010),
+    ],
+)
+def test_other_shortcuts_have_other_counts(depth, padded, with_bias):
+    options = {"spatial_dims": 3, "n_input_channels": 1, "num_classes": 2}
+    with torch.device("meta"):
+        a = NETWORKS[depth](**options, shortcut_type="A")
+        b = NETWORKS[depth](**options, shortcut_type="B", bias_downsample=True)
+    found = [sum(p.numel() for p in network.parameters()) for network in (a, b)]
+    assert found == [padded, with_bias]
+    assert COUNTS[depth] not in found
 
 
 @pytest.mark.parametrize(
