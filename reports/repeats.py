@@ -84,7 +84,7 @@ def draw(experiment: Experiment) -> Figure:
             "no downstream protocol has a result." if found else "it has no downstream protocols."
         )
     places, depth = _places(found)
-    left = EDGE + 0.1 + max(text_width(row.label, SMALL) for row in found)
+    left = EDGE + 0.2 + max(text_width(row.label, SMALL) for row in found)
     drawn = {
         title: [_strip(row.result, metric) for row in found] for title, metric in SHOWN.items()
     }
@@ -113,7 +113,7 @@ def draw(experiment: Experiment) -> Figure:
         axes.spines["left"].set_visible(False)
         axes.set_ylim(depth, 0)
         axes.set_yticks([])
-        axes.set_xlim(math.floor(10 * low - 0.5) / 10, 1.02)
+        axes.set_xlim(max(-0.02, math.floor(10 * low - 0.5) / 10), 1.02)
         axes.set_xlabel(f"{title} (dimensionless)", fontsize=SMALL)
         for row, one, y in zip(found, drawn[title], places, strict=True):
             _row(axes, one, y, row.style)
