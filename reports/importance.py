@@ -38,7 +38,7 @@ CASES = 2
 FILE = "maps.npz"
 FOREGROUND = 0.02 * 255  # grey value above which a voxel is foreground, as in the metrics
 LEAST = 0.4  # edge of a slice, inches
-GAP, BETWEEN = 0.05, 0.02  # inches between two cases, between two rows
+GAP, BETWEEN = 0.06, 0.02  # inches between two classes, between two rows
 BAR = 0.5  # inches at the right for the colour bar
 COLOURS = "viridis"
 FACTS = (
@@ -56,7 +56,7 @@ class Maps:
 
 
 def draw(experiment: Experiment) -> Figure:
-    """Draw a row for each method with maps: two cases a class, slice and map side by side.
+    """Draw two rows for each method with maps, one a case: slice and map side by side.
 
     The cases are the first two held-out ones that the run chose by seed; of several seeds the first
     that has maps is shown.
@@ -69,29 +69,28 @@ def draw(experiment: Experiment) -> Figure:
     if not rows:
         raise NotDrawn("no method of this experiment has importance maps.")
     classes = experiment.contents["dataset"]["classes"]
-    columns = [(name, case) for name in classes for case in range(CASES)]
-    gaps = GAP * (len(columns) - 1)
-    edge = max(LEAST, (COLUMN - LABELS - BAR - gaps) / (2 * len(columns)))
+    gaps = GAP * (len(classes) - 1)
+    edge = max(LEAST, (COLUMN - LABELS - BAR - gaps) / (2 * len(classes)))
+    down = CASES * len(rows)
     figure, place = canvas(
         experiment,
         "Importance maps",
         FACTS,
-        body=len(rows) * (edge + BETWEEN) - BETWEEN,
+        body=down * (edge + BETWEEN) - BETWEEN,
         right=BAR,
-        above=0.3,
         below=0.05,
-        width=LABELS + 2 * len(columns) * edge + gaps + BAR,
+        width=LABELS + 2 * len(classes) * edge + gaps + BAR,
     )
     spaces = {"wspace": GAP / (2 * edge), "hspace": BETWEEN / edge}
-    grid = figure.add_gridspec(len(rows), len(columns), **spaces, **place)
+    grid = figure.add_gridspec(down, len(classes), **spaces, **place)
     for r, (label, path) in enumerate(rows):
         maps = load(path)
-        for c, (name, case) in enumerate(columns):
-            axes = figure.add_subplot(grid[r, c])
-            frame(axes, "" if c else label)
-            _panel(axes, maps.get(name), case)
-            if r == 0:
-                head(axes, f"{name}\ncase {case + 1}")
+        for case, c in np.ndindex(CASES, len(classes)):
+            axes = figure.add_subplot(grid[CASES * r + case, c])
+            frame(axes, "" if c else f"{label}, case {case + 1}")
+            _panel(axes, maps.get(classes[c]), case)
+            if not r and not case:
+                head(axes, classes[c])
     left = place["right"] + 0.06 / figure.get_figwidth()
     bar = (left, place["bottom"], 0.08 / figure.get_figwidth(), place["top"] - place["bottom"])
     _bar(figure, bar)

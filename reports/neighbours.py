@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PAIRS = 2
-LEAST = 0.33  # edge of a slice, inches
+LEAST = 0.3  # edge of a slice, inches
 GAP, CAPTION = 0.05, 0.13  # inches between pairs, under them
 FACTS = (
     "Left of each pair a generated volume, right the training case closest to it; the pairs of "

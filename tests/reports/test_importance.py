@@ -20,12 +20,12 @@ def change(runs, **arrays):
     np.savez(path, **(kept | {name.replace("_", "/"): array for name, array in arrays.items()}))
 
 
-def test_a_row_is_a_method_with_maps_and_a_class_has_two_cases(runs):
+def test_a_method_with_maps_has_two_cases_a_class(runs):
     runs.diagnose("wgan-gp", maps=False)
     axes = panels(importance.draw(runs.read()))
-    assert [a.get_ylabel() for a in axes] == ["3D-DDPM\nseed 0", "", "", ""]
-    titles = ["LGG\ncase 1", "LGG\ncase 2", "HGG\ncase 1", "HGG\ncase 2"]
-    assert [a.get_title() for a in axes] == titles
+    labels = ["3D-DDPM\nseed 0, case 1", "", "3D-DDPM\nseed 0, case 2", ""]
+    assert [a.get_ylabel() for a in axes] == labels
+    assert [a.get_title() for a in axes] == ["LGG", "HGG", "", ""]
 
 
 def test_all_maps_share_one_scale_from_zero_to_one_and_keep_their_values(runs):
@@ -70,7 +70,7 @@ def test_the_first_seed_with_maps_is_shown(three_seeds):
     path = MAPS.format(0).replace("maps.npz", "record.json")
     (three_seeds.folder / path).unlink()
     axes = panels(importance.draw(three_seeds.read()))
-    assert axes[0].get_ylabel() == "3D-DDPM\nseed 1"
+    assert axes[0].get_ylabel() == "3D-DDPM\nseed 1, case 1"
     assert axes[0].images[1].get_array()[15, 15] == 0.25
 
 
@@ -97,7 +97,7 @@ def test_a_case_or_class_that_is_missing_is_said(runs):
         np.savez(path, **{key: stored[key][:1] for key in stored.files if "LGG" in key})
     axes = panels(importance.draw(runs.read()))
     texts = [[text.get_text() for text in a.texts] for a in axes]
-    assert texts == [[], ["no such case"], ["no map"], ["no map"]]
+    assert texts == [[], ["no map"], ["no such case"], ["no map"]]
 
 
 @pytest.mark.parametrize("value", [1.5, -0.1, np.nan])
