@@ -9,7 +9,7 @@ nothing, so its AUC must be near 0.5.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +24,7 @@ from cerebench.reports.tidy import FAILED, NOT_RUN, UNAVAILABLE, broken, stage
 
 Numbers = NDArray[np.float64]
 SHUFFLED = "shuffled-label"
+DEFAULT_TEST = "paired_bootstrap"  # one of comparison.TESTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,7 @@ class Result:
         device: Where they trained.
         notes: What the protocol left to read.
         recipe_hash: Of the protocol as it ran.
+        stage: When predictions were made, where that is not at the end.
     """
 
     kind: str
@@ -84,6 +86,7 @@ class Result:
     device: str = ""
     notes: tuple[str, ...] = ()
     recipe_hash: str = ""
+    stage: str = ""
 
     @property
     def asked(self) -> int:
@@ -175,8 +178,9 @@ def _result(
     labels: Mapping[str, str],
 ) -> Result:
     label = labels.get(row["name"], plain(row["label"]))
-    if protocol["name"] == SHUFFLED:
-        label = f"{plain(protocol['label'])} ({label}), before fine-tuning"
+    early = protocol["name"] == SHUFFLED
+    if early:
+        label = f"{plain(protocol['label'])} ({label})"
     records, missing = [], []
     for cell in row["cells"]:
         record, status, reason = _read(experiment, protocol, row, cell)
@@ -184,7 +188,13 @@ def _result(
             records.append((cell["seed"], record))
         else:
             missing.append(Missing(cell["seed"], status, reason))
-    head = Result(row["kind"], row["name"], label, missing=tuple(missing))
+    head = Result(
+        row["kind"],
+        row["name"],
+        label,
+        missing=tuple(missing),
+        stage="before fine-tuning" if early else "",
+    )
     return _filled(head, records, protocol["name"]) if records else head
 
 
@@ -244,12 +254,9 @@ def _filled(
             values = {name: float(of(test["labels"], scores)) for name, of in METRICS.items()}
             runs.append(Run(seed, repeat["repeat"], scores, values))
     told = [record for _, record in records]
-    return Result(
-        head.kind,
-        head.name,
-        head.label,
-        tuple(runs),
-        head.missing,
+    return replace(
+        head,
+        runs=tuple(runs),
         ids=tuple(test["ids"]),
         patients=tuple(test["patients"]),
         labels=tuple(test["labels"]),

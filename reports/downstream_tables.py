@@ -5,7 +5,7 @@ The same values and tests as tidy rows for the CSV file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
@@ -24,23 +24,22 @@ from cerebench.reports.comparison import (
     leader,
     resample,
 )
-from cerebench.reports.downstream import SHUFFLED, Block, Result, read
+from cerebench.reports.downstream import DEFAULT_TEST, SHUFFLED, Block, Result, read
 from cerebench.reports.formatting import DASH, duration, like, number, plain, span
-from cerebench.reports.marks import SMALL
+from cerebench.reports.marks import SMALL, marked_label, marks
 from cerebench.reports.statistics import Test, middle
 from cerebench.reports.table import Block as Rows
 from cerebench.reports.table import Cell, Column, Row, Table, explain
-from cerebench.reports.tidy import OK
+from cerebench.reports.tidy import OK, values
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 TITLE = "Downstream classification"
-WITHOUT = "without generated volumes, and controls"
+WITHOUT = "Baselines and controls"
 LABELS = dict(zip(METRICS, ("AUC", "F1", "accuracy", "precision", "recall"), strict=True))
 TESTED = ("auc", "f1", "accuracy")  # of the table; the CSV file has all
 FEW_RUNS = 5  # below which a t test over runs finds only very large differences; metrics.md 9.2
-DEFAULT = "paired_bootstrap"
 ALONGSIDE = "welch"  # the test over runs beside one over cases
 
 
@@ -50,6 +49,7 @@ class Study:
 
     Attributes:
         test: One of ``comparison.TESTS``.
+        marks: Name of a row to why image metrics mark it, as in ``cerebench.reports.marks``.
         footnotes: Text to number, as collected by ``mark``.
     """
 
@@ -57,12 +57,18 @@ class Study:
     blocks: list[Block]
     test: str
     drawn: Drawn
+    marks: Mapping[str, Mapping[str, Sequence[str]]]
     footnotes: dict[str, int] = field(default_factory=dict)
 
     def mark(self, *texts: str) -> int:
         """Return the number of a footnote of all texts that say something; 0 if none does."""
         text = plain("; ".join(filter(None, texts)))
         return self.footnotes.setdefault(text, len(self.footnotes) + 1) if text else 0
+
+    def label(self, block: Block, result: Result) -> str:
+        """Return the label of a row with its marks behind it."""
+        odd = {"unequal data": [""]} if result in unequal(self, block) else {}
+        return marked_label(result.label, {**self.marks.get(result.name, {}), **odd})
 
     @property
     def experiments(self) -> list[Block]:
@@ -93,7 +99,7 @@ class Study:
         return found
 
 
-def study(experiment: Experiment, test: str = DEFAULT) -> Study | None:
+def study(experiment: Experiment, test: str = DEFAULT_TEST) -> Study | None:
     """Read and resample the protocols of an experiment; None if it has none.
 
     Raises:
@@ -103,10 +109,18 @@ def study(experiment: Experiment, test: str = DEFAULT) -> Study | None:
     blocks = read(experiment)
     if not any(block.results for block in blocks):
         return None
-    return Study(experiment, blocks, test, resample([r for b in blocks for r in b.results]))
+    rows = experiment.contents["rows"]
+    marked = marks(experiment.contents, values(experiment))
+    return Study(
+        experiment,
+        blocks,
+        test,
+        resample([result for block in blocks for result in block.results]),
+        {rows[row]["name"]: told for row, told in marked.items()},
+    )
 
 
-def build(experiment: Experiment, test: str = DEFAULT) -> list[Table]:
+def build(experiment: Experiment, test: str = DEFAULT_TEST) -> list[Table]:
     """Build the table of results and, where there is a reference, that of comparisons.
 
     Args:
@@ -165,13 +179,12 @@ def _rows(told: Study, results: Sequence[Result], block: Block) -> Iterator[Row]
     leaders = {metric: (None, None) for metric in METRICS}
     if block.role == "experiment":
         leaders = {metric: leader(results, metric, told.drawn) for metric in METRICS}
-    odd = unequal(told, block)
     for result in results:
         cells = [score(told, result, metric, *leaders[metric]) for metric in METRICS]
         cells += [_interval(told, result), Cell(str(len(result.runs)))]
         cells += [Cell(DASH if result.seconds is None else duration(result.seconds))]
-        label = f"{result.label} (unequal data)" if result in odd else result.label
-        yield Row(label, "control" if block.role == "control" else "method", tuple(cells))
+        role = "control" if block.role == "control" else "method"
+        yield Row(told.label(block, result), role, tuple(cells))
 
 
 def score(
@@ -185,7 +198,7 @@ def score(
     return Cell(
         number(fmean(values), spread),
         bold=result is best,
-        mark=told.mark(_incomplete(result)),
+        mark=told.mark(result.stage, _incomplete(result)),
         second=result is second,
     )
 
@@ -228,13 +241,14 @@ def unequal(told: Study, block: Block) -> dict[Result, str]:
 
 def _comparison(told: Study) -> Table:
     tested = [metric for metric in TESTED if told.test != "delong" or metric == "auc"]
-    columns, tests = [], []
+    columns, made = [], []
     for metric in tested:
         label = LABELS[metric]
         columns += [Column(label, "difference [95 %]", metric, metric)]
         columns += [Column(label, f"p, {_unit(told.test)}", metric, metric)]
         if TESTS[told.test][1]:
             columns += [Column(label, f"p, {_unit(ALONGSIDE)}", metric, metric)]
+    controls = [row for block, row in told.others if block.role == "control"]
     blocks = []
     for block in told.experiments:
         verdicts = {
@@ -247,8 +261,9 @@ def _comparison(told: Study) -> Table:
             cells = tuple(
                 cell for metric in tested for cell in _verdict_cells(told, verdicts, metric, row)
             )
-            rows.append(Row(row.label, "control" if row.kind == "protocol" else "method", cells))
-        tests += [v for found in verdicts.values() for v in found.values() if v.test]
+            role = "control" if row in controls else "method"
+            rows.append(Row(told.label(block, row), role, cells))
+        made += [verdict for found in verdicts.values() for verdict in found.values()]
         blocks.append(Rows(block.label, ("",) * len(columns), tuple(rows)))
     reference = next(filter(None, (told.reference(b) for b in told.experiments)), None)
     name = reference.label if reference else told.experiment.contents["reference"]
@@ -256,11 +271,11 @@ def _comparison(told: Study) -> Table:
     return Table(
         title=f"{TITLE}: difference from {name}",
         banner=classifier(told.blocks),
-        caption=f"{caption(told, rows)} {tested_by(told)}",
+        caption=f"{caption(told, rows, means=False)} {tested_by(told, made)}",
         columns=tuple(columns),
         blocks=tuple(blocks),
         footnotes=tuple(told.footnotes),
-        notes=tuple(_judging(told, [v.test for v in tests if v.test])),
+        notes=tuple(_judging([verdict.test for verdict in made if verdict.test])),
         methods=(),
         protocol=(),
     )
@@ -271,7 +286,7 @@ def _unit(test: str) -> str:
 
 
 def _verdict_cells(
-    told: Study, verdicts: dict[tuple[str, str], dict[Result, Verdict]], metric: str, row: Result
+    told: Study, verdicts: Mapping[tuple[str, str], dict[Result, Verdict]], metric: str, row: Result
 ) -> Iterator[Cell]:
     """Yield difference and p of a row in one metric, and p over runs beside one over cases."""
     first = verdicts[metric, told.test][row]
@@ -308,34 +323,44 @@ def classifier(blocks: Sequence[Block]) -> str:
     return ""
 
 
-def caption(told: Study, shown: Sequence[Result]) -> str:
-    """Describe test set, runs, seeds, preset, data and versions of the rows shown."""
+def caption(told: Study, shown: Sequence[Result], *, means: bool = True) -> str:
+    """Describe test set, runs, seeds, preset, data and versions of the rows shown.
+
+    Args:
+        told: The study.
+        shown: Rows of the table.
+        means: Whether the table shows means over runs.
+    """
     contents = told.experiment.contents
     data, made = contents["dataset"], [result for result in shown if result.runs]
-    per_class = zip(data["classes"], zip(*(r.of_class() for r in made), strict=True), strict=False)
-    counts = ", ".join(f"{span(n)} {name}" for name, n in per_class)
+    counts = [span(result.of_class()[label] for result in made) for label in (0, 1)]
+    classes = ", ".join(f"{n} {c}" for n, c in zip(counts, data["classes"], strict=False))
     patients = span(len(set(result.patients)) for result in made)
+    seeds = ", ".join(map(str, contents["seeds"]))
     presets = ", ".join(dict.fromkeys(block.preset for block in told.blocks))
-    seeds = f"seed{'s' * (len(contents['seeds']) > 1)} {', '.join(map(str, contents['seeds']))}"
-    suites = ", ".join(contents.get("suites", []))
-    return plain(
+    suites = contents.get("suites", [])
+    over = "Mean ± standard deviation (n − 1) over" if means else "Each row has"
+    parts = [
         f"{data['label']}, {data['size']} voxels an edge; n = {span(len(r.ids) for r in made)} "
-        f"test cases ({counts}) of {patients} patients; mean ± standard deviation (n − 1) over "
-        f"{span(len(r.runs) for r in made)} runs, repeats of {seeds}. "
-        f"Positive class {data['classes'][-1]}, threshold 0.5. Protocol preset {presets}, "
-        f"generator preset {contents['preset'] or DASH}{f', suites {suites}' * bool(suites)}. "
-        f"Dataset fingerprint {data['fingerprint'][:8]}, Cerebench {contents['suite_version']}."
-    )
+        f"test cases ({classes}) of {patients} patients.",
+        f"{over} {span(len(result.runs) for result in made)} runs: repeats of generator "
+        f"seed{'s' * (len(contents['seeds']) > 1)} {seeds}.",
+        f"Positive class {data['classes'][-1]}, threshold 0.5. Preset of classifiers {presets}, of "
+        f"generators {contents['preset'] or DASH}.",
+        f"Suite{'s' * (len(suites) > 1)} {', '.join(suites)}." if suites else "",
+        f"Dataset fingerprint {data['fingerprint'][:8]}, Cerebench {contents['suite_version']}.",
+    ]
+    return plain(" ".join(parts))
 
 
-def tested_by(told: Study) -> str:
-    """Say how rows are tested against the reference."""
+def tested_by(told: Study, verdicts: Iterable[Verdict]) -> str:
+    """Say how rows are tested against the reference, and in families of how many tests."""
     words, over_cases = TESTS[told.test]
     what = " of the prediction averaged over runs" if over_cases else ""
-    sizes = [len(family) for b in told.experiments for family in told.families(b) if family]
+    sizes = span(verdict.family for verdict in verdicts if verdict.test)
     return (
         f"Test: {words}{what}, two-sided, p corrected by Holm within each family: one metric of "
-        f"one experiment, generators or rows without one, {span(sizes)} tests."
+        f"one experiment, generators or rows without one ({sizes} tests each)."
     )
 
 
@@ -381,7 +406,7 @@ def data_notes(told: Study, blocks: Iterable[Block]) -> Iterator[str]:
             yield f"Unequal data: {row.label} in {block.label} trained stage 1 on {data}."
 
 
-def _judging(told: Study, tests: Sequence[Test]) -> Iterator[str]:
+def _judging(tests: Sequence[Test]) -> Iterator[str]:
     """Yield what a reader must know to judge the tests."""
     sizes: dict[tuple[str, str], list[int]] = {}
     for test in tests:

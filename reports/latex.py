@@ -1,19 +1,22 @@
 r"""LaTeX tables (booktabs) that compile with pdflatex, and a document that shows them.
 
-``<name>.tex`` is the float for a paper, ``<name>-diagnostics.tex`` another for what methods say
-about themselves, ``<name>-protocol.tex`` the list for its appendix, ``main.tex`` a document with
-all of them.
+``<name>.tex`` is the float with every metric, ``<name>-table<N>.tex`` those in the layout of the
+MIDL 2024 paper (``cerebench.reports.paper_tables``); ``<name>-downstream.tex``, ``-comparison``,
+``-diagnostics`` and ``-published`` are further floats, ``<name>-protocol.tex`` the list for an
+appendix, ``main.tex`` a document with all of them.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cerebench.reports.base import Experiment
-from cerebench.reports.diagnostics import build as build_diagnostics
+from cerebench.reports.downstream import DEFAULT_TEST
+from cerebench.reports.paper_tables import build as build_paper
+from cerebench.reports.sections import further
 from cerebench.reports.table import Block, Cell, Table, build, panels
 
 WIDTH = 110  # characters of \footnotesize that fit 16.6 cm
@@ -89,30 +92,41 @@ _ACCENTS = {
 
 
 def write(
-    experiment: Experiment, folder: Path, *, siunitx: bool = False, anchors: bool = False
+    experiment: Experiment,
+    folder: Path,
+    *,
+    siunitx: bool = False,
+    anchors: bool = False,
+    test: str = DEFAULT_TEST,
+    published: bool = False,
 ) -> list[Path]:
-    r"""Write ``<name>.tex``, ``<name>-diagnostics.tex``, ``<name>-protocol.tex``, ``main.tex``.
-
-    The second only where a method has diagnostics.
+    r"""Write one file a float, the protocol, and ``main.tex``; kinds without records are left out.
 
     Args:
         experiment: Table of contents with its folder.
         folder: Where to write.
         siunitx: Whether numbers are set by ``\num`` of the siunitx package.
         anchors: Whether to show the controls; the floor is always shown.
+        test: One of ``comparison.TESTS``: what downstream comparisons rest on.
+        published: Whether to show what papers printed.
 
     Raises:
-        ReportError: As in ``cerebench.reports.table.build``.
+        ReportError: As in ``cerebench.reports.table.build`` and ``sections.further``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table, name = build(experiment, anchors=anchors), experiment.name
-    diagnostics = build_diagnostics(experiment)
-    floats = {name: table}
-    if diagnostics is not None:
-        floats[f"{name}-diagnostics"] = diagnostics
-    texts = {f"{stem}.tex": _floats(one, stem, siunitx=siunitx) for stem, one in floats.items()}
-    texts[f"{name}-protocol.tex"] = _protocol(table)
-    texts["main.tex"] = _document(name, list(floats), siunitx=siunitx)
+    groups: list[dict[str, list[Table]]] = [
+        {f"{name}-table{number}": [one] for number, one in build_paper(experiment, test).items()},
+        {name: [table]},
+        {},
+    ]
+    for kind, one in further(experiment, test=test, published=published):
+        groups[2 if kind == "published" else 1].setdefault(f"{name}-{kind}", []).append(one)
+    floats = {stem: tables for group in groups for stem, tables in group.items()}
+    texts = {f"{stem}.tex": _file(stem, some, siunitx=siunitx) for stem, some in floats.items()}
+    told = [text for tables in floats.values() for one in tables for text in one.protocol]
+    texts[f"{name}-protocol.tex"] = _protocol(list(dict.fromkeys(told)))
+    texts["main.tex"] = _document(name, [list(g) for g in groups if g], siunitx=siunitx)
     for file, text in texts.items():
         (folder / file).write_text(text, encoding="utf-8")
     return [folder / file for file in texts]
@@ -159,12 +173,22 @@ def _letter(letter: str) -> str:
     return f"[U+{ord(letter):04X}]"
 
 
-def _floats(table: Table, name: str, *, siunitx: bool) -> str:
-    """One float a panel, so that none outgrows a page; the first carries the notes."""
+def _file(stem: str, tables: Sequence[Table], *, siunitx: bool) -> str:
+    needs = r"booktabs, siunitx and \sisetup{detect-all}" if siunitx else "booktabs"
+    labels = [f"{stem}-{number}" if number > 1 else stem for number in range(1, len(tables) + 1)]
+    floats = [
+        text
+        for label, table in zip(labels, tables, strict=True)
+        for text in _floats(table, label, siunitx=siunitx)
+    ]
+    return f"% Needs {needs}.\n" + "\n\n".join(floats) + "\n"
+
+
+def _floats(table: Table, name: str, *, siunitx: bool) -> Iterator[str]:
+    """Yield one float a panel, so that none outgrows a page; the first carries the notes."""
     label = f"tab:{name.replace('_', '-')}"
     banner = rf"\textbf{{{escape(table.banner)}.}} " if table.banner else ""
     title = escape(table.title)
-    floats = []
     for number, part in enumerate(panels(table, WIDTH)):
         full = rf"{banner}{title}. {_breakable(table.caption)}"
         caption = rf"{banner}{title}, continued from Table~\ref{{{label}}}." if number else full
@@ -174,7 +198,7 @@ def _floats(table: Table, name: str, *, siunitx: bool) -> str:
             r"\centering\footnotesize",
             r"\setlength{\tabcolsep}{4pt}",
             rf"\caption{{{caption}}}",
-            rf"\label{{{label}{f'-{number + 1}' if number else ''}}}",
+            rf"\label{{{label}{f'-panel-{number + 1}' if number else ''}}}",
             r"\par\medskip",
             _grid(table, part, siunitx=siunitx),
             r"\par\medskip",
@@ -183,28 +207,32 @@ def _floats(table: Table, name: str, *, siunitx: bool) -> str:
             r"\end{minipage}",
             r"\end{table}",
         ]
-        floats.append("\n".join(lines))
-    needs = r"booktabs, siunitx and \sisetup{detect-all}" if siunitx else "booktabs"
-    return f"% Needs {needs}.\n" + "\n\n".join(floats) + "\n"
+        yield "\n".join(lines)
 
 
 def _footnotes(table: Table, part: list[int]) -> list[str]:
     rows = (row for block in table.blocks for row in block.rows)
     used = sorted({row.cells[i].mark for row in rows for i in part} - {0})
-    return [rf"\textsuperscript{{{mark}}}~{_breakable(table.footnotes[mark - 1])}" for mark in used]
+    seconds = any(row.cells[i].second for block in table.blocks for row in block.rows for i in part)
+    return [
+        *(rf"\textsuperscript{{{mark}}}~{_breakable(table.footnotes[mark - 1])}" for mark in used),
+        *(["Underlined: second best by its value alone."] if seconds else []),
+    ]
 
 
 def _grid(table: Table, part: list[int], *, siunitx: bool) -> str:
     import pandas as pd
 
     columns = [table.columns[i] for i in part]
-    heads = [(escape(column.head), escape(column.detail)) for column in columns]
+    heads = pd.MultiIndex.from_tuples([(escape(c.head), escape(c.detail)) for c in columns])
+    if not any(column.detail for column in columns):
+        heads = heads.droplevel(1)
     labels, cells = [], []
     for number, block in enumerate(table.blocks):
         for label, row in _block(block, part, first=number == 0, siunitx=siunitx):
             labels.append(label)
             cells.append(row)
-    data = pd.DataFrame(cells, index=labels, columns=pd.MultiIndex.from_tuples(heads))
+    data = pd.DataFrame(cells, index=labels, columns=heads)
     return data.style.to_latex(
         hrules=True, column_format="l" + "r" * len(part), multicol_align="c"
     ).strip()
@@ -215,7 +243,8 @@ def _block(
 ) -> Iterator[tuple[str, list[str]]]:
     rule = "" if first else "\\midrule\n"
     targets = [escape(block.targets[i]) for i in part]
-    yield rf"{rule}\textbf{{{escape(block.name)}}}", targets
+    if block.name or any(targets):
+        yield rf"{rule}\textbf{{{escape(block.name)}}}", targets
     before = ""
     for row in block.rows:
         rule = "\\addlinespace\n" if row.role == "control" != before else ""
@@ -228,6 +257,7 @@ def _block(
 def _cell(cell: Cell, *, siunitx: bool) -> str:
     text = _numbers(cell.text, siunitx=siunitx)
     text = rf"\textbf{{{text}}}" if cell.bold else text
+    text = rf"\underline{{{text}}}" if cell.second else text
     return text + (rf"\textsuperscript{{{cell.mark}}}" if cell.mark else "")
 
 
@@ -239,13 +269,15 @@ def _numbers(text: str, *, siunitx: bool) -> str:
     return re.sub(r"(?<=\d)e(-?\d+)", r"$\\times10^{\1}$", text)
 
 
-def _protocol(table: Table) -> str:
-    items = "\n".join(rf"\item {_breakable(text)}" for text in table.protocol)
+def _protocol(texts: Sequence[str]) -> str:
+    items = "\n".join(rf"\item {_breakable(text)}" for text in texts)
     begin = r"\begin{itemize}\footnotesize\raggedright\setlength{\itemsep}{0pt}"
     return f"{begin}\n{items}\n\\end{{itemize}}\n"
 
 
-def _document(name: str, floats: list[str], *, siunitx: bool) -> str:
+def _document(name: str, groups: list[list[str]], *, siunitx: bool) -> str:
+    """Return a document of all floats; groups do not mix on a page."""
+    inputs = ["\n".join(rf"\input{{{stem}}}" for stem in group) for group in groups]
     return "\n".join(
         [
             r"\documentclass[a4paper]{article}",
@@ -253,7 +285,7 @@ def _document(name: str, floats: list[str], *, siunitx: bool) -> str:
             r"\usepackage{booktabs}",
             *([r"\usepackage{siunitx}", r"\sisetup{detect-all}"] if siunitx else []),
             r"\begin{document}\emergencystretch=3em",
-            *(rf"\input{{{stem}}}" for stem in floats),
+            "\n\\clearpage\n".join(inputs),
             r"\section*{Protocol}",
             rf"\input{{{name}-protocol}}",
             r"\end{document}",

@@ -7,33 +7,45 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cerebench.reports.base import Experiment
-from cerebench.reports.diagnostics import build as build_diagnostics
+from cerebench.reports.downstream import DEFAULT_TEST
+from cerebench.reports.sections import further
 from cerebench.reports.table import Block, Cell, Table, build, panels
 
 WIDTH = 120  # characters a table may take before columns move to a further one
 
 
-def write(experiment: Experiment, folder: Path) -> list[Path]:
-    """Write ``<name>.md``: the whole table, controls included, then diagnostics and protocol.
+def write(
+    experiment: Experiment, folder: Path, *, test: str = DEFAULT_TEST, published: bool = False
+) -> list[Path]:
+    """Write ``<name>.md``: the whole table, controls included, then further tables and protocol.
+
+    Args:
+        experiment: Table of contents with its folder.
+        folder: Where to write.
+        test: One of ``comparison.TESTS``: what downstream comparisons rest on.
+        published: Whether to show what papers printed.
 
     Raises:
-        ReportError: As in ``cerebench.reports.table.build``.
+        ReportError: As in ``cerebench.reports.table.build`` and ``sections.further``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{experiment.name}.md"
-    table, diagnostics = build(experiment), build_diagnostics(experiment)
-    lines = [*_title(table), *_body(table, "##")]
-    if diagnostics is not None:
-        lines += ["", f"## {escape(diagnostics.title)}", "", *_body(diagnostics, "###")]
-    lines += ["", "## Protocol", "", *(f"- {escape(text)}" for text in table.protocol)]
+    table = build(experiment)
+    tables = [more for _, more in further(experiment, test=test, published=published)]
+    lines = [*_title("#", table.title, table.banner), *_body(table, "##")]
+    for more in tables:
+        banner = more.banner if more.banner != table.banner else ""
+        lines += ["", *_title("##", more.title, banner), *_body(more, "###")]
+    told = [*table.protocol, *(text for more in tables for text in more.protocol)]
+    lines += ["", "## Protocol", "", *(f"- {escape(text)}" for text in told)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return [path]
 
 
-def _title(table: Table) -> Iterator[str]:
-    yield from (f"# {escape(table.title)}", "")
-    if table.banner:
-        yield from (f"> **{escape(table.banner)}**", "")
+def _title(heading: str, title: str, banner: str) -> Iterator[str]:
+    yield from (f"{heading} {escape(title)}", "")
+    if banner:
+        yield from (f"> **{escape(banner)}**", "")
 
 
 def _body(table: Table, heading: str) -> Iterator[str]:

@@ -297,7 +297,7 @@ def _block(sheet: _Sheet, class_: str, columns: Sequence[Column], shown: Sequenc
             elif column.metric in COSTS:
                 cells.append(_cost(sheet, column.metric, i, found[i], summaries.get(i)))
             else:
-                cell = _score(sheet, found[i], summaries.get(i), bold=i == best)
+                cell = score(sheet, found[i], summaries.get(i), bold=i == best)
                 cells.append(replace(cell, second=i == second))
     return Block(
         plain(class_),
@@ -331,7 +331,14 @@ def _target(column: Column, sheet: _Sheet, summaries: Mapping[int, Summary]) -> 
     return f"→ {' … '.join(reals)}" if reals else ""
 
 
-def _score(sheet: _Sheet, found: Sequence[Value], summary: Summary | None, *, bold: bool) -> Cell:
+class Footnotes(Protocol):
+    """Numbers the footnotes of a table."""
+
+    def mark(self, *texts: str) -> int: ...
+
+
+def score(sheet: Footnotes, found: Sequence[Value], summary: Summary | None, *, bold: bool) -> Cell:
+    """Return a value ± spread, and in parentheses its distance to the real set's, or a dash."""
     if summary is None:
         return Cell(DASH, mark=sheet.mark(explain(found, len(found))))
     scale = found[0].scale

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cerebench.reports.base import Experiment
-from cerebench.reports.diagnostics import build as build_diagnostics
+from cerebench.reports.downstream import DEFAULT_TEST
 from cerebench.reports.formatting import superscript
+from cerebench.reports.sections import further
 from cerebench.reports.table import Cell, Table, build, panels
 
 if TYPE_CHECKING:
@@ -16,31 +17,42 @@ if TYPE_CHECKING:
 
 
 def render(
-    experiment: Experiment, console: Console, anchors: bool = False, protocol: bool = False
+    experiment: Experiment,
+    console: Console,
+    *,
+    anchors: bool = False,
+    protocol: bool = False,
+    test: str = DEFAULT_TEST,
+    published: bool = False,
 ) -> None:
-    """Print the table of an experiment with its banner, footnotes and notes; then diagnostics.
+    """Print the table of an experiment with its banner, footnotes and notes; then further tables.
 
     Args:
         experiment: Table of contents with its folder.
         console: Where to print; its width decides how columns are split into panels.
         anchors: Whether to show the controls; the floor is always shown.
         protocol: Whether to print the recipe of every column, which Markdown and LaTeX always do.
+        test: One of ``comparison.TESTS``: what downstream comparisons rest on.
+        published: Whether to print what papers printed.
 
     Raises:
-        ReportError: As in ``cerebench.reports.table.build``.
+        ReportError: As in ``cerebench.reports.table.build`` and ``sections.further``.
     """
+    table = build(experiment, anchors=anchors)
+    _heading(table.title, table.banner, console)
+    _body(table, _below(table, experiment, anchors, protocol), console)
+    for _, more in further(experiment, test=test, published=published):
+        console.print()
+        _heading(more.title, more.banner if more.banner != table.banner else "", console)
+        _body(more, [*more.notes, *(more.protocol if protocol else ())], console)
+
+
+def _heading(title: str, banner: str, console: Console) -> None:
     from rich.text import Text
 
-    table = build(experiment, anchors=anchors)
-    console.print(Text(table.title, style="bold"))
-    if table.banner:
-        console.print(Text(table.banner, style="bold yellow"))
-    _body(table, _below(table, experiment, anchors, protocol), console)
-    diagnostics = build_diagnostics(experiment)
-    if diagnostics is not None:
-        console.print()
-        console.print(Text(diagnostics.title, style="bold"))
-        _body(diagnostics, list(diagnostics.notes), console)
+    console.print(Text(title, style="bold"))
+    if banner:
+        console.print(Text(banner, style="bold yellow"))
 
 
 def _body(table: Table, below: list[str], console: Console) -> None:
