@@ -227,6 +227,22 @@ def test_only_the_class_term_trains_scorer_and_classifier(tmp_path):
     assert _hash(method, names) != _hash(_build(config), names)
 
 
+def test_scores_change_neither_tokens_nor_reconstructions():
+    method, volumes = _build(SMOKE.config), _data().take(torch.arange(3)).images
+    for net in method.nets.values():
+        net.eval()
+    with torch.inference_mode():
+        tokens, scores = method._encode(volumes)
+        decoded = method._decode(tokens.flatten(1))
+        for name in ("scorer", "classifier"):
+            for weights in method.nets[name].parameters():
+                weights.normal_(generator=torch.Generator().manual_seed(weights.numel()))
+        other, moved = method._encode(volumes)
+        assert not torch.allclose(moved, scores, atol=0.1)
+        assert torch.equal(other, tokens)
+        assert torch.equal(method._decode(other.flatten(1)), decoded)
+
+
 def test_stage_two_leaves_stage_one_as_it_was(tmp_path):
     config = replace(SMOKE.config, codes=64)
     names = [*STAGE_1, "discriminator"]
