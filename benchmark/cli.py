@@ -472,6 +472,17 @@ def report(
     protocol: Annotated[
         bool, typer.Option("--protocol", help="Print the recipe of every column.")
     ] = False,
+    test: Annotated[
+        str,
+        typer.Option(
+            help="What downstream comparisons rest on: paired_bootstrap, delong (test patients), "
+            "welch, student, paired (runs)."
+        ),
+    ] = "paired_bootstrap",
+    with_published: Annotated[
+        bool,
+        typer.Option("--with-published", help="Also the numbers that the paper reported, apart."),
+    ] = False,
     older: Annotated[
         bool, typer.Option("--all", help="Also tables that a later run of the same name replaced.")
     ] = False,
@@ -487,12 +498,13 @@ def report(
     if csv:
         tables.print_csv(found)
     if markdown:
-        tables.print_markdown(found)
+        tables.print_markdown(found, test=test, published=with_published)
     written: list[Path] = []
     if latex:
         from cerebench.reports.latex import write
 
-        written += tables.write(write, found, to, siunitx=siunitx, anchors=anchors)
+        style = {"siunitx": siunitx, "anchors": anchors}
+        written += tables.write(write, found, to, test=test, published=with_published, **style)
     if figure:
         from cerebench.reports.figures import write
 
@@ -500,7 +512,9 @@ def report(
     for path in written:
         typer.echo(str(path))
     if not (csv or markdown or latex or figure):
-        tables.print_terminal(found, tables.console(), anchors=anchors, protocol=protocol)
+        style = {"anchors": anchors, "protocol": protocol}
+        shown = tables.console()
+        tables.print_terminal(found, shown, test=test, published=with_published, **style)
 
 
 @app.command(name="list")

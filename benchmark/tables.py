@@ -77,17 +77,17 @@ def write(
 
 def print_csv(experiments: Sequence[Experiment]) -> None:
     """Print the tidy rows of all experiments, one value a row."""
-    from cerebench.reports.tidy import csv, frame
+    from cerebench.reports.tidy import csv, frames
 
-    sys.stdout.write(csv([frame(e) for e in experiments]))
+    sys.stdout.write(csv([frame for e in experiments for frame in frames(e)]))
 
 
-def print_markdown(experiments: Sequence[Experiment]) -> None:
-    """Print the Markdown tables of all experiments."""
+def print_markdown(experiments: Sequence[Experiment], **options: Any) -> None:
+    """Print the Markdown tables of all experiments; options as of ``markdown.write``."""
     from cerebench.reports import markdown
 
     with tempfile.TemporaryDirectory() as folder:
-        for path in write(markdown.write, experiments, Path(folder)):
+        for path in write(markdown.write, experiments, Path(folder), **options):
             sys.stdout.write(path.read_text(encoding="utf-8"))
 
 
@@ -97,18 +97,12 @@ def console() -> Console:
     return Console(width=None if known else 120)
 
 
-def print_terminal(
-    experiments: Sequence[Experiment],
-    console: Console,
-    *,
-    anchors: bool = False,
-    protocol: bool = False,
-) -> None:
-    """Print the tables of all experiments for reading on a terminal."""
+def print_terminal(experiments: Sequence[Experiment], console: Console, **options: Any) -> None:
+    """Print the tables of all experiments for reading; options as of ``terminal.render``."""
     from cerebench.reports import terminal
 
     for experiment in experiments:
-        terminal.render(experiment, console, anchors=anchors, protocol=protocol)
+        terminal.render(experiment, console, **options)
 
 
 def print_rows(title: str, rows: Sequence[Mapping[str, Any]], console: Console) -> None:

@@ -265,6 +265,20 @@ def frame(experiment: Experiment) -> DataFrame:
     return table.astype(dict.fromkeys(floats, "float64") | dict.fromkeys(integers, "Int64"))
 
 
+def frames(experiment: Experiment) -> list[DataFrame]:
+    """Return the tidy rows of image metrics and cost, and of downstream protocols if it has any.
+
+    Raises:
+        ReportError: As in ``frame`` and ``downstream_tables.frame``.
+    """
+    if not experiment.contents.get("downstream"):
+        return [frame(experiment)]
+    from cerebench.reports.downstream_tables import frame as downstream  # which reads by this file
+
+    further = downstream(experiment)
+    return [frame(experiment), *([] if further is None else [further])]
+
+
 def csv(frames: Sequence[DataFrame]) -> str:
     """Return tidy rows as CSV, full float64; ``recipe`` holds the SHA-256 of each recipe."""
     import pandas as pd
@@ -281,5 +295,5 @@ def write(experiment: Experiment, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{experiment.name}.csv"
-    path.write_text(csv([frame(experiment)]), encoding="utf-8")
+    path.write_text(csv(frames(experiment)), encoding="utf-8")
     return [path]

@@ -335,6 +335,76 @@ class Builder:
             arrays[f"{class_}/ids"] = np.array(["one", "two"])
         np.savez(self.folder / path, **arrays)
 
+    def protocol(
+        self, name: str, label: str, skills: dict[str, float], role: str = "experiment", n: int = 25
+    ) -> None:
+        """Add a protocol with a row for each skill, how far apart it scores both classes.
+
+        Rows are names of methods or sample folders; a protocol without samples has one, its own.
+        """
+        labels = {row["name"]: row["label"] for row in self.contents["rows"]}
+        config = {"depth": 10, "pretrain_epochs": 4, "finetune_epochs": 8}
+        rows = []
+        for row in skills:
+            cells = [c for r in self.contents["rows"] if r["name"] == row for c in r["cells"]]
+            for cell in cells or [{"seed": None, "folder": "_real"}]:
+                path = f"{cell['folder']}/downstream/{name}@01234567.json"
+                self.predict(path, name, skills[row], cell["seed"] or 0, n)
+            found = [
+                {"seed": c["seed"], "record": f"{c['folder']}/downstream/{name}@01234567.json"}
+                for c in cells or [{"seed": None, "folder": "_real"}]
+            ]
+            kind = ("samples" if row == "mine" else "method") if cells else "protocol"
+            named = {"kind": kind, "name": row, "label": labels.get(row, label)}
+            rows.append(named | {"cells": found})
+        facts = {"name": name, "label": label, "version": 1, "source": "A. Author 2020, Table 2"}
+        facts |= {"role": role, "needs_samples": rows[0]["kind"] != "protocol"}
+        facts |= {"description": f"What {name} trains on.", "preset": "quick", "config": config}
+        changed = [{"setting": "depth", "value": 10, "paper": 50, "source": "[ours: seconds]"}]
+        facts |= {"differences": changed, "recipe_hash": f"{sum(map(ord, name)):064x}"}
+        protocol = facts | {"unavailable": None, "rows": rows}
+        self.contents.setdefault("downstream", []).append(protocol)
+
+    def predict(self, path: str, name: str, skill: float, seed: int, n: int) -> None:
+        """Write a downstream record of three repeats; n test cases a class."""
+        labels = [0] * n + [1] * n
+        cases = [f"{'LGG' if i < n else 'HGG'}-{i:03d}" for i in range(2 * n)]
+        repeats = []
+        for repeat in range(3):
+            start = 0.03 * repeat + 0.01 * seed + skill / 30  # most noise is common, as of cases
+            noise = [(start + i * 0.6180339887) % 1 for i in range(2 * n)]
+            scores = [(u + skill * y) / (1 + skill) for u, y in zip(noise, labels, strict=True)]
+            stages = {"pretrain": {"LGG": 64, "HGG": 64}, "finetune": {"LGG": 27, "HGG": 27}}
+            made = {"pretrain": {"LGG": 64, "HGG": 64 * (name != "exp1")}}
+            repeats.append(
+                {
+                    "repeat": repeat,
+                    "seed": repeat,
+                    "epoch": 1,
+                    "validation_auc": 0.5,
+                    "validation_ids": [],
+                    "n": stages if name in ("exp1", "exp2") else {"finetune": stages["finetune"]},
+                    "n_synthetic": made if name in ("exp1", "exp2") else {},
+                    "before_finetuning": noise if name == "shuffled-label" else None,
+                    "predictions": scores,
+                }
+            )
+        self.write(
+            path,
+            "downstream",
+            protocol=name,
+            version=1,
+            preset="quick",
+            recipe_hash=f"{sum(map(ord, name)):064x}",
+            classes=list(CLASSES),
+            positive="HGG",
+            test={"ids": cases, "patients": cases, "labels": labels},
+            repeats=repeats,
+            seconds=42.0,
+            device="cpu",
+            notes=[],
+        )
+
     def read(self) -> Experiment:
         path = self.folder / "experiment-made-up-00000000.json"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -370,6 +440,32 @@ def small(folder: Path, seeds: tuple[int, ...] = (0,)) -> Builder:
 def runs(tmp_path: Path) -> Builder:
     """The small runs folder with one seed."""
     return small(tmp_path / "runs")
+
+
+@pytest.fixture
+def classified(runs: Builder) -> Builder:
+    """The small runs folder with downstream protocols.
+
+    3D-DDPM is far better than the reference, 3D-WGAN-GP; one method has no samples to train on, the
+    record of the sample folder in exp2 failed, MedicalNet has no weights.
+    """
+    skills = {"wgan-gp": 0.3, "ddpm": 2.0, "broken": 0.0, "mine": 0.32}
+    runs.protocol("exp1", "Experiment 1", skills)
+    runs.protocol("exp2", "Experiment 2", skills | {"wgan-gp": 0.5})
+    runs.protocol("trad-aug", "Trad. Aug.", {"trad-aug": 0.25}, "baseline")
+    runs.protocol("medicalnet", "MedicalNet", {"medicalnet": 0.0}, "baseline")
+    runs.protocol("real-only", "Real only", {"real-only": 0.2}, "control")
+    runs.protocol("shuffled-label", "Shuffled label", {"wgan-gp": 0.6}, "control")
+    for name in ("exp1", "exp2"):
+        broken = f"broken-quick-89abcdef/seed-0/downstream/{name}@01234567.json"
+        (runs.folder / broken).unlink()
+    (runs.folder / "_real/downstream/medicalnet@01234567.json").unlink()
+    runs.contents["downstream"][3]["unavailable"] = "the weights are missing. Run: bench weights."
+    failed = "mine-samples-76543210/seed-0/downstream/exp2@01234567"
+    (runs.folder / f"{failed}.json").unlink()
+    reason = "too few volumes: 12 of 64 LGG"
+    runs.write(f"{failed}.failure.json", "failure", stage="downstream", reason=reason)
+    return runs
 
 
 @pytest.fixture
