@@ -17,7 +17,13 @@ from dataclasses import dataclass
 from cerebench.metrics.downstream import splits
 from cerebench.metrics.downstream.base import Material, ProtocolError, ProtocolInfo
 from cerebench.metrics.downstream.cases import joined, taken
-from cerebench.metrics.downstream.config import AFTER_PRETRAINING, TwoStages, presets, setting
+from cerebench.metrics.downstream.config import (
+    AFTER_PRETRAINING,
+    Changes,
+    TwoStages,
+    presets,
+    setting,
+)
 from cerebench.metrics.downstream.experiment import Experiment, Stage, finetuning_set, generated
 from cerebench.metrics.downstream.splits import Parts
 
@@ -32,6 +38,16 @@ class Config(TwoStages):
         "[paper: appendix A.2]",
         choices=("real", "synthetic"),
     )
+    synthetic_per_class: int = setting(
+        0,
+        "at most so many volumes of each class in pretraining; 0: as many as the pool has",
+        "[paper: 183, the whole pool]",
+        least=0,
+    )
+
+
+FEW: Changes = {"synthetic_per_class": (64, "[ours: what the quickstart generates]")}
+FEWEST: Changes = {"synthetic_per_class": (8, "[ours: tests]")}
 
 
 class Exp1(Experiment):
@@ -48,23 +64,22 @@ class Exp1(Experiment):
         "one, fine-tuned on real cases.",
     )
     Config = Config
-    presets = presets(Config, AFTER_PRETRAINING)
+    presets = presets(Config, AFTER_PRETRAINING, FEW, FEWEST)
 
     def demand(self, development: Mapping[str, int]) -> dict[str, int]:
-        """Return as many volumes as the pool has: of the smaller class, or of both."""
+        """Return as many volumes as are taken of the pool: of the smaller class, or of both."""
         names, counts = list(development), list(development.values())
         size = splits.sizes(counts, self.config.finetune_per_class)
-        _require_pool(size.pool, names[size.larger])
-        return {names[label]: size.pool for label in self._generated_labels(size.larger)}
+        each = self._each(size.pool, names[size.larger])
+        return {names[label]: each for label in self._generated_labels(size.larger)}
 
     def pretraining(self, material: Material, parts: Parts) -> Stage:
         """Return equally many volumes of both classes."""
-        each = len(parts.pool)
-        _require_pool(each, material.classes[parts.larger])
+        each = self._each(len(parts.pool), material.classes[parts.larger])
         volumes = generated(material, dict.fromkeys(self._generated_labels(parts.larger), each))
         if self.config.hgg_source == "synthetic":
             return Stage(volumes, synthetic=volumes)
-        pool = taken(material.development, parts.pool)
+        pool = taken(material.development, parts.pool[:each])
         return Stage(joined(pool, volumes), synthetic=volumes)
 
     def training(self, material: Material, parts: Parts) -> Stage:
@@ -74,10 +89,12 @@ class Exp1(Experiment):
     def _generated_labels(self, larger: int) -> list[int]:
         return [0, 1] if self.config.hgg_source == "synthetic" else [1 - larger]
 
-
-def _require_pool(size: int, larger: str) -> None:
-    if size == 0:
-        raise ProtocolError(
-            f"No case of the larger class, {larger}, is left beyond its fine-tuning set, so there "
-            "is nothing to pretrain on. Set finetune_per_class below the size of the smaller class."
-        )
+    def _each(self, pool: int, larger: str) -> int:
+        """Return how many volumes of each class pretrain."""
+        if pool == 0:
+            raise ProtocolError(
+                f"No case of the larger class, {larger}, is left beyond its fine-tuning set, so "
+                "there is nothing to pretrain on. Set finetune_per_class below the size of the "
+                "smaller class."
+            )
+        return min(pool, self.config.synthetic_per_class or pool)
