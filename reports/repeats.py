@@ -105,7 +105,7 @@ def draw(experiment: Experiment) -> Figure:
         below=0.3,
         foot=list(dict.fromkeys(reasons)),
     )
-    grid = figure.add_gridspec(1, len(SHOWN), wspace=0.12, **place)
+    grid = figure.add_gridspec(1, len(SHOWN), wspace=0.18, **place)
     low = min(value for one in strips for value in (*one.values, *one.interval))
     for column, title in enumerate(SHOWN):
         axes = figure.add_subplot(grid[0, column])
