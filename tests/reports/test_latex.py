@@ -9,7 +9,22 @@ needs_pdflatex = pytest.mark.skipif(
     shutil.which("pdflatex") is None or shutil.which("kpsewhich") is None,
     reason="pdflatex is not installed",
 )
-NAMES = ["made-up.tex", "made-up-diagnostics.tex", "made-up-protocol.tex", "main.tex"]
+NAMES = [
+    "made-up-table1.tex",
+    "made-up.tex",
+    "made-up-diagnostics.tex",
+    "made-up-protocol.tex",
+    "main.tex",
+]
+DOWNSTREAM = ["made-up-downstream.tex", "made-up-comparison.tex"]
+PAPER = [f"made-up-table{number}.tex" for number in (1, 2, 5, 6, 7)]
+QUOTED = {
+    "table": "Table 2 (a)",
+    "title": "classification & more",
+    "columns": ["Method", "AUC", "F1_%"],
+    "rows": [["3D-αWGAN", "0.70 ± 0.09", "0.59 ± 0.09"], ["3D-VQGAN", "0.72 ± 0.03", "—"]],
+    "note": "p = .02 as printed.",
+}
 HOSTILE = r"_ % & # $ ~ ^ \ { } < > | \" ' ` -- α Σ × ± — – … é ñ Å ³ ₂ 中 [x] \input{y}"
 
 
@@ -28,7 +43,7 @@ def test_the_files_look_as_agreed(runs, tmp_path, golden):
 
 def test_siunitx_sets_every_number_of_a_cell(runs, tmp_path):
     paths = latex.write(runs.read(), tmp_path, siunitx=True, anchors=True)
-    text = paths[0].read_text()
+    text = paths[1].read_text()
     assert r"\num{1.720} $\pm$ \num{0.012}" in text
     assert r"\textbf{\num{5.0e-5} $\pm$ \num{1.2}}" in text
     assert r"\num{-0.21} $\pm$ \num{0.40}" in text
@@ -92,9 +107,58 @@ def test_hostile_strings_compile(runs, tmp_path):
     assert "Overfull" not in log
 
 
+def test_downstream_tables_have_a_file_each(classified, tmp_path, golden):
+    paths = latex.write(classified.read(), tmp_path)
+    names = [path.name for path in paths]
+    assert names == [*PAPER, NAMES[1], *DOWNSTREAM, *NAMES[2:]]
+    for name in ("made-up-table2.tex", "made-up-table7.tex", "made-up-comparison.tex"):
+        golden(name, (tmp_path / name).read_text(encoding="utf-8"))
+    text = (tmp_path / "main.tex").read_text()
+    assert all(rf"\input{{{name.removesuffix('.tex')}}}" in text for name in names[:-1])
+    assert "Experiment 1 = exp1 (A. Author 2020, Table 2)" in (tmp_path / names[-2]).read_text()
+
+
+def test_second_best_is_underlined_and_said(classified, tmp_path):
+    latex.write(classified.read(), tmp_path, siunitx=True)
+    text = (tmp_path / "made-up-table5.tex").read_text()
+    assert text.count(r"\underline{\num{") == 5
+    assert text.count("Underlined: second best") == 1
+    plain = (tmp_path / "made-up-table7.tex").read_text()
+    assert "Underlined" not in plain
+
+
+def test_published_numbers_have_a_file_only_when_asked_for(classified, tmp_path):
+    classified.contents["published"] = [QUOTED]
+    classified.contents["cite"] = "A. Author, Venue 2024"
+    without = latex.write(classified.read(), tmp_path / "without")
+    assert not any(r"0.70 $\pm$ 0.09" in path.read_text() for path in without)
+    paths = latex.write(classified.read(), tmp_path / "with", published=True)
+    text = next(p for p in paths if p.name == "made-up-published.tex").read_text()
+    assert "reported in the paper, not made here" in text
+    assert r"3D-$\alpha$WGAN & 0.70 $\pm$ 0.09 & 0.59 $\pm$ 0.09" in text
+    assert "A. Author, Venue 2024" in text
+    assert "textbf{0" not in text
+    for one, other in zip(without[:-1], [p for p in paths if p != paths[-1]], strict=False):
+        assert one.name == other.name
+        assert one.read_text() == other.read_text() or "protocol" in one.name
+
+
+@needs_pdflatex
+@pytest.mark.parametrize("siunitx", [False, True])
+def test_paper_tables_compile_without_overfull_boxes(classified, tmp_path, siunitx):
+    if siunitx and not subprocess.run(["kpsewhich", "siunitx.sty"], capture_output=True).stdout:
+        pytest.skip("siunitx is not installed")
+    classified.contents["published"] = [QUOTED]
+    latex.write(classified.read(), tmp_path, siunitx=siunitx, published=True)
+    status, log = compiled(tmp_path)
+    assert status == 0
+    assert "Overfull" not in log
+    assert "Float too large" not in log
+
+
 def test_controls_are_left_out_unless_asked_for(runs, tmp_path):
     texts = [
-        latex.write(runs.read(), tmp_path / str(anchors), anchors=anchors)[0].read_text()
+        latex.write(runs.read(), tmp_path / str(anchors), anchors=anchors)[1].read_text()
         for anchors in (False, True)
     ]
     assert ["training copies" in text for text in texts] == [False, True]
