@@ -127,7 +127,7 @@ def test_both_phases_log_what_the_documentation_promises(tmp_path, data):
 
 
 def test_the_loss_is_the_weighted_sum_of_the_terms():
-    method = _build(SMOKE.config)
+    method = _build(replace(SMOKE.config, gradient_weight=PAPER.config.gradient_weight))
     one = torch.ones(())
     parts = {"pixel": 4, "gradient": 4, "matching": 4, "commitment": 0.25, "perceptual": 1}
     for name, weight in parts.items():
