@@ -386,7 +386,7 @@ def _check_demand(context: _Context, cell: Cell) -> None:
             there = n if cell.samples is None else min(n, len(cell.samples.classes[name]))
             if wanted > there:
                 more = f"--n {wanted}" if there == n else f"a folder with {wanted}"
-                lower = planned.resolved.values.get("synthetic_per_class") == wanted
+                lower = "synthetic_per_class" in planned.resolved.values
                 less = f", or --set {planned.name}.synthetic_per_class={there}" if lower else ""
                 raise UsageError(
                     f"{planned.name} needs {wanted} generated volumes of {name}, and {cell.name} "
