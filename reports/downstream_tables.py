@@ -50,7 +50,7 @@ class Study:
     Attributes:
         test: One of ``comparison.TESTS``.
         marks: Name of a row to why image metrics mark it, as in ``cerebench.reports.marks``.
-        footnotes: Text to number, as collected by ``mark``.
+        footnotes: Text to number, as collected by ``mark`` for the table at work.
     """
 
     experiment: Experiment
@@ -120,25 +120,10 @@ def study(experiment: Experiment, test: str = DEFAULT_TEST) -> Study | None:
     )
 
 
-def build(experiment: Experiment, test: str = DEFAULT_TEST) -> list[Table]:
-    """Build the table of results and, where there is a reference, that of comparisons.
-
-    Args:
-        experiment: Table of contents with its folder.
-        test: One of ``comparison.TESTS``: what the comparison rests on.
-
-    Returns:
-        No table for an experiment without protocols.
-
-    Raises:
-        ReportError: As in ``study``.
-    """
-    told = study(experiment, test)
-    if told is None:
-        return []
+def build(told: Study) -> list[Table]:
+    """Build the table of results and, where there is a reference, that of comparisons."""
     tables = [_results(told)]
-    if told.experiments and experiment.contents.get("reference"):
-        told.footnotes = {}
+    if told.experiments and told.experiment.contents.get("reference"):
         tables.append(_comparison(told))
     return tables
 
@@ -147,6 +132,7 @@ def build(experiment: Experiment, test: str = DEFAULT_TEST) -> list[Table]:
 
 
 def _results(told: Study) -> Table:
+    told.footnotes = {}
     columns = [Column(label, "mean ± sd", "metrics", name) for name, label in LABELS.items()]
     columns += [
         Column("AUC of mean", "[95 %]", "interval", "auc"),
@@ -240,6 +226,7 @@ def unequal(told: Study, block: Block) -> dict[Result, str]:
 
 
 def _comparison(told: Study) -> Table:
+    told.footnotes = {}
     tested = [metric for metric in TESTED if told.test != "delong" or metric == "auc"]
     columns, made = [], []
     for metric in tested:

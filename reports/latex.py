@@ -16,7 +16,7 @@ from pathlib import Path
 from cerebench.reports.base import Experiment
 from cerebench.reports.downstream import DEFAULT_TEST
 from cerebench.reports.paper_tables import build as build_paper
-from cerebench.reports.sections import further
+from cerebench.reports.sections import further, study
 from cerebench.reports.table import Block, Cell, Table, build, panels
 
 WIDTH = 110  # characters of \footnotesize that fit 16.6 cm
@@ -111,21 +111,22 @@ def write(
         published: Whether to show what papers printed.
 
     Raises:
-        ReportError: As in ``cerebench.reports.table.build`` and ``sections.further``.
+        ReportError: As in ``cerebench.reports.table.build`` and ``sections.study``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table, name = build(experiment, anchors=anchors), experiment.name
+    told = study(experiment, test)
     groups: list[dict[str, list[Table]]] = [
-        {f"{name}-table{number}": [one] for number, one in build_paper(experiment, test).items()},
         {name: [table]},
+        {f"{name}-table{number}": [one] for number, one in build_paper(experiment, told).items()},
         {},
     ]
-    for kind, one in further(experiment, test=test, published=published):
-        groups[2 if kind == "published" else 1].setdefault(f"{name}-{kind}", []).append(one)
+    for kind, one in further(experiment, told, published=published):
+        groups[2 if kind == "published" else 0].setdefault(f"{name}-{kind}", []).append(one)
     floats = {stem: tables for group in groups for stem, tables in group.items()}
     texts = {f"{stem}.tex": _file(stem, some, siunitx=siunitx) for stem, some in floats.items()}
-    told = [text for tables in floats.values() for one in tables for text in one.protocol]
-    texts[f"{name}-protocol.tex"] = _protocol(list(dict.fromkeys(told)))
+    protocol = [text for tables in floats.values() for one in tables for text in one.protocol]
+    texts[f"{name}-protocol.tex"] = _protocol(list(dict.fromkeys(protocol)))
     texts["main.tex"] = _document(name, [list(g) for g in groups if g], siunitx=siunitx)
     for file, text in texts.items():
         (folder / file).write_text(text, encoding="utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cerebench.reports.base import Experiment
 from cerebench.reports.downstream import DEFAULT_TEST
-from cerebench.reports.sections import further
+from cerebench.reports.sections import further, study
 from cerebench.reports.table import Block, Cell, Table, build, panels
 
 WIDTH = 120  # characters a table may take before columns move to a further one
@@ -26,12 +26,12 @@ def write(
         published: Whether to show what papers printed.
 
     Raises:
-        ReportError: As in ``cerebench.reports.table.build`` and ``sections.further``.
+        ReportError: As in ``cerebench.reports.table.build`` and ``sections.study``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{experiment.name}.md"
     table = build(experiment)
-    tables = [more for _, more in further(experiment, test=test, published=published)]
+    tables = [more for _, more in further(experiment, study(experiment, test), published=published)]
     lines = [*_title("#", table.title, table.banner), *_body(table, "##")]
     for more in tables:
         banner = more.banner if more.banner != table.banner else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from cerebench.reports.base import Experiment
 from cerebench.reports.comparison import SIGNIFICANT, TESTS, leader
 from cerebench.reports.downstream import Block as Protocol
 from cerebench.reports.downstream import Result
@@ -16,7 +15,6 @@ from cerebench.reports.downstream_tables import (
     data_notes,
     score,
     significance,
-    study,
     tested_by,
 )
 from cerebench.reports.formatting import plain
@@ -31,19 +29,8 @@ FROZEN = "medicalnet"
 Listed = Sequence[tuple[Protocol, Result]]
 
 
-def build(experiment: Experiment, test: str) -> dict[int, Table]:
-    """Build the tables that an experiment has records for, by their number in the paper.
-
-    Args:
-        experiment: Table of contents with its folder.
-        test: One of ``comparison.TESTS``: what asterisks rest on, if it is over test cases.
-
-    Raises:
-        ReportError: As in ``downstream_tables.study``.
-    """
-    told = study(experiment, test)
-    if told is None:
-        return {}
+def build(told: Study) -> dict[int, Table]:
+    """Build the tables that an experiment has records for, by their number in the paper."""
     blocks = {block.name: block for block in told.experiments if block.name in EXPERIMENTS}
     tables, parts = {}, {}
     for name, block in blocks.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cerebench.reports import notes
 from cerebench.reports.base import Experiment
@@ -19,6 +19,9 @@ from cerebench.reports.summary import leader, runner_up, summarise
 from cerebench.reports.table import ARROWS, Block, Cell, Column, Row, Table, row_labels, score
 from cerebench.reports.tidy import Value, values
 
+if TYPE_CHECKING:
+    from cerebench.reports.downstream_tables import Study
+
 SOURCE = "in the layout of Table {} of Zhou and Khalvati (MIDL 2024)"
 MMD = ("mmd2-kwon",)
 SIMILARITY = ("ms-ssim-kwon", "ms-ssim")
@@ -26,22 +29,21 @@ SLICES = ("fid", "fd-rand2d-v1")  # the second needs no weights, and its label s
 ABLATIONS = {3: ("top_k", "share of important tokens"), 4: ("sides", "masked neighbours")}
 
 
-def build(experiment: Experiment, test: str) -> dict[int, Table]:
+def build(experiment: Experiment, told: Study | None) -> dict[int, Table]:
     """Build the tables that an experiment has records for, by their number in the paper.
 
     Args:
         experiment: Table of contents with its folder.
-        test: One of ``comparison.TESTS``: what asterisks rest on, if it is over test cases.
+        told: Its downstream protocols, as from ``sections.study``.
 
     Raises:
-        ReportError: If a record cannot be read, or the test is unknown.
+        ReportError: If a record cannot be read.
     """
     found = _image_quality(experiment)
-    if experiment.contents.get("downstream"):
-        # Its tests import scipy.stats, half a second that other experiments need not wait for.
+    if told is not None:
         from cerebench.reports.paper_classification import build as build_classification
 
-        found |= build_classification(experiment, test)
+        found |= build_classification(told)
     return dict(sorted(found.items()))
 
 

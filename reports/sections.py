@@ -1,34 +1,57 @@
-"""What every renderer draws after the main table: downstream, diagnostics, published tables."""
+"""What every renderer draws after the main table: downstream, diagnostics, published tables.
+
+The tests of downstream tables import scipy.stats, which takes half a second. They are therefore
+imported only for experiments that have protocols.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cerebench.reports.base import Experiment
 from cerebench.reports.diagnostics import build as build_diagnostics
-from cerebench.reports.downstream import DEFAULT_TEST
 from cerebench.reports.published import build as build_published
 from cerebench.reports.table import Table
 
+if TYPE_CHECKING:
+    from cerebench.reports.downstream_tables import Study
+
+
+def study(experiment: Experiment, test: str) -> Study | None:
+    """Read and resample the downstream protocols once for all tables; None if there are none.
+
+    Args:
+        experiment: Table of contents with its folder.
+        test: One of ``comparison.TESTS``: what comparisons rest on.
+
+    Raises:
+        ReportError: If a record cannot be read, or the test is unknown.
+    """
+    if not experiment.contents.get("downstream"):
+        return None
+    from cerebench.reports.downstream_tables import study as read
+
+    return read(experiment, test)
+
 
 def further(
-    experiment: Experiment, *, test: str = DEFAULT_TEST, published: bool = False
+    experiment: Experiment, told: Study | None, *, published: bool = False
 ) -> list[tuple[str, Table]]:
     """Build the tables after the main one, each with the name of its kind.
 
     Args:
         experiment: Table of contents with its folder.
-        test: One of ``comparison.TESTS``: what downstream comparisons rest on.
+        told: Its downstream protocols, as from ``study``.
         published: Whether to show what papers printed.
 
     Raises:
-        ReportError: If a record cannot be read, or the test is unknown.
+        ReportError: If a record cannot be read.
     """
     found = []
-    if experiment.contents.get("downstream"):
-        # Its tests import scipy.stats, half a second that other experiments need not wait for.
+    if told is not None:
         from cerebench.reports.downstream_tables import build as build_downstream
 
-        names = ("downstream", "comparison")
-        found += zip(names, build_downstream(experiment, test), strict=False)
+        found += zip(("downstream", "comparison"), build_downstream(told), strict=False)
     if (diagnostics := build_diagnostics(experiment)) is not None:
         found.append(("diagnostics", diagnostics))
     if published:

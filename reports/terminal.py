@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cerebench.reports.base import Experiment
 from cerebench.reports.downstream import DEFAULT_TEST
 from cerebench.reports.formatting import superscript
-from cerebench.reports.sections import further
+from cerebench.reports.sections import further, study
 from cerebench.reports.table import Cell, Table, build, panels
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ def render(
         published: Whether to print what papers printed.
 
     Raises:
-        ReportError: As in ``cerebench.reports.table.build`` and ``sections.further``.
+        ReportError: As in ``cerebench.reports.table.build`` and ``sections.study``.
     """
     table = build(experiment, anchors=anchors)
     _heading(table.title, table.banner, console)
     _body(table, _below(table, experiment, anchors, protocol), console)
-    for _, more in further(experiment, test=test, published=published):
+    for _, more in further(experiment, study(experiment, test), published=published):
         console.print()
         _heading(more.title, more.banner if more.banner != table.banner else "", console)
         _body(more, [*more.notes, *(more.protocol if protocol else ())], console)

@@ -3,12 +3,18 @@ from statistics import fmean, stdev
 
 from cerebench.reports import tidy
 from cerebench.reports.comparison import TESTS
-from cerebench.reports.downstream import read
-from cerebench.reports.downstream_tables import build, frame
+from cerebench.reports.downstream import DEFAULT_TEST, read
+from cerebench.reports.downstream_tables import build as build_tables
+from cerebench.reports.downstream_tables import frame
 from cerebench.reports.formatting import number
+from cerebench.reports.sections import study
 
 GAN = "wgan-gp-quick-89abcdef/seed-0/downstream/{}@01234567.json"
 DDPM = "ddpm-quick-89abcdef/seed-0/downstream/{}@01234567.json"
+
+
+def build(experiment, test=DEFAULT_TEST):
+    return build_tables(study(experiment, test))
 
 
 def cells(table, block, label):
@@ -177,7 +183,7 @@ def test_without_a_reference_nothing_is_tested_and_the_table_says_so(classified)
 
 
 def test_older_stores_without_protocols_have_no_tables(runs):
-    assert build(runs.read()) == []
+    assert study(runs.read(), DEFAULT_TEST) is None
     assert frame(runs.read()) is None
 
 

@@ -3,9 +3,14 @@ import json
 import pytest
 
 from cerebench.reports.downstream import read
-from cerebench.reports.paper_tables import build
+from cerebench.reports.paper_tables import build as build_tables
+from cerebench.reports.sections import study
 
 TEST = "paired_bootstrap"
+
+
+def build(experiment, test):
+    return build_tables(experiment, study(experiment, test))
 
 
 def cells(table, block, label):

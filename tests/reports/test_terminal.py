@@ -4,6 +4,7 @@ import pytest
 from rich.console import Console
 
 from cerebench.reports import terminal
+from cerebench.reports.base import ReportError
 
 
 def printed(experiment, width, **options):
@@ -39,3 +40,30 @@ def test_controls_and_recipes_show_when_asked(runs):
     full = printed(runs.read(), 120, anchors=True, protocol=True)
     assert "recipe" in full
     assert len(full) > len(short)
+
+
+def test_downstream_tables_look_as_agreed(classified, golden):
+    text = printed(classified.read(), 120)
+    assert max(map(len, text.splitlines())) <= 120
+    start, end = text.index("Downstream classification"), text.index("What the methods say")
+    golden("made-up-downstream-120.txt", text[start:end])
+    assert "Experiment 1 = exp1" not in text
+    assert "Experiment 1 = exp1" in printed(classified.read(), 120, protocol=True)
+
+
+def test_published_numbers_stand_apart_and_only_when_asked_for(classified):
+    quoted = {"table": "Table 2 (a)", "title": "classification", "columns": ["Method", "AUC"]}
+    quoted |= {"rows": [["[b]3D-VQGAN", "0.72 ± 0.03"], ["best", "0.99"]], "note": "p = .02"}
+    classified.contents |= {"published": [quoted], "cite": "A. Author, Venue 2024"}
+    without, text = (printed(classified.read(), 120, published=asked) for asked in (False, True))
+    assert "0.72 ± 0.03" not in without
+    assert text.startswith(without)
+    added = text[len(without) :]
+    for words in ("reported in the paper, not made here", "[b]3D-VQGAN", "p = .02", "Venue 2024"):
+        assert words in added
+
+
+def test_the_test_behind_a_comparison_can_be_chosen(classified):
+    assert "Welch t test over runs, two-sided" in printed(classified.read(), 200, test="welch")
+    with pytest.raises(ReportError, match="no test named 'anova'"):
+        printed(classified.read(), 200, test="anova")
