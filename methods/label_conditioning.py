@@ -1,4 +1,4 @@
-"""Class labels in adversarial generators: cases by class, labels as inputs, projection critic.
+"""Class labels in generators: cases by class, labels as inputs, projection critic.
 
 Source of the critic: Miyato and Koyama 2018, arXiv:1802.05637. The combination with the networks
 of Kwon et al. is ours.
@@ -6,36 +6,58 @@ of Kwon et al. is ours.
 
 from __future__ import annotations
 
+from typing import Generic
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cerebench.methods.base import Batch, Batches, Phase
+from cerebench.methods.base import Batch, Batches, Phase, Rows, T
 
 
-class Subset:
-    """Some rows of the training data."""
+class Subset(Generic[T]):
+    """Some rows of the training data, or of what is derived from it."""
 
-    def __init__(self, data: Batches, indices: Tensor) -> None:
+    def __init__(self, data: Rows[T], indices: Tensor) -> None:
         self._data, self._indices = data, indices
 
     def __len__(self) -> int:
         return len(self._indices)
 
-    def take(self, indices: Tensor) -> Batch:
+    def take(self, indices: Tensor) -> T:
         """Return the rows at these positions of the subset."""
         return self._data.take(self._indices[indices])
 
 
-def by_class(data: Batches, phase: Phase) -> list[Subset]:
-    """Return the cases of each class that the data hold, in the order of the labels."""
+def labels_of(data: Batches, phase: Phase) -> Tensor:
+    """Return the labels of all cases, (N,) int64 on the CPU."""
 
     def labels() -> Tensor:  # a few volumes at a time, as they may not fit in memory together
         rows = torch.arange(len(data), device="cpu").split(8)
         return torch.cat([data.take(some).labels for some in rows])
 
-    found = phase.once("labels", labels)
+    return phase.once("labels", labels)
+
+
+def by_class(data: Batches, phase: Phase) -> list[Subset[Batch]]:
+    """Return the cases of each class that the data hold, in the order of the labels."""
+    found = labels_of(data, phase)
     return [Subset(data, (found == label).nonzero().flatten()) for label in found.unique()]
+
+
+def balanced(rows: Rows[T], labels: Tensor) -> Subset[T]:
+    """Repeat rows of the smaller classes, so that all classes are drawn equally often.
+
+    Args:
+        rows: N rows.
+        labels: Their labels, (N,) int64 on the CPU.
+
+    Returns:
+        K times as many rows as the largest of the K classes has.
+    """
+    places = [(labels == label).nonzero().flatten() for label in labels.unique()]
+    turns = torch.arange(max(map(len, places)), device="cpu")
+    return Subset(rows, torch.cat([place[turns % len(place)] for place in places]))
 
 
 def with_label(code: Tensor, labels: Tensor, classes: int) -> Tensor:

@@ -173,6 +173,11 @@ class ConfigC(Config):
     label_dropout: float = setting(
         0.1, "probability that training hides a label", "[ours: usual for guidance]"
     )
+    balanced: bool = setting(
+        False,
+        "whether classes are drawn equally often, instead of as often as the data hold them",
+        "[ours: no sampler is mentioned]",
+    )
     guidance: float = setting(
         1.0,
         "s: noise of no class + s (noise of the class - noise of no class); 1 is the class alone",

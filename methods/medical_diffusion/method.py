@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +25,15 @@ from cerebench.methods.base import (
     Diagnostic,
     Method,
     MethodInfo,
+    Rows,
     Run,
     Step,
+    T,
     full_precision,
 )
 from cerebench.methods.diffusion import Diffusion, cosine_betas
 from cerebench.methods.ema import WeightAverage
+from cerebench.methods.label_conditioning import balanced, labels_of
 from cerebench.methods.medical_diffusion.autoencoder import decoder, encoder
 from cerebench.methods.medical_diffusion.codebook import Codebook, LatentRange
 from cerebench.methods.medical_diffusion.config import (
@@ -143,9 +147,10 @@ class MedicalDiffusion(Method):
         opt_g, opt_d = (self._adam(names) for names in (AUTOENCODER, DISCRIMINATORS))
         lpips = perceptual_network(run, c.perceptual)
         phase = run.phase("autoencoder", opt_g=opt_g, opt_d=opt_d)
+        rows = self._drawn_from(data, partial(labels_of, data, phase))
         for step in phase.steps(c.autoencoder_steps):
             set_lr((opt_g, opt_d), c.lr * (1 - (1 - c.lr_end) * step.progress))
-            images = step.batch(data, c.batch).images  # (B, C, D, H, W) in [-1, 1]
+            images = step.batch(rows, c.batch).images  # (B, C, D, H, W) in [-1, 1]
             x = torch.where(self._mirrored(step, len(images)), images.flip(-1), images)
             z = self.nets["to_code"](self.nets["encoder"](x))
             if step.index == 0:
@@ -200,9 +205,10 @@ class MedicalDiffusion(Method):
         adam = Adam(net.parameters(), lr=c.diffusion_lr, fused=True)
         phase = run.phase("diffusion", adam=adam)
         latents = Latents(**phase.once("latents", lambda: self._latents(data)))
+        rows = self._drawn_from(latents, lambda: latents.labels)
         for step in phase.steps(c.diffusion_steps):
             set_lr((adam,), c.diffusion_lr * (1 - (1 - c.lr_end) * step.progress))
-            drawn = step.batch(latents, c.diffusion_batch)
+            drawn = step.batch(rows, c.diffusion_batch)
             plain, mirrored, labels = (
                 part.to(device) for part in (drawn.plain, drawn.mirrored, drawn.labels)
             )
@@ -252,6 +258,10 @@ class MedicalDiffusion(Method):
         c = self.config
         return {"width": c.width, "mults": c.mults, "heads": c.heads, "head_width": c.head_width}
 
+    def _drawn_from(self, rows: Rows[T], labels: Callable[[], Tensor]) -> Rows[T]:
+        """Return what batches are drawn from, given how to find the labels of the rows."""
+        return rows
+
     def _hidden(self, step: Step, count: int) -> Tensor | None:
         """Return which labels training hides, where there are labels."""
         return None
@@ -285,7 +295,8 @@ class MedicalDiffusionC(MedicalDiffusion):
         "The comparison paper says of this method only that it is conditioned on the class and "
         "trained on both classes together. Here a learned vector of the class is concatenated to "
         "the embedding of the diffusion step, by the hook that the code has and never uses; a "
-        "tenth of the labels is hidden in training; classes come as often as the data hold them.",
+        "tenth of the labels is hidden in training; classes come as often as the data hold them, "
+        "unless balanced is set.",
         *DEPARTURES,
     )
 
@@ -294,6 +305,9 @@ class MedicalDiffusionC(MedicalDiffusion):
         return LabelledUnet3D(
             c.code_dim, classes=len(self.classes), condition=c.label_width, **self._shape()
         )
+
+    def _drawn_from(self, rows: Rows[T], labels: Callable[[], Tensor]) -> Rows[T]:
+        return balanced(rows, labels()) if self.config.balanced else rows
 
     def _hidden(self, step: Step, count: int) -> Tensor:
         return step.rand(count) < self.config.label_dropout

@@ -1,6 +1,7 @@
-"""Labels in adversarial generators: cases by class, labels as inputs, projection critic."""
+"""Labels in generators: cases by class, labels as inputs, projection critic."""
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from cerebench.benchmark.training import TrainingData
 from cerebench.methods.adversarial import critic, draw, gradient_penalty
 from cerebench.methods.label_conditioning import (
     ProjectionCritic,
+    balanced,
     by_class,
+    labels_of,
     with_label,
     with_label_channels,
 )
@@ -43,6 +46,17 @@ def test_cases_are_grouped_by_their_class():
     assert batch.ids == ("case-3", "case-0")
     assert batch.labels.tolist() == [0, 0]
     assert batch.images.flatten().tolist() == pytest.approx([3 / 11, 0])
+
+
+def test_smaller_classes_are_repeated_until_all_are_equally_frequent():
+    data = _data()
+    rows = balanced(data, labels_of(data, _Phase()))
+    batch = rows.take(torch.arange(len(rows)))
+    assert len(rows) == 18
+    counts = Counter(batch.ids)
+    assert sorted(counts[f"case-{i}"] for i in (0, 3)) == [4, 5]
+    assert all(counts[f"case-{i}"] == 1 for i, label in enumerate(LABELS) if label)
+    assert batch.labels.tolist() == [LABELS[int(name.split("-")[1])] for name in batch.ids]
 
 
 def test_batches_hold_equally_many_of_each_class_whatever_the_data_hold():

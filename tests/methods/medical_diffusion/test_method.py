@@ -422,6 +422,25 @@ def test_labels_are_hidden_as_often_as_asked(tmp_path, dropout):
     assert torch.cat(seen).shape == (80,)
 
 
+@pytest.mark.parametrize("asked", [False, True], ids=["as the data hold them", "balanced"])
+def test_both_stages_draw_the_classes_as_asked(asked, tmp_path, monkeypatch):
+    seen, draw = {"images": [], "plain": []}, training._Step.batch
+
+    def watched(self, rows, size):
+        batch = draw(self, rows, size)
+        seen["images" if hasattr(batch, "images") else "plain"].append(batch.labels)
+        return batch
+
+    monkeypatch.setattr(training._Step, "batch", watched)
+    data = _data(8)
+    data._labels = torch.tensor([0] * 7 + [1])
+    steps = {"autoencoder_steps": 12, "diffusion_steps": 12, "discriminator_start": 1.0}
+    train(_build(MedicalDiffusionC, balanced=asked, **steps), data, tmp_path, seed=0, scope="all")
+    for labels in seen.values():
+        share = torch.cat(labels).float().mean().item()
+        assert share == pytest.approx(0.5 if asked else 1 / 8, abs=0.15)
+
+
 def test_without_labels_in_training_the_classes_learn_nothing(tmp_path):
     method = _train(tmp_path, MedicalDiffusionC, label_dropout=1.0)
     fresh = _build(MedicalDiffusionC)
