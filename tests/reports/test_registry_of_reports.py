@@ -31,14 +31,14 @@ def test_importing_every_report_imports_neither_torch_nor_anything_slow():
 
 
 @pytest.mark.slow
-def test_writing_every_report_does_not_import_torch(runs, tmp_path):
-    runs.read()
+def test_writing_every_report_does_not_import_torch(classified, tmp_path):
+    classified.read()
     script = f"""
 import importlib, sys
 from pathlib import Path
 from cerebench.reports import BUILTIN
 from cerebench.reports.base import Experiment
-contents = next(Path({str(runs.folder)!r}).glob("experiment-*.json"))
+contents = next(Path({str(classified.folder)!r}).glob("experiment-*.json"))
 for target, _ in BUILTIN.values():
     module, _, function = target.partition(":")
     write = getattr(importlib.import_module(module), function)
