@@ -36,12 +36,14 @@ class Run:
         repeat: Number of the repetition.
         scores: (N,) p(positive) of the test cases.
         values: Name of each of ``classification.METRICS`` to its value.
+        early: (N,) p(positive) after stage 1, before fine-tuning; None where there is no stage 1.
     """
 
     seed: int | None
     repeat: int
     scores: Numbers
     values: Mapping[str, float]
+    early: Numbers | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,12 @@ class Result:
     def scores(self) -> Numbers:
         """(N,) prediction of each test case, averaged over runs; there must be some."""
         return np.mean([run.scores for run in self.runs], axis=0)
+
+    @cached_property
+    def early(self) -> Numbers | None:
+        """(N,) prediction before fine-tuning, averaged over runs; None without a stage 1."""
+        early = [run.early for run in self.runs if run.early is not None]
+        return np.mean(early, axis=0) if early else None
 
     def values(self, metric: str) -> list[float]:
         """Return a metric of every run."""
@@ -223,18 +231,19 @@ def _upstream(experiment: Experiment, name: str, seed: int | None) -> str:
 
 def _fault(record: Mapping[str, Any], protocol: str) -> str:
     """Say why the predictions of a record cannot be evaluated; empty if they can."""
+    labels = record["test"]["labels"]
     try:
-        for scores in _scores(record, protocol):
-            METRICS["auc"](record["test"]["labels"], scores)
+        for repeat in record["repeats"]:
+            METRICS["auc"](labels, _scores(repeat, protocol))
+            if repeat["before_finetuning"] is not None:
+                METRICS["auc"](labels, repeat["before_finetuning"])
     except (ReportError, TypeError, ValueError) as error:
         return f"its record cannot be evaluated: {first_line(error)}"
     return "" if record["repeats"] else "its record holds no repeat"
 
 
-def _scores(record: Mapping[str, Any], protocol: str) -> Iterator[Any]:
-    key = "before_finetuning" if protocol == SHUFFLED else "predictions"
-    for repeat in record["repeats"]:
-        yield repeat[key]
+def _scores(repeat: Mapping[str, Any], protocol: str) -> Any:
+    return repeat["before_finetuning" if protocol == SHUFFLED else "predictions"]
 
 
 def _filled(
@@ -249,22 +258,24 @@ def _filled(
                 f"{head.label} was tested on different cases by protocol '{protocol}'. Delete its "
                 "records and run the experiment again."
             )
-        for repeat, given in zip(record["repeats"], _scores(record, protocol), strict=True):
-            scores = np.asarray(given, np.float64)
+        for repeat in record["repeats"]:
+            scores = np.asarray(_scores(repeat, protocol), np.float64)
             values = {name: float(of(test["labels"], scores)) for name, of in METRICS.items()}
-            runs.append(Run(seed, repeat["repeat"], scores, values))
-    told = [record for _, record in records]
+            told = repeat["before_finetuning"]
+            early = None if told is None else np.asarray(told, np.float64)
+            runs.append(Run(seed, repeat["repeat"], scores, values, early))
+    every = [record for _, record in records]
     return replace(
         head,
         runs=tuple(runs),
         ids=tuple(test["ids"]),
         patients=tuple(test["patients"]),
         labels=tuple(test["labels"]),
-        data=" or ".join(dict.fromkeys(text for record in told for text in _data(record))),
-        seconds=sum(record["seconds"] for record in told),
-        device=_joined(record["device"] for record in told),
-        notes=tuple(dict.fromkeys(plain(note) for record in told for note in record["notes"])),
-        recipe_hash=_joined(record["recipe_hash"] for record in told),
+        data=" or ".join(dict.fromkeys(text for record in every for text in _data(record))),
+        seconds=sum(record["seconds"] for record in every),
+        device=_joined(record["device"] for record in every),
+        notes=tuple(dict.fromkeys(plain(note) for record in every for note in record["notes"])),
+        recipe_hash=_joined(record["recipe_hash"] for record in every),
     )
 
 

@@ -23,11 +23,12 @@ from cerebench.reports.comparison import (
     compare,
     leader,
     resample,
+    too_few,
 )
 from cerebench.reports.downstream import DEFAULT_TEST, SHUFFLED, Block, Result, read
 from cerebench.reports.formatting import DASH, duration, like, number, plain, span
 from cerebench.reports.marks import SMALL, marked_label, marks
-from cerebench.reports.statistics import Test, middle
+from cerebench.reports.statistics import Test, bootstrap_interval, middle
 from cerebench.reports.table import Block as Rows
 from cerebench.reports.table import Cell, Column, Row, Table, explain
 from cerebench.reports.tidy import OK, values
@@ -39,6 +40,7 @@ TITLE = "Downstream classification"
 WITHOUT = "Baselines and controls"
 LABELS = dict(zip(METRICS, ("AUC", "F1", "accuracy", "precision", "recall"), strict=True))
 TESTED = ("auc", "f1", "accuracy")  # of the table; the CSV file has all
+CHANCE = 0.5  # AUC of a classifier that knows nothing
 FEW_RUNS = 5  # below which a t test over runs finds only very large differences; metrics.md 9.2
 ALONGSIDE = "welch"  # the test over runs beside one over cases
 
@@ -136,6 +138,7 @@ def _results(told: Study) -> Table:
     columns = [Column(label, "mean ± sd", "metrics", name) for name, label in LABELS.items()]
     columns += [
         Column("AUC of mean", "[95 %]", "interval", "auc"),
+        Column("AUC", "stage 1", "stage", "auc"),
         Column("runs", "", "n"),
         Column("training", "time", "cost"),
     ]
@@ -167,7 +170,7 @@ def _rows(told: Study, results: Sequence[Result], block: Block) -> Iterator[Row]
         leaders = {metric: leader(results, metric, told.drawn) for metric in METRICS}
     for result in results:
         cells = [score(told, result, metric, *leaders[metric]) for metric in METRICS]
-        cells += [_interval(told, result), Cell(str(len(result.runs)))]
+        cells += [_interval(told, result), _early(result), Cell(str(len(result.runs)))]
         cells += [Cell(DASH if result.seconds is None else duration(result.seconds))]
         role = "control" if block.role == "control" else "method"
         yield Row(told.label(block, result), role, tuple(cells))
@@ -203,6 +206,31 @@ def _interval(told: Study, result: Result) -> Cell:
     if result not in told.drawn:
         return Cell(number(value), mark=told.mark("too few patients of a class to draw from"))
     return Cell(_between(value, *middle(told.drawn[result]["auc"])))
+
+
+def _early(result: Result) -> Cell:
+    """Return the AUC before fine-tuning, mean ± standard deviation over runs."""
+    auc = METRICS["auc"]
+    values = [float(auc(result.labels, run.early)) for run in result.runs if run.early is not None]
+    if not values:
+        return Cell(DASH)
+    return Cell(number(fmean(values), stdev(values) if len(values) > 1 else None))
+
+
+def _swapped(block: Block) -> Iterator[str]:
+    """Name the rows whose classifier ranks the classes the wrong way round after stage 1."""
+    auc = METRICS["auc"]
+    for row in block.results:
+        if row.early is None or too_few(row):
+            continue
+        low, high = bootstrap_interval(row.labels, row.patients, row.early, auc)
+        if high < CHANCE:
+            told = _between(float(auc(row.labels, row.early)), low, high)
+            yield (
+                f"{row.label} in {block.label}: AUC {told} before fine-tuning, so stage 1 taught "
+                "the classes the wrong way round: swapped labels, or real against generated "
+                "volumes where it has both."
+            )
 
 
 def _between(value: float, low: float, high: float) -> str:
@@ -356,7 +384,8 @@ def _reading(told: Study, shown: Sequence[Result]) -> Iterator[str]:
     yield (
         f"Bold: best generator by the mean, if the paired patient bootstrap ({DRAWS:,} draws) of "
         f"averaged predictions against every other, Holm-corrected, has p < {SIGNIFICANT} for the "
-        "next; no bold means a tie. [95 %]: the same bootstrap of the averaged prediction."
+        "next; no bold means a tie. [95 %]: the same bootstrap of the averaged prediction. "
+        "Stage 1: before fine-tuning, mean ± sd."
     )
     sizes = {len(result.ids) for result in shown if result.runs}
     for n in sorted(sizes):
@@ -370,6 +399,8 @@ def _reading(told: Study, shown: Sequence[Result]) -> Iterator[str]:
     if not told.experiment.contents.get("reference"):
         yield "No reference method, so nothing is tested: bench run --reference NAME."
     yield from data_notes(told, told.experiments)
+    for block in told.experiments:
+        yield from _swapped(block)
     if any(block.name == SHUFFLED for block in told.blocks):
         yield (
             "Shuffled labels teach nothing: before fine-tuning their AUC must be near 0.5. Far "

@@ -374,6 +374,7 @@ class Builder:
             start = 0.03 * repeat + 0.01 * seed + skill / 30  # most noise is common, as of cases
             noise = [(start + i * 0.6180339887) % 1 for i in range(2 * n)]
             scores = [(u + skill * y) / (1 + skill) for u, y in zip(noise, labels, strict=True)]
+            early = {"exp1": scores[::-1], "exp2": scores, "shuffled-label": noise}
             stages = {"pretrain": {"LGG": 64, "HGG": 64}, "finetune": {"LGG": 27, "HGG": 27}}
             made = {"pretrain": {"LGG": 64, "HGG": 64 * (name != "exp1")}}
             repeats.append(
@@ -385,7 +386,7 @@ class Builder:
                     "validation_ids": [],
                     "n": stages if name in ("exp1", "exp2") else {"finetune": stages["finetune"]},
                     "n_synthetic": made if name in ("exp1", "exp2") else {},
-                    "before_finetuning": noise if name == "shuffled-label" else None,
+                    "before_finetuning": early.get(name),
                     "predictions": scores,
                 }
             )

@@ -162,6 +162,16 @@ def test_rows_pretrained_on_other_data_are_marked(classified):
     assert not any("unequal" in row.label for row in results.blocks[1].rows)
 
 
+def test_volumes_of_swapped_classes_are_told_by_the_auc_before_fine_tuning(classified):
+    results, _ = build(classified.read())
+    swapped = cells(results, "Experiment 1", "3D-DDPM")
+    assert (swapped["AUC mean ± sd"].text, swapped["AUC stage 1"].text) == ("1.0 ± 0", "0 ± 0")
+    told = [note for note in results.notes if "the wrong way round" in note]
+    assert any(note.startswith("3D-DDPM in Experiment 1: AUC 0 [0, 0]") for note in told)
+    assert not any("Experiment 2" in note for note in told)
+    assert cells(results, "Baselines and controls", "Real only")["AUC stage 1"].text == "—"
+
+
 def test_seeds_add_runs_and_one_that_failed_is_told(three_seeds):
     three_seeds.protocol("exp2", "Experiment 2", {"wgan-gp": 0.2, "ddpm": 1.0})
     (three_seeds.folder / GAN.format("exp2").replace("seed-0", "seed-2")).unlink()
