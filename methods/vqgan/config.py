@@ -145,7 +145,8 @@ QUICK = LITE.override(
         "[ours: few steps; at 4 the term is 60 times that of the pixels and darkens volumes]",
     ),
     lr=(1e-3, "[ours: few steps]"),
-    transformer_steps=(250, "[ours: as autoencoder_steps]"),
+    transformer_steps=(700, "[ours: as autoencoder_steps]"),
+    transformer_batch=(8, "[ours: more updates in the same time; 32 leave some samples empty]"),
     transformer_lr=(1e-3, "[ours: few steps]"),
 )
 SMOKE = QUICK.override(

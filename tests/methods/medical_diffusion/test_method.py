@@ -157,7 +157,7 @@ def test_impossible_settings_are_refused(changes, size, message):
 def test_the_sampler_is_a_setting_and_brings_its_steps(cls):
     for sampler, steps in (("ddpm", 300), ("ddim", 50), ("dpmpp", 25)):
         assert resolve(cls, "paper", 64, {"sampler": sampler}).values["sampler_steps"] == steps
-    assert resolve(cls, "quick", 32).values["sampler"] == "dpmpp"
+    assert resolve(cls, "quick", 32).values["sampler_steps"] == 50
 
 
 def test_labelled_presets_keep_values_and_sources():
