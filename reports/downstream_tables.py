@@ -182,14 +182,18 @@ def score(
     """Return mean ± standard deviation over runs, or a dash with the reason."""
     if not result.runs:
         return Cell(DASH, mark=told.mark(explain(result.missing, result.asked)))
-    values = result.values(metric)
-    spread = stdev(values) if len(values) > 1 else None
     return Cell(
-        number(fmean(values), spread),
+        _mean(result.values(metric)),
         bold=result is best,
         mark=told.mark(result.stage, _incomplete(result)),
         second=result is second,
     )
+
+
+def _mean(values: Sequence[float]) -> str:
+    """Return mean ± standard deviation with three decimals, finer than cases can tell apart."""
+    spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{fmean(values):.3f}{spread}"
 
 
 def _incomplete(result: Result) -> str:
@@ -212,25 +216,24 @@ def _early(result: Result) -> Cell:
     """Return the AUC before fine-tuning, mean ± standard deviation over runs."""
     auc = METRICS["auc"]
     values = [float(auc(result.labels, run.early)) for run in result.runs if run.early is not None]
-    if not values:
-        return Cell(DASH)
-    return Cell(number(fmean(values), stdev(values) if len(values) > 1 else None))
+    return Cell(_mean(values) if values else DASH)
 
 
 def _swapped(block: Block) -> Iterator[str]:
     """Name the rows whose classifier ranks the classes the wrong way round after stage 1."""
-    auc = METRICS["auc"]
+    auc, found = METRICS["auc"], []
     for row in block.results:
         if row.early is None or too_few(row):
             continue
         low, high = bootstrap_interval(row.labels, row.patients, row.early, auc)
         if high < CHANCE:
             told = _between(float(auc(row.labels, row.early)), low, high)
-            yield (
-                f"{row.label} in {block.label}: AUC {told} before fine-tuning, so stage 1 taught "
-                "the classes the wrong way round: swapped labels, or real against generated "
-                "volumes where it has both."
-            )
+            found.append(f"{row.label} (AUC {told})")
+    if found:
+        yield (
+            f"{block.label}: stage 1 taught the classes the wrong way round with the volumes of "
+            f"{', '.join(found)}: swapped labels, or real against generated where it has both."
+        )
 
 
 def _between(value: float, low: float, high: float) -> str:

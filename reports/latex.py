@@ -19,7 +19,8 @@ from cerebench.reports.paper_tables import build as build_paper
 from cerebench.reports.sections import further, study
 from cerebench.reports.table import Block, Cell, Table, build, panels
 
-WIDTH = 110  # characters of \footnotesize that fit 16.6 cm
+# Size of a table, and characters of it that fit 16.6 cm; the smaller only to spare a second float.
+SIZES = ((r"\footnotesize", 110), (r"\scriptsize", 120))
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -190,13 +191,14 @@ def _floats(table: Table, name: str, *, siunitx: bool) -> Iterator[str]:
     label = f"tab:{name.replace('_', '-')}"
     banner = rf"\textbf{{{escape(table.banner)}.}} " if table.banner else ""
     title = escape(table.title)
-    for number, part in enumerate(panels(table, WIDTH)):
+    size, parts = _parts(table)
+    for number, part in enumerate(parts):
         full = rf"{banner}{title}. {_breakable(table.caption)}"
         caption = rf"{banner}{title}, continued from Table~\ref{{{label}}}." if number else full
         texts = _footnotes(table, part) + ([] if number else [*map(_breakable, table.notes)])
         lines = [
             r"\begin{table}[tp]",
-            r"\centering\footnotesize",
+            rf"\centering{size}",
             r"\setlength{\tabcolsep}{4pt}",
             rf"\caption{{{caption}}}",
             rf"\label{{{label}{f'-panel-{number + 1}' if number else ''}}}",
@@ -209,6 +211,16 @@ def _floats(table: Table, name: str, *, siunitx: bool) -> Iterator[str]:
             r"\end{table}",
         ]
         yield "\n".join(lines)
+
+
+def _parts(table: Table) -> tuple[str, list[list[int]]]:
+    """Return the size of type, and the columns of each float."""
+    for size, width in SIZES:
+        parts = panels(table, width)
+        if len(parts) == 1:
+            return size, parts
+    size, width = SIZES[0]
+    return size, panels(table, width)
 
 
 def _footnotes(table: Table, part: list[int]) -> list[str]:
@@ -286,7 +298,7 @@ def _document(name: str, groups: list[list[str]], *, siunitx: bool) -> str:
             r"\usepackage{booktabs}",
             *([r"\usepackage{siunitx}", r"\sisetup{detect-all}"] if siunitx else []),
             r"\begin{document}\emergencystretch=3em",
-            "\n\\clearpage\n".join(inputs),
+            *(f"{text}\n\\clearpage" for text in inputs),
             r"\section*{Protocol}",
             rf"\input{{{name}-protocol}}",
             r"\end{document}",

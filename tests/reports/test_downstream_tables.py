@@ -6,7 +6,6 @@ from cerebench.reports.comparison import TESTS
 from cerebench.reports.downstream import DEFAULT_TEST, read
 from cerebench.reports.downstream_tables import build as build_tables
 from cerebench.reports.downstream_tables import frame
-from cerebench.reports.formatting import number
 from cerebench.reports.sections import study
 
 GAN = "wgan-gp-quick-89abcdef/seed-0/downstream/{}@01234567.json"
@@ -38,12 +37,12 @@ def texts(table):
 def test_the_table_shows_mean_and_standard_deviation_over_runs(classified):
     experiment = classified.read()
     results, _ = build(experiment)
-    row = read(experiment)[0].find("ddpm")
+    row = read(experiment)[0].find("mine")
     for column, metric in (("AUC mean ± sd", "auc"), ("recall mean ± sd", "recall")):
         values = row.values(metric)
-        shown = number(fmean(values), stdev(values))
-        assert cells(results, "Experiment 1", "3D-DDPM")[column].text == shown
-    assert cells(results, "Experiment 1", "3D-DDPM")["runs"].text == "3"
+        shown = f"{fmean(values):.3f} ± {stdev(values):.3f}"
+        assert cells(results, "Experiment 1", "mine_v2 & co")[column].text == shown
+    assert cells(results, "Experiment 1", "mine_v2 & co")["runs"].text == "3"
     assert "n = 50 test cases (25 LGG, 25 HGG) of 50 patients" in results.caption
     for fact in ("seed 0", "quick", "fingerprint 01234567", "Cerebench 0.1.0"):
         assert fact in results.caption
@@ -121,7 +120,7 @@ def test_too_few_test_cases_show_values_without_any_test(runs):
     runs.protocol("exp2", "Experiment 2", {"wgan-gp": 0.2, "ddpm": 2.0}, n=19)
     results, comparison = build(runs.read())
     cell = cells(results, "Experiment 2", "3D-DDPM")["AUC mean ± sd"]
-    assert (cell.text, cell.bold) == ("1.0 ± 0", False)
+    assert (cell.text, cell.bold) == ("1.000 ± 0.000", False)
     found = cells(comparison, "Experiment 2", "3D-DDPM")
     assert {cell.text for cell in found.values()} == {"—"}
     assert comparison.footnotes == ("no test: 19 test cases of a class, fewer than 20",)
@@ -165,10 +164,14 @@ def test_rows_pretrained_on_other_data_are_marked(classified):
 def test_volumes_of_swapped_classes_are_told_by_the_auc_before_fine_tuning(classified):
     results, _ = build(classified.read())
     swapped = cells(results, "Experiment 1", "3D-DDPM")
-    assert (swapped["AUC mean ± sd"].text, swapped["AUC stage 1"].text) == ("1.0 ± 0", "0 ± 0")
+    assert (swapped["AUC mean ± sd"].text, swapped["AUC stage 1"].text) == (
+        "1.000 ± 0.000",
+        "0.000 ± 0.000",
+    )
     told = [note for note in results.notes if "the wrong way round" in note]
-    assert any(note.startswith("3D-DDPM in Experiment 1: AUC 0 [0, 0]") for note in told)
-    assert not any("Experiment 2" in note for note in told)
+    assert len(told) == 1
+    assert told[0].startswith("Experiment 1: stage 1 taught")
+    assert "3D-DDPM (AUC 0 [0, 0])" in told[0]
     assert cells(results, "Baselines and controls", "Real only")["AUC stage 1"].text == "—"
 
 

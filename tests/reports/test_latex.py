@@ -127,6 +127,17 @@ def test_second_best_is_underlined_and_said(classified, tmp_path):
     assert "Underlined" not in plain
 
 
+def test_a_table_a_little_too_wide_is_set_smaller_in_place_of_a_second_float(classified, tmp_path):
+    name, counts = "made-up-table5.tex", []
+    for more in (0, 25, 40):
+        classified.contents["rows"][1]["label"] = "3D-WGAN-GP" + "x" * more
+        latex.write(classified.read(), tmp_path)
+        text = (tmp_path / name).read_text()
+        sizes = [size for size in ("footnotesize", "scriptsize") if rf"\centering\{size}" in text]
+        counts.append((*sizes, text.count(r"\begin{table}")))
+    assert counts == [("footnotesize", 1), ("scriptsize", 1), ("footnotesize", 2)]
+
+
 def test_published_numbers_have_a_file_only_when_asked_for(classified, tmp_path):
     classified.contents["published"] = [QUOTED]
     classified.contents["cite"] = "A. Author, Venue 2024"
@@ -149,7 +160,11 @@ def test_paper_tables_compile_without_overfull_boxes(classified, tmp_path, siuni
     if siunitx and not subprocess.run(["kpsewhich", "siunitx.sty"], capture_output=True).stdout:
         pytest.skip("siunitx is not installed")
     classified.contents["published"] = [QUOTED]
+    for row in classified.contents["rows"]:
+        row["label"] += " (a)"  # as wide as the smaller size can hold
+    classified.contents["rows"][1]["label"] = "Medical Diffusion-C (under-trained)"
     latex.write(classified.read(), tmp_path, siunitx=siunitx, published=True)
+    assert r"\centering\scriptsize" in (tmp_path / "made-up-table5.tex").read_text()
     status, log = compiled(tmp_path)
     assert status == 0
     assert "Overfull" not in log

@@ -101,7 +101,7 @@ def test_tables_2_and_5_show_the_same_numbers(classified):
 @pytest.mark.parametrize(("test", "starred"), [(TEST, True), ("delong", True), ("welch", False)])
 def test_asterisks_come_from_patients_alone(classified, test, starred):
     table = build(classified.read(), test)[5]
-    assert cells(table, "Experiment 1", "3D-DDPM")[0] == "1.0 ± 0" + "*" * starred
+    assert cells(table, "Experiment 1", "3D-DDPM")[0] == "1.000 ± 0.000" + "*" * starred
     assert "*" not in cells(table, "Experiment 1", "3D-WGAN-GP")[0]  # the reference itself
     assert ("*: p < 0.05 against 3D-WGAN-GP" in table.caption) == starred
 
