@@ -35,7 +35,7 @@ CUTS = {
         "autoencoder_steps": STEPS,
         "diffusion_steps": STEPS,
         "discriminator_start": 0.0,
-        "sampler_steps": 3,
+        "timesteps": 3,
     },
     vqgan.VQGAN: {
         "autoencoder_steps": STEPS,
