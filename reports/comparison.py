@@ -168,6 +168,8 @@ def _over_runs(row: Result, reference: Result, metric: str, test: str) -> Test:
     if {seed for seed, _ in a} == {None} and len({seed for seed, _ in b}) == 1:
         b = {(None, repeat): value for (_, repeat), value in b.items()}
     common = [place for place in a if place in b]
+    if not common:
+        raise StatisticsError("no runs of the same seed and repeat to pair")
     return paired_t([a[place] for place in common], [b[place] for place in common], unit="runs")
 
 

@@ -20,7 +20,7 @@ from cerebench.reports.base import Experiment, ReportError
 from cerebench.reports.classification import METRICS
 from cerebench.reports.formatting import first_line, plain
 from cerebench.reports.table import row_labels
-from cerebench.reports.tidy import FAILED, NOT_RUN, UNAVAILABLE, broken, stage
+from cerebench.reports.tidy import FAILED, NOT_RUN, UNAVAILABLE, broken, stage, unfinished
 
 Numbers = NDArray[np.float64]
 SHUFFLED = "shuffled-label"
@@ -218,15 +218,17 @@ def _read(
         return record, FAILED, _fault(record, protocol["name"])
     if protocol["unavailable"]:
         return {}, UNAVAILABLE, first_line(protocol["unavailable"])
-    reason = reason or _upstream(experiment, row["name"], cell["seed"])
-    return {}, FAILED if reason else NOT_RUN, reason or NOT_RUN
+    rows = (r for r in experiment.contents["rows"] if r["name"] == row["name"])
+    behind = [c for r in rows for c in r.get("cells", ()) if c["seed"] == cell["seed"]]
+    if reason := reason or _first(broken(experiment, one) for one in behind):
+        return {}, FAILED, reason
+    if experiment.path(cell["record"]).with_suffix("").is_dir():
+        return {}, NOT_RUN, "half-finished, bench run continues it"
+    return {}, NOT_RUN, _first(unfinished(experiment, one) for one in behind) or NOT_RUN
 
 
-def _upstream(experiment: Experiment, name: str, seed: int | None) -> str:
-    """Say which training or sampling behind a row failed first; empty if none did."""
-    rows = (row for row in experiment.contents["rows"] if row["name"] == name)
-    cells = (cell for row in rows for cell in row.get("cells", ()) if cell["seed"] == seed)
-    return next((reason for cell in cells if (reason := broken(experiment, cell))), "")
+def _first(texts: Iterator[str]) -> str:
+    return next(filter(None, texts), "")
 
 
 def _fault(record: Mapping[str, Any], protocol: str) -> str:

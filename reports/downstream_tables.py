@@ -324,7 +324,9 @@ def significance(verdict: Verdict, test: str) -> str:
     """Return the corrected p; an asterisk only where it is over cases and below 0.05."""
     if verdict.p is None:
         return DASH
-    return f"{verdict.p:.2g}" + "*" * (TESTS[test][1] and verdict.p < SIGNIFICANT)
+    mantissa, power, exponent = f"{verdict.p:.2g}".partition("e")
+    shown = f"{mantissa}e{int(exponent)}" if power else mantissa
+    return shown + "*" * (TESTS[test][1] and verdict.p < SIGNIFICANT)
 
 
 # Sentences ---------------------------------------------------------------------------------------

@@ -105,12 +105,12 @@ def values(experiment: Experiment) -> list[Value]:
 
 
 def _cell(experiment: Experiment, start: Value, cell: Mapping[str, Any]) -> Iterator[Value]:
-    upstream = broken(experiment, cell)
-    yield from _scores(experiment, start, cell["scores"], upstream)
+    upstream, begun = broken(experiment, cell), unfinished(experiment, cell)
+    yield from _scores(experiment, start, cell["scores"], upstream, begun)
     for name, path in cell["train"].items():
         record, reason = stage(experiment, path)
         why = f"train {name}: {reason}" if reason else ""
-        yield from _train_costs(replace(start, class_=name), record, why)
+        yield from _train_costs(replace(start, class_=name), record, why, begun)
     yield from _sampler(experiment, start, cell)
     sampled = stage(experiment, cell["sample"])[0] if cell.get("sample") else {}
     classes = experiment.contents["dataset"]["classes"]
@@ -125,6 +125,15 @@ def broken(experiment: Experiment, cell: Mapping[str, Any]) -> str:
     return next((f"{name}: {reason}" for name, reason in reasons if reason), "")
 
 
+def unfinished(experiment: Experiment, cell: Mapping[str, Any]) -> str:
+    """Say which training of a cell was begun and has not ended; empty if none was."""
+    for name, path in cell["train"].items():
+        folder = experiment.path(path).parent
+        if experiment.record(path) is None and (folder / "checkpoint").is_dir():
+            return f"training of {name} is half-finished, bench run continues it"
+    return ""
+
+
 def stage(experiment: Experiment, path: str) -> tuple[dict[str, Any], str]:
     """Return the record of a stage, or why it failed; both empty if it has not run."""
     record = experiment.record(path)
@@ -136,13 +145,17 @@ def stage(experiment: Experiment, path: str) -> tuple[dict[str, Any], str]:
     return {}, "" if record is None else first_line(record["reason"])
 
 
-def _missing(reason: str, otherwise: str = "not run") -> dict[str, Any]:
+def _missing(reason: str, otherwise: str = "") -> dict[str, Any]:
     status = FAILED if reason else NOT_RUN
-    return {"value": None, "status": status, "reason": reason or otherwise}
+    return {"value": None, "status": status, "reason": reason or otherwise or NOT_RUN}
 
 
 def _scores(
-    experiment: Experiment, start: Value, scores: Mapping[str, str], upstream: str
+    experiment: Experiment,
+    start: Value,
+    scores: Mapping[str, str],
+    upstream: str,
+    begun: str = "",
 ) -> Iterator[Value]:
     classes = experiment.contents["dataset"]["classes"]
     for metric in experiment.contents["metrics"]:
@@ -165,7 +178,7 @@ def _scores(
         elif record:
             lack = _missing("the record holds no value of this class and view")
         else:
-            lack = _missing(reason or upstream, "not run" if path else "not asked for")
+            lack = _missing(reason or upstream, begun if path else "not asked for")
         for name in classes:
             for view in metric["views"]:
                 if (name, view) in places:
@@ -195,10 +208,12 @@ def _scored(owed: Value, record: Mapping[str, Any], row: Mapping[str, Any]) -> V
     return scored
 
 
-def _train_costs(start: Value, record: Mapping[str, Any], reason: str) -> Iterator[Value]:
+def _train_costs(
+    start: Value, record: Mapping[str, Any], reason: str, begun: str
+) -> Iterator[Value]:
     if not record:
         for cost in (*TRAIN_COSTS, DEVICE):
-            yield replace(start, metric=cost, **_missing(reason))
+            yield replace(start, metric=cost, **_missing(reason, begun))
         return
     threads = record.get("threads")
     device = ", ".join(part for part in (record["device"], record["precision"]) if part)

@@ -57,6 +57,24 @@ def test_a_stage_that_has_not_run_is_not_run(classified):
     assert row.runs == ()
 
 
+def test_what_was_begun_is_half_finished(classified):
+    def told(name):
+        block = next(b for b in read(classified.read()) if b.name == "exp2")
+        return [(lack.status, lack.reason) for lack in block.find(name).missing]
+
+    path = classified.folder / GAN.format("exp2")
+    path.unlink()
+    path.with_suffix("").mkdir()
+    assert told("wgan-gp") == [("not run", "half-finished, bench run continues it")]
+    cell = classified.folder / "ddpm-quick-89abcdef/seed-0"
+    for stage in ("train/HGG/record.json", "sample/record.json", "downstream/exp2@01234567.json"):
+        (cell / stage).unlink()
+    assert told("ddpm") == [("not run", "not run")]
+    (cell / "train/HGG/checkpoint").mkdir()
+    reason = "training of HGG is half-finished, bench run continues it"
+    assert told("ddpm") == [("not run", reason)]
+
+
 @pytest.mark.parametrize("value", [None, float("nan"), "many"])
 def test_predictions_that_cannot_be_evaluated_are_a_failure_and_nothing_else_changes(
     classified, blocks, value

@@ -1,11 +1,13 @@
 import json
 from statistics import fmean, stdev
 
+import pytest
+
 from cerebench.reports import tidy
-from cerebench.reports.comparison import TESTS
+from cerebench.reports.comparison import TESTS, Verdict
 from cerebench.reports.downstream import DEFAULT_TEST, read
 from cerebench.reports.downstream_tables import build as build_tables
-from cerebench.reports.downstream_tables import frame
+from cerebench.reports.downstream_tables import frame, significance
 from cerebench.reports.sections import study
 
 GAN = "wgan-gp-quick-89abcdef/seed-0/downstream/{}@01234567.json"
@@ -109,6 +111,16 @@ def test_the_comparison_names_its_test_its_n_and_its_families(classified):
     labels = [row.label for row in table.blocks[0].rows]
     assert "3D-WGAN-GP" not in labels
     assert not any("Shuffled" in label for label in labels)
+
+
+@pytest.mark.parametrize(
+    ("p", "shown"),
+    [(0.0123, "0.012*"), (0.049, "0.049*"), (0.05, "0.05"), (1.0, "1"), (3.14e-7, "3.1e-7*")],
+)
+def test_a_p_value_has_two_digits_and_an_asterisk_below_5_percent(p, shown):
+    assert significance(Verdict(p=p), "paired_bootstrap") == shown
+    assert significance(Verdict(p=p), "welch") == shown.rstrip("*")
+    assert significance(Verdict(reason="no test"), "paired_bootstrap") == "—"
 
 
 def test_delong_compares_aucs_alone(classified):

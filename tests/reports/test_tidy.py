@@ -138,3 +138,18 @@ def test_a_file_that_is_no_table_of_contents_is_refused(tmp_path):
     path.write_text('{"kind": "score"}', encoding="utf-8")
     with pytest.raises(ReportError, match="not a table of contents"):
         Experiment.read(path)
+
+
+def test_a_training_that_was_begun_is_told_from_one_that_was_not(runs):
+    cell = runs.folder / "ddpm-quick-89abcdef/seed-0"
+    lost = [cell / "train/LGG/record.json", cell / "sample/record.json"]
+    for path in [*lost, *(cell / "score").glob("*.json")]:
+        path.unlink()
+
+    def reasons():
+        found = tidy.values(runs.read())
+        return {v.reason for v in found if v.method == "ddpm" and v.metric == "fd-radlite-v1"}
+
+    assert reasons() == {"not run"}
+    (cell / "train/LGG/checkpoint").mkdir()
+    assert reasons() == {"training of LGG is half-finished, bench run continues it"}
