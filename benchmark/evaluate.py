@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cerebench.benchmark import figure_data, folders, store, structures
+from cerebench.benchmark.contents import metric_entry
 from cerebench.benchmark.display import Display
 from cerebench.benchmark.errors import UsageError
 from cerebench.benchmark.features import FeatureCache
@@ -22,7 +23,6 @@ from cerebench.benchmark.plan import (
     SCORE_SEED,
     PlannedMetric,
     figure_files,
-    metric_entry,
     plan_metric,
 )
 from cerebench.benchmark.registry import Registries, suite_version

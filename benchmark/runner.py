@@ -17,6 +17,7 @@ from typing import Any
 
 from cerebench.benchmark import plan as planning
 from cerebench.benchmark import store
+from cerebench.benchmark.contents import contents
 from cerebench.benchmark.display import Display
 from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.leakage import refuse_leakage
@@ -138,7 +139,7 @@ class Runner:
         lacking = planning.missing_weights(c for c in plan.cells if todo[id(c)].train)
         if lacking:
             raise MissingWeights("\n".join(lacking))
-        store.write_json(plan.table_of_contents, planning.contents(plan))
+        store.write_json(plan.table_of_contents, contents(plan))
         store.write_bytes(plan.folder / plan.split_file, write_split(plan.split, plan.cases))
         anchors = {id(a): pending_anchor(plan, a) for a in plan.anchors}
         baselines = pending_baselines(plan)

@@ -10,10 +10,11 @@ import torch
 
 from cerebench.benchmark import downstream, leakage, listing, registry, store
 from cerebench.benchmark.config import resolve
+from cerebench.benchmark.contents import contents
 from cerebench.benchmark.display import Silent
 from cerebench.benchmark.errors import BadConfig, BadPrediction, Interrupted, UsageError
 from cerebench.benchmark.experiment import Experiment, Published, Variant
-from cerebench.benchmark.plan import PlannedProtocol, contents, make_plan
+from cerebench.benchmark.plan import PlannedProtocol, make_plan
 from cerebench.benchmark.registry import Registries
 from cerebench.benchmark.runner import Runner, pending
 from cerebench.datasets.base import DatasetError, Split
