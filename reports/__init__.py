@@ -8,7 +8,10 @@ BUILTIN = {
         "cerebench.reports.diagnostics:write",
         {"label": "what methods say about themselves, one set a row (CSV)"},
     ),
-    "latex": ("cerebench.reports.latex:write", {"label": "LaTeX table (booktabs)"}),
+    "latex": (
+        "cerebench.reports.latex:write",
+        {"label": "LaTeX tables (booktabs), also in the layout of the MIDL 2024 paper"},
+    ),
     "figure": (
         "cerebench.reports.figures:write",
         {"label": "figures (PDF and PNG) and a list of them"},

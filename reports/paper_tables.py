@@ -131,7 +131,8 @@ def _table1(told: _Quality, columns: Columns, explained: Sequence[str]) -> Table
         rows = [Row(told.labels[i], "method", tuple(c[i] for c in cells)) for i in told.shown]
         blocks.append(Block(plain(name), ("",) * len(columns), tuple(rows)))
     heads = tuple(Column(h, d, m["name"], m["name"], v) for m, v, h, d in columns)
-    return _quality_table(told, f"Image quality, {SOURCE.format(1)}", heads, blocks, explained)
+    title = f"Image quality, {SOURCE.format(1)}"
+    return _quality_table(told, title, heads, blocks, [*_no_fid(told), *explained])
 
 
 def _ablation(told: _Quality, table: int, columns: Columns, explained: Sequence[str]) -> Table:
@@ -162,7 +163,7 @@ def _quality_table(
         columns=columns,
         blocks=tuple(blocks),
         footnotes=tuple(told.footnotes),
-        notes=tuple(map(plain, [*_quality_notes(told), *explained])),
+        notes=tuple(map(plain, [*_quality_notes(told, columns), *explained])),
         methods=(),
         protocol=(),
     )
@@ -178,23 +179,30 @@ def _real(told: _Quality) -> str:
             reals.setdefault(value.class_, {})[number(100 * value.real_value)] = None
     listed = ", ".join(f"{name} {' … '.join(texts)}" for name, texts in reals.items())
     shown = f"MS-SSIM of real volumes (%): {listed or DASH}"
-    return f"{shown}; in brackets: distance to it. Nothing is tested: one set a seed."
+    return f"{shown}; in brackets: distance to it. Methods are not tested against each other."
 
 
-def _quality_notes(told: _Quality) -> Iterator[str]:
+def _quality_notes(told: _Quality, columns: Sequence[Column]) -> Iterator[str]:
     yield (
         "Bold: best method whose lead over the next exceeds the root of the sum of both squared ±; "
         "no bold means that no method leads by that much."
     )
-    slices = told.metric(SLICES)
-    lacking = [m for m in told.experiment.contents["metrics"] if m["name"] == SLICES[0]]
-    if slices is None or slices["name"] != SLICES[0]:
-        reason = lacking[0]["unavailable"] if lacking else "not among the metrics of the run."
-        instead = f" In its place: {slices['label']}, not comparable with it." if slices else ""
-        yield f"FID: {reason}{instead}"
-    for metric in (told.metric(MMD), told.metric(SIMILARITY), slices):
-        if metric and metric["never_bold"]:
+    metrics = told.experiment.contents["metrics"]
+    shown = [m for m in metrics if m["name"] in {column.metric for column in columns}]
+    for metric in shown:
+        if metric["never_bold"]:
             yield f"{metric['label']} is never bold: {metric['blind_to']}"
+
+
+def _no_fid(told: _Quality) -> Iterator[str]:
+    """Say why Table 1 has no FID, and what stands in its place."""
+    slices = told.metric(SLICES)
+    if slices is not None and slices["name"] == SLICES[0]:
+        return
+    lacking = [m for m in told.experiment.contents["metrics"] if m["name"] == SLICES[0]]
+    reason = lacking[0]["unavailable"] if lacking else "not among the metrics of the run."
+    instead = f" In its place: {slices['label']}, not comparable with it." if slices else ""
+    yield f"FID: {reason}{instead}"
 
 
 def _column(told: _Quality, class_: str, metric: Mapping[str, Any], view: str) -> dict[int, Cell]:

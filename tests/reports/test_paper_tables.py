@@ -124,6 +124,7 @@ def test_an_ablation_has_its_own_table_with_both_classes_side_by_side(runs, sett
     assert heads(table) == [f"{name} {metric}" for name in ("LGG", "HGG") for metric in metrics]
     assert [row.label for row in table.blocks[0].rows] == [f"{setting} 1", f"{setting} 2"]
     assert cells(table, "", f"{setting} 2")[1] == "65.1 ± 1.1 (1.0)"
+    assert not any("FID" in note for note in table.notes)
 
 
 def test_variants_that_differ_in_something_else_are_no_ablation_of_the_paper(runs):
