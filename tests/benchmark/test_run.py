@@ -302,7 +302,7 @@ def test_dry_run_lists_cells_time_and_disk_and_writes_nothing(bench):
         (["run", "--set", "gan.steps=3"], 2, "--set names 'gan'"),
         (["run", "--preset", "quik"], 2, "Did you mean 'quick'?"),
         (["run", "--protocols", "exp9"], 2, "No protocol named 'exp9'"),
-        (["run", "--protocols", "exp1"], 2, "Use --n"),
+        (["run", "--protocols", "exp1", "--n", "8"], 2, "Use --n"),
         (["run", "--reference", "vqgn"], 2, "Did you mean 'vqgan'?"),
         (["run", "--protocol-preset", "stabl", "--protocols", "exp2"], 2, "mean 'stable'?"),
         (["run", "--protocols", "medicalnet"], 5, "resnet_34_23dataset.pth is needed"),
