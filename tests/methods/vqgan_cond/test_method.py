@@ -407,7 +407,7 @@ def test_a_few_hundred_steps_learn_to_reconstruct_and_to_honour_the_label(tmp_pa
         gradient_weight=4.0,  # the paper's weights and start of the discriminator
         discriminator_start=0.2,
         restart_after=20,
-        transformer_steps=150,
+        transformer_steps=400,
         transformer_batch=16,
         precision="fp32",
     )
