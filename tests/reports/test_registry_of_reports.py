@@ -7,6 +7,25 @@ import pytest
 
 from cerebench.reports import BUILTIN
 
+FIGURES = ("importance-maps", "quality-cost", "repeats", "slices")
+FILES = [
+    "made-up-comparison.tex",
+    "made-up-diagnostics.csv",
+    "made-up-diagnostics.tex",
+    "made-up-downstream.tex",
+    "made-up-figures.md",
+    "made-up-protocol.tex",
+    "made-up-table1.tex",
+    "made-up-table2.tex",
+    "made-up-table5.tex",
+    "made-up-table6.tex",
+    "made-up-table7.tex",
+    "made-up.csv",
+    "made-up.md",
+    "made-up.tex",
+    "main.tex",
+    *(f"made-up-{figure}.{kind}" for figure in FIGURES for kind in ("pdf", "png")),
+]
 SCRIPT = """
 import importlib, sys
 for target in {targets!r}:
@@ -46,5 +65,5 @@ for target, _ in BUILTIN.values():
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd="/")
-    written = {path.suffix for path in (tmp_path / "out").iterdir()}
-    assert written == {".md", ".csv", ".tex", ".pdf", ".png"}
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == sorted(FILES)
