@@ -17,7 +17,6 @@ from torch.optim import Optimizer
 from cerebench.methods.base import BadConfig, Batch, Rows, Run, Step, full_precision
 from cerebench.methods.upsampling import UpsampleConv
 
-CRITIC_NORMS = ("none", "batch", "instance", "spectral")
 HEADS = ("dense", "patch")
 _LAYERS = {"batch": nn.BatchNorm3d, "instance": nn.InstanceNorm3d}
 
