@@ -200,7 +200,8 @@ def _no_fid(told: _Quality) -> Iterator[str]:
     if slices is not None and slices["name"] == SLICES[0]:
         return
     lacking = [m for m in told.experiment.contents["metrics"] if m["name"] == SLICES[0]]
-    reason = lacking[0]["unavailable"] if lacking else "not among the metrics of the run."
+    reason = lacking[0]["unavailable"] if lacking else "not among the metrics of the run"
+    reason = reason.rstrip(".") + "."
     instead = f" In its place: {slices['label']}, not comparable with it." if slices else ""
     yield f"FID: {reason}{instead}"
 
