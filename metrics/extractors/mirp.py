@@ -24,7 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cerebench.metrics.base import Array, MetricError, MissingExtra
-from cerebench.metrics.extractors.radlite import LEAST_VOXELS, LEVELS, THRESHOLD
+from cerebench.metrics.extractors.radlite import (
+    LEAST_VOXELS,
+    LEVELS,
+    THRESHOLD,
+    channel_by_channel,
+)
 
 FAMILIES = {  # name in the package: beginning of its features' names
     "morphology": "morph_",
@@ -83,11 +88,7 @@ class Mirp:
         Raises:
             MetricError: If this version of mirp returns another number of features.
         """
-        rows = [
-            np.concatenate([_features((channel.astype(np.float64) + 1) / 2) for channel in volume])
-            for volume in batch
-        ]
-        return np.stack(rows).astype(np.float32)
+        return channel_by_channel(_features, batch)
 
 
 def _features(volume: Array) -> Array:

@@ -12,7 +12,7 @@ count and energy, because their raw distributions are far from Gaussian.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import product
 
@@ -81,13 +81,26 @@ class Radlite:
         Returns:
             (B, 83) float32; with several channels, the features of each, one after the other.
         """
-        rows = [
-            np.concatenate(
-                [radlite((channel.astype(np.float64) + 1.0) / 2.0) for channel in volume]
-            )
-            for volume in batch
-        ]
-        return np.stack(rows).astype(np.float32)
+        return channel_by_channel(radlite, batch)
+
+
+def channel_by_channel(
+    features: Callable[[Array], Array], batch: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Compute the features of (D, H, W) in [0, 1] of every channel and put them side by side.
+
+    Args:
+        features: Function of one channel, float64.
+        batch: (B, C, D, H, W), float32 in [-1, 1].
+
+    Returns:
+        (B, C times the number of features) float32.
+    """
+    rows = [
+        np.concatenate([features((channel.astype(np.float64) + 1.0) / 2.0) for channel in volume])
+        for volume in batch
+    ]
+    return np.stack(rows).astype(np.float32)
 
 
 def is_degenerate(features: NDArray[np.float32]) -> NDArray[np.bool_]:
