@@ -11,21 +11,44 @@ from numpy.typing import NDArray
 from cerebench.metrics.base import Array, MetricError, Sets, VolumeSet
 
 LEAST_SD = 1e-8
-RECIPE = {"with": "pooled real training cases", "ddof": 1, "drop_sd_below": LEAST_SD}
+REPEATED = 1 - 1e-6  # absolute correlation from which two features are one
+LEAST_CASES = 8  # fewer real cases correlate by chance
+RECIPE = {
+    "with": "pooled real training cases",
+    "ddof": 1,
+    "drop_sd_below": LEAST_SD,
+    "drop_repeated_from": REPEATED,
+}
 
 
 @dataclass(frozen=True)
 class Standardiser:
-    """Subtracts a mean, divides by a standard deviation, and drops features without spread."""
+    """Subtracts a mean, divides by a standard deviation, and drops features that add nothing.
+
+    Dropped are features without spread over the reference, and those that repeat an earlier one
+    there (a linear function of it). Where volumes are scaled by their own minimum and maximum, the
+    maximum is constant and the range is 1 minus the minimum: standardised by the tiny spread of
+    the minimum, a range of .95 would outweigh all other features together.
+
+    Attributes:
+        mean: Of every feature, (dim,).
+        sd: Standard deviation of every feature, (dim,).
+        repeats: Position of the earlier feature that one repeats, or -1, (dim,).
+    """
 
     mean: Array
     sd: Array
+    repeats: NDArray[np.intp]
 
     @classmethod
     def fit(cls, features: NDArray[np.float32]) -> Standardiser:
-        """Take mean and sd (ddof 1) of reference features (N, dim), N >= 2."""
+        """Take mean and sd (ddof 1) of reference features (N, dim), N >= 2.
+
+        Repeated features are looked for among 8 reference volumes or more.
+        """
         x = np.asarray(features, dtype=np.float64)
-        fitted = cls(x.mean(axis=0), x.std(axis=0, ddof=1))
+        mean, sd = x.mean(axis=0), x.std(axis=0, ddof=1)
+        fitted = cls(mean, sd, _repeats(x, mean, sd))
         if not fitted.kept.any():
             raise MetricError(
                 f"All {x.shape[1]} features are constant over the {len(x)} real training volumes; "
@@ -35,8 +58,8 @@ class Standardiser:
 
     @property
     def kept(self) -> NDArray[np.bool_]:
-        """Which features vary over the reference and are therefore used, (dim,)."""
-        return self.sd >= LEAST_SD
+        """Which features vary over the reference, each in its own way, and are used, (dim,)."""
+        return (self.sd >= LEAST_SD) & (self.repeats < 0)
 
     def __call__(self, features: NDArray[np.float32]) -> Array:
         """Map raw features (N, dim) to (N, number of kept features) float64."""
@@ -45,13 +68,31 @@ class Standardiser:
 
     def notes(self, names: Sequence[str] = ()) -> tuple[str, ...]:
         """Name the dropped features, if there are any; by number where they have no names."""
-        dropped = np.flatnonzero(~self.kept)
-        if not dropped.size:
-            return ()
-        named = len(names) == len(self.sd)
-        listed = ", ".join(names[i] if named else str(i) for i in dropped)
-        kind = "" if named else "feature number "
-        return (f"left out, without spread over real training cases: {kind}{listed}",)
+        called = (
+            names if len(names) == len(self.sd) else [f"number {i}" for i in range(len(self.sd))]
+        )
+        flat = [called[i] for i in np.flatnonzero(self.sd < LEAST_SD)]
+        repeated = [
+            f"{called[i]} ({called[self.repeats[i]]})" for i in np.flatnonzero(self.repeats >= 0)
+        ]
+        notes = []
+        if flat:
+            notes.append(f"left out, without spread over real training cases: {', '.join(flat)}")
+        if repeated:
+            notes.append(
+                "left out, over real training cases a linear function of the feature in brackets: "
+                + ", ".join(repeated)
+            )
+        return tuple(notes)
+
+
+def _repeats(x: Array, mean: Array, sd: Array) -> NDArray[np.intp]:
+    """Return for each feature of x (N, dim) the first earlier one that it repeats, or -1."""
+    flat = sd < LEAST_SD
+    scaled = np.where(flat, 0.0, (x - mean) / np.where(flat, 1.0, sd))
+    correlation = np.abs(scaled.T @ scaled) / (len(x) - 1)
+    same = np.tril(correlation >= REPEATED, -1) & (len(x) >= LEAST_CASES)
+    return np.where(same.any(axis=1), same.argmax(axis=1), -1)
 
 
 def finite_features(

@@ -127,7 +127,7 @@ def test_features_without_spread_are_left_out_and_listed():
     train[:, [1, 4]] = 0.25
     generated[:, 1] = 99
     result = FD_RADLITE.compute(make_sets(generated, train), "")
-    assert any("feature number 1, 4" in note for note in result.notes)
+    assert any("number 1, number 4" in note for note in result.notes)
     assert result.value < 10
 
 
