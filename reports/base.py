@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,14 @@ class Experiment:
     """One table of contents with the folder that its paths are relative to.
 
     ``contents`` holds the JSON object described in docs/results.md, section "Table of contents".
+    Records are read once, so that all tables of a report show one state of a run that goes on.
     """
 
     folder: Path
     contents: dict[str, Any]
+    _records: dict[str, dict[str, Any] | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def read(cls, path: Path) -> Experiment:
@@ -85,11 +89,16 @@ class Experiment:
         return path
 
     def record(self, relative: str) -> dict[str, Any] | None:
-        """Read a record or failure named in the table of contents; None if it does not exist.
+        """Return a record or failure named in the table of contents; None if it does not exist.
 
         Raises:
             ReportError: If the file exists and is not a JSON object.
         """
+        if relative not in self._records:
+            self._records[relative] = self._read_record(relative)
+        return self._records[relative]
+
+    def _read_record(self, relative: str) -> dict[str, Any] | None:
         path = self.path(relative)
         if not path.is_file():
             return None

@@ -45,14 +45,15 @@ def auc(labels: ArrayLike, scores: ArrayLike, *, weights: ArrayLike | None = Non
     truth, given, counts = checked(labels, scores, weights)
     one, zero = np.flatnonzero(truth), np.flatnonzero(~truth)
     zero = zero[np.argsort(given[zero], kind="stable")]
-    below = np.zeros((*counts.shape[:-1], zero.size + 1))  # 0s up to each place in their order
-    np.cumsum(counts.take(zero, axis=-1), axis=-1, out=below[..., 1:])
-    ones = counts.take(one, axis=-1)
+    counts = np.moveaxis(counts, -1, 0)  # cases first: whole rows of draws are moved and added
+    below = np.zeros((zero.size + 1, *counts.shape[1:]))  # 0s up to each place in their order
+    np.cumsum(counts[zero], axis=0, out=below[1:])
+    ones = counts[one]
     lower, upper = (np.searchsorted(given[zero], given[one], side) for side in ("left", "right"))
-    won = np.einsum("...i,...i", ones, below.take(lower, axis=-1))
+    won = np.einsum("i...,i...", ones, below[lower])
     if (lower != upper).any():
-        won = (won + np.einsum("...i,...i", ones, below.take(upper, axis=-1))) / 2
-    return won / (ones.sum(axis=-1) * below[..., -1])
+        won = (won + np.einsum("i...,i...", ones, below[upper])) / 2
+    return won / (ones.sum(axis=0) * below[-1])
 
 
 def accuracy(
@@ -152,8 +153,8 @@ def _confusion(
     called = given > threshold
     if positive == 0:
         truth, called = ~truth, ~called
-    groups = (truth & called, ~truth & called, truth & ~called, ~truth & ~called)
-    hit, false, missed, passed = (counts @ group.astype(np.float64) for group in groups)
+    groups = np.stack([truth & called, ~truth & called, truth & ~called, ~truth & ~called])
+    hit, false, missed, passed = np.moveaxis(counts @ groups.T.astype(np.float64), -1, 0)
     return hit, false, missed, passed
 
 

@@ -1,7 +1,7 @@
 """What every renderer draws after the main table: downstream, diagnostics, published tables.
 
-The tests of downstream tables import scipy.stats, which takes half a second. They are therefore
-imported only for experiments that have protocols.
+The tests of downstream tables import scipy, which is slow. They are therefore imported only for
+experiments that have protocols.
 """
 
 from __future__ import annotations

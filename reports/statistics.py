@@ -6,8 +6,9 @@ runs leaves out the sampling of patients, which at 25 + 25 cases is the larger p
 therefore rests on a test over patients; a t test over runs stands beside it.
 
 Every test is of ``a`` against ``b``, two-sided but for ``tost``; differences are a - b; standard
-deviations divide by n - 1. scipy.stats does the distributions and Friedman; the rest is written
-here from the papers named at each function.
+deviations divide by n - 1. scipy does the distributions and Friedman; the rest is written here from
+the papers named at each function. scipy.stats takes half a second to import, so that it is left to
+the few functions that need more of it than the distributions of scipy.special.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from cerebench.reports.base import ReportError
 from cerebench.reports.classification import Statistic, checked
@@ -194,10 +195,10 @@ def tost(a: ArrayLike, b: ArrayLike, margin: float, *, unit: str) -> Test:
     if se <= NOTHING * max(abs(mean1), abs(mean2)):
         raise StatisticsError(f"TOST of {n1} and {n2} {unit} without any spread says nothing.")
     t = (margin - abs(difference)) / se  # of the nearer margin, whose p is the larger of the two
-    half = float(stats.t.ppf(CONFIDENCE, df)) * se
+    half = float(special.stdtrit(df, CONFIDENCE)) * se
     return Test(
         name="TOST (Welch)",
-        p=float(stats.t.sf(t, df)),
+        p=float(special.stdtr(df, -t)),
         statistic=t,
         difference=difference,
         low=difference - half,
@@ -255,10 +256,10 @@ def _t_test(
                 f"by {difference:g}."
             )
         return Test(name, 1.0, 0.0, 0.0, 0.0, 0.0, n, unit)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * se
+    half = float(special.stdtrit(df, (1 + CONFIDENCE) / 2)) * se
     return Test(
         name=name,
-        p=float(2 * stats.t.sf(abs(difference) / se, df)),
+        p=float(2 * special.stdtr(df, -abs(difference) / se)),
         statistic=difference / se,
         difference=difference,
         low=difference - half,
@@ -366,6 +367,8 @@ def delong(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike) -> Test:
 
     Source: DeLong et al. 1988, by mid-ranks as in Sun and Xu 2014.
     """
+    from scipy import stats
+
     (truth, a, _), (_, b, _) = checked(labels, scores_a), checked(labels, scores_b)
     m, n = int(truth.sum()), int((~truth).sum())
     if min(m, n) < 2:
@@ -384,10 +387,10 @@ def delong(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike) -> Test:
                 f"DeLong cannot judge AUCs that differ by {difference:g} alike in every case."
             )
         return Test("DeLong", 1.0, 0.0, 0.0, 0.0, 0.0, m + n, "cases")
-    half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * se
+    half = float(special.ndtri((1 + CONFIDENCE) / 2)) * se
     return Test(
         name="DeLong",
-        p=float(2 * stats.norm.sf(abs(difference) / se)),
+        p=float(2 * special.ndtr(-abs(difference) / se)),
         statistic=difference / se,
         difference=difference,
         low=difference - half,
@@ -409,6 +412,8 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> Test:
 
     Source: McNemar 1947; exact form in Fagerland et al. 2013, sec. 2.
     """
+    from scipy import stats
+
     a, b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
     if a.shape != b.shape or not a.size:
         raise StatisticsError(f"McNemar pairs cases, got {a.size} and {b.size} of them.")
@@ -452,6 +457,8 @@ def friedman(table: ArrayLike, *, unit: str) -> tuple[Test, tuple[float, ...]]:
     Raises:
         StatisticsError: If there are fewer than 2 blocks or 3 methods, or a value is missing.
     """
+    from scipy import stats
+
     values = np.asarray(table, np.float64)
     if values.ndim != 2 or values.shape[0] < 2 or values.shape[1] < 3:
         raise StatisticsError(
@@ -480,6 +487,8 @@ def critical_difference(k: int, n: int) -> float:
     Raises:
         StatisticsError: If there are fewer than 5 blocks, where the approximation does not hold.
     """
+    from scipy import stats
+
     if k < 2 or n < LEAST_BLOCKS:
         raise StatisticsError(
             f"No critical difference of {k} methods over {n} blocks; expected at least 2 methods "
@@ -535,17 +544,20 @@ class Patients:
             )
 
     def draw(self, draws: int, seed: int) -> Iterator[Numbers]:
-        """Yield arrays (at most DRAWS_AT_ONCE, N) of counts until there are ``draws`` rows."""
+        """Yield arrays (at most DRAWS_AT_ONCE, N) of counts until there are ``draws`` rows.
+
+        The counts of one case over all draws lie together in memory, as ``auc`` reads them.
+        """
         rng = np.random.default_rng(seed)
         for start in range(0, draws, DRAWS_AT_ONCE):
             rows = min(DRAWS_AT_ONCE, draws - start)
-            counts = np.zeros((rows, self.n))
+            counts = np.zeros((self.n, rows))
             for stratum in self.strata:
                 k = len(stratum)
-                drawn = rng.integers(k, size=(rows, k)) + k * np.arange(rows)[:, None]
-                often = np.bincount(drawn.ravel(), minlength=rows * k).reshape(rows, k)
-                counts[:, stratum] = often
-            yield counts[:, self.of_case]
+                drawn = rows * rng.integers(k, size=(rows, k)) + np.arange(rows)[:, None]
+                often = np.bincount(drawn.ravel(), minlength=rows * k).reshape(k, rows)
+                counts[stratum] = often
+            yield counts[self.of_case].T
 
 
 def middle(values: Numbers) -> tuple[float, float]:

@@ -170,9 +170,12 @@ def _scores(
         places = {(name, view) for name in classes for view in metric["views"]}
         path = scores.get(metric["name"])
         record, reason = stage(experiment, path) if path else ({}, "")
+        if record:
+            recipe = _canonical(record["recipe"])
+            made = replace(owed, recipe_hash=record["recipe_hash"], recipe=recipe)
         for row in record.get("rows", ()):
             places.discard((row["class"], row["view"]))
-            yield _scored(owed, record, row)
+            yield _scored(made, row)
         if metric["unavailable"]:
             lack = {"status": UNAVAILABLE, "reason": first_line(metric["unavailable"])}
         elif record:
@@ -185,7 +188,7 @@ def _scores(
                     yield replace(owed, class_=name, view=view, **lack)
 
 
-def _scored(owed: Value, record: Mapping[str, Any], row: Mapping[str, Any]) -> Value:
+def _scored(owed: Value, row: Mapping[str, Any]) -> Value:
     scored = replace(
         owed,
         class_=row["class"],
@@ -199,8 +202,6 @@ def _scored(owed: Value, record: Mapping[str, Any], row: Mapping[str, Any]) -> V
         notes=tuple(row["notes"]),
         status=row["status"],
         reason=first_line(row["reason"] or ""),
-        recipe_hash=record["recipe_hash"],
-        recipe=_canonical(record["recipe"]),
     )
     if scored.status == OK and (scored.value is None or not math.isfinite(scored.value)):
         reason = f"the recorded value is {scored.value}, not a finite number"

@@ -49,6 +49,25 @@ def test_importing_every_report_imports_neither_torch_nor_anything_slow():
     subprocess.run([sys.executable, "-c", script], check=True, cwd="/")
 
 
+def test_printing_all_tables_on_a_terminal_imports_nothing_slow(classified):
+    classified.read()
+    script = f"""
+import io, sys
+from pathlib import Path
+from rich.console import Console
+from cerebench.reports.base import Experiment
+from cerebench.reports.terminal import render
+contents = next(Path({str(classified.folder)!r}).glob("experiment-*.json"))
+render(Experiment.read(contents), Console(width=120))
+heavy = {{"torch", "scipy.stats", "pandas", "matplotlib", "jinja2"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script], check=True, cwd="/", capture_output=True, text=True
+    )
+    assert "Downstream classification: difference from" in run.stdout
+
+
 @pytest.mark.slow
 def test_writing_every_report_does_not_import_torch(classified, tmp_path):
     classified.read()
