@@ -174,13 +174,13 @@ def run(
     plugin: Plugin = None,
     as_json: Json = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List the cells with estimated time and disk.")
+        bool, typer.Option("--dry-run", help="List the cells with estimated times and disk.")
     ] = False,
 ) -> None:
     """Train, sample, score and classify; then print the table.
 
-    Run again to do only what is missing. --protocols trains classifiers on real and generated
-    volumes and tests them on held-out cases.
+    Run again to do only what is missing; the report files are written anew every time.
+    --protocols trains classifiers on real and generated volumes and tests them on held-out cases.
     """
     began = time.perf_counter()
     registries = _registries(plugin, methods or "")
@@ -224,10 +224,9 @@ def _run(plan: Plan, registries: Registries, device: str, *, as_json: bool, bega
 
     shown = display.choose(Console(stderr=as_json), silent=as_json)
     outcome = Runner(plan, registries, default_cache(), device, shown).run()
-    if outcome.done or outcome.failed:
-        written = _write_reports(registries, plan.table_of_contents)
-    else:
-        written = []
+    # Also where every stage was done before: other selections may share these records.
+    written = _write_reports(registries, plan.table_of_contents)
+    if not (outcome.done or outcome.failed):
         shown.say(
             f"Nothing to do: all {outcome.kept} stages are done "
             f"({display.duration(time.perf_counter() - began)})."

@@ -1,17 +1,19 @@
 """``bench run --dry-run``: what would run, about how long it takes and how much disk it needs.
 
 One step of every phase is traced on torch's meta device, which has shapes but no data, and its
-floating-point operations are counted. Dividing by what this machine reaches on one convolution
-gives a time that is right within a factor of a few; scoring and downstream protocols, whose time
-is unknown, are not included.
+floating-point operations are counted. Of a downstream protocol it is one volume through the
+classifier, for each volume that it is trained, validated and tested on in all repetitions. Dividing
+by what this machine reaches on one convolution gives a time that is right within a factor of a few;
+scoring, whose time is unknown, is not included.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,37 +28,55 @@ from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
 
 from cerebench.benchmark import tables
-from cerebench.benchmark.plan import SHARD, Cell, Plan, missing_weights
-from cerebench.benchmark.runner import pending, pending_anchor, pending_baselines
+from cerebench.benchmark.plan import (
+    DOWNSTREAM_SEED,
+    SHARD,
+    Cell,
+    Plan,
+    PlannedProtocol,
+    missing_weights,
+)
+from cerebench.benchmark.runner import Pending, pending, pending_anchor, pending_baselines
 from cerebench.benchmark.sampling import pick_device
 from cerebench.benchmark.training import trained_by
 from cerebench.methods.base import Batch, Conditions, Rows, T
+from cerebench.metrics.downstream import splits
+from cerebench.metrics.downstream.base import Cases, Material, ProtocolError
+from cerebench.metrics.downstream.cases import taken, without_patients
+from cerebench.metrics.downstream.experiment import Experiment
+from cerebench.metrics.downstream.medicalnet import MedicalNetHead
+from cerebench.metrics.extractors.medicalnet import ResNet
 from cerebench.reports.formatting import duration
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """One cell: stages to do, floating-point operations of training and sampling, disk in MiB.
+class Work:
+    """Floating-point operations in one precision; None where they cannot be counted."""
 
-    ``flops`` is None where a method cannot be traced without data.
-    """
+    flops: float | None
+    precision: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One cell: stages to do, work of training and sampling, work downstream, disk in MiB."""
 
     cell: str
     to_do: tuple[str, ...]
-    flops: float | None
-    precision: str
+    generator: Work
+    downstream: tuple[Work, ...]
     disk_mib: float
 
 
-def estimate(plan: Plan, cell: Cell) -> Estimate:
+def estimate(plan: Plan, cell: Cell, todo: Pending) -> Estimate:
     """Estimate what a cell still needs."""
-    todo = pending(plan, cell)
     stages = [f"train {scope}" for scope in todo.train]
     stages += ["sample"] * todo.sample + ["score"] * bool(todo.metrics)
     stages += ["diagnosis"] * todo.diagnosis + [p.name for p in todo.protocols]
     name = f"{cell.name} · seed {cell.seed}"
+    classifiers = tuple(protocol_work(plan, p, material(plan, cell)) for p in todo.protocols)
     if cell.method is None:
-        return Estimate(name, tuple(stages), 0.0, "", 0.0)
+        return Estimate(name, tuple(stages), Work(0.0, ""), classifiers, 0.0)
     info, n = plan.dataset.info, plan.experiment.samples_per_class
     with torch.device("meta"):
         method = cell.method(
@@ -71,10 +91,11 @@ def estimate(plan: Plan, cell: Cell) -> Estimate:
         flops += shards * sampling_flops(method) if shards else 0.0
     except (RuntimeError, NotImplementedError, ValueError):
         flops = None  # the method looks at its data while training; only a real run can tell
+    generator = Work(flops, cell.resolved.config.precision)
     weights = sum(t.numel() for net in method.nets.values() for t in net.state_dict().values())
     volumes = n * len(info.classes) * len(info.channels) * plan.dataset.size**3
     disk = 4 * (weights * len(todo.train) + (volumes if todo.sample else 0)) / 2**20
-    return Estimate(name, tuple(stages), flops, cell.resolved.config.precision, disk)
+    return Estimate(name, tuple(stages), generator, classifiers, disk)
 
 
 def training_flops(method: Any) -> float:
@@ -93,6 +114,96 @@ def sampling_flops(method: Any) -> float:
     with torch.device("meta"), torch.no_grad(), _Counter() as counter:
         method.sample(Conditions(asked.labels, masks), rngs)
     return counter.flops
+
+
+def material(plan: Plan, cell: Cell | None = None) -> Material:
+    """Return what the protocols of a cell, or those without samples, get; it has no voxels."""
+    classes, n = plan.dataset.info.classes, plan.experiment.samples_per_class
+    development, test = set(plan.split.train), set(plan.split.test)
+    synthetic = None
+    if cell is not None:
+        own = cell.samples.classes if cell.samples else dict.fromkeys(classes, range(n))
+        names = [(f"{c}/{i}", k) for k, c in enumerate(classes) for i in range(min(n, len(own[c])))]
+        synthetic = _cases((name, name, label) for name, label in names)
+    return Material(
+        development=_cases((c.id, c.patient, c.label) for c in plan.cases if c.id in development),
+        test=_cases((c.id, c.patient, c.label) for c in plan.cases if c.id in test),
+        synthetic=synthetic,
+        classes=tuple(classes),
+        seed=DOWNSTREAM_SEED,
+    )
+
+
+def _cases(rows: Iterable[tuple[str, str, int]]) -> Cases:
+    """Return cases, given as (id, patient, label), whose volumes nobody may read."""
+    ids, patients, labels = zip(*rows, strict=True)
+    return Cases((), np.array(labels, np.int64), ids, patients)
+
+
+def protocol_work(plan: Plan, planned: PlannedProtocol, given: Material) -> Work:
+    """Estimate one protocol on this material."""
+    shape = (len(plan.dataset.info.channels), *[plan.dataset.size] * 3)
+    try:
+        flops = protocol_flops(planned.protocol, given, shape)
+    except (NotImplementedError, ProtocolError):
+        flops = None  # a protocol of another kind, or one that will fail
+    return Work(flops, planned.resolved.config.precision)
+
+
+def protocol_flops(protocol: Any, given: Material, shape: tuple[int, ...]) -> float:
+    """Count the operations of all repetitions: training in each stage, validation, prediction.
+
+    Args:
+        protocol: Configured.
+        given: What it is given; volumes are not read.
+        shape: (C, D, H, W) of a volume.
+
+    Raises:
+        NotImplementedError: If the protocol does not work in the stages of ``Experiment``.
+        ProtocolError: If the material does not suffice.
+    """
+    if not isinstance(protocol, Experiment):
+        raise NotImplementedError
+    config, fixed = protocol.config, 0.0
+    if isinstance(protocol, MedicalNetHead):  # its features take the place of volumes
+        encoder = _Classifier(lambda: ResNet(protocol.encoder.depth).eval(), shape)
+        fixed = encoder.forward * (len(given.development) + len(given.test))
+        shape = (protocol.encoder.dim, 1, 1, 1)
+    classifier = _Classifier(lambda: protocol.network(given.seed, shape[0]), shape)
+    parts = splits.divide(given.development, config.finetune_per_class, given.seed)
+    first, last = protocol.pretraining(given, parts), protocol.training(given, parts)
+    seen = read = 0
+    for repeat in range(config.repeats):
+        chosen = splits.validation(parts, config.validation_share, config.repeats, repeat)
+        validation = taken(given.development, chosen)
+        finetuned = without_patients(last.cases, set(validation.patients))
+        seen += config.finetune_epochs * len(finetuned)
+        read += config.finetune_epochs * len(validation) + len(given.test)
+        if first is not None:
+            seen += config.pretrain_epochs * len(first.cases)
+            read += len(given.test)
+    return fixed + seen * classifier.training + read * classifier.forward
+
+
+class _Classifier:
+    """Operations of a network for one volume of this shape."""
+
+    def __init__(self, build: Callable[[], torch.nn.Module], shape: tuple[int, ...]) -> None:
+        with torch.device("meta"):
+            self._network = build()
+        self._batch = torch.zeros(2, *shape, device="meta")  # batch statistics need two
+
+    @cached_property
+    def forward(self) -> float:
+        with torch.no_grad(), _Counter() as counter:
+            self._network(self._batch)
+        return counter.flops / len(self._batch)
+
+    @cached_property
+    def training(self) -> float:
+        with _Counter() as counter:
+            self._network(self._batch).sum().backward()
+        return counter.flops / len(self._batch)
 
 
 class _Counter(TorchDispatchMode):
@@ -209,34 +320,44 @@ def machine_rate(device: torch.device, precision: str) -> float:
 def print_estimate(plan: Plan, device_name: str, *, as_json: bool) -> None:
     """Print the cells of a plan with estimated time and disk."""
     device = pick_device(device_name)
-    estimates = [estimate(plan, cell) for cell in plan.cells]
-    rates = {p: machine_rate(device, p) for p in {e.precision for e in estimates if e.flops}}
-    rows = [
-        {
-            "cell": e.cell,
-            "to_do": list(e.to_do),
-            "seconds": e.flops / rates[e.precision] if e.flops else e.flops,
-            "disk_mib": round(e.disk_mib, 1),
-        }
-        for e in estimates
-    ]
-    anchors = sum(bool(pending_anchor(plan, a)) for a in plan.anchors)
-    lacking = missing_weights(c for c in plan.cells if pending(plan, c).train)
+    todo = [pending(plan, cell) for cell in plan.cells]
+    pairs = list(zip(plan.cells, todo, strict=True))
+    estimates = [estimate(plan, cell, left) for cell, left in pairs]
+    alone = pending_baselines(plan)
+    baselines = {p.name: protocol_work(plan, p, material(plan)) for p in alone}
+    works = [w for e in estimates for w in (e.generator, *e.downstream)] + [*baselines.values()]
+    rates = {p: machine_rate(device, p) for p in {w.precision for w in works if w.flops}}
+    answer = {
+        "folder": str(plan.folder),
+        "cells": [
+            {
+                "cell": e.cell,
+                "to_do": list(e.to_do),
+                "seconds": _seconds([e.generator], rates),
+                "downstream_seconds": _seconds(e.downstream, rates),
+                "disk_mib": round(e.disk_mib, 1),
+            }
+            for e in estimates
+        ],
+        "anchor_rows_to_score": sum(bool(pending_anchor(plan, a)) for a in plan.anchors),
+        "protocols_to_run": {name: _seconds([work], rates) for name, work in baselines.items()},
+        "missing_weights": missing_weights(cell for cell, left in pairs if left.train),
+    }
     if as_json:
-        answer = {
-            "folder": str(plan.folder),
-            "cells": rows,
-            "anchor_rows_to_score": anchors,
-            "protocols_to_run": [p.name for p in pending_baselines(plan)],
-            "missing_weights": lacking,
-        }
         print_json(answer)
         return
     console = tables.console()
-    _print_rows(rows, anchors, plan, console)
-    for reason in lacking:
+    _print_rows(answer, console)
+    for reason in answer["missing_weights"]:
         line = f"The run would refuse to start: {escape(reason)}"
         console.print(line, style="bold", highlight=False, soft_wrap=True)
+
+
+def _seconds(works: Sequence[Work], rates: Mapping[str, float]) -> float | None:
+    """Return the time of all works; None where one cannot be counted."""
+    if any(work.flops is None for work in works):
+        return None
+    return sum(work.flops / rates[work.precision] for work in works if work.flops)
 
 
 def print_json(answer: dict[str, Any]) -> None:
@@ -244,30 +365,45 @@ def print_json(answer: dict[str, Any]) -> None:
     Console(highlight=False, soft_wrap=True).out(json.dumps(answer, indent=1))
 
 
-def _print_rows(rows: list[dict[str, Any]], anchors: int, plan: Plan, console: Console) -> None:
+def _print_rows(answer: dict[str, Any], console: Console) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("cell", "to do"):
         table.add_column(column, header_style="dim", overflow="fold")
-    for column in ("time, about", "disk, at most"):
+    for column in ("train and sample, about", "downstream, about", "disk, at most"):
         table.add_column(column, header_style="dim", justify="right")
-    for row in rows:
-        known = row["seconds"] is not None
+    rows, baselines = answer["cells"], answer["protocols_to_run"]
+    generators = [row["seconds"] for row in rows]
+    classifiers = [row["downstream_seconds"] for row in rows]
+    for row, generator, classifier in zip(rows, generators, classifiers, strict=True):
         table.add_row(
             escape(row["cell"]),
             ", ".join(row["to_do"]) or "nothing",
-            duration(row["seconds"]) if known else "unknown",
+            _total([generator]),
+            _total([classifier]),
             f"{row['disk_mib']:.0f} MiB",
         )
-    times = [row["seconds"] for row in rows]
-    total = "unknown" if None in times else duration(sum(times))
+    if baselines:
+        named = ", ".join(baselines)
+        table.add_row("real cases alone", named, "", _total(baselines.values()), "")
     table.add_section()
-    disk = sum(row["disk_mib"] for row in rows)
-    others = [f"{anchors} floor and control rows", *(p.name for p in pending_baselines(plan))]
-    table.add_row("all", ", ".join(others), total, f"{disk:.0f} MiB")
-    console.print(f"Would write {escape(str(plan.folder))}", highlight=False)
+    table.add_row(
+        "all",
+        f"{answer['anchor_rows_to_score']} floor and control rows",
+        _total(generators),
+        _total([*classifiers, *baselines.values()]),
+        f"{sum(row['disk_mib'] for row in rows):.0f} MiB",
+    )
+    console.print(f"Would write {escape(answer['folder'])}", highlight=False)
     console.print(table)
     console.print(
-        "Times are counted operations over the speed of one convolution here: right within a "
-        "factor of a few, without scoring and without downstream protocols.",
+        "Times are counted operations over the speed of one convolution here, right within a "
+        "factor of a few: of training steps and samples, and downstream of the classifier, for "
+        "every volume it is trained, validated and tested on. Scoring is not included.",
         style="dim",
     )
+
+
+def _total(seconds: Iterable[float | None]) -> str:
+    """Format the sum of times; unknown where one is."""
+    times = list(seconds)
+    return "unknown" if None in times else duration(sum(times))

@@ -150,8 +150,11 @@ class Runner:
             return self.outcome
         with self._signals():
             self._prepare()
+            begun: set[Path] = set()
             for cell in plan.cells:
-                left = pending(plan, cell)  # another row of the same settings may have done it
+                # A row before it with the same settings may have done what it lacked.
+                left = pending(plan, cell) if cell.folder in begun else todo[id(cell)]
+                begun.add(cell.folder)
                 if left.count:
                     self._cell(cell, left)
             for planned in baselines:

@@ -1,6 +1,8 @@
 """Downstream protocols in a run: planned, trained in the harness, recorded, resumed, refused."""
 
+import csv
 import dataclasses
+import io
 import json
 from importlib import metadata
 
@@ -13,13 +15,14 @@ from cerebench.benchmark.config import resolve
 from cerebench.benchmark.contents import contents
 from cerebench.benchmark.display import Silent
 from cerebench.benchmark.errors import BadConfig, BadPrediction, Interrupted, UsageError
+from cerebench.benchmark.estimate import estimate
 from cerebench.benchmark.experiment import Experiment, Published, Variant
 from cerebench.benchmark.plan import PlannedProtocol, make_plan
 from cerebench.benchmark.registry import Registries
 from cerebench.benchmark.runner import Runner, pending
 from cerebench.datasets.base import DatasetError, Split
 from cerebench.metrics.base import LazyVolumes
-from cerebench.metrics.downstream.base import Material
+from cerebench.metrics.downstream.base import Material, ProtocolError
 
 # A package of its own, found by its entry points: linear classifiers that take milliseconds.
 STUBS = '''
@@ -232,7 +235,9 @@ def test_the_table_of_contents_lists_every_protocol_and_row(finished):
 
 
 def test_a_variant_is_a_row_with_its_own_settings_and_equal_settings_share_one_training(finished):
-    plan, _ = finished
+    plan, outcome = finished
+    # two cells of two trainings, samples and a preview; stub on both, the control and real once
+    assert outcome.done == 2 * 4 + 2 + 1 + 1
     cells = {cell.name: cell for cell in plan.cells}
     assert cells["wider"].resolved.values["critic_steps"] == 2
     assert cells["same"].folder == cells["wgan-gp"].folder != cells["wider"].folder
@@ -250,6 +255,20 @@ def test_a_finished_experiment_has_nothing_to_do(finished, store_of):
     # 3 cells of two trainings, samples and a preview; stub on 3 rows, the control on one, real once
     assert outcome.kept == 3 * 4 + 3 + 1 + 1
     assert plan.key == finished[0].key
+
+
+def test_a_dry_run_counts_no_stage_that_is_done(finished, store_of):
+    def estimated(plan):
+        return estimate(plan, plan.cells[0], pending(plan, plan.cells[0]))
+
+    done = estimated(finished[0])
+    assert (done.to_do, done.generator.flops, done.downstream) == ((), 0, ())
+    added = estimated(store_of[0](protocols=["stub", "exp2", "shuffled-label"], reference=""))
+    assert added.to_do == ("exp2", "shuffled-label")
+    assert added.generator.flops == 0
+    exp2, shuffled = added.downstream
+    assert exp2.precision == "fp32"
+    assert exp2.flops == shuffled.flops > 1e9
 
 
 def test_a_changed_setting_runs_this_protocol_again_and_nothing_else(finished, store_of):
@@ -292,6 +311,44 @@ def test_a_failing_protocol_stops_no_other_and_is_tried_again(store_of):
     assert json.loads(failure.read_text())["reason"] == "not today"
     assert [p.name for p in pending(plan, cell).protocols] == ["stub"]
     assert run(set={"stub": {"mood": "wild"}}, **changes)[1].failed != {}
+
+
+def test_a_protocol_that_fails_in_one_cell_leaves_all_else_finished(bench, plugins):
+    arguments = ("run", "tiny.toml", "--methods", "wgan-gp,wgan-gp-c", "--metrics", "mmd2-kwon")
+    arguments += ("--protocols", "stub,stub-control,stub-real")
+    stub, turns = Registries().protocols.load("stub"), iter(["fails", "works"])
+    whole = stub.run
+
+    def run(self, given, trainer):
+        if self.info.name == "stub" and next(turns) == "fails":
+            raise ProtocolError("not today")
+        return whole(self, given, trainer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stub, "run", run)
+        code, out, _ = bench(*arguments)
+    assert code == 4
+    told = " ".join(out.split())
+    assert "1 stages failed: " in told
+    assert "wgan-gp · seed 0 · stub: ProtocolError: not today" in told
+    made = {
+        (row, path.name.partition("@")[0])
+        for row in ("wgan-gp", "wgan-gp-c")
+        for path in bench.folder.glob(f"runs/*/{row}-smoke-*/seed-0/*/*@????????.json")
+    }
+    assert made == {
+        ("wgan-gp", "mmd2-kwon"), ("wgan-gp", "stub-control"),
+        ("wgan-gp-c", "mmd2-kwon"), ("wgan-gp-c", "stub"),
+    }  # fmt: skip
+    assert len(list(bench.folder.glob("runs/*/_real/downstream/stub-real@????????.json"))) == 1
+    rows = list(csv.DictReader(io.StringIO(bench("report", "--csv")[1])))
+    auc = {r["method"]: r for r in rows if r["protocol"] == "stub" and r["metric"] == "auc"}
+    assert (auc["wgan-gp"]["status"], auc["wgan-gp"]["reason"]) == ("failed", "not today")
+    assert auc["wgan-gp-c"]["status"] == "ok"
+    assert 0 <= float(auc["wgan-gp-c"]["value"]) <= 1
+    assert "failed: not today" in " ".join(bench("report")[1].split())
+    code, out, _ = bench(*arguments, "--json")
+    assert (code, json.loads(out)["done"]) == (0, 1)
 
 
 def test_scores_that_are_no_probabilities_are_refused():
@@ -472,11 +529,14 @@ def test_the_command_line_asks_for_protocols(bench, plugins):
     code, out, _ = bench(*arguments, "--protocols", "stub,stub-real")
     assert code == 0
     assert "sample, score, stub" in " ".join(out.split())
-    assert "floor and control rows, stub-real" in out
+    assert "real cases alone stub-real unknown" in " ".join(out.split())
     code, out, _ = bench(*arguments, "--protocols", "all", "--n", "300", "--json")
     told = json.loads(out)
     assert {"stub", "stub-control"} <= set(told["cells"][0]["to_do"])
-    assert "stub-real" in told["protocols_to_run"]
+    assert told["cells"][0]["seconds"] > 0
+    assert told["cells"][0]["downstream_seconds"] is None  # classifiers of others are not counted
+    assert told["protocols_to_run"]["stub-real"] is None
+    assert told["protocols_to_run"]["real-only"] > 0
     assert "stub-needy" not in told["protocols_to_run"]  # no weights: a dash in the table
     code, _, error = bench(*arguments, "--protocols", "stub-needy")
     assert code == 5

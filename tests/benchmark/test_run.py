@@ -67,6 +67,31 @@ def test_a_run_ends_with_a_table_and_a_second_run_does_nothing(bench):
     assert all("experiment-" in name for name in changed)
 
 
+def test_a_run_that_finds_all_stages_done_writes_its_report_files(bench):
+    for seed, name in enumerate("ab"):
+        own_samples(bench.folder / name, seed=seed)
+    short = ("run", "tiny.toml", "--methods", "none", "--metrics", "mmd2-kwon", "--json")
+    rows = {name: ("--samples", f"row-{name}={bench.folder / name}") for name in "ab"}
+    for row in rows.values():
+        assert bench(*short, *row)[0] == 0
+
+    def both() -> list[Path]:
+        code, out, _ = bench(*short, *rows["a"], *rows["b"])
+        answer = json.loads(out)
+        assert (code, answer["done"]) == (0, 0)
+        return [Path(path) for path in answer["reports"]]
+
+    written = both()  # a selection of its own, of finished cells
+    table = next(path for path in written if path.name == "tiny.md")
+    assert "row-a" in table.read_text()
+    assert "row-b" in table.read_text()
+    table.write_text("of other records")
+    written[-1].unlink()
+    assert both() == written
+    assert "row-b" in table.read_text()
+    assert all(path.exists() for path in written)
+
+
 def test_every_promised_record_and_file_exists(bench):
     assert bench("run", "tiny.toml", "--json")[0] == 0
     path = contents_of(bench.folder)
@@ -138,6 +163,53 @@ def test_a_method_that_raises_leaves_the_others_finished(bench):
     rows = list(csv.DictReader(io.StringIO(bench("report", "--csv")[1])))
     broken = [r for r in rows if r["method"] == "broken" and r["metric"] == "mmd2-kwon"]
     assert {r["status"] for r in broken} == {"failed"}
+
+
+STOPPED = """
+import os
+import signal
+from cerebench.methods.wgan_gp import WGANGP
+from cerebench.methods.base import MethodInfo
+
+class Stopped(WGANGP):
+    info = MethodInfo("stopped", 1, "a paper", "none", "Stopped")
+    def train(self, data, run):
+        os.kill(os.getpid(), signal.SIGTERM)
+        super().train(data, run)
+"""
+
+
+def test_a_report_tells_failed_half_finished_and_missing_cells_and_changes_no_number(bench):
+    (bench.folder / "broken.py").write_text(RAISES)
+    (bench.folder / "stopped.py").write_text(STOPPED)
+
+    def told(*methods: str) -> tuple[int, dict[str, list[dict[str, str]]]]:
+        arguments = ("--metrics", "mmd2-kwon,ms-ssim", "--methods", ",".join(methods))
+        plugins = ("--plugin", "broken.py", "--plugin", "stopped.py")
+        code = bench("run", "tiny.toml", *arguments, *plugins, "--json")[0]
+        rows = list(csv.DictReader(io.StringIO(bench("report", "--csv")[1])))
+        return code, {m: [r for r in rows if r["method"] == m] for m in methods}
+
+    code, whole = told("wgan-gp")
+    assert code == 0
+    code, rows = told("wgan-gp", "broken", "stopped", "wgan-gp-c")
+    assert code == 75
+    numbers = [(r["class"], r["metric"], r["view"], r["value"], r["se"]) for r in rows["wgan-gp"]]
+    assert numbers == [
+        (r["class"], r["metric"], r["view"], r["value"], r["se"]) for r in whole["wgan-gp"]
+    ]
+    before = hashes(bench.folder / "runs", "**/*.json")
+    table = " ".join(bench("report")[1].split())
+    assert hashes(bench.folder / "runs", "**/*.json") == before
+    for name, status, reason in (
+        ("broken", "failed", "train LGG: the loss fell off the table"),
+        ("stopped", "not run", "training of LGG is half-finished, bench run continues it"),
+        ("wgan-gp-c", "not run", "not run"),
+    ):
+        scores = [r for r in rows[name] if r["metric"] in ("mmd2-kwon", "ms-ssim")]
+        assert {r["class"] for r in scores} == {"LGG", "HGG"}
+        assert {(r["value"], r["status"], r["reason"]) for r in scores} == {("", status, reason)}
+        assert reason in table
 
 
 def test_what_a_method_warns_of_is_said_and_kept_in_the_record(bench):
@@ -417,10 +489,15 @@ def test_a_killed_run_continues_to_the_same_bits(bench, number):
     assert values(killed) == values(reference)
 
 
-def test_a_sampler_set_on_the_command_line_is_that_of_the_report(bench):
-    settings = ("--set", "med-ddpm.sampler=dpmpp", "--set", "med-ddpm.sampler_steps=2")
-    short = ("--methods", "med-ddpm", "--metrics", "mmd2-kwon", "--n", "2", "--json")
-    assert bench("run", "tiny.toml", *short, *settings)[0] == 0
+@pytest.mark.parametrize(
+    ("sampler", "settings", "told"),
+    [("dpmpp", (), "dpmpp 4"), ("ddim", ("--set", "med-ddpm.sampler_steps=2"), "ddim 2")],
+)
+def test_a_sampler_set_on_the_command_line_is_that_of_the_report(bench, sampler, settings, told):
+    """The smoke preset has T = 4 diffusion steps, fewer than a sampler takes by default."""
+    short = ("--preset", "smoke", "--methods", "med-ddpm", "--metrics", "mmd2-kwon", "--n", "2")
+    chosen = ("--set", f"med-ddpm.sampler={sampler}", *settings)
+    assert bench("run", "tiny.toml", *short, *chosen, "--json")[0] == 0
     table = bench("report")[1]
-    assert "dpmpp 2" in table
+    assert told in table
     assert "ddpm 4" not in table  # as without these settings
