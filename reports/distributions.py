@@ -38,11 +38,13 @@ if TYPE_CHECKING:
 
 Numbers = NDArray[np.float64]
 BINS = 20  # of volumes; as many wide as 64 volumes can fill
+WIDEST = 2  # end of the axis of volumes, in largest real ones; noise would fill a whole volume
 HIGH = 0.42  # of a panel, inches
 FACTS = (
     "Line: generated, pooled over seeds; grey: real training cases. Intensity: mean over volumes "
     "of each volume's density, window [-1, 1].",
-    f"Volume: histogram with {BINS} bins that all rows share. Every curve has area 1.",
+    f"Volume: histogram with {BINS} bins that all rows share, up to {WIDEST} times the largest "
+    "real volume if any is larger, which then counts in the last bin. Every curve has area 1.",
 )
 
 
@@ -166,9 +168,10 @@ def _normalised(spread: Spread) -> Spread:
 def volume_bins(
     class_: str, real: Mapping[str, Spread], rows: Sequence[Mapping[str, Spread]]
 ) -> Numbers:
-    """Return the edges of bins from 0, ml, that hold every volume of a class."""
+    """Return the edges of bins of one class from 0, ml, up to the largest volume or WIDEST."""
     largest = max(s[class_].volume_ml.max(initial=0) for s in (real, *rows) if class_ in s)
-    return np.linspace(0, largest or 1, BINS + 1)
+    end = WIDEST * real[class_].volume_ml.max(initial=0) if class_ in real else 0
+    return np.linspace(0, min(largest, end or largest) or 1, BINS + 1)
 
 
 def _curves(
@@ -189,7 +192,7 @@ def _curves(
 
 
 def _density(volumes: Numbers, bins: Numbers) -> Numbers:
-    counts = np.histogram(volumes, bins)[0]
+    counts = np.histogram(np.minimum(volumes, bins[-1]), bins)[0]
     return counts / max(1, counts.sum()) / np.diff(bins)
 
 

@@ -28,6 +28,7 @@ from cerebench.reports.comparison import (
 from cerebench.reports.downstream import DEFAULT_TEST, SHUFFLED, Block, Result, read
 from cerebench.reports.formatting import DASH, duration, like, number, plain, span
 from cerebench.reports.marks import SMALL, marked_label, marks
+from cerebench.reports.notes import versions
 from cerebench.reports.statistics import Test, bootstrap_interval, middle
 from cerebench.reports.table import Block as Rows
 from cerebench.reports.table import Cell, Column, Row, Table, explain
@@ -368,7 +369,7 @@ def caption(told: Study, shown: Sequence[Result], *, means: bool = True) -> str:
         f"Positive class {data['classes'][-1]}, threshold 0.5. Preset of classifiers {presets}, of "
         f"generators {contents['preset'] or DASH}.",
         f"Suite{'s' * (len(suites) > 1)} {', '.join(suites)}." if suites else "",
-        f"Dataset fingerprint {data['fingerprint'][:8]}, Cerebench {contents['suite_version']}.",
+        versions(contents),
     ]
     return plain(" ".join(parts))
 

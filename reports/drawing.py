@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cerebench.reports.base import Experiment, ReportError
 from cerebench.reports.formatting import plain
+from cerebench.reports.notes import provenance
 from cerebench.reports.tidy import broken
 
 if TYPE_CHECKING:
@@ -120,8 +121,8 @@ def canvas(
 ) -> tuple[Figure, dict[str, float]]:
     """Open a figure with its heading and, at the bottom, what is missing from it.
 
-    The heading holds what the figure shows, the title of the experiment, facts that a reader needs
-    and, in red, the banner of the experiment.
+    The heading holds what the figure shows, the title of the experiment, facts that a reader
+    needs, data, preset, seeds and versions and, in red, the banner of the experiment.
 
     Args:
         experiment: Its title and banner are shown.
@@ -143,7 +144,8 @@ def canvas(
     banner = plain(experiment.contents["banner"] or "")
     name = plain(experiment.contents["title"] or experiment.contents["name"])
     parts = [(title, TITLE, "black"), (name, TEXT, "0.3")]
-    parts += [(fact, SMALL, "0.3") for fact in facts] + [(banner, SMALL, BANNER)] * bool(banner)
+    told = (*facts, provenance(experiment.contents))
+    parts += [(fact, SMALL, "0.3") for fact in told] + [(banner, SMALL, BANNER)] * bool(banner)
     head = [(wrap(text, width - 2 * EDGE, p), p, colour) for text, p, colour in parts]
     tail = [(wrap(text, width - 2 * EDGE, SMALL), SMALL, "0.3") for text in foot]
     top, bottom = (

@@ -39,7 +39,7 @@ def number(value: float, spread: float | None = None) -> str:
         return f"{_alone(value, 4)} ± {_alone(spread, 2)}"
     text = f"{value:.{max(decimals, 0)}f}"
     if float(text) == 0 and value != 0:
-        text = _scientific(value, 1)
+        text = _alone(value, 2)
     return f"{text} ± {spread:.{max(decimals, 0)}f}"
 
 

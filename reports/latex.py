@@ -21,6 +21,9 @@ from cerebench.reports.table import Block, Cell, Table, build, panels
 
 # Size of a table, and characters of it that fit 16.6 cm; the smaller only to spare a second float.
 SIZES = ((r"\footnotesize", 110), (r"\scriptsize", 120))
+# Of main.tex, in points: height of its page, of a line of a caption, a table and notes, of rules.
+PAGE, CAPTION_LINE, TABLE_LINE, NOTE_LINE, RULES = 720, 12, 9.5, 8, 40
+CAPTION_WIDE, NOTE_WIDE = 90, 115  # characters of a line
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -187,15 +190,22 @@ def _file(stem: str, tables: Sequence[Table], *, siunitx: bool) -> str:
 
 
 def _floats(table: Table, name: str, *, siunitx: bool) -> Iterator[str]:
-    """Yield one float a panel, so that none outgrows a page; the first carries the notes."""
+    """Yield one float a panel, so that none outgrows a page; the first carries the notes.
+
+    Notes that do not fit there follow all floats as text, which may break across pages.
+    """
     label = f"tab:{name.replace('_', '-')}"
     banner = rf"\textbf{{{escape(table.banner)}.}} " if table.banner else ""
     title = escape(table.title)
     size, parts = _parts(table)
+    notes = [*map(_breakable, table.notes)]
+    room = _fits(table)
     for number, part in enumerate(parts):
         full = rf"{banner}{title}. {_breakable(table.caption)}"
         caption = rf"{banner}{title}, continued from Table~\ref{{{label}}}." if number else full
-        texts = _footnotes(table, part) + ([] if number else [*map(_breakable, table.notes)])
+        texts = _footnotes(table, part)
+        if number == 0:
+            texts += notes if room else ["Notes: in the text."]
         lines = [
             r"\begin{table}[tp]",
             rf"\centering{size}",
@@ -211,16 +221,34 @@ def _floats(table: Table, name: str, *, siunitx: bool) -> Iterator[str]:
             r"\end{table}",
         ]
         yield "\n".join(lines)
+    if not room:
+        told = "\\par\n".join(notes)
+        head = rf"\textbf{{Notes to Table~\ref{{{label}}}.}}"
+        yield f"{{\\scriptsize\\raggedright\\noindent {head}\\par\n{told}\\par}}"
+
+
+def _fits(table: Table) -> bool:
+    """Say whether caption, rows, footnotes and notes are shorter than a page, by rough count."""
+    rows = sum(len(block.rows) + 1 for block in table.blocks) + 2
+    head = len(table.banner) + len(table.title) + len(table.caption)
+    notes = sum(1 + len(text) // NOTE_WIDE for text in (*table.footnotes, *table.notes))
+    height = CAPTION_LINE * (1 + head // CAPTION_WIDE) + TABLE_LINE * rows + NOTE_LINE * notes
+    return height + RULES < PAGE
 
 
 def _parts(table: Table) -> tuple[str, list[list[int]]]:
     """Return the size of type, and the columns of each float."""
     for size, width in SIZES:
-        parts = panels(table, width)
+        parts = panels(table, width, length=_length)
         if len(parts) == 1:
             return size, parts
     size, width = SIZES[0]
-    return size, panels(table, width)
+    return size, panels(table, width, length=_length)
+
+
+def _length(text: str) -> int:
+    """Count characters as they are set: a power of ten takes more room than its e notation."""
+    return len(re.sub(r"(?<=\d)e(?=-?\d)", "× 10", text))
 
 
 def _footnotes(table: Table, part: list[int]) -> list[str]:
@@ -229,7 +257,7 @@ def _footnotes(table: Table, part: list[int]) -> list[str]:
     seconds = any(row.cells[i].second for block in table.blocks for row in block.rows for i in part)
     return [
         *(rf"\textsuperscript{{{mark}}}~{_breakable(table.footnotes[mark - 1])}" for mark in used),
-        *(["Underlined: second best by its value alone."] if seconds else []),
+        *(["Underlined: second best by its value alone, unless values tie."] if seconds else []),
     ]
 
 

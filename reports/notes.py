@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from statistics import fmean
 from typing import Any
 
@@ -33,20 +33,35 @@ def caption(contents: Contents, found: Sequence[Value]) -> str:
     return (
         f"{data['label']}, {size} voxels of {'–'.join(edges)} mm, "
         f"{', '.join(data['channels'])}; per class n = {n_real} real and {n_generated} generated"
-        f"{_settings(contents)}. "
-        f"{_meaning(contents, found)} "
-        f"Dataset fingerprint {data['fingerprint'][:8]}, Cerebench {contents['suite_version']}."
+        f"{''.join(f'; {part}' for part in [*_trained(contents), *_suites(contents)])}. "
+        f"{_meaning(contents, found)} {versions(contents)}"
     )
 
 
-def _settings(contents: Contents) -> str:
-    """Say preset, seeds and suite, as far as there are any."""
+def provenance(contents: Contents) -> str:
+    """Say in one line where a figure comes from: data, size, preset, seeds, versions."""
+    data = contents["dataset"]
+    parts = [f"{data['label']}, {data['size']} voxels an edge", *_trained(contents)]
+    return plain(f"{'; '.join(parts)}. {versions(contents)}")
+
+
+def versions(contents: Contents) -> str:
+    """Say which data and which version of the program made the numbers."""
+    fingerprint = contents["dataset"]["fingerprint"][:8]
+    return f"Dataset fingerprint {fingerprint}, Cerebench {contents['suite_version']}."
+
+
+def _trained(contents: Contents) -> list[str]:
+    """Say preset and seeds, if anything was trained."""
+    if not contents["preset"]:
+        return []
     seeds = ", ".join(str(seed) for seed in contents["seeds"])
-    trained = f"preset {contents['preset']}; seed{'s' * (len(contents['seeds']) > 1)} {seeds}"
+    return [f"preset {contents['preset']}", f"seed{'s' * (len(contents['seeds']) > 1)} {seeds}"]
+
+
+def _suites(contents: Contents) -> list[str]:
     suites = contents.get("suites", [])
-    parts = [trained] * bool(contents["preset"])
-    parts += [f"suite{'s' * (len(suites) > 1)} {', '.join(suites)}"] * bool(suites)
-    return "".join(f"; {part}" for part in parts)
+    return [f"suite{'s' * (len(suites) > 1)} {', '.join(suites)}"] * bool(suites)
 
 
 def _meaning(contents: Contents, found: Sequence[Value]) -> str:
@@ -156,6 +171,7 @@ def _contradictions(
     names = [metric["name"] for metric in contents["metrics"] if not metric["unavailable"]]
     mmd = next((name for name in names if name.startswith("mmd")), "")
     ssim = next((name for name in names if name.startswith("ms-ssim")), "")
+    places = []
     for class_ in contents["dataset"]["classes"]:
         one, other = (
             ranks(
@@ -169,11 +185,12 @@ def _contradictions(
         )
         for row in one:
             if row in other and abs(one[row] - other[row]) >= DISAGREEMENT:
-                yield (
-                    f"{labels[row]} ({class_}) is {one[row]} of {len(one)} by {mmd} but "
-                    f"{other[row]} of {len(other)} by distance to the real {ssim}: similarity of "
-                    "means and diversity disagree."
-                )
+                places.append(f"{labels[row]} ({class_}) {one[row]} but {other[row]} of {len(one)}")
+    if places:
+        yield (
+            f"Similarity of means and diversity disagree; place by {mmd}, then by distance to the "
+            f"real {ssim}: {'; '.join(places)}."
+        )
 
 
 def _collapse(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
@@ -188,12 +205,13 @@ def _collapse(contents: Contents, found: Sequence[Value], labels: Sequence[str])
                 continue
             excess = summary.value - (summary.real_value or summary.value)
             if mmd[row].value < min(floors) and excess > max(3 * (summary.spread or 0), ALIKE):
-                alike.setdefault(row, []).append(f"{class_} by {number(excess)}")
-    for row, where in alike.items():
+                alike.setdefault(row, []).append(f"{class_} {number(excess)}")
+    if alike:
+        named = "; ".join(f"{labels[row]} {', '.join(where)}" for row, where in alike.items())
         yield (
-            f"{labels[row]} has a lower mmd2-kwon than real volumes have, while its volumes "
-            f"resemble each other more than real ones do (ms-ssim of {', '.join(where)}): that is "
-            "what collapse looks like, which this MMD rewards."
+            "A lower mmd2-kwon than real volumes have, from volumes that resemble each other more "
+            f"than real ones do (excess of ms-ssim): {named}. That is what collapse looks like, "
+            "which this MMD rewards."
         )
 
 
@@ -267,21 +285,46 @@ def _clipping(found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
 
 
 def _measured(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
-    """Yield the notes that metrics left, once each, naming rows where not all have them."""
-    subjects: dict[str, list[str]] = {}
+    """Yield the notes that metrics left, once each, naming rows where not all have them.
+
+    Notes that the same metrics and rows left stand in one line.
+    """
+    subjects: dict[str, dict[str, list[str]]] = {}
     for metric in contents["metrics"]:
         scored = [v for v in found if v.metric == metric["name"] and v.status == OK]
-        everyone = {v.row for v in scored}
-        holders: dict[str, dict[int, None]] = {}
+        holders: dict[str, dict[tuple[int, str], None]] = {}
         for v in scored:
             for note in v.notes:
                 if not COUNTER.fullmatch(note) and not RULED.fullmatch(note):
-                    holders.setdefault(note, {})[v.row] = None
-        for note, rows in holders.items():
-            who = "" if set(rows) == everyone else f" ({', '.join(labels[i] for i in rows)})"
-            subjects.setdefault(note, []).append(f"{metric['label']}{who}")
-    for note, metrics in subjects.items():
-        yield f"{', '.join(metrics)}: {note}"
+                    holders.setdefault(note, {})[v.row, v.class_] = None
+        for note, places in holders.items():
+            who = _places(places, {(v.row, v.class_) for v in scored}, labels)
+            subjects.setdefault(note, {}).setdefault(who, []).append(metric["label"])
+    lines: dict[str, list[str]] = {}
+    for note, holding in subjects.items():
+        parts = (", ".join(metrics) + who for who, metrics in holding.items())
+        lines.setdefault("; ".join(parts), []).append(note)
+    for metrics, told in lines.items():
+        yield f"{metrics}: {'; '.join(told)}"
+
+
+def _places(
+    holding: Container[tuple[int, str]], everywhere: Set[tuple[int, str]], labels: Sequence[str]
+) -> str:
+    """Name the rows, and the classes of rows, that are not all there are; empty if all hold."""
+    if all(place in holding for place in everywhere):
+        return ""
+    rows: dict[int, list[str]] = {}
+    for row, class_ in sorted(everywhere):
+        if (row, class_) in holding:
+            rows.setdefault(row, []).append(class_)
+    named = (
+        labels[row]
+        if len(classes) == sum(r == row for r, _ in everywhere)
+        else f"{labels[row]}, {' and '.join(classes)}"
+        for row, classes in rows.items()
+    )
+    return f" ({'; '.join(named)})"
 
 
 def protocol(

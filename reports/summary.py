@@ -82,9 +82,9 @@ def leader(summaries: Mapping[int, Summary]) -> int | None:
 
 
 def runner_up(summaries: Mapping[int, Summary]) -> int | None:
-    """Return the row that is second best by its value alone, or None."""
-    ranked = sorted((s.loss, row) for row, s in summaries.items() if s.loss is not None)
-    return ranked[1][1] if len(ranked) > 1 else None
+    """Return the row that is second best by its value alone, or None where rows tie for it."""
+    seconds = [row for row, rank in ranks(summaries).items() if rank == 2]
+    return seconds[0] if len(seconds) == 1 else None
 
 
 def ranks(summaries: Mapping[int, Summary]) -> dict[int, int]:

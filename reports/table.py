@@ -177,7 +177,9 @@ def build(experiment: Experiment, *, anchors: bool = True) -> Table:
     )
 
 
-def panels(table: Table, width: int, gap: int = 2) -> list[list[int]]:
+def panels(
+    table: Table, width: int, gap: int = 2, length: Callable[[str], int] = len
+) -> list[list[int]]:
     """Split columns into panels of at most ``width`` characters, labels included.
 
     Columns of one group stay together unless the group alone is too wide.
@@ -186,10 +188,11 @@ def panels(table: Table, width: int, gap: int = 2) -> list[list[int]]:
         table: The table.
         width: Characters a line may have.
         gap: Characters between two columns.
+        length: Width of a text in characters.
     """
     labels = [row.label for block in table.blocks for row in block.rows]
-    room = width - max(len(label) for label in [*labels, *(block.name for block in table.blocks)])
-    sizes = [column_width(table, index) + gap for index in range(len(table.columns))]
+    room = width - max(map(length, [*labels, *(block.name for block in table.blocks)]))
+    sizes = [column_width(table, index, length) + gap for index in range(len(table.columns))]
     groups: list[list[int]] = []
     for index, column in enumerate(table.columns):
         if groups and table.columns[groups[-1][-1]].group == column.group:
@@ -206,12 +209,12 @@ def panels(table: Table, width: int, gap: int = 2) -> list[list[int]]:
     return found
 
 
-def column_width(table: Table, index: int) -> int:
+def column_width(table: Table, index: int, length: Callable[[str], int] = len) -> int:
     """Return the width of a column in characters, header and footnote marks included."""
     column = table.columns[index]
     texts = [column.head, column.detail, *(block.targets[index] for block in table.blocks)]
     cells = [row.cells[index] for block in table.blocks for row in block.rows]
-    return max(map(len, [*texts, *(c.text + str(c.mark or "") for c in cells)]))
+    return max(map(length, [*texts, *(c.text + str(c.mark or "") for c in cells)]))
 
 
 def _lines(texts: Iterable[str]) -> tuple[str, ...]:

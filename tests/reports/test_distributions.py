@@ -20,7 +20,7 @@ def give(runs, path, intensity, volumes):
 def filled(runs):
     """Real: area 1 in the first bin; 3D-WGAN-GP: in the last; 3D-DDPM has no file."""
     runs.contents["rows"][0]["distributions"] = "_real/distributions.npz"
-    give(runs, "_real/distributions.npz", [4, 0, 0, 0], [1, 1, 3])
+    give(runs, "_real/distributions.npz", [4, 0, 0, 0], [4, 4, 12])
     for row in runs.contents["rows"]:
         for cell in row.get("cells", ()):
             cell["distributions"] = f"{cell['folder']}/score/distributions.npz"
@@ -43,9 +43,20 @@ def test_generated_curves_of_area_one_lie_over_real_ones(filled):
     assert intensity.patches[-1].get_edgecolor()[:3] == pytest.approx((0.902, 0.624, 0), abs=0.01)
     assert METHODS["wgan-gp"].colour == "#E69F00"
     real, *_, generated = curves(volume)
-    assert real.values.tolist() == pytest.approx([0, 2 / 3, 0, 1 / 3] + [0] * 16)
+    assert real.values.tolist() == pytest.approx([0] * 4 + [2 / 3] + [0] * 7 + [1 / 3] + [0] * 7)
     assert generated.values.tolist() == pytest.approx([0] * 19 + [1])
     assert (generated.edges[0], generated.edges[-1]) == (0, 20)
+
+
+def test_volumes_far_beyond_real_ones_do_not_stretch_the_axis(filled):
+    give(filled, "wgan-gp-quick-89abcdef/seed-0/score/distributions.npz", [0, 0, 0, 6], [1, 2000])
+    figure = distributions.draw(filled.read())
+    real, *_, generated = curves(figure.axes[1])
+    assert (generated.edges[0], generated.edges[-1]) == (0, 24)
+    assert generated.values.tolist() == pytest.approx([1 / 2.4] + [0] * 18 + [1 / 2.4])
+    assert real.values.sum() * 1.2 == pytest.approx(1)
+    text = " ".join(t.get_text() for t in figure.texts)
+    assert "2 times the largest real volume if any is larger" in text
 
 
 def test_rows_and_columns_are_named_and_have_units(filled):

@@ -87,7 +87,10 @@ def test_the_heading_stays_inside_a_column_and_ends_with_the_banner(runs):
     assert max(box.x1 for box in boxes) < figure.bbox.width
     texts = [text.get_text() for text in figure.texts]
     assert texts[0] == "What it shows"
-    assert texts[-3:] == ["A fact.", runs.contents["banner"], "Lost."]
+    assert texts[-2:] == [runs.contents["banner"], "Lost."]
+    told = " ".join(texts[texts.index("A fact.") + 1 : -2])
+    assert "; preset quick; seed 0. Dataset fingerprint " in told
+    assert told.endswith(f"{runs.contents['dataset']['fingerprint'][:8]}, Cerebench 0.1.0.")
     assert boxes[-2].y0 > place["top"] * figure.bbox.height
     assert boxes[-1].y1 < place["bottom"] * figure.bbox.height
     assert (place["top"] - place["bottom"]) * figure.get_figheight() == pytest.approx(1)
@@ -96,8 +99,11 @@ def test_the_heading_stays_inside_a_column_and_ends_with_the_banner(runs):
 def test_the_caption_holds_every_part_with_a_full_stop(runs):
     runs.contents["title"] = "A title " * 20 + "ends"
     figure, _ = drawing.canvas(runs.read(), "What it shows", ["A fact."], body=1, foot=["Lost."])
-    told = f"What it shows. {runs.contents['title']}. A fact. {runs.contents['banner']}. Lost."
-    assert drawing.caption(figure) == told
+    banner = runs.contents["banner"]
+    assert drawing.caption(figure) == (
+        f"What it shows. {runs.contents['title']}. A fact. Tumour-ROI phantoms, 32 voxels an edge; "
+        f"preset quick; seed 0. Dataset fingerprint 01234567, Cerebench 0.1.0. {banner}. Lost."
+    )
 
 
 def test_a_reason_is_cut_to_what_the_panel_holds():

@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 
@@ -88,6 +89,38 @@ def test_a_table_of_many_methods_with_long_labels_fits_its_pages(runs, tmp_path)
     assert status == 0
     assert "Overfull" not in log
     assert "Float too large" not in log
+
+
+@needs_pdflatex
+def test_notes_that_outgrow_the_page_of_their_table_follow_it_as_text(runs, tmp_path):
+    path = runs.folder / "ddpm-quick-89abcdef/seed-0/score/ms-ssim@4567cdef.json"
+    told = [f"remark {number} on how this was made, {'at length ' * 15}." for number in range(45)]
+    rows = json.loads(path.read_text())["rows"]
+    runs.edit(path.relative_to(runs.folder), rows=[row | {"notes": told} for row in rows])
+    latex.write(runs.read(), tmp_path)
+    status, log = compiled(tmp_path)
+    assert status == 0
+    assert "Float too large" not in log
+    text = (tmp_path / "made-up.tex").read_text(encoding="utf-8")
+    tables, _, notes = text.partition(r"\textbf{Notes to Table~\ref{tab:made-up}.}")
+    assert tables.count(r"\begin{table}") == tables.count(r"\end{table}") > 0
+    assert "Notes: in the text." in tables
+    assert [f"remark {number} on" in notes for number in range(45)] == [True] * 45
+    assert "remark" not in tables
+    assert r"\begin{table}" not in notes
+
+
+@needs_pdflatex
+def test_columns_of_large_powers_of_ten_stay_inside_the_page(runs, tmp_path):
+    for path in runs.folder.glob("**/score/**/*@*.json"):
+        rows = json.loads(path.read_text())["rows"]
+        large = [row | {"value": 3.21e25, "se": 1.2e24} for row in rows]
+        runs.edit(path.relative_to(runs.folder), rows=large)
+    latex.write(runs.read(), tmp_path)
+    status, log = compiled(tmp_path)
+    assert status == 0
+    assert r"$\times10^{25}$" in (tmp_path / "made-up.tex").read_text(encoding="utf-8")
+    assert "Overfull" not in log
 
 
 @needs_pdflatex

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from cerebench.reports.summary import Summary, leader, ranks, summarise
+from cerebench.reports.summary import Summary, leader, ranks, runner_up, summarise
 from cerebench.reports.tidy import FAILED, Value
 
 ONE = Value(
@@ -58,6 +58,13 @@ def test_nobody_leads_alone_without_uncertainty_or_with_missing_seeds():
     assert leader({0: cell(1.0), 1: cell(9.0, None)}) is None
     assert leader({0: cell(1.0, got=2, asked=3), 1: cell(9.0)}) is None
     assert leader({0: cell(1.0, better="near-real"), 1: cell(9.0, better="near-real")}) is None
+
+
+def test_the_second_best_is_one_row_or_none():
+    assert runner_up({5: cell(2.0), 7: cell(1.0), 9: cell(3.0)}) == 5
+    assert runner_up({5: cell(2.0), 7: cell(1.0), 9: cell(2.0)}) is None
+    assert runner_up({5: cell(1.0), 7: cell(1.0), 9: cell(2.0)}) is None
+    assert runner_up({5: cell(1.0), 7: cell(1.0, None, "near-real")}) is None
 
 
 def test_ranks_count_the_strictly_better_and_ties_share():

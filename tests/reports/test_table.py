@@ -174,7 +174,32 @@ def test_a_contradiction_of_mmd_and_ms_ssim_is_noted(runs):
     runs.method("noise", "3D-noise")
     change(runs, SCORE.format("noise", "mmd2-kwon"), value=1.0)
     notes = build(runs.read()).notes
-    assert any("3D-noise (LGG) is 1 of 4 by mmd2-kwon but 4 of 4" in note for note in notes)
+    (told,) = [note for note in notes if "disagree" in note]
+    assert "place by mmd2-kwon, then by distance to the real ms-ssim" in told
+    assert "3D-noise (LGG) 1 but 4 of 4" in told
+    assert "3D-noise (HGG) 1 but 4 of 4" in told
+
+
+def test_what_several_metrics_and_rows_leave_to_read_is_one_line(runs):
+    left_out = ["left out, without spread: maximum", "left out, repeats: range (minimum)"]
+    for metric in ("fd-radlite-v1", "ms-ssim"):
+        for path in runs.folder.glob(f"*/seed-*/score/{metric}@*.json"):
+            change(runs, path.relative_to(runs.folder), notes=left_out)
+        for path in runs.folder.glob(f"_real/score/*/{metric}@*.json"):
+            change(runs, path.relative_to(runs.folder), notes=left_out)
+    found = [note for note in build(runs.read()).notes if "left out" in note]
+    assert found == ["MS-SSIM, FD[radlite-v1]: " + "; ".join(left_out)]
+
+
+def test_a_note_of_one_class_names_row_and_class_once_for_all_metrics(runs):
+    for metric in ("fd-radlite-v1", "ms-ssim"):
+        path = SCORE.format("ddpm", metric)
+        rows = json.loads((runs.folder / path).read_text())["rows"]
+        told = {"LGG": ["7 show no object", "odd"], "HGG": ["odd"]}
+        runs.edit(path, rows=[row | {"notes": told[row["class"]]} for row in rows])
+    notes = build(runs.read()).notes
+    assert "MS-SSIM, FD[radlite-v1] (3D-DDPM, LGG): 7 show no object" in notes
+    assert "MS-SSIM, FD[radlite-v1] (3D-DDPM): odd" in notes
 
 
 def test_the_protocol_lists_the_differences_from_the_paper(runs):
