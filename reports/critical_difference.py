@@ -80,7 +80,27 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
             f"data sets (p = {number(test.p)})."
         )
     width = statistics.critical_difference(len(shared), test.n)
-    return _diagram(experiment, declared, list(shared.values()), ranks, width, test)
+    lacking = [
+        labels[i] for i, row in generators(experiment) if (row["name"], row["preset"]) not in shared
+    ]
+    return _diagram(
+        experiment, declared, list(shared.values()), ranks, width, test, _source(found), lacking
+    )
+
+
+def _source(blocks: Sequence[Experiment]) -> str:
+    """Name the data sets, and the preset and seeds that they share or not."""
+    told = [block.contents for block in blocks]
+    data = ", ".join(
+        f"{c['dataset']['name']} {c['dataset']['size']}³ ({c['dataset']['fingerprint'][:8]})"
+        for c in told
+    )
+    seeds = " or ".join(dict.fromkeys(", ".join(map(str, c["seeds"])) for c in told))
+    versions = ", ".join(dict.fromkeys(c["suite_version"] for c in told))
+    return (
+        f"Data sets (fingerprint): {data}; preset {told[0]['preset']}; seeds {seeds}. "
+        f"Cerebench {versions}."
+    )
 
 
 def peers(experiment: Experiment) -> list[Experiment]:
@@ -112,14 +132,14 @@ def losses(experiment: Experiment, metric: str) -> dict[Method, float]:
 
 
 def ties(ranks: Sequence[float], width: float) -> list[tuple[float, float]]:
-    """Return the longest runs of ranks within ``width`` of each other, as (first, last).
+    """Return the longest runs of ranks less than ``width`` apart, as (first, last).
 
     Example:
         >>> ties([1.0, 1.8, 2.4, 4.0], 1.0)
         [(1.0, 1.8), (1.8, 2.4)]
     """
     rising = sorted(ranks)
-    spans = [(low, max(r for r in rising if r - low <= width)) for low in rising]
+    spans = [(low, max(r for r in rising if r - low < width)) for low in rising]
     wide = [(low, high) for low, high in spans if high > low]
     return [s for i, s in enumerate(wide) if not any(s[1] <= w[1] for w in wide[:i])]
 
@@ -131,6 +151,8 @@ def _diagram(
     ranks: Sequence[float],
     width: float,
     test: statistics.Test,
+    source: str,
+    lacking: Sequence[str],
 ) -> Figure:
     order = sorted(range(len(ranks)), key=lambda i: ranks[i])
     half = -(-len(order) // 2)
@@ -145,13 +167,17 @@ def _diagram(
         experiment,
         f"Mean ranks by {plain(metric['label'])}",
         (
-            f"Rank 1 is best. Blocks: {test.n} data sets, each once. Friedman p = "
-            f"{number(test.p)}. Bars join methods whose mean ranks differ by less than the "
-            f"critical difference CD = {width:.2f} (Nemenyi, 5 %).",
+            f"Rank 1 is best, by the mean over classes. Blocks: {test.n} data sets, each once. "
+            f"Friedman p = {number(test.p)}. Bars join methods whose mean ranks differ by less "
+            f"than the critical difference CD = {width:.2f} (Nemenyi, 5 %).",
         ),
         body=body,
         left=edges[0],
         right=edges[1],
+        foot=[f"Left out, without a value on every data set: {', '.join(lacking)}."][
+            : len(lacking)
+        ],
+        source=source,
     )
     axes = figure.add_subplot(figure.add_gridspec(1, 1, **place)[0])
     axes.set_axis_off()

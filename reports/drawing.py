@@ -118,6 +118,7 @@ def canvas(
     below: float = 0.1,
     foot: Sequence[str] = (),
     width: float = COLUMN,
+    source: str = "",
 ) -> tuple[Figure, dict[str, float]]:
     """Open a figure with its heading and, at the bottom, what is missing from it.
 
@@ -135,6 +136,7 @@ def canvas(
         below: Margin under the panels for ticks, labels and a legend, inches.
         foot: Sentences at the bottom.
         width: Of the figure, inches.
+        source: Which data were used, in place of those of the experiment.
 
     Returns:
         The figure and the place of its panels, as ``add_gridspec`` takes it.
@@ -144,7 +146,7 @@ def canvas(
     banner = plain(experiment.contents["banner"] or "")
     name = plain(experiment.contents["title"] or experiment.contents["name"])
     parts = [(title, TITLE, "black"), (name, TEXT, "0.3")]
-    told = (*facts, provenance(experiment.contents))
+    told = (*facts, source or provenance(experiment.contents))
     parts += [(fact, SMALL, "0.3") for fact in told] + [(banner, SMALL, BANNER)] * bool(banner)
     head = [(wrap(text, width - 2 * EDGE, p), p, colour) for text, p, colour in parts]
     tail = [(wrap(text, width - 2 * EDGE, SMALL), SMALL, "0.3") for text in foot]

@@ -10,7 +10,7 @@ from typing import Any
 
 from cerebench.reports.formatting import factor, number, plain, span
 from cerebench.reports.summary import Summary, ranks, summarise
-from cerebench.reports.tidy import OK, Value
+from cerebench.reports.tidy import NOT_RUN, OK, Value
 
 Contents = Mapping[str, Any]
 CLIPPED = 1e-3  # fraction of voxels outside [-1, 1] above which a reader must know
@@ -99,6 +99,11 @@ def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -
             lacking.setdefault(metric["unavailable"], []).append(metric["label"])
     for reason, names in lacking.items():
         yield f"Not computed: {', '.join(names)}: {reason}"
+    if any(v.status == NOT_RUN == v.reason for v in found):
+        yield (
+            "Not run: repeat the bench run command, which runs only what is missing; that may be "
+            "scores whose recipe a new version has changed."
+        )
     yield from _short_floor(contents, found, labels)
     yield from _below_floor(contents, found, labels)
     yield from _contradictions(contents, found, labels)

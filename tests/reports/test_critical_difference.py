@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cerebench.reports import critical_difference, statistics
+from cerebench.reports import critical_difference, drawing, statistics
 from cerebench.reports.drawing import NotDrawn
 
 NAMES = ("wgan-gp", "ddpm", "mine", "vqgan")
@@ -50,6 +50,9 @@ def test_ranks_and_critical_difference_are_drawn(store):
     assert [[round(x) for x in tie] for tie in lines(figure, "tie")] == [[1, 2], [2, 3], [3, 4]]
     text = " ".join(t.get_text() for t in figure.texts).replace("\n", " ")
     assert "6 data sets" in text
+    assert "data0 32³ (01234567), data1 32³" in text
+    assert "preset quick; seeds 0." in text
+    assert "Left out" not in text
 
 
 @pytest.mark.parametrize(
@@ -58,7 +61,8 @@ def test_ranks_and_critical_difference_are_drawn(store):
         ([1.0, 1.8, 2.4, 4.0], 1.0, [(1.0, 1.8), (1.8, 2.4)]),
         ([4.0, 1.8, 1.0, 2.4], 1.5, [(1.0, 2.4)]),
         ([1.0, 2.0, 3.0], 0.5, []),
-        ([1.0, 2.0, 3.0], 2.0, [(1.0, 3.0)]),
+        ([1.0, 2.0, 3.0], 2.5, [(1.0, 3.0)]),
+        ([1.0, 2.0, 3.0], 2.0, [(1.0, 2.0), (2.0, 3.0)]),  # a whole CD apart is a difference
     ],
 )
 def test_bars_join_the_longest_runs_within_the_critical_difference(ranks, width, joined):
@@ -84,3 +88,10 @@ def test_without_a_difference_nothing_is_drawn(store):
 def test_a_method_that_one_data_set_lacks_is_left_out(store):
     with pytest.raises(NotDrawn, match=r"needs at least 3 methods .* got 2"):
         critical_difference.draw(store([*clear(5).tolist(), [1.0, 2.0]]))
+
+
+def test_the_figure_names_the_methods_that_it_leaves_out(store):
+    figure = critical_difference.draw(store([*clear(5).tolist(), [1.0, 2.0, 3.0]]))
+    assert "Left out, without a value on every data set: vqgan." in drawing.caption(figure)
+    names = [t.get_text() for t in figure.axes[0].texts if "(" in t.get_text()]
+    assert names == ["wgan-gp (1.00)", "ddpm (2.00)", "mine (3.00)"]

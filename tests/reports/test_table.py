@@ -168,6 +168,15 @@ def test_notes_name_clipping_floor_and_unavailable_metrics(runs):
     assert shared in notes
 
 
+def test_what_has_not_run_says_what_to_do(runs):
+    def told():
+        return [note for note in build(runs.read()).notes if "repeat the bench run command" in note]
+
+    assert told() == []
+    (runs.folder / SCORE.format("ddpm", "ms-ssim")).unlink()
+    assert len(told()) == 1
+
+
 def test_a_contradiction_of_mmd_and_ms_ssim_is_noted(runs):
     runs.contents["rows"] = [r for r in runs.contents["rows"] if r["name"] != "broken"]
     assert not any("disagree" in note for note in build(runs.read()).notes)
