@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cerebench.reports.base import Experiment, ReportError
-from cerebench.reports.formatting import plain
+from cerebench.reports.formatting import plain, tick
 from cerebench.reports.notes import provenance
 from cerebench.reports.tidy import broken
 
@@ -225,7 +225,7 @@ def plot_axes(axes: Axes) -> None:
 
 
 def log_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
-    """Make an axis logarithmic, at least a decade long, with 1, 2 and 5 as plain numbers.
+    """Make an axis logarithmic, at least a decade long, with 1, 2 and 5 as numbers.
 
     Args:
         axes: The panel.
@@ -241,7 +241,7 @@ def log_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
     axis = getattr(axes, f"{which}axis")
     long = high / low > 300
     axis.set_major_locator(LogLocator(subs=(1.0,) if long else (1.0, 2.0, 5.0), numticks=6))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
     axis.set_minor_locator(NullLocator())
 
 

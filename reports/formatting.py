@@ -84,6 +84,20 @@ def factor(scale: float) -> str:
     return f"×{scale:g}"
 
 
+def tick(value: float) -> str:
+    """Format a label of a logarithmic axis: plain from 0.001 to 5000, else with a power of ten.
+
+    Example:
+        >>> tick(0.02), tick(5000), tick(1e6), tick(2e-5)
+        ('0.02', '5000', '10⁶', '2·10⁻⁵')
+    """
+    if value <= 0 or 1e-3 <= value < 1e4:
+        return f"{value:g}"
+    mantissa, exponent = f"{value:e}".split("e")
+    lead = "" if float(mantissa) == 1 else f"{float(mantissa):g}·"
+    return f"{lead}10{superscript(int(exponent))}"
+
+
 def duration(seconds: float) -> str:
     """Format a duration: '42.0 s', '3.4 min', '5.2 h'.
 

@@ -128,6 +128,7 @@ def test_a_log_axis_is_a_decade_long_at_least_and_has_plain_numbers():
     drawing.log_axis(axes, "y", [0.02, 4000])
     assert axes.get_ylim() == pytest.approx((0.02 / 1.3, 4000 * 1.3))
     assert axes.yaxis.get_major_formatter()(100, 0) == "100"
+    assert axes.yaxis.get_major_formatter()(1e6, 0) == "10⁶"
 
 
 def test_levels_that_a_log_axis_cannot_hold_are_named_with_their_value():
