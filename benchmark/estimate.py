@@ -30,7 +30,6 @@ from torch.utils.flop_counter import flop_registry
 from cerebench.benchmark import tables
 from cerebench.benchmark.plan import (
     DOWNSTREAM_SEED,
-    SHARD,
     Cell,
     Plan,
     PlannedProtocol,
@@ -85,10 +84,10 @@ def estimate(plan: Plan, cell: Cell, todo: Pending) -> Estimate:
             classes=info.classes,
             channels=len(info.channels),
         )
-    shards = -(-n // SHARD) * len(info.classes) if todo.sample else 0
+    samples = n * len(info.classes) if todo.sample else 0
     try:
         flops = len(todo.train) * training_flops(method) if todo.train else 0.0
-        flops += shards * sampling_flops(method) if shards else 0.0
+        flops += samples * sampling_flops(method) if samples else 0.0
     except (RuntimeError, NotImplementedError, ValueError):
         flops = None  # the method looks at its data while training; only a real run can tell
     generator = Work(flops, cell.resolved.config.precision)
@@ -107,9 +106,13 @@ def training_flops(method: Any) -> float:
 
 
 def sampling_flops(method: Any) -> float:
-    """Count the operations of one shard of samples."""
-    rngs = [torch.Generator().manual_seed(0) for _ in range(SHARD)]
-    asked = _MetaData(method).take(torch.arange(SHARD))
+    """Count the operations of one sample.
+
+    One, because noise has values on the meta device too: seconds' worth of it for each sample of a
+    diffusion model at 128³.
+    """
+    rngs = [torch.Generator().manual_seed(0)]
+    asked = _MetaData(method).take(torch.arange(1))
     masks = asked.masks if method.info.conditioning == "mask" else None
     with torch.device("meta"), torch.no_grad(), _Counter() as counter:
         method.sample(Conditions(asked.labels, masks), rngs)
