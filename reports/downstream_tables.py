@@ -375,13 +375,15 @@ def caption(told: Study, shown: Sequence[Result], *, means: bool = True) -> str:
 
 
 def tested_by(told: Study, verdicts: Iterable[Verdict]) -> str:
-    """Say how rows are tested against the reference, and in families of how many tests."""
+    """Say how rows are tested against the reference, and in families of how many tests, if any."""
+    families = [verdict.family for verdict in verdicts if verdict.test]
+    if not families:
+        return "No row could be tested against the reference."
     words, over_cases = TESTS[told.test]
     what = " of the prediction averaged over runs" if over_cases else ""
-    sizes = span(verdict.family for verdict in verdicts if verdict.test)
     return (
         f"Test: {words}{what}, two-sided, p corrected by Holm within each family: one metric of "
-        f"one experiment, generators or rows without one ({sizes} tests each)."
+        f"one experiment, generators or rows without one ({span(families)} tests each)."
     )
 
 

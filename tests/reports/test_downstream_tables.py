@@ -135,6 +135,7 @@ def test_too_few_test_cases_show_values_without_any_test(runs):
     assert (cell.text, cell.bold) == ("1.000 ± 0.000", False)
     found = cells(comparison, "Experiment 2", "3D-DDPM")
     assert {cell.text for cell in found.values()} == {"—"}
+    assert "No row could be tested against the reference." in comparison.caption
     assert comparison.footnotes == ("no test: 19 test cases of a class, fewer than 20",)
     assert any("fewer than 20: no test, nothing bold" in note for note in results.notes)
 
