@@ -53,6 +53,22 @@ def final_convolution(decoder: nn.Sequential) -> nn.Conv3d:
     return decoder[-2]
 
 
+@torch.no_grad()
+def start_at_mean(decoder: nn.Sequential, volumes: Tensor) -> None:
+    """Let an untrained decoder return about the mean intensity of volumes, by its last bias.
+
+    A tumour fills a twentieth of its volume. From torch's bias near 0 the first hundred updates do
+    nothing but darken the rest, by every weight at once; in many trainings no unit of the last
+    level is left active in the tumour, which then stays at one intensity, that of the bias.
+
+    Args:
+        decoder: As ``decoder`` returns it; its last bias is overwritten.
+        volumes: (B, C, D, H, W) in [-1, 1].
+    """
+    mean = volumes.float().mean(dim=(0, 2, 3, 4)).clamp(-0.999, 0.999)
+    final_convolution(decoder).bias.copy_(mean.atanh())
+
+
 def discriminator_levels(size: int) -> int:
     """Return the ``levels`` with which a discriminator ends in 5^3 logits, for a size >= 16."""
     return size.bit_length() - 5  # log2(size) - 4

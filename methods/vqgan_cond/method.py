@@ -38,6 +38,7 @@ from cerebench.methods.vqgan_cond.autoencoder import (
     discriminator_levels,
     encoder,
     final_convolution,
+    start_at_mean,
 )
 from cerebench.methods.vqgan_cond.codebook import Codebook, active_codes, count_codes, perplexity
 from cerebench.methods.vqgan_cond.config import (
@@ -148,6 +149,8 @@ class VQGANCond(Method):
             z = self.nets["to_code"](self.nets["encoder"](x))
             if step.index == 0:
                 self.nets["codebook"].initialise(z)
+                if c.mean_start:
+                    start_at_mean(self.nets["decoder"], x)
             quantised = self.nets["codebook"](z)
             y = self.nets["decoder"](self.nets["from_code"](quantised.vectors)).float()
 

@@ -14,6 +14,7 @@ from cerebench.methods.vqgan_cond.autoencoder import (
     discriminator_levels,
     encoder,
     final_convolution,
+    start_at_mean,
 )
 
 # size, channels, bottleneck, latent edge -> parameters of encoder, decoder, discriminator
@@ -190,6 +191,24 @@ def test_a_final_convolution_of_zeros_leaves_the_tanh_of_its_bias():
     y = g(torch.randn(1, 16, 4, 4, 4))
     expected = torch.tanh(torch.tensor([0.5, -2.0])).view(1, 2, 1, 1, 1)
     assert torch.equal(y, expected.expand_as(y))
+
+
+def test_a_decoder_that_starts_at_the_mean_returns_it_for_every_channel():
+    net = decoder(2, (8, 8), 8)
+    net[-2].weight.data.zero_()
+    volumes = torch.rand(3, 2, 4, 4, 4, generator=torch.Generator().manual_seed(0)) - 1
+    volumes[:, 1] *= 0.2
+    start_at_mean(net, volumes)
+    expected = torch.stack([volumes[:, 0].mean(), volumes[:, 1].mean()]).view(1, 2, 1, 1, 1)
+    with torch.no_grad():
+        made = net(torch.randn(1, 8, 4, 4, 4))
+    assert torch.allclose(made, expected.expand_as(made), atol=1e-6)
+
+
+def test_empty_volumes_leave_the_bias_finite():
+    net = decoder(1, (8,), 8)
+    start_at_mean(net, torch.full((2, 1, 4, 4, 4), -1.0))
+    assert torch.allclose(net[-2].bias.tanh(), torch.tensor([-0.999]))
 
 
 def test_convolutions_start_at_a_spread_of_0_02_with_default_biases_and_plain_norms():

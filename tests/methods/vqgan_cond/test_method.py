@@ -185,6 +185,16 @@ def test_both_phases_log_what_the_documentation_promises(tmp_path):
     assert "cross_entropy" in log.last("transformer")
 
 
+@pytest.mark.parametrize("mean_start", [True, False])
+def test_the_decoder_starts_at_the_mean_of_the_data_only_if_told(tmp_path, mean_start):
+    config = replace(SMOKE.config, mean_start=mean_start, autoencoder_steps=1, lr=0.0, batch=12)
+    data = _data()  # twelve volumes, all in the first batch
+    bias = _train(tmp_path, config, data).nets["decoder"][-2].bias
+    mean = data.take(torch.arange(12)).images.mean()
+    untrained = _build(config).nets["decoder"][-2].bias
+    assert torch.allclose(bias, mean.atanh() if mean_start else untrained, atol=1e-5)
+
+
 def test_the_discriminator_rests_until_its_start(tmp_path):
     config = replace(SMOKE.config, discriminator_start=1.0)
     log = _Log()
