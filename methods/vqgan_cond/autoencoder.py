@@ -55,18 +55,22 @@ def final_convolution(decoder: nn.Sequential) -> nn.Conv3d:
 
 @torch.no_grad()
 def start_at_mean(decoder: nn.Sequential, volumes: Tensor) -> None:
-    """Let an untrained decoder return about the mean intensity of volumes, by its last bias.
+    """Begin the last layer of a decoder at the mean of volumes, with weights of torch's size.
 
-    A tumour fills a twentieth of its volume. From torch's bias near 0 the first hundred updates do
-    nothing but darken the rest, by every weight at once; in many trainings no unit of the last
-    level is left active in the tumour, which then stays at one intensity, that of the bias.
+    A tumour fills a twentieth of its volume, so the first updates only darken. The small weights
+    of ``initialised`` all turn negative by that; from then on a voxel is brightest where every
+    unit is off, and no gradient reaches the inside of a tumour any more. It ends at one intensity,
+    that of the bias. Larger weights keep their signs, and a bias at the mean leaves less to darken.
 
     Args:
-        decoder: As ``decoder`` returns it; its last bias is overwritten.
+        decoder: As ``decoder`` returns it; its last convolution is overwritten, with weights from
+            torch's global generator.
         volumes: (B, C, D, H, W) in [-1, 1].
     """
+    last = final_convolution(decoder)
+    last.reset_parameters()
     mean = volumes.float().mean(dim=(0, 2, 3, 4)).clamp(-0.999, 0.999)
-    final_convolution(decoder).bias.copy_(mean.atanh())
+    last.bias.copy_(mean.atanh())
 
 
 def discriminator_levels(size: int) -> int:

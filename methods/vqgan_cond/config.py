@@ -60,7 +60,9 @@ class Config:
         0, "steps after which an unused code restarts; 0 = never", "[code: no restart]"
     )
     mean_start: bool = setting(
-        False, "start the decoder's last bias at the mean of the first batch", "[code: torch's]"
+        False,
+        "start the decoder's last layer at the mean of the first batch, with torch's weights",
+        "[code: small weights, as everywhere]",
     )
     classifier_width: int = setting(1024, "hidden units of the class head", "[code: classifier]")
     classifier_dropout: float = setting(0.2, "dropout of the class head", "[code: classifier]")
@@ -209,7 +211,7 @@ LITE = PAPER.override(
     ),
     mean_start=(
         True,
-        "[ours: from torch's start the tumour of most quick trainings ends at one intensity]",
+        "[ours: from small weights the tumour of most quick trainings ends at one intensity]",
     ),
     autoencoder_steps=(20_000, "[ours: an hour on one GPU for both stages]"),
     transformer_steps=(20_000, "[ours: as autoencoder_steps]"),

@@ -193,12 +193,13 @@ def test_a_final_convolution_of_zeros_leaves_the_tanh_of_its_bias():
     assert torch.equal(y, expected.expand_as(y))
 
 
-def test_a_decoder_that_starts_at_the_mean_returns_it_for_every_channel():
+def test_a_decoder_that_starts_at_the_mean_has_larger_weights_and_the_means_of_all_channels():
     net = decoder(2, (8, 8), 8)
-    net[-2].weight.data.zero_()
     volumes = torch.rand(3, 2, 4, 4, 4, generator=torch.Generator().manual_seed(0)) - 1
     volumes[:, 1] *= 0.2
     start_at_mean(net, volumes)
+    assert net[-2].weight.std() > 0.1  # 0.02 everywhere else
+    net[-2].weight.data.zero_()
     expected = torch.stack([volumes[:, 0].mean(), volumes[:, 1].mean()]).view(1, 2, 1, 1, 1)
     with torch.no_grad():
         made = net(torch.randn(1, 8, 4, 4, 4))
