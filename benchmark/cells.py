@@ -65,7 +65,14 @@ def extend_samples(
     if found is not None and min(found["n"].values()) >= n:
         display.say(f"Nothing to do: {folder} has {min(found['n'].values())} samples per class.")
         return
-    from cerebench.benchmark.sampling import SampleSpec, load_trained, pick_device, sample
+    from cerebench.benchmark.sampling import (
+        DERIVED,
+        SampleSpec,
+        load_trained,
+        pick_device,
+        sample,
+        trained_weights,
+    )
 
     device = pick_device(device_name)
     known = registries(cell["name"])
@@ -83,6 +90,7 @@ def extend_samples(
         seed=cell["seed"],
         key=cell["sample_key"],
         generator=f"{cell['label']} ({cell['preset']})",
+        networks=trained_weights(folder, cell["train_keys"]),
     )
     title, began = f"{cell['name']} · seed {cell['seed']} · sample", time.perf_counter()
     with display.task(title) as task:
@@ -93,6 +101,8 @@ def extend_samples(
             device=device,
             progress=task.update,
             stop=lambda: False,
+            found=store.read_claim(record, cell["sample_key"]),
+            derived=[folder / stage for stage in DERIVED],
         )
     store.write_record(record, "sample", cell["sample_key"], fields)
     display.ended(title, "done", time.perf_counter() - began)

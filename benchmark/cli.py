@@ -13,17 +13,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from cerebench.benchmark import errors
+from cerebench.benchmark.display import print_with_replacements
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cerebench.benchmark.data import Source
     from cerebench.benchmark.experiment import Experiment
     from cerebench.benchmark.plan import Plan
     from cerebench.benchmark.registry import Registries
 
+
+class Commands(TyperGroup):
+    """The commands; one that ends in ``sys.exit()`` of a plugin ends in an error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with errors.no_exit():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
     name="bench",
+    cls=Commands,
     help="Compare generators of 3D brain-tumour MRI: train, sample and score them under one "
     "interface.",
     no_args_is_help=True,
@@ -63,6 +77,7 @@ Out = Annotated[Path, typer.Option("--out", help="Folder of results.")]
 
 def main() -> None:
     """Run ``bench``: errors a user can act on end in one line and an exit code of their own."""
+    print_with_replacements(sys.stdout, sys.stderr)
     try:
         app()
     except KeyboardInterrupt:
@@ -80,6 +95,9 @@ def main() -> None:
             f"{error.strerror or error}{place}. Check the disk and the permissions of --out, of "
             "$CEREBENCH_CACHE and of the data; everything finished so far is kept."
         )
+        sys.exit(errors.EXIT_INTERNAL)
+    except errors.PluginExit as error:
+        _complain(str(error))
         sys.exit(errors.EXIT_INTERNAL)
     except Exception as error:
         code = errors.exit_code(error)
@@ -225,7 +243,7 @@ def _run(plan: Plan, registries: Registries, device: str, *, as_json: bool, bega
     shown = display.choose(Console(stderr=as_json), silent=as_json)
     outcome = Runner(plan, registries, default_cache(), device, shown).run()
     # Also where every stage was done before: other selections may share these records.
-    written = _write_reports(registries, plan.table_of_contents)
+    written, broken = _write_reports(registries, plan.table_of_contents)
     if not (outcome.done or outcome.failed):
         shown.say(
             f"Nothing to do: all {outcome.kept} stages are done "
@@ -249,8 +267,22 @@ def _run(plan: Plan, registries: Registries, device: str, *, as_json: bool, bega
             shown.say(f"{len(outcome.failed)} stages failed:")
         for title, reason in outcome.failed.items():
             shown.say(f"  {title}: {reason}")
-    if outcome.failed:
+    _end(outcome.failed, broken)
+
+
+def _end(failed: Mapping[str, str], broken: Mapping[str, str]) -> None:
+    """End a run: with an error where a stage failed, or a report could not be written.
+
+    Args:
+        failed: Reason by stage.
+        broken: Reason by report format.
+    """
+    for name, reason in broken.items():
+        _complain(f"The report '{name}' could not be written: {reason}. All records are kept.")
+    if failed:
         raise typer.Exit(errors.EXIT_SOME_FAILED)
+    if broken:
+        raise typer.Exit(errors.EXIT_INTERNAL)
 
 
 def _experiment(name: str, *, settings: list[str], **overrides: Any) -> Experiment:
@@ -332,14 +364,27 @@ def _check_weights(plan: Plan, *, metrics: bool, protocols: list[str]) -> None:
             raise MissingWeights(planned.unavailable)
 
 
-def _write_reports(registries: Registries, contents: Path) -> list[Path]:
-    """Write every report format into the experiment's report folder."""
+def _write_reports(registries: Registries, contents: Path) -> tuple[list[Path], dict[str, str]]:
+    """Write every report format into the experiment's report folder.
+
+    Returns:
+        The files, and by format why it could not be written: the table is printed all the same.
+    """
     from cerebench.benchmark.tables import write
     from cerebench.reports.base import Experiment
 
     experiments = [Experiment.read(contents)]
-    writers = [registries.reports.load(name) for name in registries.reports.names()]
-    return [path for writer in writers for path in write(writer, experiments, None)]
+    written: list[Path] = []
+    broken: dict[str, str] = {}
+    for name in registries.reports.names():
+        try:
+            with errors.no_exit():
+                written += write(registries.reports.load(name), experiments, None)
+        except OSError:  # of the disk: main() says what to do
+            raise
+        except Exception as error:  # one format must not take the table with it
+            broken[name] = f"{type(error).__name__}: {error}"
+    return written, broken
 
 
 def _print_table(contents: Path) -> None:
@@ -422,7 +467,7 @@ def evaluate(
     )
     registries, shown = _registries(plugin), display.choose(Console(stderr=True), silent=as_json)
     outcome = score_folders(request, registries, default_cache(), shown, usable_cores())
-    written = _write_reports(registries, outcome.contents)
+    written, broken = _write_reports(registries, outcome.contents)
     if as_json:
         answer = dataclasses.asdict(outcome) | {"reports": [str(p) for p in written]}
         typer.echo(json.dumps(answer, indent=1, default=str))
@@ -432,8 +477,7 @@ def evaluate(
             shown.say(str(path))
         for title, reason in outcome.failed.items():
             shown.say(f"failed: {title}: {reason}")
-    if outcome.failed:
-        raise typer.Exit(errors.EXIT_SOME_FAILED)
+    _end(outcome.failed, broken)
 
 
 def _shape(text: str | None) -> tuple[int, int, int] | None:

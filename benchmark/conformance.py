@@ -21,7 +21,7 @@ from torch import Tensor
 
 from cerebench.benchmark.config import json_values
 from cerebench.benchmark.diagnosis import check_maps, diagnostics
-from cerebench.benchmark.errors import Interrupted
+from cerebench.benchmark.errors import Interrupted, no_exit
 from cerebench.benchmark.registry import Registries
 from cerebench.benchmark.training import TrainingData, load_networks, seeded, train
 from cerebench.datasets.phantom import Phantom
@@ -318,7 +318,8 @@ def check(name: str, registries: Registries) -> list[Check]:
 
 def _reason(requirement: Callable[[Subject], None], subject: Subject) -> str:
     try:
-        requirement(subject)
+        with no_exit():
+            requirement(subject)
     except Broken as error:
         return str(error)
     except Exception as error:  # a plugin may fail in any way; each check is isolated and named

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,6 +20,66 @@ from cerebench.reports.formatting import duration
 INTERVAL = 15.0  # seconds between two lines of one stage where there is no terminal
 
 _STYLE = {"done": "green", "kept": "dim", "failed": "bold red", "interrupted": "yellow"}
+
+
+# What a terminal or log without the character gets instead; letters lose their accents.
+_PLAIN = {
+    "·": "-",
+    "–": "-",
+    "—": "-",
+    "−": "-",
+    "…": "...",
+    "→": "->",
+    "↓": "v",
+    "↑": "^",
+    "±": "+/-",
+    "×": "x",
+    "≤": "<=",
+    "≥": ">=",
+    "≈": "~",
+    "α": "alpha",
+    "β": "beta",
+    "σ": "sigma",
+    "∞": "inf",
+    "†": "+",
+    "ℓ": "l",
+    "•": "*",
+    "│": "|",
+    "━": "-",
+    "╸": "-",
+    "╺": "-",
+    "─": "-",
+}
+
+
+_POWERS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+
+
+def print_with_replacements(*streams: TextIO) -> None:
+    """Let streams replace characters that their encoding lacks, instead of raising.
+
+    Containers and schedulers often give an ASCII log; a run must not end because of a dash.
+    """
+    codecs.register_error("cerebench", _replacement)
+    for stream in streams:
+        if hasattr(stream, "reconfigure"):  # a test or a notebook may have put another object there
+            stream.reconfigure(errors="cerebench")
+
+
+def _replacement(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+", lambda power: f"^{power[0].translate(_POWERS)}", text)
+    return "".join(map(_plain, text)), error.end
+
+
+def _plain(character: str) -> str:
+    """Return a character in ASCII."""
+    if character.isascii() or character in _PLAIN:
+        return _PLAIN.get(character, character)
+    letters = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return letters or character.encode("ascii", "backslashreplace").decode()
 
 
 class Task(Protocol):

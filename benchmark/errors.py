@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class UsageError(ValueError):
     """The command line or an experiment file asks for something that does not exist."""
@@ -29,6 +32,26 @@ class BadPrediction(ValueError):
 
 class Interrupted(Exception):
     """The user or the scheduler asked to stop; everything finished is on disk."""
+
+
+class PluginExit(RuntimeError):
+    """A plugin called ``sys.exit()``, which would have ended the command as if all were well."""
+
+
+@contextmanager
+def no_exit() -> Iterator[None]:
+    """Turn ``sys.exit()`` in foreign code into an error like any other.
+
+    Raises:
+        PluginExit: If it was called.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        raise PluginExit(
+            f"sys.exit({'' if error.code is None else repr(error.code)}) was called. Raise an "
+            "error instead, so that this stage fails and the others go on."
+        ) from error
 
 
 EXIT_OK, EXIT_INTERNAL, EXIT_USAGE, EXIT_DATA = 0, 1, 2, 3

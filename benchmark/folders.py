@@ -104,6 +104,7 @@ def check(
         )
     if not path.is_dir():
         raise DatasetNotFound(f"No folder at {path}. Check the path.")
+    refuse_damaged(path)
     found, faults = find(path)
     total, done = sum(map(len, found.values())), 0
     classes: dict[str, tuple[Entry, ...]] = {}
@@ -127,6 +128,25 @@ def check(
             "like [0, 1]. Give --range 0 1."
         )
     return Folder(path, value_range, classes, tuple(faults))
+
+
+def refuse_damaged(folder: Path) -> None:
+    """Refuse samples that a run wrote and that are no longer what their record vouches for.
+
+    Raises:
+        DatasetError: Naming the files.
+    """
+    record = store.read_json(folder / "record.json")
+    if not isinstance(record, dict) or record.get("kind") != "sample":
+        return
+    lost = store.damaged(folder, record.get("files", {}))
+    if lost:
+        more = f" and {len(lost) - _NAMED_FAULTS} more" if len(lost) > _NAMED_FAULTS else ""
+        raise DatasetError(
+            f"{len(lost)} files in {folder} are gone or not what its record.json vouches for: "
+            f"{', '.join(lost[:_NAMED_FAULTS])}{more}. The run that made them draws them again; "
+            "or copy the volumes you want into a folder of their own, without record.json."
+        )
 
 
 def find(folder: Path) -> tuple[dict[str, list[tuple[Path, str]]], list[Fault]]:

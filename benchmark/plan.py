@@ -12,6 +12,7 @@ from cerebench.benchmark import config as configuration
 from cerebench.benchmark.data import Source
 from cerebench.benchmark.errors import BadConfig, UsageError
 from cerebench.benchmark.experiment import Experiment, select_methods, select_protocols
+from cerebench.benchmark.folders import refuse_damaged
 from cerebench.benchmark.leakage import leaked_cases
 from cerebench.benchmark.registry import Registries, suggest
 from cerebench.benchmark.store import key_of
@@ -246,13 +247,18 @@ def make_plan(
     repeated = [name for name, seed in labels if labels.count((name, seed)) > 1]
     if repeated:
         raise UsageError(f"Two rows are named '{repeated[0]}'. Give --samples another name.")
-    if not cells:
-        raise UsageError("No method and no samples to compare. Give --methods or --samples.")
+    if not (cells or any(p.key for p in context.protocols)):
+        raise UsageError(
+            "No method and no samples to compare. Give --methods or --samples, or a protocol that "
+            "needs none: --protocols real-only."
+        )
     for cell in cells:
         _check_demand(context, cell)
     from cerebench.metrics.controls import CONTROLS
 
-    anchors = tuple(_anchor(context, control) for control in CONTROLS)
+    # Scores, floors and controls are for rows of volumes; classifiers alone have none.
+    metrics = metrics if cells else ()
+    anchors = tuple(_anchor(context, control) for control in CONTROLS) if cells else ()
     return Plan(
         experiment, dataset, cases, split, fingerprint, folder, real_key, metrics,
         tuple(cells), anchors, context.protocols,
@@ -538,6 +544,7 @@ def _diagnosis_key(context: _Context, cls: Any, sample_key: str) -> str:
 def _samples_cell(context: _Context, row: Samples) -> Cell:
     """Resolve one ``--samples`` row; its key is the content of the files."""
     dataset = context.dataset
+    refuse_damaged(row.folder)
     folder = SampleFolder.open(
         row.folder, dataset.info.classes, dataset.size, value_range=row.value_range
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points, version
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cerebench import datasets, methods, metrics, reports
-from cerebench.benchmark.errors import BrokenPlugin, UnknownPlugin
+from cerebench.benchmark import errors
+from cerebench.benchmark.errors import BrokenPlugin, UnknownPlugin, no_exit
 from cerebench.metrics import downstream, extractors
 
 Table = Mapping[str, tuple[str, Mapping[str, Any]]]
@@ -78,10 +80,11 @@ class Registry:
             raise UnknownPlugin(suggest(self.kind, name, self.names()))
         ep = self._found[name]
         try:
-            return ep.load()
-        except (ImportError, AttributeError, SyntaxError) as error:
+            with no_exit():
+                return ep.load()
+        except Exception as error:  # foreign code, which may fail in any way while it is imported
             raise BrokenPlugin(
-                f"{self.kind} '{name}' ({ep.value}) cannot be loaded: {error}."
+                f"{self.kind} '{name}' ({ep.value}) cannot be loaded: {_told(error)}."
             ) from error
 
     def unavailable(self, name: str) -> str:
@@ -171,10 +174,24 @@ def _import_file(path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up here
     try:
-        spec.loader.exec_module(module)
-    except (ImportError, AttributeError, SyntaxError, NameError) as error:
-        raise BrokenPlugin(f"Plugin file {path} cannot be imported: {error}.") from error
+        with no_exit():
+            spec.loader.exec_module(module)
+    except Exception as error:  # foreign code, which may fail in any way while it is imported
+        raise BrokenPlugin(f"Plugin file {path} cannot be imported: {_told(error)}.") from error
     return module
+
+
+def _told(error: Exception) -> str:
+    """Return an error of foreign code with its kind and the line that it comes from."""
+    text = f"{type(error).__name__}: {str(error).rstrip('.')}"
+    if isinstance(error, SyntaxError):  # tells its line itself
+        return text
+    frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
+    ours = (__file__, errors.__file__)
+    theirs = [f for f in frames if not f.filename.startswith("<") and f.filename not in ours]
+    return (
+        f"{text} ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else text
+    )
 
 
 def suite_version() -> str:

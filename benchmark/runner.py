@@ -19,7 +19,7 @@ from cerebench.benchmark import plan as planning
 from cerebench.benchmark import store
 from cerebench.benchmark.contents import contents
 from cerebench.benchmark.display import Display
-from cerebench.benchmark.errors import Interrupted
+from cerebench.benchmark.errors import Interrupted, no_exit
 from cerebench.benchmark.leakage import refuse_leakage
 from cerebench.benchmark.plan import Anchor, Cell, Plan, PlannedProtocol
 from cerebench.benchmark.registry import Registries, suite_version
@@ -206,7 +206,7 @@ class Runner:
         title = f"{self.plan.folder.name} · {title}"
         began = time.perf_counter()
         try:
-            with self.display.task(title) as task:
+            with self.display.task(title) as task, no_exit():
                 yield task
         except Interrupted:
             self.display.ended(title, "interrupted", time.perf_counter() - began)
@@ -269,6 +269,7 @@ class Runner:
             record = self.plan.folder / cell.record("sample", "")
             with self._stage(f"{title} · sample", record) as task:
                 self._sample(cell, record, task)
+            todo = pending(self.plan, cell)  # a set that was drawn anew leaves nothing derived
         if len(self.outcome.failed) > failures:
             return
         if todo.metrics or todo.preview:
@@ -385,7 +386,13 @@ class Runner:
         store.write_record(record, "diagnosis", cell.diagnosis_key, fields)
 
     def _sample(self, cell: Cell, record: Path, task: Any) -> None:
-        from cerebench.benchmark.sampling import SampleSpec, load_trained, sample
+        from cerebench.benchmark.sampling import (
+            DERIVED,
+            SampleSpec,
+            load_trained,
+            sample,
+            trained_weights,
+        )
 
         info, device = self.plan.dataset.info, self._device()
         folder = self.plan.folder / cell.folder
@@ -400,11 +407,26 @@ class Runner:
             generator=f"{cell.method.info.label} ({cell.resolved.preset})",
             masks=self._masks(cell),
             training=self._training_cases(),
+            networks=trained_weights(folder, cell.train_keys),
         )
         fields = sample(
-            methods, spec, record.parent, device=device, progress=task.update, stop=self._stopping
+            methods,
+            spec,
+            record.parent,
+            device=device,
+            progress=task.update,
+            stop=self._stopping,
+            found=store.read_claim(record, cell.sample_key),
+            derived=[folder / stage for stage in DERIVED],
         )
-        store.write_record(record, "sample", cell.sample_key, fields)
+        store.write_record(record, "sample", cell.sample_key, {**fields, "versions": versions()})
+        if fields["restored"]:
+            self.display.say(
+                f"{cell.name}: {len(fields['restored'])} damaged or missing files of the samples "
+                f"were drawn again to the recorded bits: {', '.join(fields['restored'][:3])}"
+            )
+        if fields["redrawn"]:
+            self.display.say(f"{cell.name}: all samples were drawn anew: {fields['redrawn']}")
 
     def _training_cases(self) -> tuple[tuple[str, str, str], ...]:
         """Return (case, patient, class) of every training case; they travel with the samples."""

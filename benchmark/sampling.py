@@ -7,10 +7,11 @@ the set of 32, and a killed run goes on where it stopped.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,14 @@ from cerebench.benchmark.training import (
 )
 from cerebench.datasets import derivative
 from cerebench.datasets.derivative import sidecar, sidecar_facts, volume_name
-from cerebench.datasets.volumes import read_nifti, write_nifti
+from cerebench.datasets.volumes import nifti_bytes, read_nifti, write_atomic
 from cerebench.methods.base import Conditions, Method
 from cerebench.metrics.base import LazyVolumes
 from cerebench.metrics.foreground import foreground_voxels
+
+DERIVED = ("score", "diagnosis", "downstream")  # folders of a cell that samples lead to
+DESCRIPTION = "dataset_description.json"
+_SIDECAR = {"Class", "Index", "Seed", "ClippedFraction", "ForegroundVoxels"}
 
 
 class TrainingMasks:
@@ -72,6 +77,7 @@ class SampleSpec:
 
     ``masks`` is given for methods conditioned on a mask, and for no other. ``training`` are the
     (case, patient, class) that the networks were trained on; they travel with the samples.
+    ``networks`` are the SHA-256 of the weights by trained instance, where they are known.
     """
 
     classes: tuple[str, ...]
@@ -83,6 +89,11 @@ class SampleSpec:
     generator: str
     masks: TrainingMasks | None = None
     training: tuple[tuple[str, str, str], ...] = ()
+    networks: Mapping[str, str] = field(default_factory=dict)
+
+
+class OtherBits(Exception):
+    """A sample drawn again is not what its record vouches for: processor or torch are others."""
 
 
 def sample(
@@ -93,8 +104,14 @@ def sample(
     device: torch.device,
     progress: Callable[[int, int], None],
     stop: Callable[[], bool],
+    found: Mapping[str, Any] | None = None,
+    derived: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Write ``spec.n`` volumes of each class to a folder, keeping those already there.
+    """Write ``spec.n`` volumes of each class to a folder, keeping those that are intact.
+
+    A file that is gone or damaged is drawn again in its shard. Where that does not give the
+    recorded bits, or the networks are no longer those that the others came from, nothing is mixed:
+    the whole set is drawn anew, after everything that was derived from it is removed.
 
     Args:
         methods: Trained instance by scope (class name, or ``all``).
@@ -103,6 +120,8 @@ def sample(
         device: Where the networks run.
         progress: Called with (volumes written, volumes asked for).
         stop: Asked before every shard.
+        found: An earlier record of this key, whose files need not hold any more.
+        derived: Folders of what is computed from the samples.
 
     Returns:
         The fields of the stage's record.
@@ -111,36 +130,153 @@ def sample(
         BadSample: If the method returns something that is not a set of volumes.
         Interrupted: If ``stop`` turned true.
     """
-    _describe(folder, spec)
-    seconds, made = 0.0, 0
-    total = spec.n * len(spec.classes)
+    before = dict(found or {})
+    if before:  # what an earlier record vouches for is kept, also where fewer are asked for
+        spec = replace(spec, n=max(spec.n, *before["n"].values()))
     reset_peak(device)
-    for label, name in enumerate(spec.classes):
-        method = methods.get(name) or methods["all"]
-        for first in range(0, spec.n, SHARD):
-            if stop():
-                raise Interrupted
-            wanted = range(first, min(first + SHARD, spec.n))
-            if not all(_paths(folder, spec, name, i)[-1].exists() for i in wanted):
-                began = time.perf_counter()
-                volumes = sample_shard(method, spec.seed, label, name, first, device, spec.masks)
-                seconds += time.perf_counter() - began
-                made += SHARD
-                for i in wanted:
-                    _write(folder, spec, name, i, volumes[i - first])
-            progress(label * spec.n + wanted[-1] + 1, total)
-    sidecars = {name: _sidecars(folder, spec, name) for name in spec.classes}
+    drawing = _Drawing(methods, spec, folder, device, progress, stop)
+    redrawn = _other_networks(folder, spec)
+    if not redrawn:
+        told = _describe(folder, spec, recorded=bool(before))
+        try:
+            drawing.draw(before.get("files", {}))
+        except OtherBits as difference:
+            redrawn = str(difference)
+    if redrawn:
+        for place in (*derived, folder):
+            if place.exists():
+                store.clear(place)
+        before = {}
+        drawing = _Drawing(methods, spec, folder, device, progress, stop)
+        told = _describe(folder, spec, recorded=False, redrawn=redrawn)
+        drawing.draw({})
     _participants(folder, spec)
+    sidecars = {name: _sidecars(folder, spec, name) for name in spec.classes}
+    seconds, made = drawing.seconds, drawing.made
     return {
-        "seconds": seconds,
-        "seconds_per_sample": seconds / made if made else None,
+        "seconds": seconds + (before.get("seconds") or 0.0),
+        "seconds_per_sample": seconds / made if made else before.get("seconds_per_sample"),
         "peak_mib": peak_mib(device),
         "device": device_name(device),
         "n": dict.fromkeys(spec.classes, spec.n),
         "clip_fraction": {c: _mean(s, "ClippedFraction") for c, s in sidecars.items()},
         "foreground": {c: _mean(s, "ForegroundVoxels") for c, s in sidecars.items()},
-        "files": store.describe_files(folder, folder.rglob("*.nii.gz")),
+        "restored": drawing.restored,
+        "redrawn": told or None,
+        "files": store.describe_files(folder, _written(folder, spec)),
     }
+
+
+class _Drawing:
+    """One pass over the shards of a set: draws those of which a file is missing or damaged."""
+
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        spec: SampleSpec,
+        folder: Path,
+        device: torch.device,
+        progress: Callable[[int, int], None],
+        stop: Callable[[], bool],
+    ) -> None:
+        self.methods, self.spec, self.folder = methods, spec, folder
+        self.device, self.progress, self.stop = device, progress, stop
+        self.seconds, self.made = 0.0, 0
+        self.restored: list[str] = []  # recorded files that were written again
+
+    def draw(self, recorded: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write what is missing.
+
+        Args:
+            recorded: What a record vouches for: file below the folder to its facts.
+
+        Raises:
+            OtherBits: If a volume drawn again has other bits than the record says.
+        """
+        spec, total = self.spec, self.spec.n * len(self.spec.classes)
+        for label, name in enumerate(spec.classes):
+            method = self.methods.get(name) or self.methods["all"]
+            for first in range(0, spec.n, SHARD):
+                if self.stop():
+                    raise Interrupted
+                wanted = range(first, min(first + SHARD, spec.n))
+                lacking = {i: _lacking(self.folder, spec, name, i, recorded) for i in wanted}
+                if any(lacking.values()):
+                    began = time.perf_counter()
+                    volumes = sample_shard(
+                        method, spec.seed, label, name, first, self.device, spec.masks
+                    )
+                    self.seconds += time.perf_counter() - began
+                    self.made += SHARD
+                    for i in wanted:
+                        self._write(name, i, volumes[i - first], lacking[i], recorded)
+                self.progress(label * spec.n + wanted[-1] + 1, total)
+
+    def _write(
+        self,
+        name: str,
+        index: int,
+        volume: NDArray[np.float32],
+        lacking: Sequence[Path],
+        recorded: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        """Write the lacking files of one sample, the volumes before their sidecars."""
+        if not lacking:
+            return
+        files = _encoded(self.folder, self.spec, name, index, volume)
+        for path, data in files.items():
+            fact = recorded.get(path.relative_to(self.folder).as_posix())
+            if fact and path.suffix == ".gz" and _sha256(data) != fact["sha256"]:
+                raise OtherBits(
+                    f"{path.name} was damaged, and drawing it again gave other bits than its "
+                    "record: the processor or torch is another one."
+                )
+        for path in lacking:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, files[path])
+            told = path.relative_to(self.folder).as_posix()
+            if told in recorded:
+                self.restored.append(told)
+
+
+def _lacking(
+    folder: Path,
+    spec: SampleSpec,
+    name: str,
+    index: int,
+    recorded: Mapping[str, Mapping[str, Any]],
+) -> list[Path]:
+    """Return the files of one sample that are missing or damaged.
+
+    A record tells the content of a file; without one the sidecar, which is written last, does.
+    """
+    lacking = []
+    for volume in _volume_paths(folder, spec, name, index):
+        described = sidecar(volume)
+        facts = store.read_json(described)
+        told = facts if isinstance(facts, dict) and facts.keys() >= _SIDECAR else {}
+        claims = [recorded.get(path.relative_to(folder).as_posix()) for path in (volume, described)]
+        if claims[0]:
+            holds = store.file_holds(volume, claims[0])
+        else:
+            holds = volume.is_file() and store.sha256_file(volume) == told.get("VolumeSHA256")
+        if not holds:
+            lacking.append(volume)
+        # A record that vouches for volumes alone is one of 0.1.0, whose sidecars tell no hash.
+        if not (store.file_holds(described, claims[1]) if claims[1] else told and holds):
+            lacking.append(described)
+    return lacking
+
+
+def trained_weights(cell: Path, keys: Mapping[str, str]) -> dict[str, str]:
+    """Return the SHA-256 of the weights of a cell's trained instances, by scope.
+
+    Args:
+        cell: The cell's folder.
+        keys: Scope to training key.
+    """
+    records = {s: store.read_claim(cell / "train" / s / "record.json", k) for s, k in keys.items()}
+    return {s: r["files"]["model.safetensors"]["sha256"] for s, r in records.items() if r}
 
 
 def load_trained(
@@ -210,7 +346,7 @@ def stored_volumes(folder: Path, spec_key: str, name: str, n: int) -> LazyVolume
     Raises:
         BadSample: If the folder holds samples of another key, or fewer than n.
     """
-    description = store.read_json(folder / "dataset_description.json") or {}
+    description = _description(folder) or {}
     if description.get("Key") != spec_key:
         raise BadSample(f"{folder} holds samples of another configuration. Run bench run again.")
     channels = description.get("Channels", ["flair"])
@@ -246,22 +382,18 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _paths(folder: Path, spec: SampleSpec, name: str, index: int) -> list[Path]:
-    """Return the files of one sample: one volume a channel, then the sidecar, written last."""
+def _volume_paths(folder: Path, spec: SampleSpec, name: str, index: int) -> list[Path]:
+    """Return the volumes of one sample, one a channel; each has a sidecar."""
     subject = f"sub-{name}{index:05d}"
-    channels = [folder / subject / "anat" / volume_name(subject, c) for c in spec.channels]
-    return [*channels, sidecar(channels[0])]
+    return [folder / subject / "anat" / volume_name(subject, c) for c in spec.channels]
 
 
-def _write(
+def _encoded(
     folder: Path, spec: SampleSpec, name: str, index: int, volume: NDArray[np.float32]
-) -> None:
-    *files, last = _paths(folder, spec, name, index)
+) -> dict[Path, bytes]:
+    """Return the files of one sample with their content, volumes before their sidecars."""
     clipped = float(np.mean(np.abs(volume) > 1))
     volume = np.clip(volume, -1, 1)
-    for channel, path in zip(volume, files, strict=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_nifti(path, channel, spec.spacing)
     facts = {
         "Generator": spec.generator,
         "Class": name,
@@ -272,40 +404,94 @@ def _write(
     }
     if spec.masks is not None:
         facts["MaskOf"] = spec.masks.draw(name, index)[1]
-    for path in files[1:]:
-        store.write_json(sidecar(path), sidecar_facts(facts))
-    store.write_json(last, sidecar_facts(facts))
+    files, sidecars = {}, {}
+    for channel, path in zip(volume, _volume_paths(folder, spec, name, index), strict=True):
+        files[path] = nifti_bytes(path, channel, spec.spacing)
+        told = sidecar_facts({**facts, "VolumeSHA256": _sha256(files[path])})
+        sidecars[sidecar(path)] = store.json_bytes(told)
+    return {**files, **sidecars}
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _sidecars(folder: Path, spec: SampleSpec, name: str) -> list[dict[str, Any]]:
-    return [json.loads(_paths(folder, spec, name, i)[-1].read_text("utf-8")) for i in range(spec.n)]
+    firsts = (_volume_paths(folder, spec, name, i)[0] for i in range(spec.n))
+    return [json.loads(sidecar(path).read_text("utf-8")) for path in firsts]
 
 
 def _mean(sidecars: Sequence[Mapping[str, Any]], field: str) -> float:
     return float(np.mean([s[field] for s in sidecars]))
 
 
-def _describe(folder: Path, spec: SampleSpec) -> None:
-    """Write ``dataset_description.json``; samples of another key are removed first."""
-    path = folder / "dataset_description.json"
-    found = store.read_json(path)
-    if folder.exists() and (found is None or found.get("Key") != spec.key):
+def _description(folder: Path) -> dict[str, Any] | None:
+    """Return ``dataset_description.json`` of a sample folder, or None where it is damaged."""
+    found = store.read_json(folder / DESCRIPTION)
+    return found if isinstance(found, dict) else None
+
+
+def _other_networks(folder: Path, spec: SampleSpec) -> str:
+    """Say that the networks are not those the samples in a folder came from, else nothing."""
+    found = _description(folder) or {}
+    told = found.get("Networks")
+    if found.get("Key") != spec.key or not told or not spec.networks or told == spec.networks:
+        return ""
+    return "the networks were trained again, to other weights than those of the samples."
+
+
+def _describe(folder: Path, spec: SampleSpec, *, recorded: bool, redrawn: str = "") -> str:
+    """Write the files that describe the set; samples of another key are removed first.
+
+    Args:
+        folder: The cell's ``sample`` folder.
+        spec: What it holds.
+        recorded: Whether a record of this key vouches for it, so that a damaged description is
+            written again and costs no sample.
+        redrawn: Why the set is drawn anew.
+
+    Returns:
+        Why the set was drawn anew, now or before an interruption.
+    """
+    found = _description(folder)
+    foreign = not recorded if found is None else found.get("Key") != spec.key
+    if folder.exists() and foreign:
         store.clear(folder)
         found = None
-    if found is None:
-        told = derivative.description(
-            f"Synthetic volumes of {spec.generator}",
-            suite_version(),
-            SourceDatasets=[],
-            Channels=list(spec.channels),
-            Key=spec.key,
-        )
-        store.write_json(path, told)
+    redrawn = redrawn or (found or {}).get("Redrawn", "")
+    told = derivative.description(
+        f"Synthetic volumes of {spec.generator}",
+        suite_version(),
+        SourceDatasets=[],
+        Channels=list(spec.channels),
+        Key=spec.key,
+        **({"Networks": dict(spec.networks)} if spec.networks else {}),
+        **({"Redrawn": redrawn} if redrawn else {}),
+    )
     files = derivative.furniture(f"Synthetic volumes of {spec.generator}")
     if spec.training:
         files[derivative.TRAINING] = derivative.training_cases(spec.training)
-    for name, data in files.items():
-        store.write_bytes(folder / name, data)
+    for name, data in {DESCRIPTION: store.json_bytes(told), **files}.items():
+        _write_where_different(folder / name, data)
+    return redrawn
+
+
+def _written(folder: Path, spec: SampleSpec) -> Iterator[Path]:
+    """Return every file that the record of a set vouches for."""
+    for name in spec.classes:
+        for index in range(spec.n):
+            for path in _volume_paths(folder, spec, name, index):
+                yield from (path, sidecar(path))
+    tables = (DESCRIPTION, derivative.TRAINING, "participants.tsv", "participants.json")
+    for name in (*tables, *derivative.furniture("")):
+        if (folder / name).exists():
+            yield folder / name
+
+
+def _write_where_different(path: Path, data: bytes) -> None:
+    """Write a small file unless it has this content: then its times stay as a record knows them."""
+    if not path.is_file() or path.read_bytes() != data:
+        store.write_bytes(path, data)
 
 
 def _participants(folder: Path, spec: SampleSpec) -> None:
@@ -315,4 +501,4 @@ def _participants(folder: Path, spec: SampleSpec) -> None:
         for i in range(spec.n)
     ]
     for name, data in derivative.participants(rows).items():
-        store.write_bytes(folder / name, data)
+        _write_where_different(folder / name, data)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cerebench.benchmark import store
-from cerebench.benchmark.errors import Interrupted
+from cerebench.benchmark.errors import Interrupted, no_exit
 from cerebench.benchmark.features import FeatureCache
 from cerebench.benchmark.plan import SCORE_SEED, PlannedMetric
 from cerebench.datasets.base import Split
@@ -205,11 +205,12 @@ def score(
             raise Interrupted
         report(planned.metric.name)
         try:
-            rows = [
-                _row(planned, real.sets(name, volumes, planned.metric), name, view)
-                for name, volumes in generated.items()
-                for view in planned.metric.views
-            ]
+            with no_exit():
+                rows = [
+                    _row(planned, real.sets(name, volumes, planned.metric), name, view)
+                    for name, volumes in generated.items()
+                    for view in planned.metric.views
+                ]
         except Exception as error:  # isolates a metric; recorded with its traceback
             store.write_failure(path, "score", error)
             failures.append((path, error))

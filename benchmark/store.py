@@ -82,7 +82,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically; floats keep all their digits, NaN and infinities raise."""
-    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return what ``write_json`` writes."""
+    return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
 
 
 def read_json(path: Path) -> Any | None:
@@ -99,7 +104,7 @@ def finite(value: float | None) -> float | None:
 
 
 def describe_files(folder: Path, files: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """Return what a record vouches for: relative path to SHA-256, size and modification time."""
+    """Return what a record vouches for: relative path to SHA-256, size and times of change."""
     described = {}
     for path in sorted(files):
         stat = path.stat()
@@ -107,23 +112,36 @@ def describe_files(folder: Path, files: Iterable[Path]) -> dict[str, dict[str, A
             "sha256": sha256_file(path),
             "size": stat.st_size,
             "mtime_ns": stat.st_mtime_ns,
+            "ctime_ns": stat.st_ctime_ns,
         }
     return described
 
 
+def file_holds(path: Path, fact: Mapping[str, Any]) -> bool:
+    """Say whether a file has its recorded content.
+
+    The hash is skipped where size, modification and change time are as recorded; the last of them
+    cannot be set, so that no copy or exchange that keeps the others is taken for the same file.
+    """
+    try:
+        stat = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if not path.is_file() or stat.st_size != fact["size"]:
+        return False
+    times = (stat.st_mtime_ns, stat.st_ctime_ns)
+    unchanged = times == (fact["mtime_ns"], fact.get("ctime_ns"))
+    return unchanged or sha256_file(path) == fact["sha256"]
+
+
+def damaged(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the names of recorded files that are gone or hold something else."""
+    return [name for name, fact in files.items() if not file_holds(folder / name, fact)]
+
+
 def files_hold(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Say whether every file has its recorded content (size and time unchanged skip the hash)."""
-    for name, fact in files.items():
-        path = folder / name
-        try:
-            stat = path.stat()
-        except FileNotFoundError:
-            return False
-        if (stat.st_size, stat.st_mtime_ns) == (fact["size"], fact["mtime_ns"]):
-            continue
-        if stat.st_size != fact["size"] or sha256_file(path) != fact["sha256"]:
-            return False
-    return True
+    """Say whether every file has its recorded content."""
+    return all(file_holds(folder / name, fact) for name, fact in files.items())
 
 
 def write_record(path: Path, kind: str, key: str, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,10 +153,18 @@ def write_record(path: Path, kind: str, key: str, fields: Mapping[str, Any]) -> 
     return record
 
 
-def read_record(path: Path, key: str) -> dict[str, Any] | None:
-    """Return a finished stage's record if its key matches and its files hold, else None."""
+def read_claim(path: Path, key: str) -> dict[str, Any] | None:
+    """Return a finished stage's record if its key matches, whatever became of its files."""
     record = read_json(path)
     if not isinstance(record, dict) or record.get("status") != "ok" or record.get("key") != key:
+        return None
+    return record
+
+
+def read_record(path: Path, key: str) -> dict[str, Any] | None:
+    """Return a finished stage's record if its key matches and its files hold, else None."""
+    record = read_claim(path, key)
+    if record is None:
         return None
     return record if files_hold(path.parent, record.get("files", {})) else None
 

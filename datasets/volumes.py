@@ -119,10 +119,7 @@ def write_nifti(
     spacing: Spacing,
     description: str = "synthetic",
 ) -> None:
-    """Write one volume as NIfTI-1, atomically and with the same bytes for the same input.
-
-    Stored RAS+ as (X, Y, Z) without scaling, so that ``read_nifti`` returns the same bits; qform
-    and sform code 2, the origin of the world at the centre of the volume. The folder must exist.
+    """Write one volume as NIfTI-1, atomically; see ``nifti_bytes``. The folder must exist.
 
     Args:
         path: Ends in ``.nii.gz`` or ``.nii``; replaced if it exists.
@@ -133,6 +130,20 @@ def write_nifti(
     Raises:
         DatasetError: If the volume is not three-dimensional float32 or uint8, or the name ends
             otherwise.
+    """
+    write_atomic(path, nifti_bytes(path, volume, spacing, description))
+
+
+def nifti_bytes(
+    path: Path,
+    volume: NDArray[np.float32] | NDArray[np.uint8],
+    spacing: Spacing,
+    description: str = "synthetic",
+) -> bytes:
+    """Return what ``write_nifti`` writes: the same bytes for the same input.
+
+    Stored RAS+ as (X, Y, Z) without scaling, so that ``read_nifti`` returns the same bits; qform
+    and sform code 2, the origin of the world at the centre of the volume.
     """
     if volume.ndim != 3 or volume.dtype not in (np.float32, np.uint8):
         raise DatasetError(
@@ -153,7 +164,7 @@ def write_nifti(
     data = image.to_bytes()
     if path.suffix == ".gz":
         data = gzip.compress(data, compresslevel=_COMPRESSION, mtime=0)
-    write_atomic(path, data)
+    return data
 
 
 def write_atomic(path: Path, data: bytes) -> None:

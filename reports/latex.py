@@ -121,7 +121,7 @@ def write(
     table, name = build(experiment, anchors=anchors), experiment.name
     told = study(experiment, test)
     groups: list[dict[str, list[Table]]] = [
-        {name: [table]},
+        {name: [table]} if table.blocks else {},
         {f"{name}-table{number}": [one] for number, one in build_paper(experiment, told).items()},
         {},
     ]

@@ -126,7 +126,12 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
         ]
         for class_, group in everything.items()
     }
-    panels = [(class_, device) for class_ in everything for device in devices]
+    panels = [
+        (class_, device)
+        for class_, group in everything.items()
+        for device in devices
+        if any(p.device == device for p in group)
+    ]
     figure, place = canvas(
         experiment,
         f"{_label(declared)} against training time",
@@ -135,7 +140,10 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
         left=0.55,
         right=levels_width([line for lines in anchors.values() for line in lines]),
         below=0.38 + legend_height(len(shown)),
-        foot=_missing(experiment, found, scored, shown, labels),
+        foot=[
+            *_empty_classes(everything, scored, len(contents["seeds"])),
+            *_missing(experiment, found, scored, shown, labels),
+        ],
     )
     grid = figure.add_gridspec(len(panels), 1, hspace=BETWEEN / HIGH, **place)
     unit, seconds = _unit([p.cost for p in methods])
@@ -219,6 +227,19 @@ def _facts(
         "(black) and controls (grey).",
         f"Time to train all classes; device: {', '.join(map(plain, devices))}.",
     )
+
+
+def _empty_classes(
+    everything: Mapping[str, Sequence[Point]], scored: Sequence[Value], seeds: int
+) -> list[str]:
+    """Say of each class that has no panel why not."""
+    told = []
+    for class_, group in everything.items():
+        if not any(p.device for p in group):
+            owed = [v for v in scored if v.class_ == class_ and v.kind == "method"]
+            lacking = [v for v in owed if v.status != OK]
+            told.append(f"Not shown: class {plain(class_)} ({explain(lacking, seeds)}).")
+    return told
 
 
 def _missing(

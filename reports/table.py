@@ -157,7 +157,11 @@ def build(experiment: Experiment, *, anchors: bool = True) -> Table:
     shown = [
         i for i in _order(contents["rows"]) if anchors or _role(contents["rows"][i]) != "control"
     ]
-    blocks = tuple(_block(sheet, name, columns, shown) for name in contents["dataset"]["classes"])
+    blocks = tuple(
+        _block(sheet, name, columns, shown)
+        for name in contents["dataset"]["classes"]
+        if shown  # protocols without samples have no row here
+    )
     kept = [value for value in found if value.row in shown]
     return Table(
         title=plain(contents["title"] or contents["name"]),
@@ -169,7 +173,7 @@ def build(experiment: Experiment, *, anchors: bool = True) -> Table:
         notes=_lines(
             (
                 *(f"{labels[row]} is {explanation(told)}." for row, told in marked.items()),
-                *notes.reading(contents, kept, labels),
+                *(notes.reading(contents, kept, labels) if blocks else ()),
             )
         ),
         methods=_lines(notes.methods(contents, labels)),
@@ -190,6 +194,8 @@ def panels(
         gap: Characters between two columns.
         length: Width of a text in characters.
     """
+    if not table.blocks:
+        return []
     labels = [row.label for block in table.blocks for row in block.rows]
     room = width - max(map(length, [*labels, *(block.name for block in table.blocks)]))
     sizes = [column_width(table, index, length) + gap for index in range(len(table.columns))]

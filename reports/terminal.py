@@ -72,8 +72,8 @@ def _body(table: Table, below: list[str], console: Console) -> None:
 
 def _below(table: Table, experiment: Experiment, anchors: bool, protocol: bool) -> list[str]:
     """Return the lines under a table; what is not shown is said, and how to see it."""
-    if protocol:
-        return [*table.notes, *table.protocol]
+    if protocol or not table.blocks:
+        return [*table.notes, *(table.protocol if protocol else ())]
     rows = experiment.contents["rows"]
     controls = 0 if anchors else sum(row.get("role") == "control" for row in rows)
     hidden = f"{controls} control rows (copies, collapse, blur, noise): bench report --anchors. "

@@ -99,8 +99,11 @@ def test_a_plugin_file_joins_the_methods_and_its_source_enters_the_key(tmp_path)
     ("text", "message"),
     [
         ("x = 1", "must define one Method class, found: none"),
-        ("import no_such_thing", "cannot be imported: No module named 'no_such_thing'"),
-        ("def (", "cannot be imported: invalid syntax"),
+        (
+            "import no_such_thing",
+            "cannot be imported: ModuleNotFoundError: No module named 'no_such_thing'",
+        ),
+        ("def (", "cannot be imported: SyntaxError: invalid syntax"),
         (PLUGIN.replace('"mine"', '"wgan-gp"'), "'wgan-gp' .* is already installed"),
     ],
 )

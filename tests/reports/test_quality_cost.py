@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -123,3 +124,39 @@ def test_without_a_cost_nothing_is_drawn(runs):
     runs.contents["rows"] = [r for r in runs.contents["rows"] if r["kind"] != "method"]
     with pytest.raises(NotDrawn, match=r"no method has both FD\[radlite-v1\] and a training time"):
         quality_cost.draw(runs.read())
+
+
+def without_values(runs, *classes):
+    """Take the values of classes out of every record of the metric on the axis."""
+    for path in runs.folder.rglob("score/**/fd-radlite-v1@*.json"):
+        record = json.loads(path.read_text())
+        for row in record["rows"]:
+            if row["class"] in classes:
+                reason = "needs at least 2 volumes per set"
+                row |= {"value": None, "se": None, "status": "unavailable", "reason": reason}
+        path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("empty", ["LGG", "HGG"])
+def test_a_class_in_which_no_method_has_a_value_is_named_instead_of_drawn(runs, empty):
+    without_values(runs, empty)
+    figure = quality_cost.draw(runs.read())
+    titles = [a.get_title() for a in figure.axes if a.get_title()]
+    assert titles == [{"LGG": "HGG", "HGG": "LGG"}[empty]]
+    told = f"Not shown: class {empty} (unavailable: needs at least 2 volumes per set)."
+    assert told in texts(figure)
+
+
+def test_without_a_value_in_any_class_nothing_is_drawn(runs):
+    without_values(runs, "LGG", "HGG")
+    with pytest.raises(NotDrawn, match="no method has both"):
+        quality_cost.draw(runs.read())
+
+
+def test_a_value_of_zero_is_drawn_on_a_linear_axis(runs):
+    for path in runs.folder.rglob("wgan-gp*/seed-0/score/fd-radlite-v1@*.json"):
+        record = json.loads(path.read_text())
+        for row in record["rows"]:
+            row |= {"value": 0.0, "se": None}
+        path.write_text(json.dumps(record))
+    assert quality_cost.draw(runs.read()).axes[0].get_yscale() == "linear"
