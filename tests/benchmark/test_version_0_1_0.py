@@ -1,0 +1,95 @@
+"""What version 0.1.0 left behind stays valid: its keys, its finished stages, its numbers.
+
+``fixtures/keys-0.1.0.json`` holds, for 36 selections, the key of every stage by the path of its
+record; ``fixtures/store-0.1.0.tar.xz`` a finished results folder: ``tiny.toml`` with a folder of
+samples (``theirs``), ``bench evaluate`` of that folder against itself, and what ``bench report
+--csv`` said of both (``values.csv``).
+"""
+
+import csv
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+KEYS = json.loads((FIXTURES / "keys-0.1.0.json").read_text("utf-8"))
+
+
+def keys_of(plan) -> dict[str, str]:
+    """Return the key of every stage of a plan by the path of its record."""
+    found = {}
+    for cell in plan.cells:
+        stages = [("train", cell.train_keys), ("score", cell.score_keys)]
+        stages.append(("downstream", cell.downstream_keys))
+        for stage, keys in stages:
+            found |= {cell.record(stage, name).as_posix(): key for name, key in keys.items()}
+        found[cell.record("sample", "").as_posix()] = cell.sample_key
+        if cell.diagnosis_key:
+            found[cell.record("diagnosis", "").as_posix()] = cell.diagnosis_key
+    for anchor in plan.anchors:
+        found |= {anchor.record(name).as_posix(): key for name, key in anchor.score_keys.items()}
+    return found | {p.record.as_posix(): p.key for p in plan.protocols if p.key}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    """Unpack the results folder."""
+    folder = tmp_path_factory.mktemp("version")
+    with tarfile.open(FIXTURES / "store-0.1.0.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_keys_are_those_of_0_1_0(store, monkeypatch, name):
+    from cerebench.benchmark import cli
+    from cerebench.benchmark.plan import Samples, make_plan
+    from cerebench.benchmark.registry import Registries
+
+    monkeypatch.chdir(store)
+    expected, asked = KEYS[name], KEYS[name]["asked"]
+    experiment = cli._experiment(
+        asked.get("experiment", "quickstart"),
+        settings=asked.get("set", []),
+        **asked.get("options", {}),
+    )
+    samples = [Samples(n, Path(folder)) for n, folder in asked.get("samples", {}).items()]
+    plan = make_plan(experiment, Registries(), Path("runs"), store / "cache", samples)
+    assert plan.fingerprint == expected["fingerprint"]
+    assert {path: key[:16] for path, key in keys_of(plan).items()} == expected["stages"]
+    assert plan.key[:16] == expected["plan"]
+    assert plan.table_of_contents.relative_to("runs").as_posix() == expected["contents"]
+
+
+@pytest.fixture
+def run(store, monkeypatch, bench):
+    """Run ``bench`` where the results folder lies."""
+    monkeypatch.chdir(store)
+    return bench
+
+
+def test_finished_stages_are_not_done_again(run):
+    code, out, error = run("run", "tiny.toml", "--samples", "mine=theirs", "--json")
+    assert code == 0, error
+    answer = json.loads(out)
+    assert (answer["done"], answer["failed"]) == (0, {})
+    assert answer["kept"] > 50
+
+
+def test_a_finished_evaluation_is_not_done_again(run):
+    arguments = ("--real", "theirs", "--fake", "mine=theirs", "--suite", "smoke", "--floor-only")
+    code, out, error = run("evaluate", *arguments, "--json")
+    assert code == 0, error
+    answer = json.loads(out)
+    assert (answer["done"], answer["failed"]) == (0, {})
+
+
+def test_every_number_is_read_as_it_was(run, store):
+    expected = list(csv.DictReader(io.StringIO((store / "values.csv").read_text("utf-8"))))
+    code, out, error = run("report", "--csv")
+    assert code == 0, error
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [{name: row[name] for name in expected[0]} for row in rows] == expected
