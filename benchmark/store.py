@@ -6,7 +6,6 @@ vouches for holds. Nothing is rounded.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -19,33 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cerebench.core.hashing import canonical, key_of, sha256_file  # noqa: F401
+
 SCHEMA = 1
-
-
-def canonical(value: Any) -> str:
-    """Return canonical JSON: sorted keys, separators ``,`` and ``:``, ASCII, no NaN.
-
-    Example:
-        >>> canonical({"b": [1, 2.5], "a": 1})
-        '{"a":1,"b":[1,2.5]}'
-    """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def key_of(value: Any) -> str:
-    """Return the SHA-256 (64 hex digits) of canonical JSON.
-
-    Example:
-        >>> key_of({"a": 1, "b": [1, 2.5]})[:16]
-        '07ac8340cb8a1f1a'
-    """
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
-
-
-def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def now() -> str:

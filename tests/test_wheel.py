@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("benchmark", "datasets", "methods", "metrics", "reports")
+FOLDERS = ("benchmark", "core", "datasets", "methods", "metrics", "reports")
 
 
 @pytest.fixture(scope="module")

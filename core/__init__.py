@@ -1,0 +1,1 @@
+"""What the other folders share: no torch, nothing of theirs, no file over 200 lines."""
