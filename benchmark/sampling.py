@@ -31,6 +31,7 @@ from cerebench.benchmark.training import (
 )
 from cerebench.datasets import derivative
 from cerebench.datasets.derivative import sidecar, sidecar_facts, volume_name
+from cerebench.datasets.names import folder_names
 from cerebench.datasets.volumes import read_nifti, write_nifti
 from cerebench.methods.base import Conditions, Method
 from cerebench.metrics.base import LazyVolumes
@@ -84,6 +85,15 @@ class SampleSpec:
     masks: TrainingMasks | None = None
     training: tuple[tuple[str, str, str], ...] = ()
 
+    def subject(self, name: str, index: int) -> str:
+        """Return the BIDS subject of a class's sample of this index."""
+        return subject_of(self.classes, name, index)
+
+
+def subject_of(classes: Sequence[str], name: str, index: int) -> str:
+    """Return the BIDS subject of a sample: ``sub-<folder name of the class><five digits>``."""
+    return f"sub-{folder_names(classes)[name]}{index:05d}"
+
 
 def sample(
     methods: Mapping[str, Method],
@@ -93,6 +103,7 @@ def sample(
     device: torch.device,
     progress: Callable[[int, int], None],
     stop: Callable[[], bool],
+    root: Path | None = None,
 ) -> dict[str, Any]:
     """Write ``spec.n`` volumes of each class to a folder, keeping those already there.
 
@@ -103,15 +114,17 @@ def sample(
         device: Where the networks run.
         progress: Called with (volumes written, volumes asked for).
         stop: Asked before every shard.
+        root: The store, outside of which nothing is cleared; the folder's parent if not given.
 
     Returns:
         The fields of the stage's record.
 
     Raises:
         BadSample: If the method returns something that is not a set of volumes.
+        ForeignFolder: If a folder that is not ours is in the way.
         Interrupted: If ``stop`` turned true.
     """
-    _describe(folder, spec)
+    _describe(folder, spec, root or folder.parent)
     seconds, made = 0.0, 0
     total = spec.n * len(spec.classes)
     reset_peak(device)
@@ -148,8 +161,9 @@ def load_trained(
 ) -> dict[str, Method]:
     """Return the trained instances of a cell's folder by scope, on a device, in eval mode."""
     methods = {scope: build(scope) for scope in scopes}
+    places = folder_names(list(methods))
     for scope, method in methods.items():
-        load_networks(method.nets, cell / "train" / scope / "model.safetensors", device)
+        load_networks(method.nets, cell / "train" / places[scope] / "model.safetensors", device)
     return methods
 
 
@@ -204,8 +218,17 @@ def requests(
     return conditions, rngs
 
 
-def stored_volumes(folder: Path, spec_key: str, name: str, n: int) -> LazyVolumes:
+def stored_volumes(
+    folder: Path, spec_key: str, classes: Sequence[str], name: str, n: int
+) -> LazyVolumes:
     """Return the first n stored volumes of a class, read when indexed; ids are the subjects.
+
+    Args:
+        folder: A cell's ``sample`` folder.
+        spec_key: Key of the samples.
+        classes: Labels of all classes.
+        name: Label of this class.
+        n: How many volumes.
 
     Raises:
         BadSample: If the folder holds samples of another key, or fewer than n.
@@ -214,11 +237,10 @@ def stored_volumes(folder: Path, spec_key: str, name: str, n: int) -> LazyVolume
     if description.get("Key") != spec_key:
         raise BadSample(f"{folder} holds samples of another configuration. Run bench run again.")
     channels = description.get("Channels", ["flair"])
-    files = [
-        [anat / volume_name(anat.parent.name, c) for c in channels]
-        for anat in sorted(folder.glob(f"sub-{name}*/anat"))
-    ]
-    files = [paths for paths in files if all(p.exists() for p in paths)][:n]
+    # By exact names: a pattern would take the samples of class A1 for those of class A, too.
+    subjects = [subject_of(classes, name, index) for index in range(n)]
+    files = [[folder / s / "anat" / volume_name(s, c) for c in channels] for s in subjects]
+    files = [paths for paths in files if all(p.exists() for p in paths)]
     if len(files) < n:
         raise BadSample(
             f"{folder} holds {len(files)} of {n} samples of {name}. Run bench run again."
@@ -248,7 +270,7 @@ def pick_device(name: str) -> torch.device:
 
 def _paths(folder: Path, spec: SampleSpec, name: str, index: int) -> list[Path]:
     """Return the files of one sample: one volume a channel, then the sidecar, written last."""
-    subject = f"sub-{name}{index:05d}"
+    subject = spec.subject(name, index)
     channels = [folder / subject / "anat" / volume_name(subject, c) for c in spec.channels]
     return [*channels, sidecar(channels[0])]
 
@@ -285,14 +307,15 @@ def _mean(sidecars: Sequence[Mapping[str, Any]], field: str) -> float:
     return float(np.mean([s[field] for s in sidecars]))
 
 
-def _describe(folder: Path, spec: SampleSpec) -> None:
+def _describe(folder: Path, spec: SampleSpec, root: Path) -> None:
     """Write ``dataset_description.json``; samples of another key are removed first."""
     path = folder / "dataset_description.json"
     found = store.read_json(path)
     if folder.exists() and (found is None or found.get("Key") != spec.key):
-        store.clear(folder)
+        store.clear(folder, root, "sample")
         found = None
     if found is None:
+        store.begin(folder)
         told = derivative.description(
             f"Synthetic volumes of {spec.generator}",
             suite_version(),
@@ -310,7 +333,7 @@ def _describe(folder: Path, spec: SampleSpec) -> None:
 
 def _participants(folder: Path, spec: SampleSpec) -> None:
     rows = [
-        {"participant_id": f"sub-{name}{i:05d}", "class": name, "seed": spec.seed, "index": i}
+        {"participant_id": spec.subject(name, i), "class": name, "seed": spec.seed, "index": i}
         for name in spec.classes
         for i in range(spec.n)
     ]
