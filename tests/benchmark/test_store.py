@@ -227,7 +227,7 @@ def test_a_link_or_a_folder_behind_one_is_left_alone(tmp_path, target, above):
         store.begin(tmp_path / folder)
     (tmp_path / "runs/cell").symlink_to(tmp_path / target)  # the last one is a circle
     before = content(tmp_path)
-    with pytest.raises(ForeignFolder, match="is a link to|is no folder"):
+    with pytest.raises(ForeignFolder, match=r"is a link to|is no folder"):
         store.clear(tmp_path / "runs/cell" / ("x" if above else ""), tmp_path / "runs", "train")
     assert content(tmp_path) == before
 
