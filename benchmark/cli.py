@@ -90,6 +90,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(errors.EXIT_INTERNAL)
     except OSError as error:
+        if fault := errors.path_fault(error):
+            _complain(fault)
+            sys.exit(errors.EXIT_USAGE)
         place = f": {error.filename}" if error.filename else ""
         _complain(
             f"{error.strerror or error}{place}. Check the disk and the permissions of --out, of "
@@ -100,10 +103,11 @@ def main() -> None:
         _complain(str(error))
         sys.exit(errors.EXIT_INTERNAL)
     except Exception as error:
-        code = errors.exit_code(error)
+        fault = errors.path_fault(error)
+        code = errors.EXIT_USAGE if fault else errors.exit_code(error)
         if code is None:
             raise
-        _complain(str(error))
+        _complain(fault or str(error))
         sys.exit(code)
 
 
@@ -112,24 +116,13 @@ def _complain(text: str) -> None:
     Console(stderr=True).print(line, highlight=False, soft_wrap=True)
 
 
-def _registries(plugins: list[str] | None, names: str = "") -> Registries:
-    """Return the registries, with plugin files given or lying in the working folder.
-
-    A name that no installed method has is looked for as ``./name.py`` and ``./name/name.py``.
-    """
+def _registries(plugins: list[str] | None) -> Registries:
+    """Return the registries, with the plugin files that were given; no other file is loaded."""
     from cerebench.benchmark.registry import Registries
 
     registries = Registries()
     for target in plugins or []:
         registries.add_plugin(target)
-    for name in names.split(","):
-        stem = name.strip().replace("-", "_")
-        if stem and name.strip() not in [*registries.methods.names(), "all", "every", "none"]:
-            places = [Path(f"{stem}.py"), Path(stem) / f"{stem}.py"]
-            found = next((p for p in places if p.is_file()), None)
-            if found is not None:
-                registries.add_plugin(str(found))
-                Console(stderr=True).print(f"{name.strip()}: using {found}", highlight=False)
     return registries
 
 
@@ -144,7 +137,10 @@ def run(
     ] = None,
     samples: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=DIR: a folder of NIfTI samples, by class, as one more row."),
+        typer.Option(
+            help="NAME=DIR: a folder of NIfTI samples, by class, as one more row. NAME: letters, "
+            "digits, '.', '_', '-'."
+        ),
     ] = None,
     samples_range: Annotated[
         tuple[float, float], typer.Option(help="Background and maximum value of --samples files.")
@@ -201,7 +197,7 @@ def run(
     --protocols trains classifiers on real and generated volumes and tests them on held-out cases.
     """
     began = time.perf_counter()
-    registries = _registries(plugin, methods or "")
+    registries = _registries(plugin)
     chosen = _experiment(
         experiment,
         methods=methods,
@@ -597,7 +593,7 @@ def show(
     """Show a plugin whole: settings with sources, parameter counts, recipe, departures."""
     from cerebench.benchmark import listing
 
-    found = listing.show(name, _registries(plugin, name))
+    found = listing.show(name, _registries(plugin))
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
@@ -609,7 +605,9 @@ def show(
 @app.command()
 def sample(
     cell: Annotated[Path, typer.Argument(help="Folder of a trained cell: runs/…/seed-0.")],
-    n: Annotated[int, typer.Option("-n", "--n", min=1, help="Samples per class.")] = 64,
+    n: Annotated[
+        int, typer.Option("-n", "--n", min=1, max=100_000, help="Samples per class.")
+    ] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     plugin: Plugin = None,
 ) -> None:
@@ -618,7 +616,7 @@ def sample(
     from cerebench.benchmark.display import choose
 
     _check_device(device)
-    extend_samples(cell, n, device, lambda name: _registries(plugin, name), choose(Console()))
+    extend_samples(cell, n, device, _registries(plugin), choose(Console()))
 
 
 @data_app.command("check")
@@ -701,14 +699,14 @@ def _source(
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="A method.")],
+    name: Annotated[str, typer.Argument(help="A method: installed, or of a --plugin file.")],
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
-    """Run the conformance suite on a method, installed or from a file."""
+    """Run the conformance suite on a method."""
     from cerebench.benchmark import conformance
 
-    results = conformance.check(name, _registries(plugin, name))
+    results = conformance.check(name, _registries(plugin))
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(r) for r in results], indent=1))
     else:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from cerebench.benchmark.display import Display, duration
 from cerebench.benchmark.errors import UsageError
+from cerebench.benchmark.names import check_dataset
 from cerebench.benchmark.registry import Registries, suite_version
 from cerebench.datasets import cache as caching
 from cerebench.datasets.base import Dataset, DatasetError, Split
@@ -50,12 +51,15 @@ class Source:
         """Construct the dataset.
 
         Raises:
-            DatasetError: If the files, the size or an option cannot be used.
+            DatasetError: If the files, the size, an option or a class label cannot be used.
+            BrokenPlugin: If a name that becomes part of paths is none.
         """
         # A dataset that takes no options need not know that there are any.
         more = {"options": dict(self.options)} if self.options else {}
         cls = registries.datasets.load(self.name)
-        return cls(size=self.size, root=self.root, rule=self.rule or None, **more)
+        dataset = cls(size=self.size, root=self.root, rule=self.rule or None, **more)
+        check_dataset(self.name, dataset)
+        return dataset
 
     def split(self, dataset: Dataset) -> Split:
         """Return the published split, or the dataset's own.

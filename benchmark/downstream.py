@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cerebench.benchmark import store
+from cerebench.benchmark import names, store
 from cerebench.benchmark.errors import BadPrediction
 from cerebench.benchmark.plan import DOWNSTREAM_SEED, PlannedProtocol
 from cerebench.benchmark.scoring import materialise
@@ -69,6 +69,9 @@ class HarnessTrainer:
             Interrupted: When ``stop`` said so; the same call goes on.
             TrainingDiverged: When a logged scalar is not finite.
         """
+        if fault := names.name_fault("A training of a downstream protocol", name):
+            raise BadPrediction(f"{fault} Rename it in the protocol's run().")
+        store.begin(self._folder)
         folder = self._folder / name
         model, record = folder / "model.safetensors", folder / "record.json"
         done = store.read_record(record, self._key)

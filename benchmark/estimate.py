@@ -380,13 +380,13 @@ def _print_rows(answer: dict[str, Any], console: Console) -> None:
     for row, generator, classifier in zip(rows, generators, classifiers, strict=True):
         table.add_row(
             escape(row["cell"]),
-            ", ".join(row["to_do"]) or "nothing",
+            escape(", ".join(row["to_do"])) or "nothing",
             _total([generator]),
             _total([classifier]),
             f"{row['disk_mib']:.0f} MiB",
         )
     if baselines:
-        named = ", ".join(baselines)
+        named = escape(", ".join(baselines))
         table.add_row("real cases alone", named, "", _total(baselines.values()), "")
     table.add_section()
     table.add_row(

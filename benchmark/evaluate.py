@@ -7,6 +7,7 @@ folder, metrics that look for copies compare with those and take the real folder
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from cerebench.benchmark.display import Display
 from cerebench.benchmark.errors import UsageError
 from cerebench.benchmark.features import FeatureCache
 from cerebench.benchmark.folders import Folder, Shape
+from cerebench.benchmark.names import check_name
 from cerebench.benchmark.plan import (
     SCORE_SEED,
     PlannedMetric,
@@ -28,6 +30,7 @@ from cerebench.benchmark.plan import (
 from cerebench.benchmark.registry import Registries, suite_version
 from cerebench.benchmark.scoring import RealSets, build_control, materialise, score
 from cerebench.benchmark.structures import Volumes as Structures
+from cerebench.datasets.names import NAME_LENGTH, find_folder_label, name_like
 from cerebench.metrics.base import MissingWeights, VolumeSet
 from cerebench.metrics.controls import CONTROLS, Control
 from cerebench.metrics.foreground import foreground_voxels
@@ -296,12 +299,17 @@ def _structures(folder: Folder, path: Path | None) -> dict[str, Structures]:
     """Read the volumes of structures of a folder by class; none where there is no path."""
     if path is None:
         return {}
-    several = len(folder.classes) > 1
-    found = {}
-    for name, files in folder.classes.items():
-        below = path / name if several and (path / name).is_dir() else path
-        found[name] = structures.read(below, [entry.id for entry in files])
-    return found
+    parts: dict[str, Path] = {}
+    if len(folder.classes) > 1 and path.is_dir():
+        # Found by listing: a label joined to the path could lead anywhere.
+        for child in sorted(path.iterdir()):
+            name = find_folder_label(child.name, list(folder.classes)) if child.is_dir() else None
+            if name is not None:
+                parts[name] = child
+    return {
+        name: structures.read(parts.get(name, path), [entry.id for entry in files])
+        for name, files in folder.classes.items()
+    }
 
 
 def _told_apart(measured: Mapping[str, Structures]) -> dict[str, Any]:
@@ -531,7 +539,7 @@ def _name(job: _Job) -> str:
 def _slug(path: Path) -> str:
     """Return the folder's own name as part of a file name."""
     kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in path.absolute().name)
-    return kept.strip("-").lower() or "volumes"
+    return kept.strip("-").lower()[:NAME_LENGTH] or "volumes"
 
 
 def of_rows(given: Sequence[str], rows: Mapping[str, Path]) -> dict[str, Path]:
@@ -555,16 +563,21 @@ def of_rows(given: Sequence[str], rows: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def row_names(given: Sequence[str]) -> dict[str, Path]:
-    """Read ``[NAME=]DIR`` options; a folder without a name gives its own.
+    """Read ``[NAME=]DIR`` options; a folder without a name gives its own, or one like it.
+
+    ``my samples (v2)/`` gives ``my-samples-v2``.
 
     Raises:
-        UsageError: If two rows have one name.
+        UsageError: If two rows have one name, or a name could not be part of a path.
     """
     rows: dict[str, Path] = {}
     for text in given:
         name, equals, folder = text.partition("=")
         path = Path(folder if equals else text)
-        name = name if equals else path.absolute().name
+        if equals:
+            check_name("A row of --fake", name, "Give --fake NAME=DIR.")
+        else:
+            name = name_like(Path(os.path.abspath(path)).name, "volumes")
         if name in rows:
             raise UsageError(
                 f"Two rows are named '{name}'. Give them names: --fake a=DIR --fake b=DIR."

@@ -14,10 +14,12 @@ from cerebench.benchmark.errors import BadConfig, UsageError
 from cerebench.benchmark.experiment import Experiment, select_methods, select_protocols
 from cerebench.benchmark.folders import refuse_damaged
 from cerebench.benchmark.leakage import leaked_cases
+from cerebench.benchmark.names import check_name
 from cerebench.benchmark.registry import Registries, suggest
 from cerebench.benchmark.store import key_of
 from cerebench.datasets.base import Case, Dataset, DatasetError, Split
 from cerebench.datasets.cache import file_hashes
+from cerebench.datasets.names import folder_names
 from cerebench.datasets.samples import SampleFolder
 from cerebench.datasets.splits import split_sha256
 from cerebench.metrics import weights
@@ -99,7 +101,7 @@ class Cell:
     def record(self, stage: str, name: str) -> Path:
         """Return where a stage of this cell leaves its record, relative to the dataset's folder."""
         if stage == "train":
-            return self.folder / "train" / name / "record.json"
+            return self.folder / "train" / folder_names(self.scopes)[name] / "record.json"
         if stage in ("sample", "diagnosis"):
             return self.folder / stage / "record.json"
         if stage == "downstream":
@@ -151,6 +153,11 @@ class Plan:
     cells: tuple[Cell, ...]
     anchors: tuple[Anchor, ...]
     protocols: tuple[PlannedProtocol, ...] = ()
+
+    @property
+    def out(self) -> Path:
+        """Return the folder of results."""
+        return self.folder.parent
 
     @property
     def table_of_contents(self) -> Path:
@@ -207,9 +214,13 @@ def make_plan(
     """Resolve an experiment: plugins, configurations, data and keys. Trains nothing.
 
     Raises:
-        UsageError: If a name does not exist or settings do not fit together.
+        UsageError: If a name does not exist, settings do not fit together, or a name could not be
+            part of a path.
         DatasetError: If the data cannot be used.
     """
+    check_name("The preset", experiment.preset, "See bench show NAME for the presets.")
+    for row in samples:
+        check_name("A row of --samples", row.name, "Give --samples NAME=DIR.")
     names = select_methods(experiment.methods, registries.methods, experiment.variants)
     rows = {name: _row(name, experiment, registries) for name in names}
     titles = [*names, *(row.name for row in samples)]
@@ -508,7 +519,9 @@ def _method_cell(context: _Context, row: _Row, seed: int, registries: Registries
                 **base,
                 "scope": scope,
                 "seed": seed,
-                "ids": train_ids(context.cases, context.split, info.classes, scope),
+                "ids": train_ids(
+                    context.cases, context.split, info.classes, class_trained(cls, scope)
+                ),
             }
         )
         for scope in scopes
@@ -574,18 +587,32 @@ def _anchor(context: _Context, control: Any) -> Anchor:
     return Anchor(control, context.score_keys(upstream))
 
 
-def train_ids(cases: Sequence[Case], split: Split, classes: Sequence[str], scope: str) -> list[str]:
-    """Return the ids of the training cases of one trained instance, in the dataset's order."""
-    return _ids(cases, set(split.train), classes, scope)
+def class_trained(method: Any, scope: str) -> str | None:
+    """Return the class that a trained instance is of; None where one instance serves all classes.
+
+    A class may be labelled ``all``, too, so that the name of the scope does not tell.
+    """
+    return scope if method.info.conditioning == "none" else None
 
 
-def test_ids(cases: Sequence[Case], split: Split, classes: Sequence[str], scope: str) -> list[str]:
-    """Return the ids of the test cases of a class, or of ``all``, in the dataset's order."""
-    return _ids(cases, set(split.test), classes, scope)
+def train_ids(
+    cases: Sequence[Case], split: Split, classes: Sequence[str], name: str | None
+) -> list[str]:
+    """Return the ids of the training cases of a class, or of all (None), in the dataset's order."""
+    return _ids(cases, set(split.train), classes, name)
 
 
-def _ids(cases: Sequence[Case], part: set[str], classes: Sequence[str], scope: str) -> list[str]:
-    return [c.id for c in cases if c.id in part and (scope == "all" or classes[c.label] == scope)]
+def test_ids(
+    cases: Sequence[Case], split: Split, classes: Sequence[str], name: str | None
+) -> list[str]:
+    """Return the ids of the test cases of a class, or of all (None), in the dataset's order."""
+    return _ids(cases, set(split.test), classes, name)
+
+
+def _ids(
+    cases: Sequence[Case], part: set[str], classes: Sequence[str], name: str | None
+) -> list[str]:
+    return [c.id for c in cases if c.id in part and name in (None, classes[c.label])]
 
 
 def _check_overrides(

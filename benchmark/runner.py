@@ -19,7 +19,7 @@ from cerebench.benchmark import plan as planning
 from cerebench.benchmark import store
 from cerebench.benchmark.contents import contents
 from cerebench.benchmark.display import Display
-from cerebench.benchmark.errors import Interrupted, no_exit
+from cerebench.benchmark.errors import ForeignFolder, Interrupted, no_exit
 from cerebench.benchmark.leakage import refuse_leakage
 from cerebench.benchmark.plan import Anchor, Cell, Plan, PlannedProtocol
 from cerebench.benchmark.registry import Registries, suite_version
@@ -211,6 +211,9 @@ class Runner:
         except Interrupted:
             self.display.ended(title, "interrupted", time.perf_counter() - began)
             raise
+        except ForeignFolder:  # not even a failure is written there
+            self.display.ended(title, "failed", time.perf_counter() - began, "a folder in the way")
+            raise
         except Exception as error:  # the one place that isolates a cell
             for record in records:
                 store.write_failure(record, title, error)
@@ -305,9 +308,11 @@ class Runner:
         mark = folder / "config.json"
         found = store.read_json(mark)
         if folder.exists() and (found or {}).get("key") != key:
-            store.clear(folder)
+            store.clear(folder, plan.out, "train")
+        store.begin(folder)
         store.write_json(mark, {"key": key, "config": dict(cell.resolved.values)})
-        ids = planning.train_ids(plan.cases, plan.split, info.classes, scope)
+        own = planning.class_trained(cell.method, scope)
+        ids = planning.train_ids(plan.cases, plan.split, info.classes, own)
         device = self._device()
         cost = train(
             self._build(cell, scope),
@@ -418,6 +423,7 @@ class Runner:
             stop=self._stopping,
             found=store.read_claim(record, cell.sample_key),
             derived=[folder / stage for stage in DERIVED],
+            root=self.plan.out,
         )
         store.write_record(record, "sample", cell.sample_key, {**fields, "versions": versions()})
         if fields["restored"]:
@@ -474,7 +480,7 @@ class Runner:
             given = {name: cell.samples.classes[name] for name in names}
             return {c: LazyVolumes(v.ids[:n], v.__getitem__) for c, v in given.items()}
         folder = (self.plan.folder / cell.record("sample", "")).parent
-        return {name: stored_volumes(folder, cell.sample_key, name, n) for name in names}
+        return {name: stored_volumes(folder, cell.sample_key, names, name, n) for name in names}
 
     def _downstream(
         self, title: str, planned: PlannedProtocol, path: Path, key: str, cell: Cell | None = None
@@ -494,7 +500,7 @@ class Runner:
             fields = downstream.run(planned, given, trainer)
             store.write_record(record, "downstream", key, {**fields, "versions": versions()})
             if work.exists():
-                store.clear(work)
+                store.clear(work, plan.out, "downstream")
 
     def _record_samples(self, cell: Cell, generated: Mapping[str, Any]) -> None:
         """Write the sample record of somebody's folder: what it holds, at no cost to us."""

@@ -182,9 +182,16 @@ def train(
         net.eval()
     cost = run.cost()
     save_networks(method.nets, folder / "model.safetensors")
-    if run.checkpoint_folder.exists():
-        shutil.rmtree(run.checkpoint_folder)
+    _remove_checkpoint(run.checkpoint_folder)
     return cost
+
+
+def _remove_checkpoint(folder: Path) -> None:
+    """Remove a checkpoint; where somebody put a link in its place, the link alone."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
 
 
 def save_networks(nets: Mapping[str, nn.Module], path: Path) -> None:

@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 import zlib
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from cerebench.datasets.base import Case, Dataset, DatasetError, Loaded, Progress
+from cerebench.datasets.names import is_name, shown
 from cerebench.datasets.parallel import default_workers, in_order
 from cerebench.datasets.volumes import write_atomic
 
@@ -37,6 +39,7 @@ from cerebench.datasets.volumes import write_atomic
 _SETTLED_NS = 2_000_000_000
 _LEFTOVER_SECONDS = 7 * 24 * 3600
 _JOURNAL = "journal.jsonl"
+_LEFTOVER = re.compile(r"\..+-\d+-[0-9a-f]+\.partial(-\d+-\d+|\.lock)?")
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,11 @@ def prepare(
         DatasetError: If cases cannot be loaded (all of them are named), or the cached folder is
             damaged.
     """
+    if not is_name(dataset.info.name):
+        raise DatasetError(
+            f"The dataset {shown(dataset.info.name)} would be kept in a folder of its name, which "
+            "must be ASCII letters, digits, '.', '_' and '-'. Rename it."
+        )
     cases = list(dataset.cases())
     cache.mkdir(parents=True, exist_ok=True)
     paths = [path for case in cases for path in case.files.values()]
@@ -199,10 +207,12 @@ def _partial(folder: Path) -> Iterator[Path]:
 
 
 def _remove_leftovers(cache: Path) -> None:
-    """Remove what killed preparations left long ago."""
+    """Remove what killed preparations left long ago; of a link, the link alone."""
     for leftover in cache.glob(".*.partial*"):
-        if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
-            if leftover.is_dir():
+        if not _LEFTOVER.fullmatch(leftover.name):
+            continue  # the folder may hold other things of the user's
+        if time.time() - leftover.lstat().st_mtime > _LEFTOVER_SECONDS:
+            if leftover.is_dir() and not leftover.is_symlink():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
                 leftover.unlink(missing_ok=True)

@@ -32,6 +32,7 @@ from cerebench.datasets.layouts.brats2015 import BraTS2015
 from cerebench.datasets.layouts.folders import ClassFolders
 from cerebench.datasets.layouts.manifest import Manifest
 from cerebench.datasets.layouts.msd import Decathlon
+from cerebench.datasets.names import label_fault, shown
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
@@ -92,9 +93,10 @@ def list_cases(
     chosen, found = detect(tree, layout)
     listing = chosen.read(tree, found)
     entries, findings = _labelled(tree, listing)
+    entries, unfit = _legible(entries)
     entries, left_out = _subset(entries, subset, chosen)
     classes, faults = _classes(entries)
-    findings += [*left_out, *faults]
+    findings += [*unfit, *left_out, *faults]
     cases, incomplete = _cases(entries, classes, needed, chosen)
     findings += [*incomplete, *_links(tree), *_strays(tree, listing)]
     present = Counter(m for entry in entries for m in entry.files)
@@ -148,6 +150,23 @@ def _labelled(tree: Tree, listing: Listing) -> tuple[list[Entry], list[Finding]]
         Finding("warning", case, f"is in {table.name} but not among the cases") for case in rows
     ]
     return labelled, findings
+
+
+def _legible(entries: Sequence[Entry]) -> tuple[list[Entry], list[Finding]]:
+    """Set classes apart that cannot be shown, and name ids that cannot."""
+    kept, findings = [], []
+    for entry in entries:
+        texts = [("case_id", entry.id), ("patient_id", entry.patient), ("site", entry.site or "-")]
+        faults = [f"{name} {fault}" for name, text in texts if (fault := label_fault(text))]
+        grade = entry.grade
+        if grade and (fault := label_fault(grade)):
+            faults, grade = [*faults, f"class label {fault}"], "?"
+        findings += [
+            Finding("error", shown(entry.id) if label_fault(entry.id) else entry.id, fault)
+            for fault in faults
+        ]
+        kept.append(replace(entry, grade=grade))
+    return kept, findings
 
 
 def _subset(

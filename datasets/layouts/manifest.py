@@ -21,6 +21,7 @@ from cerebench.datasets.layouts.base import (
     class_of,
     read_table,
 )
+from cerebench.datasets.names import shown
 
 NAMES = ("manifest.csv", "manifest.tsv")
 
@@ -65,6 +66,13 @@ class Manifest(Layout):
 
 def _files(tree: Tree, row: Row, inside: set[Path]) -> tuple[dict[str, Path], dict[str, str]]:
     """Resolve the paths of a row; whatever is not a file inside the root is a problem."""
+
+    def exists(path: Path) -> bool:
+        try:
+            return path.is_file()
+        except OSError:  # a name that is too long for the file system
+            return False
+
     files, problems = {}, {}
     for modality in (*MODALITIES, "seg"):
         text = row.get("seg" if modality == "seg" else f"image:{modality}")
@@ -73,10 +81,14 @@ def _files(tree: Tree, row: Row, inside: set[Path]) -> tuple[dict[str, Path], di
         path = tree.root / text
         if path in inside:
             files[modality] = path
+        elif "\0" in text:
+            problems[modality] = f"{modality} is {shown(text)}; no path holds a NUL character"
         elif not path.resolve().is_relative_to(tree.root.resolve()):
-            problems[modality] = f"{modality} is '{text}', which leads outside the root: not read"
-        elif not path.is_file():
-            problems[modality] = f"{modality} is '{text}', which does not exist"
+            problems[modality] = (
+                f"{modality} is {shown(text)}, which leads outside the root: not read"
+            )
+        elif not exists(path):
+            problems[modality] = f"{modality} is {shown(text)}, which does not exist"
         else:
             files[modality] = path
     return files, problems

@@ -407,6 +407,23 @@ def test_warnings_are_kept_once_each_and_outlive_an_interruption(tmp_path):
     assert _train(tmp_path / "quiet").warnings == ()
 
 
+@pytest.mark.parametrize("file", ["", "photo.jpg"])
+def test_a_link_in_the_place_of_the_checkpoint_is_removed_and_not_followed(tmp_path, whole, file):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "photo.jpg").write_text("mine")
+    folder = tmp_path / "training"
+    folder.mkdir()
+    (folder / "checkpoint").symlink_to(elsewhere / file)
+    if file:  # nothing can be saved in a file, and nothing needs to be
+        _train(folder, checkpoint_every=1e9)
+    else:
+        _train(folder)
+    assert not (folder / "checkpoint").is_symlink()
+    assert [p.name for p in elsewhere.iterdir()] == ["photo.jpg"]
+    assert _same(whole[0], folder)
+
+
 def test_the_cost_counts_steps_volumes_and_parameters(whole):
     cost = whole[1]
     assert cost.steps == {"first": 6, "second": 6}

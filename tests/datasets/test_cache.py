@@ -246,6 +246,24 @@ def test_a_killed_preparation_is_not_taken_for_complete_and_is_cleared_later(tmp
     assert not old.exists()
 
 
+def test_only_leftovers_of_our_own_are_removed_and_links_are_not_followed(tmp_path):
+    mine = tmp_path / "mine"
+    cache = tmp_path / "cache"
+    kept = [cache / ".notes.partial", cache / ".notes-2020.partial-draft", cache / ".a-2-x.partial"]
+    for folder in (mine, *kept):
+        folder.mkdir(parents=True)
+        (folder / "photo.jpg").write_text("mine")
+    link = cache / f".tiny-2-{'a' * 16}.partial"
+    link.symlink_to(mine)
+    old = (time.time() - 8 * 86_400,) * 2
+    for path in (mine, *kept):
+        os.utime(path, old)
+    os.utime(link, old, follow_symlinks=False)
+    prepare(Tiny(), cache)
+    assert not link.is_symlink()
+    assert all((folder / "photo.jpg").read_text() == "mine" for folder in (mine, *kept))
+
+
 def test_a_faster_process_wins_and_the_slower_one_uses_its_folder(tmp_path):
     def overtake(done, total):
         if done == 6:
