@@ -65,7 +65,8 @@ def extend_samples(
     if found is not None and min(found["n"].values()) >= n:
         display.say(f"Nothing to do: {folder} has {min(found['n'].values())} samples per class.")
         return
-    from cerebench.benchmark.sampling import SampleSpec, load_trained, pick_device, sample
+    from cerebench.benchmark.device import pick_device
+    from cerebench.benchmark.sampling import SampleSpec, load_trained, sample
 
     device = pick_device(device_name)
     known = registries(cell["name"])
