@@ -65,11 +65,11 @@ def extend_samples(
     if found is not None and min(found["n"].values()) >= n:
         display.say(f"Nothing to do: {folder} has {min(found['n'].values())} samples per class.")
         return
+    from cerebench.benchmark.device import pick_device
     from cerebench.benchmark.sampling import (
         DERIVED,
         SampleSpec,
         load_trained,
-        pick_device,
         sample,
         trained_weights,
     )

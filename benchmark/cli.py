@@ -336,18 +336,13 @@ def _pairs(texts: list[str]) -> list[tuple[str, str]]:
 def _check_device(device: str) -> None:
     if device in ("auto", "cpu"):
         return
-    import torch
+    from cerebench.benchmark.device import gpus
 
-    if not device.startswith("cuda") or not torch.cuda.is_available():
+    if not device.startswith("cuda") or not gpus():
         raise errors.UsageError(
-            f"Device '{device}' is not there. Use auto, cpu{_cuda_devices()}; see bench doctor."
+            f"Device '{device}' is not there. Use {', '.join(('auto', 'cpu', *gpus()))}; "
+            "see bench doctor."
         )
-
-
-def _cuda_devices() -> str:
-    import torch
-
-    return "".join(f", cuda:{i}" for i in range(torch.cuda.device_count()))
 
 
 def _check_weights(plan: Plan, *, metrics: bool, protocols: list[str]) -> None:

@@ -28,6 +28,7 @@ from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
 
 from cerebench.benchmark import tables
+from cerebench.benchmark.device import pick_device, wait_for
 from cerebench.benchmark.plan import (
     DOWNSTREAM_SEED,
     Cell,
@@ -36,7 +37,6 @@ from cerebench.benchmark.plan import (
     missing_weights,
 )
 from cerebench.benchmark.runner import Pending, pending, pending_anchor, pending_baselines
-from cerebench.benchmark.sampling import pick_device
 from cerebench.benchmark.training import trained_by
 from cerebench.methods.base import Batch, Conditions, Rows, T
 from cerebench.metrics.downstream import splits
@@ -309,8 +309,7 @@ def machine_rate(device: torch.device, precision: str) -> float:
 
     def once() -> None:
         layer(x).sum().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
 
     once()
     began, repeats = time.perf_counter(), 0

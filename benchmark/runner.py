@@ -570,7 +570,7 @@ class Runner:
             self._failed(f"{self.plan.folder.name} · {path.parent.name} {path.stem}", error, 0.0)
 
     def _device(self) -> Any:
-        from cerebench.benchmark.sampling import pick_device
+        from cerebench.benchmark.device import pick_device
 
         return pick_device(self.device_name)
 

@@ -20,16 +20,11 @@ import torch
 from numpy.typing import NDArray
 
 from cerebench.benchmark import store
+from cerebench.benchmark.device import device_name, peak_mib, reset_peak
 from cerebench.benchmark.errors import BadSample, Interrupted
 from cerebench.benchmark.plan import SHARD
 from cerebench.benchmark.registry import suite_version
-from cerebench.benchmark.training import (
-    derive_seed,
-    device_name,
-    load_networks,
-    peak_mib,
-    reset_peak,
-)
+from cerebench.benchmark.training import derive_seed, load_networks
 from cerebench.datasets import derivative
 from cerebench.datasets.derivative import sidecar, sidecar_facts, volume_name
 from cerebench.datasets.names import folder_names
@@ -395,13 +390,6 @@ def mask_donors(folder: Path, ids: Sequence[str]) -> tuple[str, ...]:
 def read_volume(path: Path) -> NDArray[np.float32]:
     """Read one channel of a stored volume, (1, D, H, W) float32 in [-1, 1]."""
     return read_nifti(path)[0][None]
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device of this name; ``auto`` is the first GPU, else the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _volume_paths(folder: Path, spec: SampleSpec, name: str, index: int) -> list[Path]:

@@ -10,12 +10,10 @@ from __future__ import annotations
 import json
 import math
 import os
-import resource
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
+from cerebench.benchmark.device import (
+    device_name,
+    exact_arithmetic,
+    global_generators,
+    new_generator,
+    peak_mib,
+    reset_peak,
+    total_memory,
+)
 from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.store import key_of, replacing
 from cerebench.methods.base import Batch, Batches, Method, Rows, T
@@ -99,7 +106,7 @@ class TrainingData:
         self._volumes: NDArray[Any] | Tensor = volumes
         self._masks: NDArray[np.uint8] | Tensor | None = masks
         kept = 4 * volumes.size + (0 if masks is None else masks.size)
-        if kept <= MEMORY_SHARE * _memory(self.device):
+        if kept <= MEMORY_SHARE * total_memory(self.device):
             self._volumes = torch.tensor(volumes, dtype=torch.float32, device=self.device)
             self._masks = None if masks is None else torch.tensor(masks, device=self.device)
 
@@ -129,7 +136,7 @@ def derive_seed(seed: int, *names: str | int) -> int:
 @contextmanager
 def seeded(seed: int, *names: str | int, device: torch.device | str = "cpu") -> Iterator[None]:
     """Seed torch's global generators by (seed, names) and restore their state afterwards."""
-    generators = _global_generators(torch.device(device))
+    generators = global_generators(torch.device(device))
     states = [generator.get_state() for generator in generators]
     try:
         for generator in generators:
@@ -176,7 +183,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     _prepare(method.nets, device)
     run = _Run(method, folder, (seed, scope), device, checkpoint_every, progress, stop)
-    with seeded(seed, scope, "train", device=device), _exact_arithmetic(device), run.open:
+    with seeded(seed, scope, "train", device=device), exact_arithmetic(device), run.open:
         method.train(data, run)
     for net in method.nets.values():
         net.eval()
@@ -403,9 +410,9 @@ class _Step:
         # Four streams, so that drawing noise first or the batch first makes no difference, and
         # dropout (which uses the global generators) repeats neither.
         self._order = torch.Generator().manual_seed(derive_seed(*names, "order"))
-        self._noise = torch.Generator(run.device).manual_seed(derive_seed(*names, "noise"))
+        self._noise = new_generator(run.device).manual_seed(derive_seed(*names, "noise"))
         self.rng = np.random.default_rng(derive_seed(*names, "numpy"))
-        for generator in _global_generators(run.device):
+        for generator in global_generators(run.device):
             generator.manual_seed(derive_seed(*names, "global"))
 
     def batch(self, data: Rows[T], size: int) -> T:
@@ -450,54 +457,3 @@ def _prepare(nets: Mapping[str, nn.Module], device: torch.device) -> None:
                 # Not contiguous(): it keeps the strides of single-channel weights, with which
                 # their layer would run in the other layout.
                 tensor.data = tensor.data.to(memory_format=torch.channels_last_3d)
-
-
-@contextmanager
-def _exact_arithmetic(device: torch.device) -> Iterator[None]:
-    """Keep float32 convolutions float32 on GPUs, and make the device torch's default."""
-    with ExitStack() as stack:
-        if device.type != "cpu":  # on the CPU this would cost a hook per operation for nothing
-            stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
-            stack.enter_context(device)
-        yield
-
-
-def _global_generators(device: torch.device) -> list[torch.Generator]:
-    # Not torch.manual_seed: it formats a stack trace per call while CUDA is not initialised.
-    if device.type != "cuda":
-        return [torch.default_generator]
-    torch.cuda.init()
-    index = torch.cuda.current_device() if device.index is None else device.index
-    return [torch.default_generator, torch.cuda.default_generators[index]]
-
-
-def _memory(device: torch.device) -> int:
-    """Return the memory of a device, bytes."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[1]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def device_name(device: torch.device) -> str:
-    """Return the name of the device as tables print it."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def reset_peak(device: torch.device) -> None:
-    """Let ``peak_mib`` count from now on.
-
-    On a CPU only Linux can; elsewhere the peak stays that of the process since its start.
-    """
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # man 5 proc: resets the peak
-
-
-def peak_mib(device: torch.device) -> float:
-    """Return the peak memory since ``reset_peak``, MiB: of the device, or of the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage: bytes on macOS, KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

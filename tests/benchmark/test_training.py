@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from cerebench.benchmark import training
+from cerebench.benchmark.device import peak_mib
 from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.training import (
     TrainingData,
@@ -452,7 +453,7 @@ def test_parameters_that_training_never_changes_are_not_counted(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 def test_the_peak_of_memory_is_not_that_of_what_ran_before(tmp_path):
     before = bytearray(400 * 2**20)
-    high = training.peak_mib(torch.device("cpu"))
+    high = peak_mib(torch.device("cpu"))
     del before
     assert _train(tmp_path).peak_mib < high - 300
 
