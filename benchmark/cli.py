@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cerebench.benchmark.data import Source
+    from cerebench.benchmark.display import Display
     from cerebench.benchmark.experiment import Experiment
     from cerebench.benchmark.plan import Plan
     from cerebench.benchmark.registry import Registries
@@ -216,6 +217,7 @@ def run(
         reference="" if reference == "none" else reference,
         settings=settings or [],
     )
+    from cerebench.benchmark.display import choose
     from cerebench.benchmark.plan import Samples, make_plan
     from cerebench.datasets.cache import default_cache
 
@@ -228,22 +230,31 @@ def run(
 
         print_estimate(plan, device, as_json=as_json)
         return
-    _run(plan, registries, device, as_json=as_json, began=began)
+    shown = choose(Console(stderr=as_json), silent=as_json)
+    _run(plan, registries, device, shown, as_json=as_json, began=began)
 
 
-def _run(plan: Plan, registries: Registries, device: str, *, as_json: bool, began: float) -> None:
-    from cerebench.benchmark import display
+def _run(
+    plan: Plan,
+    registries: Registries,
+    device: str,
+    shown: Display,
+    *,
+    as_json: bool,
+    began: float,
+) -> None:
+    """Run a plan, write its reports, and print the table or JSON."""
+    from cerebench.benchmark.display import duration
     from cerebench.benchmark.runner import Runner
     from cerebench.datasets.cache import default_cache
 
-    shown = display.choose(Console(stderr=as_json), silent=as_json)
     outcome = Runner(plan, registries, default_cache(), device, shown).run()
     # Also where every stage was done before: other selections may share these records.
     written, broken = _write_reports(registries, plan.table_of_contents)
     if not (outcome.done or outcome.failed):
         shown.say(
             f"Nothing to do: all {outcome.kept} stages are done "
-            f"({display.duration(time.perf_counter() - began)})."
+            f"({duration(time.perf_counter() - began)})."
         )
     if as_json:
         answer = {
@@ -349,8 +360,8 @@ def _check_weights(plan: Plan, *, metrics: bool, protocols: list[str]) -> None:
     """Refuse at once when the user named a metric or protocol whose weights are missing."""
     from cerebench.metrics.base import MissingWeights
 
-    named = [*plan.metrics] if metrics else []
-    for planned in [*named, *(p for p in plan.protocols if p.name in protocols)]:
+    named = [*plan.common.metrics] if metrics else []
+    for planned in [*named, *(p for p in plan.common.protocols if p.name in protocols)]:
         if planned.unavailable:
             raise MissingWeights(planned.unavailable)
 
@@ -434,10 +445,7 @@ def evaluate(
     A folder holds plain files, one subfolder a class, or a BIDS derivative with participants.tsv.
     """
     from cerebench.benchmark import display
-    from cerebench.benchmark.evaluate import Request, of_rows, row_names
-    from cerebench.benchmark.evaluate import evaluate as score_folders
-    from cerebench.benchmark.runner import usable_cores
-    from cerebench.datasets.cache import default_cache
+    from cerebench.benchmark.evaluate import Request, make_plan, of_rows, row_names
 
     rows = row_names(fake)
     request = Request(
@@ -456,19 +464,10 @@ def evaluate(
         out=out,
         explicit=metrics is not None,
     )
-    registries, shown = _registries(plugin), display.choose(Console(stderr=True), silent=as_json)
-    outcome = score_folders(request, registries, default_cache(), shown, usable_cores())
-    written, broken = _write_reports(registries, outcome.contents)
-    if as_json:
-        answer = dataclasses.asdict(outcome) | {"reports": [str(p) for p in written]}
-        typer.echo(json.dumps(answer, indent=1, default=str))
-    else:
-        _print_table(outcome.contents)
-        for path in written:
-            shown.say(str(path))
-        for title, reason in outcome.failed.items():
-            shown.say(f"failed: {title}: {reason}")
-    _end(outcome.failed, broken)
+    began, registries = time.perf_counter(), _registries(plugin)
+    shown = display.choose(Console(stderr=True), silent=as_json)
+    plan = make_plan(request, registries, shown)
+    _run(plan, registries, "cpu", shown, as_json=as_json, began=began)
 
 
 def _shape(text: str | None) -> tuple[int, int, int] | None:

@@ -29,14 +29,12 @@ from torch.utils.flop_counter import flop_registry
 
 from cerebench.benchmark import tables
 from cerebench.benchmark.device import pick_device, wait_for
-from cerebench.benchmark.plan import (
-    DOWNSTREAM_SEED,
-    Cell,
-    Plan,
-    PlannedProtocol,
-    missing_weights,
-)
-from cerebench.benchmark.runner import Pending, pending, pending_anchor, pending_baselines
+from cerebench.benchmark.downstream import DOWNSTREAM_SEED
+from cerebench.benchmark.plan import Plan, missing_weights
+from cerebench.benchmark.planned import PlannedProtocol
+from cerebench.benchmark.reference import DatasetReference
+from cerebench.benchmark.rows import FolderRow, TrainedRow
+from cerebench.benchmark.stage import Stage, pending
 from cerebench.benchmark.training import trained_by
 from cerebench.methods.base import Batch, Conditions, Rows, T
 from cerebench.metrics.downstream import splits
@@ -67,34 +65,37 @@ class Estimate:
     disk_mib: float
 
 
-def estimate(plan: Plan, cell: Cell, todo: Pending) -> Estimate:
-    """Estimate what a cell still needs."""
-    stages = [f"train {scope}" for scope in todo.train]
-    stages += ["sample"] * todo.sample + ["score"] * bool(todo.metrics)
-    stages += ["diagnosis"] * todo.diagnosis + [p.name for p in todo.protocols]
-    name = f"{cell.name} · seed {cell.seed}"
-    classifiers = tuple(protocol_work(plan, p, material(plan, cell)) for p in todo.protocols)
-    if cell.method is None:
-        return Estimate(name, tuple(stages), Work(0.0, ""), classifiers, 0.0)
-    info, n = plan.dataset.info, plan.experiment.samples_per_class
+def estimate(row: TrainedRow | FolderRow, todo: Sequence[Stage]) -> Estimate:
+    """Estimate what the stages that a row still needs will take."""
+    lines = tuple(dict.fromkeys(stage.line or stage.name for stage in todo))
+    reference, records = row.common.reference, {stage.record for stage in todo}
+    classifiers = tuple(
+        protocol_work(reference, planned, material(reference, samples_of(row)))
+        for planned, stage in row.classifying()
+        if stage.record in records
+    )
+    name = f"{row.name} · seed {row.seed}"
+    if isinstance(row, FolderRow):
+        return Estimate(name, lines, Work(0.0, ""), classifiers, 0.0)
+    trainings = sum(stage.kind == "train" for stage in todo)
+    sampling = trainings or any(stage.kind == "sample" for stage in todo)
+    generator, disk = _generator(row, trainings, row.common.n * len(reference.classes) * sampling)
+    return Estimate(name, lines, generator, classifiers, disk)
+
+
+def _generator(row: TrainedRow, trainings: int, samples: int) -> tuple[Work, float]:
+    """Return the work of trainings and samples of a method, and their MiB on disk."""
+    reference = row.common.reference
     with torch.device("meta"):
-        method = cell.method(
-            cell.resolved.config,
-            size=plan.dataset.size,
-            classes=info.classes,
-            channels=len(info.channels),
-        )
-    samples = n * len(info.classes) if todo.sample else 0
+        method = row.build(row.scopes[0])
     try:
-        flops = len(todo.train) * training_flops(method) if todo.train else 0.0
+        flops = trainings * training_flops(method) if trainings else 0.0
         flops += samples * sampling_flops(method) if samples else 0.0
     except (RuntimeError, NotImplementedError, ValueError):
         flops = None  # the method looks at its data while training; only a real run can tell
-    generator = Work(flops, cell.resolved.config.precision)
     weights = sum(t.numel() for net in method.nets.values() for t in net.state_dict().values())
-    volumes = n * len(info.classes) * len(info.channels) * plan.dataset.size**3
-    disk = 4 * (weights * len(todo.train) + (volumes if todo.sample else 0)) / 2**20
-    return Estimate(name, tuple(stages), generator, classifiers, disk)
+    volumes = samples * len(reference.channels) * reference.size**3
+    return Work(flops, row.resolved.config.precision), 4 * (weights * trainings + volumes) / 2**20
 
 
 def training_flops(method: Any) -> float:
@@ -119,22 +120,30 @@ def sampling_flops(method: Any) -> float:
     return counter.flops
 
 
-def material(plan: Plan, cell: Cell | None = None) -> Material:
-    """Return what the protocols of a cell, or those without samples, get; it has no voxels."""
-    classes, n = plan.dataset.info.classes, plan.experiment.samples_per_class
-    development, test = set(plan.split.train), set(plan.split.test)
-    synthetic = None
-    if cell is not None:
-        own = cell.samples.classes if cell.samples else dict.fromkeys(classes, range(n))
-        names = [(f"{c}/{i}", k) for k, c in enumerate(classes) for i in range(min(n, len(own[c])))]
+def samples_of(row: TrainedRow | FolderRow) -> dict[str, int]:
+    """Return how many generated volumes a row has by class."""
+    if isinstance(row, FolderRow):
+        return {name: len(volumes) for name, volumes in row.given.items()}
+    return dict.fromkeys(row.common.reference.classes, row.common.n)
+
+
+def material(reference: DatasetReference, samples: Mapping[str, int] | None = None) -> Material:
+    """Return what a protocol gets, without voxels.
+
+    Args:
+        reference: The data.
+        samples: Generated volumes by class; None for a protocol that needs none.
+    """
+    classes, synthetic = tuple(reference.classes), None
+    if samples is not None:
+        names = [(f"{c}/{i}", k) for k, c in enumerate(classes) for i in range(samples[c])]
         synthetic = _cases((name, name, label) for name, label in names)
-    return Material(
-        development=_cases((c.id, c.patient, c.label) for c in plan.cases if c.id in development),
-        test=_cases((c.id, c.patient, c.label) for c in plan.cases if c.id in test),
-        synthetic=synthetic,
-        classes=tuple(classes),
-        seed=DOWNSTREAM_SEED,
+    parts = [set(reference.split.train), set(reference.split.test)]
+    development, test = (
+        _cases((c.id, c.patient, c.label) for c in reference.cases if c.id in part)
+        for part in parts
     )
+    return Material(development, test, synthetic, classes, DOWNSTREAM_SEED)
 
 
 def _cases(rows: Iterable[tuple[str, str, int]]) -> Cases:
@@ -143,9 +152,9 @@ def _cases(rows: Iterable[tuple[str, str, int]]) -> Cases:
     return Cases((), np.array(labels, np.int64), ids, patients)
 
 
-def protocol_work(plan: Plan, planned: PlannedProtocol, given: Material) -> Work:
+def protocol_work(reference: DatasetReference, planned: PlannedProtocol, given: Material) -> Work:
     """Estimate one protocol on this material."""
-    shape = (len(plan.dataset.info.channels), *[plan.dataset.size] * 3)
+    shape = (len(reference.channels), *[reference.size] * 3)
     try:
         flops = protocol_flops(planned.protocol, given, shape)
     except (NotImplementedError, ProtocolError):
@@ -322,11 +331,14 @@ def machine_rate(device: torch.device, precision: str) -> float:
 def print_estimate(plan: Plan, device_name: str, *, as_json: bool) -> None:
     """Print the cells of a plan with estimated time and disk."""
     device = pick_device(device_name)
-    todo = [pending(plan, cell) for cell in plan.cells]
-    pairs = list(zip(plan.cells, todo, strict=True))
-    estimates = [estimate(plan, cell, left) for cell, left in pairs]
-    alone = pending_baselines(plan)
-    baselines = {p.name: protocol_work(plan, p, material(plan)) for p in alone}
+    reference = plan.common.reference
+    todo = {id(row): pending(row.stages, plan.folder) for row in plan.rows}
+    estimates = [estimate(row, todo[id(row)]) for row in plan.of_kind("method", "samples")]
+    baselines = {
+        row.name: protocol_work(reference, row.planned, material(reference))
+        for row in plan.of_kind("protocol")
+        if todo[id(row)]
+    }
     works = [w for e in estimates for w in (e.generator, *e.downstream)] + [*baselines.values()]
     rates = {p: machine_rate(device, p) for p in {w.precision for w in works if w.flops}}
     answer = {
@@ -341,9 +353,9 @@ def print_estimate(plan: Plan, device_name: str, *, as_json: bool) -> None:
             }
             for e in estimates
         ],
-        "anchor_rows_to_score": sum(bool(pending_anchor(plan, a)) for a in plan.anchors),
+        "anchor_rows_to_score": sum(bool(todo[id(row)]) for row in plan.of_kind("anchor")),
         "protocols_to_run": {name: _seconds([work], rates) for name, work in baselines.items()},
-        "missing_weights": missing_weights(cell for cell, left in pairs if left.train),
+        "missing_weights": missing_weights(plan, [s for left in todo.values() for s in left]),
     }
     if as_json:
         print_json(answer)

@@ -12,8 +12,9 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,9 +23,10 @@ from numpy.typing import NDArray
 from cerebench.benchmark import store
 from cerebench.benchmark.device import device_name, peak_mib, reset_peak
 from cerebench.benchmark.errors import BadSample, Interrupted
-from cerebench.benchmark.plan import SHARD
 from cerebench.benchmark.registry import suite_version
+from cerebench.benchmark.stage import Record, Stage
 from cerebench.benchmark.training import derive_seed, load_networks
+from cerebench.core.machine import versions
 from cerebench.datasets import derivative
 from cerebench.datasets.derivative import sidecar, sidecar_facts, volume_name
 from cerebench.datasets.names import folder_names
@@ -33,6 +35,12 @@ from cerebench.methods.base import Conditions, Method
 from cerebench.metrics.base import LazyVolumes
 from cerebench.metrics.foreground import foreground_voxels
 
+if TYPE_CHECKING:
+    from cerebench.benchmark.display import Task
+    from cerebench.benchmark.rows import FolderRow, TrainedRow
+    from cerebench.benchmark.workbench import Workbench
+
+SHARD = 8  # samples per shard; part of every sample key, so never changed lightly
 DERIVED = ("score", "diagnosis", "downstream")  # folders of a cell that samples lead to
 DESCRIPTION = "dataset_description.json"
 _SIDECAR = {"Class", "Index", "Seed", "ClippedFraction", "ForegroundVoxels"}
@@ -167,6 +175,7 @@ def sample(
         "n": dict.fromkeys(spec.classes, spec.n),
         "clip_fraction": {c: _mean(s, "ClippedFraction") for c, s in sidecars.items()},
         "foreground": {c: _mean(s, "ForegroundVoxels") for c, s in sidecars.items()},
+        "networks": dict(spec.networks),
         "restored": drawing.restored,
         "redrawn": told or None,
         "files": store.describe_files(folder, _written(folder, spec)),
@@ -516,3 +525,79 @@ def _participants(folder: Path, spec: SampleSpec) -> None:
     ]
     for name, data in derivative.participants(rows).items():
         _write_where_different(folder / name, data)
+
+
+def stage(row: TrainedRow) -> Stage:
+    """Return the sampling of a row."""
+    trainings = tuple(f"train {scope}" for scope in row.scopes)
+    record = row.folder / "sample" / "record.json"
+    holds = partial(_answers, row)
+    return Stage("sample", row.sample_key, record, partial(_sample, row), trainings, holds=holds)
+
+
+def _answers(row: TrainedRow, folder: Path, record: Record) -> bool:
+    """Say whether recorded samples are enough, and of the networks that are there now."""
+    ours = trained_weights(folder / row.folder, row.train_keys)
+    known = record.get("networks") or ours  # version 0.1.0 did not record them
+    return min(record["n"].values()) >= row.common.n and known == ours
+
+
+def _sample(row: TrainedRow, bench: Workbench, task: Task) -> dict[str, Any]:
+    """Draw the samples of a row, and tell where damage was mended."""
+    reference, folder = row.common.reference, bench.folder / row.folder
+    spec = SampleSpec(
+        classes=tuple(reference.classes),
+        channels=tuple(reference.channels),
+        spacing=reference.spacing,
+        n=row.common.n,
+        seed=row.seed,
+        key=row.sample_key,
+        generator=f"{row.method.info.label} ({row.resolved.preset})",
+        masks=bench.masks(row),
+        training=reference.training_cases(),
+        networks=trained_weights(folder, row.train_keys),
+    )
+    fields = sample(
+        bench.trained(row),
+        spec,
+        folder / "sample",
+        device=bench.device,
+        progress=task.update,
+        stop=bench.stop,
+        root=bench.plan.out,
+        found=store.read_claim(folder / "sample" / "record.json", row.sample_key),
+        derived=[folder / stage for stage in DERIVED],
+    )
+    if fields["restored"]:
+        bench.display.say(
+            f"{row.name}: {len(fields['restored'])} damaged or missing files of the samples were "
+            f"drawn again to the recorded bits: {', '.join(fields['restored'][:3])}"
+        )
+    if fields["redrawn"]:
+        bench.display.say(f"{row.name}: all samples were drawn anew: {fields['redrawn']}")
+    return {**fields, "versions": versions()}
+
+
+def told_stage(row: FolderRow) -> Stage:
+    """Return what is recorded of somebody's samples in the place of a sampling."""
+    return Stage(
+        "sample", row.sample_key, row.folder / "sample" / "record.json", partial(_tell, row)
+    )
+
+
+def _tell(row: FolderRow, bench: Workbench, task: Task) -> dict[str, Any]:
+    """Tell what a folder holds, at no cost to us."""
+    generated = bench.judged(row).generated
+    return {
+        "seconds": None,
+        "seconds_per_sample": None,
+        "peak_mib": None,
+        "device": None,
+        "n": {name: len(volumes) for name, volumes in generated.items()},
+        "clip_fraction": dict(row.clip_fraction),
+        "foreground": {
+            name: sum(foreground_voxels(v) for v in volumes) / len(volumes)
+            for name, volumes in generated.items()
+        },
+        "files": {},
+    }

@@ -14,9 +14,10 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
+from cerebench.benchmark import store
 from cerebench.benchmark.device import (
     device_name,
     exact_arithmetic,
@@ -36,10 +38,18 @@ from cerebench.benchmark.device import (
     total_memory,
 )
 from cerebench.benchmark.errors import Interrupted
-from cerebench.benchmark.store import key_of, replacing
+from cerebench.benchmark.stage import Stage
+from cerebench.benchmark.store import replacing
+from cerebench.core.hashing import key_of
+from cerebench.core.machine import versions
 from cerebench.methods.base import Batch, Batches, Method, Rows, T
 from cerebench.metrics import weights
 from cerebench.metrics.downstream.base import Learner
+
+if TYPE_CHECKING:
+    from cerebench.benchmark.display import Task
+    from cerebench.benchmark.rows import TrainedRow
+    from cerebench.benchmark.workbench import Workbench
 
 LOG_LINES = 200  # per phase; between them scalars stay on the device
 MEMORY_SHARE = 0.25  # of the device's memory that training data may fill
@@ -457,3 +467,47 @@ def _prepare(nets: Mapping[str, nn.Module], device: torch.device) -> None:
                 # Not contiguous(): it keeps the strides of single-channel weights, with which
                 # their layer would run in the other layout.
                 tensor.data = tensor.data.to(memory_format=torch.channels_last_3d)
+
+
+def stages(row: TrainedRow) -> Iterator[Stage]:
+    """Return the trainings of a row, one per instance."""
+    for scope in row.scopes:
+        key, record = row.train_keys[scope], row.train_record(scope)
+        yield Stage(f"train {scope}", key, record, partial(_train_instance, row, scope))
+
+
+def _train_instance(row: TrainedRow, scope: str, bench: Workbench, task: Task) -> dict[str, Any]:
+    """Train one instance of a row, or go on with it; a folder of another key is cleared first."""
+    key, ids = row.train_keys[scope], row.train_ids(scope)
+    folder = (bench.folder / row.train_record(scope)).parent
+    mark = folder / "config.json"
+    found = store.read_json(mark)
+    if folder.exists() and (found or {}).get("key") != key:
+        store.clear(folder, bench.plan.out, "train")
+    store.begin(folder)
+    store.write_json(mark, {"key": key, "config": dict(row.resolved.values)})
+    cost = train(
+        row.build(scope),
+        bench.data(ids),
+        folder,
+        seed=row.seed,
+        scope=scope,
+        device=bench.device,
+        progress=lambda phase, step, total, scalars: task.update(
+            step, total, " ".join([phase, *(f"{k} {v:.3g}" for k, v in scalars.items())])
+        ),
+        stop=bench.stop,
+    )
+    for text in cost.warnings:
+        bench.display.say(f"{row.name} · {scope}: {text}")
+    return {
+        "method": row.method.info.name,
+        "method_version": row.method.info.version,
+        "class": scope,
+        "seed": row.seed,
+        **asdict(cost),
+        "n_train": len(ids),
+        "train_ids": ids,
+        "versions": versions(),
+        "files": store.describe_files(folder, [folder / "model.safetensors"]),
+    }

@@ -196,6 +196,7 @@ class Metric:
         never_bold: True where the best value must not be marked (it rewards collapse).
         held_out: True where the metric asks whether training cases were copied: it compares with
             training and with held-out cases, whatever the reference of other metrics is.
+        neighbours: True where figures of the closest training cases belong to the metric.
     """
 
     name: str
@@ -212,6 +213,7 @@ class Metric:
     blind_to: str = ""
     never_bold: bool = False
     held_out: bool = False
+    neighbours: bool = False
 
 
 class Extractor(Protocol):
