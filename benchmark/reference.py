@@ -45,8 +45,12 @@ class Reference(Protocol):
     @property
     def size(self) -> int: ...
 
-    def begin(self, plan: Plan) -> None:
-        """Refuse a plan that must not run; write what belongs beside the results."""
+    def check(self, plan: Plan) -> None:
+        """Refuse a plan that must not run on these data."""
+        ...
+
+    def publish(self, folder: Path) -> None:
+        """Write what belongs beside the results."""
         ...
 
     def open(self, bench: Workbench) -> RealSets:
@@ -138,14 +142,17 @@ class DatasetReference:
         chosen = set(self.split.train)
         return tuple((c.id, c.patient, self.classes[c.label]) for c in self.cases if c.id in chosen)
 
-    def begin(self, plan: Plan) -> None:
-        """Refuse generators that have seen a test case; publish the split.
+    def check(self, plan: Plan) -> None:
+        """Refuse generators that have seen a test case.
 
         Raises:
             DatasetError: If a case or a patient is on both sides.
         """
         refuse_leakage(self, plan.folder, plan.rows)
-        store.write_bytes(plan.folder / self.split_file, write_split(self.split, self.cases))
+
+    def publish(self, folder: Path) -> None:
+        """Write the split."""
+        store.write_bytes(folder / self.split_file, write_split(self.split, self.cases))
 
     def open(self, bench: Workbench) -> RealSets:
         """Prepare the cases and return the real sets."""
@@ -242,8 +249,11 @@ class FolderReference:
         """Name of the folder of all results on these data."""
         return f"{slug(self.real.path)}-{self.size}-{self.key[:8]}"
 
-    def begin(self, plan: Plan) -> None:
-        """Nothing is refused, and nothing written beside the results."""
+    def check(self, plan: Plan) -> None:
+        """Nothing is refused."""
+
+    def publish(self, folder: Path) -> None:
+        """Nothing is written beside the results."""
 
     def open(self, bench: Workbench) -> RealSets:
         """Copy the real volumes to temporary files, so that each NIfTI file is unpacked once."""

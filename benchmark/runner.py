@@ -61,12 +61,13 @@ class Runner:
             Interrupted: If a signal asked to stop; the same command continues.
         """
         plan = self.plan
-        plan.common.reference.begin(plan)
+        plan.common.reference.check(plan)
         stages = stages_of(plan.rows)
         todo = pending(stages, plan.folder)
         if lacking := missing_weights(plan, todo):
             raise MissingWeights("\n".join(lacking))
         store.write_json(plan.table_of_contents, contents(plan))
+        plan.common.reference.publish(plan.folder)
         self.outcome.kept = len(stages) - len(todo)
         if todo:
             with self._signals():
