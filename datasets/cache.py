@@ -276,9 +276,10 @@ def _fill(
                 progress(len(done) + len(failures), len(cases))
     failures += _repeats(done.values())
     if failures:
+        way_out = ". Repair them, or leave them out with --skip-bad" * dataset.can_leave_out
         raise DatasetError(
-            f"{len(failures)} of {len(cases)} cases of '{dataset.info.name}' cannot be used:\n"
-            + "\n".join(failures)
+            f"{len(failures)} of {len(cases)} cases of '{dataset.info.name}' cannot be used"
+            f"{way_out}:\n" + "\n".join(failures)
         )
     volumes.flush()
     masks.flush()

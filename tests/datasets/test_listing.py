@@ -148,6 +148,27 @@ def test_a_manifest_counts_equal_rows_once_and_refuses_others_of_one_id(fakes, e
     ]
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("a\0b.nii.gz", "is no path"),
+        ("x" * 300, "does not exist"),
+        ("../outside.nii.gz", "leads outside the root"),
+        ("scans", "is a folder, not a file"),
+        ("circle/x.nii.gz", "does not exist"),
+    ],
+)
+def test_paths_of_a_manifest_that_cannot_be_are_errors_of_their_case(
+    fakes, path, message, tmp_path
+):
+    fakes.manifest.make(tmp_path, fakes.common.make_cases(1, 1))
+    (tmp_path / "circle").symlink_to("circle")
+    table = tmp_path / "manifest.csv"
+    table.write_text(table.read_text().replace("scans/2-flair.nii.gz", path))
+    (told,) = (m for m in errors_of(tmp_path, "patient-2") if "which" in m)
+    assert message in told
+
+
 # --- tables whose ids match no case
 
 
