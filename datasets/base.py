@@ -119,7 +119,8 @@ class LeftOut:
     def told(self) -> list[str]:
         """Return one line that counts, and one for each thing left out with its reasons."""
         every = [*self.cases.items(), *self.others.items()]
-        more = f" and {len(self.others)} other things" if self.others else ""
+        plural = "s" * (len(self.others) != 1)
+        more = f" and {len(self.others)} other thing{plural}" if self.others else ""
         head = f"{len(self.cases)} of {self.total} cases{more} left out (--skip-bad):"
         return [head, *(f"  {name}: {' '.join(why)}" for name, why in every)]
 

@@ -157,8 +157,8 @@ class Scans(Dataset):
             facts["channels"] = [self.listed.layout.channels[m] for m in self.modalities]
         if CAVITY in self.labels.values():
             facts["cavity"] = sorted(k for k, v in self.labels.items() if v == CAVITY)
-        if self.left_out and self.left_out.cases:
-            facts["left_out"] = sorted(self.left_out.cases)
+        if self.left_out:
+            facts["left_out"] = sorted([*self.left_out.cases, *self.left_out.others])
         return canonical_sha256(facts)
 
     def load(self, case: Case) -> Loaded:
@@ -212,7 +212,7 @@ class Scans(Dataset):
             },
             **checking.facts(examined, self.listed.present, cases),
         }
-        named = (replace(f, message=skipping.below(f.message, self.folder)) for f in findings)
+        named = (replace(f, message=skipping.below(f.message, self._root)) for f in findings)
         return CheckReport(tuple(named), facts)
 
     def leave_out_bad(
@@ -223,8 +223,8 @@ class Scans(Dataset):
             raise self._refused(whole)
         bad = {f.case for f in self.listed.findings if f.severity == "error"}
         cases = [case for case in self.listed.cases if case.id not in bad]
-        examined = skipping.examine(self._examiner(), cases, self.folder, cache, progress, workers)
-        found = skipping.left_out(self.listed, examined, self.folder)
+        examined = skipping.examine(self._examiner(), cases, self._root, cache, progress, workers)
+        found = skipping.left_out(self.listed, examined, self._root)
         if found.cases or found.others:
             self.left_out = found
             self.__dict__["listed"] = skipping.without(self.listed, found)
@@ -237,9 +237,14 @@ class Scans(Dataset):
         cases: dict[str, list[str]] = {}
         for f in self.listed.findings:
             if f.severity == "warning" and f.case not in bad:
-                cases.setdefault(skipping.below(f.message, self.folder), []).append(f.case)
+                cases.setdefault(skipping.below(f.message, self._root), []).append(f.case)
         told = [f"{some(ids)}: {text}" if ids[0] else text for text, ids in cases.items()]
         return [*(self.left_out.told if self.left_out else ()), *told]
+
+    @property
+    def _root(self) -> Path:
+        """Return the folder below which all files lie, also where its table was given."""
+        return self.folder.parent if self.folder.is_file() else self.folder
 
     def _examiner(self) -> checking.Examiner:
         layout = self.listed.layout

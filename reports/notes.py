@@ -62,7 +62,7 @@ def of_data(contents: Contents) -> Iterator[str]:
     told = contents["dataset"].get("left_out")
     if told:
         more = len(told["others"])
-        besides = f", and {more} files or table rows that belong to no case" if more else ""
+        besides = f", besides {more} that are no cases (files, folders, table rows)" if more else ""
         yield (
             f"{left_out(contents)} cases were left out because they cannot be used "
             f"(--skip-bad){besides}; the table of contents names each with its reasons."

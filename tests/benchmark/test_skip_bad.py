@@ -192,6 +192,19 @@ def test_what_was_seen_is_remembered_by_content_and_not_by_place(tmp_path):
     assert seen == [8, 0, 0, 1, 1, 8]
 
 
+def test_a_manifest_that_is_given_itself_gives_the_same_reasons_as_its_folder(tmp_path):
+    root = make(tmp_path / "data", "manifest")
+    no_mask(case(root, 2).files)
+    cut(case(root, 3).files)
+    told = []
+    for place in (root, root / "manifest.csv"):
+        dataset = Scans(16, place)
+        dataset.leave_out_bad(tmp_path / "cache", workers=1)
+        told.append(dataset.left_out)
+    assert told[0] == told[1]
+    assert str(tmp_path) not in str(told[0])
+
+
 def test_another_size_or_option_is_looked_at_anew(tmp_path):
     root = make(tmp_path / "data")
     for options in ({}, {"wide": "reject", "crop": 16}, {"recipe": "brain"}):
@@ -215,8 +228,8 @@ def test_what_is_no_matter_of_a_case_is_not_left_out(tmp_path):
     dataset.leave_out_bad(tmp_path / "cache", workers=1)
     assert dataset.left_out.cases == {}
     assert [*dataset.left_out.others] == ["more/odd.nii.gz"]
-    assert "0 of 8 cases and 1 other things left out" in dataset.left_out.told[0]
-    assert key(dataset) == key(Scans(16, make(tmp_path / "same")))
+    assert "0 of 8 cases and 1 other thing left out" in dataset.left_out.told[0]
+    assert key(dataset) != key(Scans(16, make(tmp_path / "same")))
     assert table.exists()
 
 

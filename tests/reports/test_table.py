@@ -267,7 +267,7 @@ def test_real_cases_that_were_left_out_are_counted_in_every_table_and_named_in_n
     for table in (build(experiment), build_tables(study(experiment, DEFAULT_TEST))[0]):
         (note,) = (n for n in table.notes if "--skip-bad" in n)
         assert note.startswith("2 of 9 cases were left out because they cannot be used")
-        assert "and 1 files or table rows that belong to no case" in note
+        assert "besides 1 that are no cases" in note
     for rows in frames(experiment):
         assert set(rows["left_out"]) == {"2 of 9 cases"}
     assert "(2 of 9 cases left out as unusable)" in provenance(experiment.contents)
