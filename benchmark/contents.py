@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cerebench.benchmark import config as configuration
+from cerebench.benchmark.data import left_out
 from cerebench.benchmark.errors import BadConfig
 from cerebench.benchmark.plan import (
     Anchor,
@@ -95,6 +96,7 @@ def _dataset_entry(plan: Plan) -> dict[str, Any]:
             "published": bool(plan.experiment.split_file),
         },
         "counts": counts,
+        **left_out(dataset),
     }
 
 

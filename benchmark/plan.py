@@ -10,6 +10,7 @@ from typing import Any
 
 from cerebench.benchmark import config as configuration
 from cerebench.benchmark.data import Source
+from cerebench.benchmark.display import Display
 from cerebench.benchmark.errors import BadConfig, UsageError
 from cerebench.benchmark.experiment import Experiment, select_methods, select_protocols
 from cerebench.benchmark.folders import refuse_damaged
@@ -210,8 +211,17 @@ def make_plan(
     out: Path,
     cache: Path,
     samples: Sequence[Samples] = (),
+    display: Display | None = None,
 ) -> Plan:
     """Resolve an experiment: plugins, configurations, data and keys. Trains nothing.
+
+    Args:
+        experiment: What to compare.
+        registries: Where plugins are found.
+        out: Folder of results.
+        cache: Folder of preprocessed volumes and file hashes.
+        samples: Somebody's folders of samples.
+        display: Where the search for bad cases tells how far it is; None for silence.
 
     Raises:
         UsageError: If a name does not exist, settings do not fit together, or a name could not be
@@ -234,7 +244,7 @@ def make_plan(
     }
     _check_overrides(experiment, rows, protocols)
     size = experiment.size or _preset_size(classes, experiment.preset)
-    dataset = open_dataset(experiment, registries, size)
+    dataset = source_of(experiment, size).open(registries, display, cache)
     cases = dataset.cases()
     paths = [path for case in cases for path in case.files.values()]
     fingerprint = dataset.fingerprint(file_hashes(paths, cache / "hashes.json"))
@@ -308,16 +318,17 @@ def _overrides(experiment: Experiment, config: type, name: str) -> dict[str, Any
     return {**shared, **experiment.set.get(name, {})}
 
 
-def open_dataset(experiment: Experiment, registries: Registries, size: int) -> Dataset:
-    """Construct the experiment's dataset at a size."""
-    return source_of(experiment, size).open(registries)
-
-
 def source_of(experiment: Experiment, size: int) -> Source:
     """Return which data an experiment works on."""
     root = Path(experiment.data_root) if experiment.data_root else None
     return Source(
-        experiment.dataset, root, size, experiment.data, experiment.split, experiment.split_file
+        experiment.dataset,
+        root,
+        size,
+        experiment.data,
+        experiment.split,
+        experiment.split_file,
+        experiment.skip_bad,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from statistics import fmean
 from typing import Any
 
+from cerebench.reports.base import left_out
 from cerebench.reports.formatting import factor, number, plain, span
 from cerebench.reports.summary import Summary, ranks, summarise
 from cerebench.reports.tidy import NOT_RUN, OK, Value
@@ -17,6 +18,10 @@ CLIPPED = 1e-3  # fraction of voxels outside [-1, 1] above which a reader must k
 COUNTER = re.compile(r"(\w+)=(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")  # a note that is a number
 RULED = re.compile(r"(0\.\d+|1\.00) of the distance is the feature '(.+)' (\(.+\))")
 WELCH = re.compile(r"welch_p(?:_(\w+))?=(.+)")
+_HEADERS = {
+    "image": "Axes: the header of a case's first image was taken for all its files (--same-axes).",
+    "own": "Axes: each file was turned by its own header, though they differ (--trust-headers).",
+}
 ALIKE = 0.02  # excess of MS-SSIM over the real set's that is worth a note
 DISAGREEMENT = 3  # places between two rankings that are worth a note
 
@@ -48,7 +53,23 @@ def provenance(contents: Contents) -> str:
 def versions(contents: Contents) -> str:
     """Say which data and which version of the program made the numbers."""
     fingerprint = contents["dataset"]["fingerprint"][:8]
-    return f"Dataset fingerprint {fingerprint}, Cerebench {contents['suite_version']}."
+    short = f" ({missing} cases left out as unusable)" if (missing := left_out(contents)) else ""
+    return f"Dataset fingerprint {fingerprint}{short}, Cerebench {contents['suite_version']}."
+
+
+def of_data(contents: Contents) -> Iterator[str]:
+    """Yield what was decided about real cases that are not as they should be; no case is named."""
+    told = contents["dataset"].get("left_out")
+    if told:
+        more = len(told["others"])
+        besides = f", besides {more} that are no cases (files, folders, table rows)" if more else ""
+        yield (
+            f"{left_out(contents)} cases were left out because they cannot be used "
+            f"(--skip-bad){besides}; the table of contents names each with its reasons."
+        )
+    headers = contents["dataset"]["recipe"].get("settings", {}).get("headers")
+    if headers in _HEADERS:
+        yield _HEADERS[headers]
 
 
 def _trained(contents: Contents) -> list[str]:
@@ -104,6 +125,7 @@ def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -
             "Not run: repeat the bench run command, which runs only what is missing; that may be "
             "scores whose recipe a new version has changed."
         )
+    yield from of_data(contents)
     yield from _short_floor(contents, found, labels)
     yield from _below_floor(contents, found, labels)
     yield from _contradictions(contents, found, labels)

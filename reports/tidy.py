@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import Experiment, left_out
 from cerebench.reports.formatting import first_line
 
 if TYPE_CHECKING:
@@ -284,15 +284,20 @@ def frame(experiment: Experiment) -> DataFrame:
 def frames(experiment: Experiment) -> list[DataFrame]:
     """Return the tidy rows of image metrics and cost, and of downstream protocols if it has any.
 
+    Where real cases were left out, a column ``left_out`` says how many.
+
     Raises:
         ReportError: As in ``frame`` and ``downstream_tables.frame``.
     """
-    if not experiment.contents.get("downstream"):
-        return [frame(experiment)]
-    from cerebench.reports.downstream_tables import frame as downstream  # which reads by this file
+    found = [frame(experiment)]
+    if experiment.contents.get("downstream"):
+        from cerebench.reports.downstream_tables import frame as downstream  # reads by this file
 
-    further = downstream(experiment)
-    return [frame(experiment), *([] if further is None else [further])]
+        further = downstream(experiment)
+        found += [] if further is None else [further]
+    if missing := left_out(experiment.contents):
+        found = [table.assign(left_out=f"{missing} cases") for table in found]
+    return found
 
 
 def csv(frames: Sequence[DataFrame]) -> str:

@@ -207,7 +207,7 @@ def test_a_stage_does_not_mark_what_was_there_before(tmp_path):
 def test_a_folder_with_one_strange_thing_is_left_alone(tmp_path, stage, written, strange):
     folder = fill(tmp_path / "runs/x", *written, strange)
     before = content(tmp_path)
-    with pytest.raises(ForeignFolder, match="it holds .*, which no stage writes") as e:
+    with pytest.raises(ForeignFolder, match=r"it holds .*, which no stage writes") as e:
         store.clear(folder, tmp_path / "runs", stage)
     assert strange.partition("/")[0] in str(e.value)
     assert "Move it elsewhere" in str(e.value)

@@ -3,7 +3,12 @@ import json
 import pytest
 
 from cerebench.reports.base import ReportError
+from cerebench.reports.downstream import DEFAULT_TEST
+from cerebench.reports.downstream_tables import build as build_tables
+from cerebench.reports.notes import provenance
+from cerebench.reports.sections import study
 from cerebench.reports.table import build, column_width, panels
+from cerebench.reports.tidy import frames
 
 SCORE = "{}-quick-89abcdef/seed-0/score/{}@4567cdef.json"
 
@@ -246,6 +251,34 @@ def test_p_values_of_equal_means_are_corrected_for_the_classes_of_a_row(runs):
     (note,) = (n for n in build(runs.read()).notes if "Holm" in n)
     assert "Holm over the 2 tests of a row" in note
     assert "3D-DDPM LGG 0.04, HGG 0.02." in note
+
+
+BAD = {"cases": {"c1": ["seg is missing"], "c2": ["cut"]}, "others": {"LGG/x": ["?"]}, "total": 9}
+
+
+def test_real_cases_that_were_left_out_are_counted_in_every_table_and_named_in_none(classified):
+    whole = [build(classified.read()), *build_tables(study(classified.read(), DEFAULT_TEST))]
+    assert "left out as unusable" not in str(whole)
+    classified.contents["dataset"]["left_out"] = BAD
+    experiment = classified.read()
+    for table in (build(experiment), *build_tables(study(experiment, DEFAULT_TEST))):
+        assert "01234567 (2 of 9 cases left out as unusable), Cerebench" in table.caption
+        assert "c1" not in str(table)
+    for table in (build(experiment), build_tables(study(experiment, DEFAULT_TEST))[0]):
+        (note,) = (n for n in table.notes if "--skip-bad" in n)
+        assert note.startswith("2 of 9 cases were left out because they cannot be used")
+        assert "besides 1 that are no cases" in note
+    for rows in frames(experiment):
+        assert set(rows["left_out"]) == {"2 of 9 cases"}
+    assert "(2 of 9 cases left out as unusable)" in provenance(experiment.contents)
+
+
+@pytest.mark.parametrize(("headers", "option"), [("image", "--same-axes"), ("own", "--trust-")])
+def test_a_table_says_whose_headers_held(runs, headers, option):
+    assert not any("Axes: " in note for note in build(runs.read()).notes)
+    runs.contents["dataset"]["recipe"]["settings"]["headers"] = headers
+    (note,) = (n for n in build(runs.read()).notes if n.startswith("Axes: "))
+    assert option in note
 
 
 def test_an_experiment_without_a_banner_has_none(runs):
