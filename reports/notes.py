@@ -254,7 +254,7 @@ def _equal_means(
         tests = max(map(len, families.values()), default=0)
         if tests < 2:
             continue
-        from cerebench.reports.statistics import holm  # scipy is slow to import
+        from cerebench.core.statistics import holm
 
         largest: dict[int, dict[str, float]] = {}
         for (row, _), ps in families.items():
