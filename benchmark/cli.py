@@ -315,7 +315,7 @@ def _end(failed: Mapping[str, str], broken: Mapping[str, str]) -> None:
 
 
 def _experiment(
-    name: str, *, settings: list[str], headers: dict[str, Any], **overrides: Any
+    name: str, *, settings: list[str], headers: dict[str, Any] | None = None, **overrides: Any
 ) -> Experiment:
     """Read an experiment and put the command line's values on top.
 

@@ -15,6 +15,7 @@ from cerebench.benchmark import store
 from cerebench.benchmark.errors import Interrupted, no_exit
 from cerebench.benchmark.features import FeatureCache
 from cerebench.benchmark.plan import SCORE_SEED, PlannedMetric
+from cerebench.core import facts
 from cerebench.datasets.base import Split
 from cerebench.datasets.cache import Prepared
 from cerebench.metrics.base import (
@@ -254,6 +255,7 @@ def _values(result: Result) -> dict[str, Any]:
         "n_real": result.n_real,
         "n_generated": result.n_generated,
         "notes": list(result.notes),
+        "facts": facts.plain(result.facts),
         "status": "unavailable" if undefined else "ok",
         "reason": f"the value is {result.value}" if undefined else "",
     }
@@ -267,6 +269,7 @@ def _unavailable(reason: str) -> dict[str, Any]:
         "uncertainty": "",
         "replicates": {},
         "notes": [],
+        "facts": {},
         "status": "unavailable",
         "reason": reason,
     }
