@@ -40,7 +40,8 @@ app.add_typer(new_app, name="new")
 app.add_typer(weights_app, name="weights")
 
 Plugin = Annotated[
-    list[str] | None, typer.Option("--plugin", help="Python file with a method: FILE[:CLASS].")
+    list[str] | None,
+    typer.Option("--plugin", help="Python file with a method, FILE[:CLASS]; no other is loaded."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Data = Annotated[
