@@ -55,7 +55,8 @@ app.add_typer(new_app, name="new")
 app.add_typer(weights_app, name="weights")
 
 Plugin = Annotated[
-    list[str] | None, typer.Option("--plugin", help="Python file with a method: FILE[:CLASS].")
+    list[str] | None,
+    typer.Option("--plugin", help="Python file with a method, FILE[:CLASS]; no other is loaded."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Data = Annotated[
@@ -69,6 +70,27 @@ Data = Annotated[
 Split = Annotated[
     str | None,
     typer.Option(help="A published split: CSV with case_id,patient_id,role,fold; FILE[:FOLD]."),
+]
+SkipBad = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad",
+        help="Leave out cases that cannot be used: named on the screen, counted in every table.",
+    ),
+]
+SameAxes = Annotated[
+    bool,
+    typer.Option(
+        "--same-axes",
+        help="Where headers of a case differ, that of its first image holds for all its files.",
+    ),
+]
+TrustHeaders = Annotated[
+    bool,
+    typer.Option(
+        "--trust-headers",
+        help="Where headers of a case differ, each file is turned by its own.",
+    ),
 ]
 Root = Annotated[Path | None, typer.Argument(help="Folder of the files, or a manifest.")]
 Dataset = Annotated[str, typer.Option(help="Dataset name; scans recognises every layout.")]
@@ -149,6 +171,9 @@ def run(
     dataset: Annotated[str | None, typer.Option(help="Dataset name (bench list datasets).")] = None,
     data_root: Annotated[str | None, typer.Option(help="Folder of the dataset's files.")] = None,
     data: Data = None,
+    skip_bad: SkipBad = False,
+    same_axes: SameAxes = False,
+    trust_headers: TrustHeaders = False,
     split: Split = None,
     allow_leakage: Annotated[
         bool,
@@ -205,7 +230,9 @@ def run(
         dataset=dataset,
         data_root=data_root,
         data=_data_options(data),
+        headers=_headers(same_axes, trust_headers),
         split_file=split,
+        skip_bad=skip_bad or None,
         allow_leakage=allow_leakage or None,
         size=size,
         preset=preset,
@@ -217,20 +244,22 @@ def run(
         reference="" if reference == "none" else reference,
         settings=settings or [],
     )
+    from cerebench.benchmark.data import tell
     from cerebench.benchmark.display import choose
     from cerebench.benchmark.plan import Samples, make_plan
     from cerebench.datasets.cache import default_cache
 
     _check_device(device)
     rows = [Samples(name, Path(folder), samples_range) for name, folder in _pairs(samples or [])]
-    plan = make_plan(chosen, registries, out, default_cache(), rows)
+    shown = choose(Console(stderr=as_json), silent=as_json)
+    plan = make_plan(chosen, registries, out, default_cache(), rows, shown)
+    tell(plan.common.reference.dataset, shown)
     _check_weights(plan, metrics=metrics is not None, protocols=_names(protocols) or [])
     if dry_run:
         from cerebench.benchmark.estimate import print_estimate
 
         print_estimate(plan, device, as_json=as_json)
         return
-    shown = choose(Console(stderr=as_json), silent=as_json)
     _run(plan, registries, device, shown, as_json=as_json, began=began)
 
 
@@ -264,6 +293,7 @@ def _run(
             "folder": str(plan.folder),
             "contents": str(plan.table_of_contents),
             "reports": [str(p) for p in written],
+            **plan.common.reference.left_out(),
         }
         typer.echo(json.dumps(answer, indent=1))
     else:
@@ -292,8 +322,13 @@ def _end(failed: Mapping[str, str], broken: Mapping[str, str]) -> None:
         raise typer.Exit(errors.EXIT_INTERNAL)
 
 
-def _experiment(name: str, *, settings: list[str], **overrides: Any) -> Experiment:
-    """Read an experiment and put the command line's values on top."""
+def _experiment(
+    name: str, *, settings: list[str], headers: dict[str, Any] | None = None, **overrides: Any
+) -> Experiment:
+    """Read an experiment and put the command line's values on top.
+
+    ``headers`` is an option of the data, beside those that the experiment or ``--data`` gives.
+    """
     from cerebench.benchmark import experiment as experiments
     from cerebench.benchmark.config import override_table
 
@@ -304,6 +339,8 @@ def _experiment(name: str, *, settings: list[str], **overrides: Any) -> Experime
         changes.setdefault("data", {})
         changes.setdefault("split_file", "")
         changes["title"] = f"{base.name} on {changes['dataset']}"
+    if headers:
+        changes["data"] = {**changes.get("data", base.data), **headers}
     if "preset" in changes:
         changes.setdefault("size", 0)  # the preset's own size
         changes.setdefault("protocol_preset", "")  # protocols follow
@@ -332,6 +369,18 @@ def _data_options(texts: list[str] | None) -> dict[str, Any] | None:
     from cerebench.benchmark.data import parse_options
 
     return parse_options(texts) if texts else None
+
+
+def _headers(same_axes: bool, trust_headers: bool) -> dict[str, str]:
+    """Return the option of scans that says whose header holds; none by default."""
+    if same_axes and trust_headers:
+        raise errors.UsageError(
+            "--same-axes and --trust-headers exclude each other: the header of the first image "
+            "holds, or each file's own. Give one of them."
+        )
+    if same_axes:
+        return {"headers": "image"}
+    return {"headers": "own"} if trust_headers else {}
 
 
 def _pairs(texts: list[str]) -> list[tuple[str, str]]:
@@ -619,6 +668,9 @@ def data_check(
     dataset: Dataset = "scans",
     size: Size = 32,
     data: Data = None,
+    skip_bad: SkipBad = False,
+    same_axes: SameAxes = False,
+    trust_headers: TrustHeaders = False,
     split: Split = None,
     as_json: Json = False,
 ) -> None:
@@ -629,7 +681,8 @@ def data_check(
     from cerebench.benchmark import data as work
     from cerebench.benchmark.display import choose
 
-    source = _source(dataset, root, size, data, split)
+    headers = _headers(same_axes, trust_headers)
+    source = _source(dataset, root, size, data, split, headers, skip_bad)
     found = work.check(_registries(None), source, choose(Console(stderr=True), silent=as_json))
     if as_json:
         typer.echo(json.dumps(found, indent=1))
@@ -645,6 +698,9 @@ def data_prepare(
     dataset: Dataset = "scans",
     size: Size = 32,
     data: Data = None,
+    skip_bad: SkipBad = False,
+    same_axes: SameAxes = False,
+    trust_headers: TrustHeaders = False,
     split: Split = None,
     as_json: Json = False,
 ) -> None:
@@ -655,7 +711,8 @@ def data_prepare(
     from cerebench.benchmark import data as work
     from cerebench.benchmark.display import choose
 
-    source = _source(dataset, root, size, data, split)
+    headers = _headers(same_axes, trust_headers)
+    source = _source(dataset, root, size, data, split, headers, skip_bad)
     shown = choose(Console(stderr=as_json), silent=as_json)
     made = work.prepare(_registries(None), source, shown)
     if as_json:
@@ -672,23 +729,34 @@ def data_export(
     dataset: Dataset = "scans",
     size: Size = 32,
     data: Data = None,
+    skip_bad: SkipBad = False,
+    same_axes: SameAxes = False,
+    trust_headers: TrustHeaders = False,
     split: Split = None,
 ) -> None:
     """Write the prepared volumes and masks as a BIDS derivative, with the split."""
     from cerebench.benchmark import data as work
     from cerebench.benchmark.display import choose
 
-    source = _source(dataset, root, size, data, split)
+    headers = _headers(same_axes, trust_headers)
+    source = _source(dataset, root, size, data, split, headers, skip_bad)
     work.export(_registries(None), source, out, choose(Console()))
     typer.echo(str(out))
 
 
 def _source(
-    dataset: str, root: Path | None, size: int, options: list[str] | None, split: str | None
+    dataset: str,
+    root: Path | None,
+    size: int,
+    options: list[str] | None,
+    split: str | None,
+    headers: dict[str, str],
+    skip_bad: bool,
 ) -> Source:
     from cerebench.benchmark.data import Source
 
-    return Source(dataset, root, size, _data_options(options) or {}, None, split or "")
+    every = {**(_data_options(options) or {}), **headers}
+    return Source(dataset, root, size, every, None, split or "", skip_bad)
 
 
 @app.command()

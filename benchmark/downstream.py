@@ -79,8 +79,9 @@ class HarnessTrainer:
             Interrupted: When ``stop`` said so; the same call goes on.
             TrainingDiverged: When a logged scalar is not finite.
         """
-        if fault := names.name_fault("A training of a downstream protocol", name):
-            raise BadPrediction(f"{fault} Rename it in the protocol's run().")
+        for part in name.split("/"):
+            if fault := names.name_fault(f"A part of the training '{name}' of a protocol", part):
+                raise BadPrediction(f"{fault} Rename it in the protocol's run().")
         store.begin(self._folder)
         folder = self._folder / name
         model, record = folder / "model.safetensors", folder / "record.json"

@@ -50,6 +50,7 @@ class Experiment:
         dataset: Dataset name; ``size`` its edge length in voxels, ``split`` its split rule (empty:
             the dataset's default), ``data_root`` its folder, ``data`` its options.
         split_file: A published split to use instead of the rule, ``FILE`` or ``FILE:FOLD``.
+        skip_bad: Leave out cases that cannot be used; every table says so.
         allow_leakage: Score samples of generators that have seen test cases; marks every table.
         methods: Names of methods and of ``variants``, or the words ``all`` (the rows of the MIDL
             2024 paper), ``every`` and ``none``.
@@ -75,6 +76,7 @@ class Experiment:
     data_root: str = ""
     data: dict[str, Any] = field(default_factory=dict)
     split_file: str = ""
+    skip_bad: bool = False
     allow_leakage: bool = False
     methods: str | list[str] = "all"
     variants: dict[str, Variant] = field(default_factory=dict)

@@ -333,7 +333,8 @@ def match_classes(real: Folder, other: Folder) -> Folder:
     """
     names, theirs = list(real.classes), list(other.classes)
     partners = {name: find_label(name, theirs) for name in names}
-    if None in partners.values() or len(set(partners.values())) != len(theirs):
+    one_each = len(names) == len(theirs) == len(set(partners.values()))
+    if None in partners.values() or not one_each:
         raise DatasetError(
             f"{real.path} has the classes {', '.join(names)}, but {other.path} has "
             f"{', '.join(other.classes)}. Give both the same subfolders (or classes in "

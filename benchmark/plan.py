@@ -13,6 +13,7 @@ from typing import Any
 
 from cerebench.benchmark import config as configuration
 from cerebench.benchmark.data import Source
+from cerebench.benchmark.display import Display
 from cerebench.benchmark.errors import BadConfig, UsageError
 from cerebench.benchmark.experiment import Experiment, select_methods, select_protocols
 from cerebench.benchmark.folders import refuse_damaged
@@ -32,7 +33,7 @@ from cerebench.benchmark.rows import (
 )
 from cerebench.benchmark.stage import Stage
 from cerebench.core.hashing import key_of
-from cerebench.datasets.base import Dataset, DatasetError
+from cerebench.datasets.base import DatasetError
 from cerebench.datasets.cache import file_hashes
 from cerebench.datasets.samples import SampleFolder
 from cerebench.metrics import weights
@@ -115,8 +116,17 @@ def make_plan(
     out: Path,
     cache: Path,
     samples: Sequence[Samples] = (),
+    display: Display | None = None,
 ) -> Plan:
     """Resolve an experiment: plugins, configurations, data and keys. Trains nothing.
+
+    Args:
+        experiment: What to compare.
+        registries: Where plugins are found.
+        out: Folder of results.
+        cache: Folder of preprocessed volumes and file hashes.
+        samples: Somebody's folders of samples.
+        display: Where the search for bad cases tells how far it is; None for silence.
 
     Raises:
         UsageError: If a name does not exist, settings do not fit together, or a name could not be
@@ -139,7 +149,7 @@ def make_plan(
     }
     _check_overrides(experiment, asked, protocols)
     size = experiment.size or _preset_size(classes, experiment.preset)
-    reference = _reference(experiment, registries, size, cache)
+    reference = _reference(experiment, registries, size, cache, display)
     preset = experiment.protocol_preset or experiment.preset
     common = Common(
         reference,
@@ -181,10 +191,14 @@ def make_plan(
 
 
 def _reference(
-    experiment: Experiment, registries: Registries, size: int, cache: Path
+    experiment: Experiment,
+    registries: Registries,
+    size: int,
+    cache: Path,
+    display: Display | None,
 ) -> DatasetReference:
     """Open the data, hash the files and take the split."""
-    dataset = open_dataset(experiment, registries, size)
+    dataset = source_of(experiment, size).open(registries, display, cache)
     cases = dataset.cases()
     paths = [path for case in cases for path in case.files.values()]
     fingerprint = dataset.fingerprint(file_hashes(paths, cache / "hashes.json"))
@@ -278,16 +292,17 @@ def _overrides(experiment: Experiment, config: type, name: str) -> dict[str, Any
     return {**shared, **experiment.set.get(name, {})}
 
 
-def open_dataset(experiment: Experiment, registries: Registries, size: int) -> Dataset:
-    """Construct the experiment's dataset at a size."""
-    return source_of(experiment, size).open(registries)
-
-
 def source_of(experiment: Experiment, size: int) -> Source:
     """Return which data an experiment works on."""
     root = Path(experiment.data_root) if experiment.data_root else None
     return Source(
-        experiment.dataset, root, size, experiment.data, experiment.split, experiment.split_file
+        experiment.dataset,
+        root,
+        size,
+        experiment.data,
+        experiment.split,
+        experiment.split_file,
+        experiment.skip_bad,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cerebench.benchmark import folders, store
+from cerebench.benchmark.data import left_out
 from cerebench.benchmark.leakage import refuse_leakage
 from cerebench.core.hashing import key_of
 from cerebench.datasets.base import Case, Dataset, Split
@@ -59,6 +60,10 @@ class Reference(Protocol):
 
     def entry(self) -> dict[str, Any]:
         """Return what reports are told about the data (docs/results.md)."""
+        ...
+
+    def left_out(self) -> dict[str, Any]:
+        """Return what was left out of the data as JSON; empty where nothing was."""
         ...
 
     def facts(self) -> dict[str, Any]:
@@ -187,7 +192,12 @@ class DatasetReference:
                 name: {"train": len(self.train_ids(name)), "test": len(self.test_ids(name))}
                 for name in info.classes
             },
+            **self.left_out(),
         }
+
+    def left_out(self) -> dict[str, Any]:
+        """Return what ``--skip-bad`` left out; nothing where it left out nothing."""
+        return left_out(self.dataset)
 
     def facts(self) -> dict[str, Any]:
         """Return what ``cell.json`` tells about the data."""

@@ -16,6 +16,7 @@ from cerebench.benchmark import store
 from cerebench.benchmark.features import FeatureCache
 from cerebench.benchmark.planned import PlannedMetric
 from cerebench.benchmark.stage import Stage
+from cerebench.core import facts
 from cerebench.datasets.base import Split
 from cerebench.datasets.cache import Prepared
 from cerebench.metrics.base import (
@@ -272,6 +273,7 @@ def _values(result: Result) -> dict[str, Any]:
         "n_real": result.n_real,
         "n_generated": result.n_generated,
         "notes": list(result.notes),
+        "facts": facts.plain(result.facts),
         "status": "unavailable" if undefined else "ok",
         "reason": f"the value is {result.value}" if undefined else "",
     }
@@ -285,6 +287,7 @@ def _unavailable(reason: str) -> dict[str, Any]:
         "uncertainty": "",
         "replicates": {},
         "notes": [],
+        "facts": {},
         "status": "unavailable",
         "reason": reason,
     }

@@ -31,7 +31,7 @@ _TRAINING = r"model\.safetensors|config\.json|log\.jsonl|record\.json|failure\.j
 _TRAINING += r"|checkpoint/|checkpoint/state\.pt"
 _WRITTEN = {
     "train": _TRAINING,
-    "downstream": rf"[^/]+/|[^/]+/({_TRAINING})",
+    "downstream": rf"repeat-\d+/((pretrain|finetune)/({_TRAINING})?)?",
     "sample": r"dataset_description\.json|README|\.bidsignore|participants\.(tsv|json)"
     r"|training_cases\.tsv|record\.json|failure\.json"
     r"|sub-[^/]+/|sub-[^/]+/anat/|(sub-[^/]+)/anat/\2_[^/]+\.(nii\.gz|json)",

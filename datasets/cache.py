@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,7 @@ from cerebench.datasets.volumes import write_atomic
 
 # A file this young may change again without a new time stamp, so its hash is not kept.
 _SETTLED_NS = 2_000_000_000
+_BLOCK = 16_384  # bytes; of three blocks a stamp takes a hash
 _LEFTOVER_SECONDS = 7 * 24 * 3600
 _JOURNAL = "journal.jsonl"
 _LEFTOVER = re.compile(r"\..+-\d+-[0-9a-f]+\.partial(-\d+-\d+|\.lock)?")
@@ -133,12 +134,16 @@ def prepare(
 
 
 def file_hashes(paths: Iterable[Path], index: Path) -> dict[str, str]:
-    """Return the SHA-256 of files by path, reading only those that changed.
+    """Return the SHA-256 of files by path, reading whole only those that changed.
+
+    A file is the one that was hashed before if its stamp is the same: size, modification time,
+    inode, change time, and a hash of some blocks of it. Archives with one fixed time, and
+    uncompressed scans, which all have one size, make two different files agree in the first two.
 
     Args:
         paths: Files to hash.
-        index: JSON file that remembers size, modification time and hash by absolute path; created
-            or extended atomically. A damaged index is only a lost shortcut.
+        index: JSON file that remembers stamp and hash by absolute path; created or extended
+            atomically. A damaged index, or one of another form, is only a lost shortcut.
 
     Returns:
         Hexadecimal SHA-256 by ``str(path)``.
@@ -151,28 +156,43 @@ def file_hashes(paths: Iterable[Path], index: Path) -> dict[str, str]:
     for path in paths:
         key = str(path.absolute())
         try:
-            status = path.stat()
-            stamp = [status.st_size, status.st_mtime_ns]
-            entry = known.get(key)
-            if entry is None or entry[:2] != stamp:
-                with path.open("rb") as file:
-                    entry = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
-                if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
-                    learned[key] = entry
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                entry = {"stamp": _stamp(file, status)}
+                if known.get(key, {}).get("stamp") == entry["stamp"]:
+                    entry = known[key]
+                else:
+                    file.seek(0)
+                    entry["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+                    if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
+                        learned[key] = entry
         except OSError as e:
             raise DatasetError(f"{path} cannot be read: {e.strerror}. Restore the file.") from e
-        hashes[str(path)] = entry[2]
+        hashes[str(path)] = entry["sha256"]
     if learned:
         index.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(index, json.dumps(known | learned).encode())
     return hashes
 
 
-def _read_index(index: Path) -> dict[str, list[Any]]:
+def _stamp(file: BinaryIO, status: os.stat_result) -> list[Any]:
+    """Return what tells a file from another without reading all of it."""
+    size = status.st_size
+    sample = hashlib.sha256()
+    for start in (0, max(0, (size - _BLOCK) // 2), max(0, size - _BLOCK)):
+        file.seek(start)
+        sample.update(file.read(_BLOCK))
+    return [size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns, sample.hexdigest()]
+
+
+def _read_index(index: Path) -> dict[str, dict[str, Any]]:
+    """Return what is remembered; what has another form, such as that of 0.1.0, is forgotten."""
     try:
-        return json.loads(index.read_text())
+        found = json.loads(index.read_text())
     except (FileNotFoundError, ValueError):
         return {}
+    entries = found.items() if isinstance(found, dict) else ()
+    return {k: v for k, v in entries if isinstance(v, dict) and v.keys() == {"stamp", "sha256"}}
 
 
 @contextmanager
@@ -266,9 +286,10 @@ def _fill(
                 progress(len(done) + len(failures), len(cases))
     failures += _repeats(done.values())
     if failures:
+        way_out = ". Repair them, or leave them out with --skip-bad" * dataset.can_leave_out
         raise DatasetError(
-            f"{len(failures)} of {len(cases)} cases of '{dataset.info.name}' cannot be used:\n"
-            + "\n".join(failures)
+            f"{len(failures)} of {len(cases)} cases of '{dataset.info.name}' cannot be used"
+            f"{way_out}:\n" + "\n".join(failures)
         )
     volumes.flush()
     masks.flush()

@@ -174,9 +174,16 @@ def export(
         SourceDatasets=[{"Version": prepared.fingerprint}],
         Recipe={**dataset.recipe.facts, "id": dataset.recipe_id, "sha256": dataset.recipe.sha256},
         Channels=list(info.channels),
+        **_left_out(dataset),
     )
     _write_json(folder / "dataset_description.json", told)
     return folder
+
+
+def _left_out(dataset: Dataset) -> dict[str, Any]:
+    """Return how many cases are not there because they cannot be used; nothing where all are."""
+    bad = dataset.left_out
+    return {"LeftOut": {"Cases": len(bad.cases), "Of": bad.total}} if bad else {}
 
 
 def _subjects(ids: Sequence[str]) -> dict[str, str]:

@@ -47,7 +47,8 @@ def _patient_wise(sets: Sets, view: str) -> Result:
         float(values.mean()),
         n_real=donors,
         n_generated=len(values),
-        notes=(BIASED, f"distinct_partners={donors}"),
+        notes=(BIASED,),
+        facts={"distinct_partners": donors},
     )
 
 

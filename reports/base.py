@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,12 @@ from typing import Any
 
 class ReportError(ValueError):
     """Records cannot be put into one report; the message names the differing fields."""
+
+
+def left_out(contents: Mapping[str, Any]) -> str:
+    """Return how many of all real cases ``--skip-bad`` left out, "41 of 251"; empty for none."""
+    told = contents["dataset"].get("left_out")
+    return f"{len(told['cases'])} of {told['total']}" if told else ""
 
 
 @dataclass(frozen=True)

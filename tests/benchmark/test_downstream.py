@@ -557,3 +557,14 @@ def test_the_command_line_asks_for_protocols(bench, plugins):
     assert "bench weights import" in error
     code, _, error = bench(*arguments, "--protocols", "stub", "--n", "5")
     assert (code, "Use --n 6" in error) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil", "/tmp/evil", "a//b", "repeat-0/..", "a\0", "", "x" * 300]
+)
+def test_a_training_whose_name_leads_out_of_its_folder_is_refused(tmp_path, name):
+    folder = tmp_path / "work"
+    trainer = downstream.HarnessTrainer(folder, "k", torch.device("cpu"), None, None)
+    with pytest.raises(BadPrediction, match=r"Rename it in the protocol's run\(\)"):
+        trainer.fit(None, None, name, 0)
+    assert list(tmp_path.iterdir()) == []

@@ -1,10 +1,14 @@
 """Real sets: halves by patient, roles of a separate training set, volumes read from a file."""
 
+import json
+import math
+
 import numpy as np
 import pytest
 
-from cerebench.benchmark.scoring import RealSets, build_control, materialise, part_of
-from cerebench.metrics.base import Metric, VolumeSet
+from cerebench.benchmark.plan import PlannedMetric
+from cerebench.benchmark.scoring import RealSets, build_control, materialise, part_of, score
+from cerebench.metrics.base import Better, Metric, MetricError, Result, VolumeSet
 from cerebench.metrics.controls import CONTROLS
 from cerebench.metrics.memorisation import NN_RATIO
 from cerebench.metrics.mmd import MMD2_LINEAR
@@ -84,3 +88,42 @@ def test_volumes_in_a_file_are_those_that_were_given():
         np.testing.assert_array_equal(kept[i], given[i])
     kept[0][:] = 7  # a copy: nobody else's volume changes
     np.testing.assert_array_equal(kept[0], given[0])
+
+
+def scored(tmp_path, **results):
+    """Score one row with metrics that return these results; return the record rows and failures."""
+    planned = {}
+    for name, result in results.items():
+
+        def compute(sets, view, result=result):
+            if isinstance(result, Exception):
+                raise result
+            return result
+
+        metric = Metric(name, name, compute, Better.LOWER, {}, "")
+        planned[tmp_path / f"{name}@01234567.json"] = (PlannedMetric(metric, "0" * 64), "1" * 64)
+    made = {"x": volume_set(3, "g")}
+    failures = score(made, real_sets(), planned, report=lambda _: None, stop=lambda: False)
+    rows = {p.stem[:-9]: json.loads(p.read_text())["rows"][0] for p in planned if p.exists()}
+    return rows, {path.stem[:-9]: str(error) for path, error in failures}
+
+
+def test_facts_are_recorded_beside_notes(tmp_path):
+    told = {"n": np.int64(3), "sd": math.pi, "none": math.nan, "which.CSF": "range"}
+    rows, failures = scored(
+        tmp_path,
+        whole=Result(1.0, 9, 3, notes=("n=3",), facts=told),
+        plain=Result(1.0, 9, 3),
+        refused=MetricError("too few"),
+    )
+    assert not failures
+    assert rows["whole"]["facts"] == {"n": 3, "sd": math.pi, "none": None, "which.CSF": "range"}
+    assert rows["whole"]["notes"] == ["n=3"]
+    assert rows["plain"]["facts"] == rows["refused"]["facts"] == {}
+
+
+@pytest.mark.parametrize("facts", [{"a b": 1.0}, {"x": [1.0]}, {"x": True}])
+def test_a_fact_that_cannot_be_recorded_fails_its_metric_alone(tmp_path, facts):
+    rows, failures = scored(tmp_path, bad=Result(1.0, 9, 3, facts=facts), good=Result(2.0, 9, 3))
+    assert set(rows) == {"good"}
+    assert next(iter(facts)) in failures["bad"]

@@ -141,7 +141,11 @@ SAMPLED = (
     "sub-a b00001/anat/.sub-a b00001_space-roi_FLAIR.nii.gz.4711.tmp",
     "sub-LGG00002/anat/",
 )
-FITTED = tuple(f"repeat-0/{name}" for name in (*TRAINED, *HALF))
+FITTED = (
+    *(f"repeat-0/pretrain/{name}" for name in TRAINED),
+    *(f"repeat-0/finetune/{name}" for name in HALF),
+    "repeat-10/",
+)
 
 
 @pytest.mark.parametrize(
@@ -195,14 +199,17 @@ def test_a_stage_does_not_mark_what_was_there_before(tmp_path):
         ("sample", SAMPLED, "sub-LGG00000/anat/extra/"),
         ("downstream", FITTED, "photo.jpg"),
         ("downstream", FITTED, "repeat-0/photo.jpg"),
-        ("downstream", FITTED, "repeat-0/checkpoint/album/"),
+        ("downstream", FITTED, "repeat-0/album/"),
+        ("downstream", FITTED, "repeat-0/pretrain/photo.jpg"),
+        ("downstream", FITTED, "another/config.json"),
     ],
 )
 def test_a_folder_with_one_strange_thing_is_left_alone(tmp_path, stage, written, strange):
     folder = fill(tmp_path / "runs/x", *written, strange)
     before = content(tmp_path)
-    with pytest.raises(ForeignFolder, match=f"{strange.rstrip('/')}/?, which no stage writes") as e:
+    with pytest.raises(ForeignFolder, match=r"it holds .*, which no stage writes") as e:
         store.clear(folder, tmp_path / "runs", stage)
+    assert strange.partition("/")[0] in str(e.value)
     assert "Move it elsewhere" in str(e.value)
     assert exit_code(e.value) == EXIT_DISK == 6
     assert content(tmp_path) == before
