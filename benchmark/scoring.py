@@ -230,8 +230,11 @@ def stages(
 
 
 def _score(row: Row, planned: PlannedMetric, bench: Workbench, task: Task) -> dict[str, Any]:
-    """Compute a metric of every class and view."""
-    judged = bench.judged(row)
+    return score(planned, bench.judged(row))
+
+
+def score(planned: PlannedMetric, judged: Judged) -> dict[str, Any]:
+    """Compute a metric of every class and view; return the fields of its record."""
     return {
         "metric": planned.name,
         "metric_version": planned.metric.version,

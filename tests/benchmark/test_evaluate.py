@@ -55,7 +55,7 @@ def test_two_plain_folders_give_a_table_and_a_second_run_scores_nothing(bench):
     assert "real, half vs half" in out
     assert "preset" not in out
     assert "training" not in out.split("↓ lower")[0]  # no column that nothing can fill
-    assert "score mine" in err
+    assert "mine · score" in err
     before = {p: p.read_bytes() for p in (bench.folder / "runs").rglob("*@*.json")}
     code, _, err = bench("evaluate", "--real", "real", "--fake", "mine", *QUICK)
     assert code == 0

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from cerebench.benchmark.plan import PlannedMetric
-from cerebench.benchmark.scoring import RealSets, build_control, materialise, part_of, score
+from cerebench.benchmark.planned import PlannedMetric
+from cerebench.benchmark.scoring import Judged, RealSets, build_control, materialise, part_of, score
 from cerebench.metrics.base import Better, Metric, MetricError, Result, VolumeSet
 from cerebench.metrics.controls import CONTROLS
 from cerebench.metrics.memorisation import NN_RATIO
@@ -75,9 +75,9 @@ def test_metrics_that_look_for_copies_say_so():
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda c: c.name)
 def test_every_row_can_be_built_with_and_without_held_out_cases(control):
     for tests in (4, 0):
-        reference, made = build_control(control, real_sets(tests=tests), {"x": 4})
-        assert 2 <= len(made["x"]) <= 4
-        assert len(reference.train["x"]) == (5 if control.halved else 9)
+        judged = build_control(control, real_sets(tests=tests), {"x": 4})
+        assert 2 <= len(judged.generated["x"]) <= 4
+        assert len(judged.real.train["x"]) == (5 if control.halved else 9)
 
 
 def test_volumes_in_a_file_are_those_that_were_given():
@@ -90,40 +90,29 @@ def test_volumes_in_a_file_are_those_that_were_given():
     np.testing.assert_array_equal(kept[0], given[0])
 
 
-def scored(tmp_path, **results):
-    """Score one row with metrics that return these results; return the record rows and failures."""
-    planned = {}
-    for name, result in results.items():
+def scored(result):
+    """Score one row with a metric that returns this result; return the row of its record."""
 
-        def compute(sets, view, result=result):
-            if isinstance(result, Exception):
-                raise result
-            return result
+    def compute(sets, view):
+        if isinstance(result, Exception):
+            raise result
+        return result
 
-        metric = Metric(name, name, compute, Better.LOWER, {}, "")
-        planned[tmp_path / f"{name}@01234567.json"] = (PlannedMetric(metric, "0" * 64), "1" * 64)
-    made = {"x": volume_set(3, "g")}
-    failures = score(made, real_sets(), planned, report=lambda _: None, stop=lambda: False)
-    rows = {p.stem[:-9]: json.loads(p.read_text())["rows"][0] for p in planned if p.exists()}
-    return rows, {path.stem[:-9]: str(error) for path, error in failures}
+    metric = Metric("m", "m", compute, Better.LOWER, {}, "")
+    judged = Judged(real_sets(), {"x": volume_set(3, "g")})
+    fields = score(PlannedMetric(metric, "0" * 64), judged)
+    return json.loads(json.dumps(fields, allow_nan=False))["rows"][0]
 
 
-def test_facts_are_recorded_beside_notes(tmp_path):
+def test_facts_are_recorded_beside_notes():
     told = {"n": np.int64(3), "sd": math.pi, "none": math.nan, "which.CSF": "range"}
-    rows, failures = scored(
-        tmp_path,
-        whole=Result(1.0, 9, 3, notes=("n=3",), facts=told),
-        plain=Result(1.0, 9, 3),
-        refused=MetricError("too few"),
-    )
-    assert not failures
-    assert rows["whole"]["facts"] == {"n": 3, "sd": math.pi, "none": None, "which.CSF": "range"}
-    assert rows["whole"]["notes"] == ["n=3"]
-    assert rows["plain"]["facts"] == rows["refused"]["facts"] == {}
+    whole = scored(Result(1.0, 9, 3, notes=("n=3",), facts=told))
+    assert whole["facts"] == {"n": 3, "sd": math.pi, "none": None, "which.CSF": "range"}
+    assert whole["notes"] == ["n=3"]
+    assert scored(Result(1.0, 9, 3))["facts"] == scored(MetricError("too few"))["facts"] == {}
 
 
 @pytest.mark.parametrize("facts", [{"a b": 1.0}, {"x": [1.0]}, {"x": True}])
-def test_a_fact_that_cannot_be_recorded_fails_its_metric_alone(tmp_path, facts):
-    rows, failures = scored(tmp_path, bad=Result(1.0, 9, 3, facts=facts), good=Result(2.0, 9, 3))
-    assert set(rows) == {"good"}
-    assert next(iter(facts)) in failures["bad"]
+def test_a_fact_that_cannot_be_recorded_fails_its_metric(facts):
+    with pytest.raises(ValueError, match=next(iter(facts))):
+        scored(Result(1.0, 9, 3, facts=facts))

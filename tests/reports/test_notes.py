@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cerebench.benchmark.contents import metric_entry
-from cerebench.benchmark.plan import PlannedMetric
+from cerebench.benchmark.planned import PlannedMetric
 from cerebench.benchmark.registry import Registries
 from cerebench.benchmark.scoring import _values
 from cerebench.metrics.base import MetricError, Result, Sets, VolumeSet
