@@ -58,6 +58,7 @@ def metric_entry(planned: PlannedMetric) -> dict[str, Any]:
         "views": list(m.views),
         "scale": m.scale,
         "never_bold": m.never_bold,
+        "family": m.family,
         "blind_to": m.blind_to,
         "source": m.source,
         "recipe": dict(m.recipe),

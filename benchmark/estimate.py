@@ -13,7 +13,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,12 +36,7 @@ from cerebench.benchmark.rows import FolderRow, TrainedRow
 from cerebench.benchmark.stage import Stage, pending
 from cerebench.benchmark.training import trained_by
 from cerebench.methods.base import Batch, Conditions, Rows, T
-from cerebench.metrics.downstream import splits
-from cerebench.metrics.downstream.base import Cases, Material, ProtocolError
-from cerebench.metrics.downstream.cases import taken, without_patients
-from cerebench.metrics.downstream.experiment import Experiment
-from cerebench.metrics.downstream.medicalnet import MedicalNetHead
-from cerebench.metrics.extractors.medicalnet import ResNet
+from cerebench.metrics.downstream.base import Cases, Material, Passes, ProtocolError
 from cerebench.reports.formatting import duration
 
 
@@ -157,12 +151,12 @@ def protocol_work(reference: DatasetReference, planned: PlannedProtocol, given: 
     shape = (len(reference.channels), *[reference.size] * 3)
     try:
         flops = protocol_flops(planned.protocol, given, shape)
-    except (NotImplementedError, ProtocolError):
-        flops = None  # a protocol of another kind, or one that will fail
+    except ProtocolError:
+        flops = None  # it will fail
     return Work(flops, planned.resolved.config.precision)
 
 
-def protocol_flops(protocol: Any, given: Material, shape: tuple[int, ...]) -> float:
+def protocol_flops(protocol: Any, given: Material, shape: tuple[int, ...]) -> float | None:
     """Count the operations of all repetitions: training in each stage, validation, prediction.
 
     Args:
@@ -170,52 +164,29 @@ def protocol_flops(protocol: Any, given: Material, shape: tuple[int, ...]) -> fl
         given: What it is given; volumes are not read.
         shape: (C, D, H, W) of a volume.
 
+    Returns:
+        Floating-point operations, or None where the protocol does not tell.
+
     Raises:
-        NotImplementedError: If the protocol does not work in the stages of ``Experiment``.
         ProtocolError: If the material does not suffice.
     """
-    if not isinstance(protocol, Experiment):
-        raise NotImplementedError
-    config, fixed = protocol.config, 0.0
-    if isinstance(protocol, MedicalNetHead):  # its features take the place of volumes
-        encoder = _Classifier(lambda: ResNet(protocol.encoder.depth).eval(), shape)
-        fixed = encoder.forward * (len(given.development) + len(given.test))
-        shape = (protocol.encoder.dim, 1, 1, 1)
-    classifier = _Classifier(lambda: protocol.network(given.seed, shape[0]), shape)
-    parts = splits.divide(given.development, config.finetune_per_class, given.seed)
-    first, last = protocol.pretraining(given, parts), protocol.training(given, parts)
-    seen = read = 0
-    for repeat in range(config.repeats):
-        chosen = splits.validation(parts, config.validation_share, config.repeats, repeat)
-        validation = taken(given.development, chosen)
-        finetuned = without_patients(last.cases, set(validation.patients))
-        seen += config.finetune_epochs * len(finetuned)
-        read += config.finetune_epochs * len(validation) + len(given.test)
-        if first is not None:
-            seen += config.pretrain_epochs * len(first.cases)
-            read += len(given.test)
-    return fixed + seen * classifier.training + read * classifier.forward
+    told = protocol.work(given, shape)
+    return None if told is None else sum(_flops(passes) for passes in told)
 
 
-class _Classifier:
-    """Operations of a network for one volume of this shape."""
-
-    def __init__(self, build: Callable[[], torch.nn.Module], shape: tuple[int, ...]) -> None:
-        with torch.device("meta"):
-            self._network = build()
-        self._batch = torch.zeros(2, *shape, device="meta")  # batch statistics need two
-
-    @cached_property
-    def forward(self) -> float:
-        with torch.no_grad(), _Counter() as counter:
-            self._network(self._batch)
-        return counter.flops / len(self._batch)
-
-    @cached_property
-    def training(self) -> float:
+def _flops(passes: Passes) -> float:
+    """Count the operations of one network."""
+    with torch.device("meta"):
+        network = passes.build()
+    batch = torch.zeros(2, *passes.shape, device="meta")  # batch statistics need two
+    with torch.no_grad(), _Counter() as forward:
+        network(batch)
+    training = 0.0
+    if passes.trained:
         with _Counter() as counter:
-            self._network(self._batch).sum().backward()
-        return counter.flops / len(self._batch)
+            network(batch).sum().backward()
+        training = counter.flops
+    return (passes.trained * training + passes.read * forward.flops) / len(batch)
 
 
 class _Counter(TorchDispatchMode):

@@ -21,7 +21,7 @@ from cerebench.benchmark.names import check_name
 from cerebench.benchmark.plan import Heading, Plan
 from cerebench.benchmark.planned import PlannedMetric, plan_metric
 from cerebench.benchmark.reference import FolderReference, slug, told_apart
-from cerebench.benchmark.registry import Registries
+from cerebench.benchmark.registry import Registries, Registry
 from cerebench.benchmark.rows import Common, ControlRow, FolderRow, RealRow
 from cerebench.benchmark.structures import Volumes as Structures
 from cerebench.core.hashing import key_of
@@ -83,7 +83,8 @@ def make_plan(request: Request, registries: Registries, display: Display) -> Pla
         MissingWeights: If a metric was asked for whose weights are missing.
         UsageError: If a name does not exist.
     """
-    metrics = tuple(_planned(name, registries, request.train is None) for name in _asked(request))
+    names = _asked(request, registries.metrics)
+    metrics = tuple(_planned(name, registries, request.train is None) for name in names)
     lacking = [m.unavailable for m in metrics if m.unavailable and m.unavailable != NO_TRAINING]
     if lacking and request.explicit:
         raise MissingWeights(lacking[0])
@@ -128,7 +129,7 @@ def _heading(request: Request, rows: Sequence[FolderRow], first: Folder) -> Head
     )
 
 
-def _asked(request: Request) -> list[str]:
+def _asked(request: Request, metrics: Registry) -> list[str]:
     """Return the names of the metrics; known volumes of structures are compared unasked.
 
     Raises:
@@ -138,8 +139,8 @@ def _asked(request: Request) -> list[str]:
         raise UsageError(
             "Structures are compared with real ones: give both --real-structures and --structures."
         )
-    more = ["structure-volume"] if request.structures else []
-    return expand([*request.metrics, *more])
+    more = [name for name in metrics.names() if metrics.facts(name).get("structures")]
+    return expand([*request.metrics, *(more if request.structures else [])])
 
 
 def _planned(name: str, registries: Registries, no_training: bool) -> PlannedMetric:
@@ -170,7 +171,7 @@ def _controls(common: Common, request: Request, fake: Folder) -> list[ControlRow
 
     Without held-out cases there is no set to draw the floor of these from.
     """
-    chosen = [c for c in CONTROLS if c.name != "real-heldout"]
+    chosen = [c for c in CONTROLS if not c.held_out]
     counts = {name: len(files) for name, files in fake.classes.items()}
     return [
         ControlRow(c, common, counts, {"control": c.name, "version": c.version, "n": counts})

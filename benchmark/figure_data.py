@@ -18,9 +18,8 @@ from cerebench.benchmark import store
 from cerebench.benchmark.scoring import SCORE_SEED, RealSets
 from cerebench.benchmark.stage import Stage
 from cerebench.core.hashing import key_of
-from cerebench.metrics.base import MetricError, Volume, VolumeSet
+from cerebench.metrics.base import Metric, MetricError, Volume, VolumeSet
 from cerebench.metrics.foreground import foreground
-from cerebench.metrics.memorisation import NN_RATIO, closest_pairs
 
 if TYPE_CHECKING:
     from cerebench.benchmark.display import Task
@@ -88,15 +87,16 @@ def distributions(volumes: Mapping[str, VolumeSet], spacing: tuple[float, float,
     return arrays
 
 
-def neighbours(volumes: Mapping[str, VolumeSet], real: RealSets) -> Arrays:
+def neighbours(volumes: Mapping[str, VolumeSet], real: RealSets, metric: Metric) -> Arrays:
     """Return ``neighbours.npz``: the generated volumes closest to a training case, beside it.
 
-    Closest in the space and by the distance of ``nn-ratio``, whose features are cached. A class
-    for which that distance does not exist is left out.
+    Closest as the metric declares, whose features are cached. A class for which its distance does
+    not exist is left out.
 
     Args:
         volumes: Generated sets by class.
         real: The real sets, with what the generator was trained on.
+        metric: Declares ``neighbours``.
 
     Returns:
         Per class ``<c>/generated`` and ``<c>/neighbour``, uint8 (K, H, W): centre axial slices of
@@ -105,11 +105,11 @@ def neighbours(volumes: Mapping[str, VolumeSet], real: RealSets) -> Arrays:
     """
     arrays: Arrays = {}
     for name, group in volumes.items():
-        sets = real.sets(name, group, NN_RATIO)
+        sets = real.sets(name, group, metric)
         try:
-            pairs = closest_pairs(sets, PAIRS)
+            pairs = metric.neighbours(sets, PAIRS)
         except MetricError:
-            continue  # nn-ratio gives the reason in its record
+            continue  # the metric gives the reason in its record
         train, ids = sets.train, [(group.ids[p.generated], sets.train.ids[p.train]) for p in pairs]
         arrays[f"{name}/generated"] = np.stack([centre_slice(group[p.generated]) for p in pairs])
         arrays[f"{name}/neighbour"] = np.stack([centre_slice(train[p.train]) for p in pairs])
@@ -124,8 +124,13 @@ def files(row: Row) -> dict[str, Path]:
         return files_in(Path("_real"))
     if row.kind == "real":
         return files_in(row.folder)
-    pairs = any(m.metric.neighbours and not m.unavailable for m in row.common.metrics)
-    return files_in(row.folder / "score", *(["neighbours"] if pairs else []))
+    return files_in(row.folder / "score", *(["neighbours"] if _with_pairs(row) else []))
+
+
+def _with_pairs(row: Row) -> Metric | None:
+    """Return the metric whose closest training cases are shown, if there is one."""
+    usable = (m.metric for m in row.common.metrics if not m.unavailable)
+    return next((metric for metric in usable if metric.neighbours), None)
 
 
 def files_in(folder: Path, *more: str) -> dict[str, Path]:
@@ -154,5 +159,6 @@ def _write(row: Row, bench: Workbench, task: Task) -> dict[str, Any]:
     write_arrays(left["preview"], preview(judged.generated))
     write_arrays(left["distributions"], distributions(judged.generated, judged.real.spacing))
     if "neighbours" in left:
-        write_arrays(left["neighbours"], neighbours(judged.generated, judged.real))
+        metric = _with_pairs(row)
+        write_arrays(left["neighbours"], neighbours(judged.generated, judged.real, metric))
     return {"files": store.describe_files(left["preview"].parent, left.values())}

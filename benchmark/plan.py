@@ -403,8 +403,8 @@ def _missing_weights(row: TrainedRow) -> str:
         for name in row.method.weights(config):
             weights.find(name)
     except MissingWeights as error:
-        optional = any(f.name == "perceptual" for f in dataclasses.fields(config))
-        without = f", or run without it: --set {row.name}.perceptual=none" if optional else ""
+        spared = (f"--set {row.name}.{k}={v}" for k, v in row.method.without_weights().items())
+        without = f", or run without it: {options}" if (options := " ".join(spared)) else ""
         return f"{row.name} cannot be trained: {error}{without}"
     return ""
 

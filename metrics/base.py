@@ -203,7 +203,13 @@ class Metric:
         never_bold: True where the best value must not be marked (it rewards collapse).
         held_out: True where the metric asks whether training cases were copied: it compares with
             training and with held-out cases, whatever the reference of other metrics is.
-        neighbours: True where figures of the closest training cases belong to the metric.
+        family: What kind of quantity it is, for what reports say of all of a kind: ``frechet``,
+            ``mmd``, ``ms-ssim``; empty for none of these.
+        neighbours: ``(sets, count) -> pairs`` with ``generated``, ``train`` (positions) and
+            ``distance``: the closest training cases, as figures show them; None where a metric has
+            none.
+        structures: True where the metric compares volumes of structures that were measured
+            elsewhere; it is then asked for by giving these.
     """
 
     name: str
@@ -220,7 +226,9 @@ class Metric:
     blind_to: str = ""
     never_bold: bool = False
     held_out: bool = False
-    neighbours: bool = False
+    family: str = ""
+    neighbours: Callable[[Sets, int], Sequence[Any]] | None = None
+    structures: bool = False
 
 
 class Extractor(Protocol):

@@ -185,6 +185,7 @@ def frechet_metric(extractor: str, label: str, *, whitened: bool = False) -> Met
             "reference": "train",
             "uncertainty": jackknife.RECIPE,
         },
+        family="frechet",
         source="Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
         needs=extractor,
         blind_to="copies of training volumes, which score 0",

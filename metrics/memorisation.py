@@ -168,7 +168,7 @@ NN_RATIO = Metric(
     },
     source="after Meehan et al. 2020, arXiv:2004.05675",
     needs=FEATURES,
-    neighbours=True,
+    neighbours=closest_pairs,
     blind_to="copies that were flipped or changed in intensity, and quality: noise scores 0",
     held_out=True,
 )

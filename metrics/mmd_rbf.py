@@ -153,6 +153,7 @@ def rbf_metric(extractor: str, name: str, label: str) -> Metric:
             "test": f"{PERMUTATIONS} permutations of volumes",
             "uncertainty": jackknife.RECIPE,
         },
+        family="mmd",
         source="Gretton et al. 2012, JMLR 13, equation 3",
         needs=extractor,
         scale=1000.0,

@@ -465,6 +465,7 @@ MS_SSIM = Metric(
         "border": "valid",
         "last_exponent": "w_M",
     },
+    family="ms-ssim",
     source="Wang, Simoncelli, Bovik 2003, Asilomar, equation 7",
     blind_to=_BLIND,
 )
@@ -482,6 +483,7 @@ MS_SSIM_KWON = Metric(
         "border": "mirrored, edge voxel twice",
         "last_exponent": "4 w_5",
     },
+    family="ms-ssim",
     source="Kwon et al. 2019, arXiv:1908.02498, code 3dbraingen/pytorch_ssim",
     blind_to=_BLIND,
 )

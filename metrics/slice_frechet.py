@@ -87,6 +87,7 @@ def slice_frechet_metric(extractor: str, slices: str = "all") -> Metric:
             "reference": "train",
             "uncertainty": jackknife.RECIPE,
         },
+        family="frechet",
         source="Heusel et al. 2017, arXiv:1706.08500, eq. 6",
         needs=extractor,
         views=VIEWS,

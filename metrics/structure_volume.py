@@ -117,6 +117,7 @@ STRUCTURE_VOLUME = Metric(
         "reference": "train",
         "uncertainty": jackknife.RECIPE,
     },
+    structures=True,
     source="Schuirmann 1987; Hedges 1981; transport after Jafrasteh 2025",
     views=PARTS,
     least=3,

@@ -179,13 +179,14 @@ def _below_floor(
 ) -> Iterator[str]:
     rows = contents["rows"]
     titles = {metric["name"]: metric["label"] for metric in contents["metrics"]}
+    families = {metric["name"]: metric.get("family", "") for metric in contents["metrics"]}
     equal = {v.row for v in found if v.n_generated == contents["samples_per_class"]}
     below: dict[int, dict[str, None]] = {}
     for (class_, metric, _), summaries in _ranked(found).items():
         floors = [
             s.value for i, s in summaries.items() if rows[i].get("role") == "floor" and i in equal
         ]
-        if not metric.startswith(("fd-", "fid")) or not floors:
+        if families.get(metric) != "frechet" or not floors:
             continue
         for row, summary in summaries.items():
             if rows[row]["kind"] != "anchor" and summary.value < min(floors):
@@ -202,9 +203,9 @@ def _contradictions(
     contents: Contents, found: Sequence[Value], labels: Sequence[str]
 ) -> Iterator[str]:
     rows, ranked = contents["rows"], _ranked(found)
-    names = [metric["name"] for metric in contents["metrics"] if not metric["unavailable"]]
-    mmd = next((name for name in names if name.startswith("mmd")), "")
-    ssim = next((name for name in names if name.startswith("ms-ssim")), "")
+    usable = [metric for metric in contents["metrics"] if not metric["unavailable"]]
+    first = {metric.get("family"): metric["name"] for metric in reversed(usable)}
+    mmd, ssim = first.get("mmd", ""), first.get("ms-ssim", "")
     places = []
     for class_ in contents["dataset"]["classes"]:
         one, other = (
