@@ -313,6 +313,10 @@ class FolderReference:
             },
         }
 
+    def left_out(self) -> dict[str, Any]:
+        """Return nothing: files that are left out are told of each folder."""
+        return {}
+
     def facts(self) -> dict[str, Any]:
         """Return what ``cell.json`` tells about the data."""
         return {"fingerprint": self.fingerprint, "split": {"train": [], "test": []}}
