@@ -71,6 +71,7 @@ class Runner:
         self.outcome.kept = len(stages) - len(todo)
         if todo:
             with self._signals():
+                self.bench.open()
                 for row in plan.rows:
                     self._row(row)
         return self.outcome

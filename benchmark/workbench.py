@@ -89,6 +89,15 @@ class Workbench:
         self.display.ended(title, "done", time.perf_counter() - began)
         return made
 
+    def open(self) -> None:
+        """Prepare the data: what is wrong with them stops a run, and no stage alone.
+
+        Raises:
+            DatasetError: If a case cannot be used.
+            Interrupted: If somebody asked to stop.
+        """
+        assert self.real is not None
+
     @cached_property
     def real(self) -> RealSets:
         """Return the real volumes that every row is compared with."""

@@ -415,9 +415,9 @@ def test_a_variant_and_a_setting_for_all_reach_the_right_configuration(store_of)
 
 
 def test_all_means_every_installed_protocol_and_none_means_none(store_of):
-    every = store_of[0](protocols=["all"], samples_per_class=300).protocols
+    every = store_of[0](protocols=["all"], samples_per_class=300).common.protocols
     assert {p.name for p in every} == set(Registries().protocols.names()) > set(NAMES)
-    assert store_of[0](protocols=["none"]).protocols == ()
+    assert store_of[0](protocols=["none"]).common.protocols == ()
 
 
 def test_lists_and_pages_know_a_protocol_of_another_package(plugins):

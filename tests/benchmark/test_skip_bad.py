@@ -244,8 +244,9 @@ def test_a_plan_with_bad_cases_is_another_plan(tmp_path):
         make_plan(asked, Registries(), tmp_path / "runs", tmp_path / "cache")
     skipping = dataclasses.replace(asked, skip_bad=True)
     plan = make_plan(skipping, Registries(), tmp_path / "runs", tmp_path / "cache")
-    assert len(plan.cases) == 7
-    assert {*plan.split.train, *plan.split.test} == {c.id for c in plan.cases}
+    real = plan.common.reference
+    assert len(real.cases) == 7
+    assert {*real.split.train, *real.split.test} == {c.id for c in real.cases}
     no_mask(case(root, 4).files)
     other = make_plan(skipping, Registries(), tmp_path / "runs", tmp_path / "cache")
     assert other.key != plan.key
