@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal, get_args
 
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
@@ -19,7 +20,8 @@ from torch import Tensor
 
 from cerebench.methods.base import BadConfig, randn
 
-SAMPLERS = ("ddpm", "ddim", "dpmpp")
+Sampler = Literal["ddpm", "ddim", "dpmpp"]
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 _TABLES = torch.device("cpu")  # where the schedulers keep their tables, whatever the default is
 
 

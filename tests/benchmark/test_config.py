@@ -1,11 +1,14 @@
 """Presets, overrides, experiments: every value has a source, every mistake a message."""
 
+import math
+
 import pytest
 
 from cerebench.benchmark import experiment as experiments
 from cerebench.benchmark.config import differences, override_table, parse_assignment, resolve
 from cerebench.benchmark.errors import BadConfig, UnknownPlugin, UsageError
 from cerebench.benchmark.registry import Registries
+from cerebench.methods.med_ddpm import MedDDPM
 from cerebench.methods.wgan_gp import WGANGP
 from cerebench.metrics.suites import expand
 
@@ -40,15 +43,33 @@ def test_a_misspelt_setting_gets_a_suggestion():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("steps", "many", "wgan-gp.steps must be a whole number, got 'many'"),
-        ("steps", 1.5, "wgan-gp.steps must be a whole number, got 1.5"),
-        ("steps", True, "wgan-gp.steps must be a whole number, got True"),
-        ("lr", "fast", "wgan-gp.lr must be a number, got 'fast'"),
+        ("steps", "many", "wgan-gp.steps must be a whole number of at least 1, got 'many'."),
+        ("steps", "3", "wgan-gp.steps must be a whole number of at least 1, got '3'."),
+        ("steps", 1.5, "wgan-gp.steps must be a whole number of at least 1, got 1.5."),
+        ("steps", True, "wgan-gp.steps must be a whole number of at least 1, got True."),
+        ("steps", -5, "wgan-gp.steps must be a whole number of at least 1, got -5."),
+        ("batch", 0, "wgan-gp.batch must be a whole number of at least 1, got 0."),
+        ("lr", "fast", "wgan-gp.lr must be a number above 0, got 'fast'."),
+        ("lr", math.nan, "wgan-gp.lr must be a number above 0, got nan."),
+        ("lr", math.inf, "wgan-gp.lr must be a number above 0, got inf."),
+        ("beta2", 1, "wgan-gp.beta2 must be a number of at least 0 and below 1, got 1."),
+        ("precision", "fp8", "wgan-gp.precision must be fp32 or bf16, got 'fp8'."),
+        ("head", 1, "wgan-gp.head must be dense or patch, got 1."),
     ],
 )
-def test_a_value_of_the_wrong_type_is_named(field, value, message):
-    with pytest.raises(BadConfig, match=message):
+def test_a_value_that_a_setting_does_not_accept_is_named_with_what_it_accepts(
+    field, value, message
+):
+    with pytest.raises(BadConfig) as caught:
         resolve(WGANGP, "smoke", 16, {field: value})
+    assert str(caught.value) == message
+
+
+def test_a_whole_number_serves_as_any_number_and_a_list_as_a_tuple():
+    resolved = resolve(WGANGP, "smoke", 16, {"steps": 4.0, "lr": 1})
+    assert repr(resolved.config.steps) == "4"
+    assert repr(resolved.config.lr) == "1.0"
+    assert resolve(MedDDPM, "smoke", 16, {"channels": [16, 8]}).config.channels == (16, 8)
 
 
 def test_an_unknown_preset_gets_a_suggestion():
