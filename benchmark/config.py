@@ -76,8 +76,8 @@ def resolve(
                 f"{name} has no setting '{field}'.{near} Settings: {', '.join(fields)}."
             )
     try:
-        check(name, found.config, where=f" in preset '{preset}'")
         changes = _changes(name, found.config, overrides or {})
+        check(name, found.config, where=f" in preset '{preset}'")
     except bounds.BadConfig as error:
         raise BadConfig(str(error)) from error
     try:

@@ -38,7 +38,7 @@ from cerebench.methods.base import (
     Run,
     setting,
 )
-from cerebench.methods.diffusion import Diffusion, Sampler, cosine_betas, sampler_steps
+from cerebench.methods.diffusion import BetaCap, Diffusion, Sampler, cosine_betas, sampler_steps
 from cerebench.methods.ema import WeightAverage
 
 MAX_PERIOD = 1000  # of the timestep embedding; 10 000 is usual elsewhere
@@ -91,9 +91,7 @@ class Config:
     )
     norm_groups: Count = setting(32, "groups of the normalisation", "[code: GroupNorm]")
     timesteps: Count = setting(250, "diffusion steps T, cosine schedule", "[paper: T]")
-    beta_cap: Annotated[float, Field(gt=0, lt=1)] = setting(
-        0.999, "largest beta", "[code: cosine schedule]"
-    )
+    beta_cap: BetaCap = setting(0.999, "largest beta", "[code: cosine schedule]")
     ema_decay: Decay = setting(0.995, "weight of the past in the averaged weights", "[code: EMA]")
     ema_every: Count = setting(10, "optimiser steps between updates of the average", "[code: EMA]")
     ema_start: CountOrZero = setting(

@@ -20,7 +20,7 @@ from cerebench.methods.base import (
     Preset,
     setting,
 )
-from cerebench.methods.diffusion import Sampler, sampler_steps
+from cerebench.methods.diffusion import BetaCap, Sampler, sampler_steps
 from cerebench.methods.medical_diffusion.unet import GROUPS
 
 DEPARTURES = (
@@ -60,7 +60,7 @@ class Config:
     """Settings of Medical Diffusion; the defaults are the ``paper`` preset."""
 
     # stage 1: networks
-    latent_size: Count = setting(
+    latent_size: Annotated[int, Field(ge=2)] = setting(
         32, "edge of the latent grid; the networks halve volumes down to it", "[code: README]"
     )
     channels: Count = setting(
@@ -130,9 +130,7 @@ class Config:
     )
     diffusion_lr: Positive = setting(1e-4, "Adam step size", "[code: README]")
     timesteps: Count = setting(300, "diffusion steps T, cosine schedule", "[code: README]")
-    beta_cap: Annotated[float, Field(gt=0, lt=1)] = setting(
-        0.9999, "largest beta", "[code: cosine schedule]"
-    )
+    beta_cap: BetaCap = setting(0.9999, "largest beta", "[code: cosine schedule]")
     ema_decay: Decay = setting(0.995, "weight of the past in the averaged weights", "[code: EMA]")
     ema_every: Count = setting(10, "updates between updates of the average", "[code: EMA]")
     ema_start: CountOrZero = setting(

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from cerebench.methods.base import (
-    BadConfig,
     Count,
     CountOrZero,
     Decay,
@@ -52,7 +51,9 @@ class Config:
     """Settings of 3D-VQGAN; the defaults are the ``paper`` preset."""
 
     # networks
-    latent_size: Count = setting(8, "edge of the latent grid, tokens", "[code: autoencoder]")
+    latent_size: Annotated[int, Field(ge=2)] = setting(
+        8, "edge of the latent grid, tokens", "[code: autoencoder]"
+    )
     channels: Annotated[tuple[Count, ...], Field(min_length=1)] = setting(
         (32, 64, 128, 256), "encoder channels, finest level first", "[code: autoencoder]"
     )
@@ -130,11 +131,6 @@ class Config:
             width=self.width,
             heads=self.heads,
         )
-        if self.batch * self.latent_size**3 < 2:
-            raise BadConfig(
-                f"batch = {self.batch} and latent_size = {self.latent_size} leave batch norm a "
-                "single position, nothing to compare. Raise one of the two."
-            )
         return replace(self, channels=fit_levels("vqgan", self.channels, self.latent_size, size))
 
 

@@ -64,7 +64,9 @@ class Config:
     """Settings of 3D-VQGAN-cond; the defaults are the ``paper`` preset."""
 
     # networks
-    latent_size: Count = setting(8, "edge of the latent grid, tokens", "[paper: appendix B]")
+    latent_size: Annotated[int, Field(ge=2)] = setting(
+        8, "edge of the latent grid, tokens", "[paper: appendix B]"
+    )
     channels: Annotated[tuple[Grouped, ...], Field(min_length=1)] = setting(
         (32, 64, 128, 256), "encoder channels, finest level first", "[code: autoencoder]"
     )

@@ -97,7 +97,7 @@ def test_levels_follow_the_size():
         ({"stop_at": -1}, 128, "vqgan.stop_at must be a number above 0 and at most 1, got -1"),
         ({"stop_at": 0.2, "autoencoder_steps": 2}, 128, "stop_at = 0.2 of .* = 2 leaves no step"),
         ({"heads": 3}, 128, "heads = 3 must divide the transformer's width = 1024"),
-        ({"latent_size": 1, "batch": 1}, 128, "latent_size = 1 leave batch norm a single position"),
+        ({"latent_size": 1}, 128, "latent_size must be a whole number of at least 2, got 1"),
     ],
 )
 def test_impossible_settings_are_refused_with_field_and_value(changes, size, message):

@@ -193,6 +193,37 @@ def test_every_protocol_runs_and_reports_completely(name, ran):
     assert set(first).isdisjoint(second)
 
 
+LEAST = {
+    "repeats": 1,
+    "validation_share": 0.0,
+    "finetune_epochs": 1,
+    "finetune_batch": 2,
+    "finetune_lr": 1e-12,
+    "gamma": 0.0,
+    "pretrain_epochs": 1,
+    "pretrain_batch": 2,
+    "pretrain_lr": 1e-12,
+    "synthetic_per_class": 0,
+    "hidden": 1,
+    "dropout": 0.0,
+}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_the_least_values_that_settings_accept_train(name, ran):
+    own = {
+        field: value for field, value in LEAST.items() if field in accepted(PROTOCOLS[name].Config)
+    }
+    outcome, _, _ = ran(PROTOCOLS[name], synthetic=(14, 14), **own)
+    (repeat,) = outcome.repeats
+    assert len(repeat.validation_ids) == 2  # one case of each class
+    assert all(0 <= p <= 1 for p in repeat.predictions)
+    for field, value in own.items():
+        below = value - 1 if isinstance(value, int) else -value - 1e-300
+        with pytest.raises(BadConfig, match=f"{name}.{field} must be"):
+            PROTOCOLS[name](dataclasses.replace(PROTOCOLS[name].Config(), **{field: below}))
+
+
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_no_validation_or_test_patient_trains(name, ran):
     outcome, data, fitted = ran(PROTOCOLS[name])
