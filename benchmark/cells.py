@@ -10,6 +10,8 @@ from cerebench.benchmark import store
 from cerebench.benchmark.display import Display
 from cerebench.benchmark.errors import UsageError
 from cerebench.benchmark.registry import Registries
+from cerebench.core.bounds import typed
+from cerebench.core.settings import accepted
 from cerebench.datasets.names import folder_names
 
 
@@ -32,12 +34,23 @@ def read_cell(folder: Path) -> dict[str, Any]:
 
 
 def build_method(cell: dict[str, Any], registries: Registries) -> Any:
-    """Construct the method of a cell from its recorded configuration."""
-    from pydantic import TypeAdapter
+    """Construct the method of a cell from its recorded configuration.
 
-    cls = registries.methods.load(cell["name"])
-    config = TypeAdapter(cls.Config).validate_python(cell["config"])
-    return cls(config, size=cell["size"], classes=cell["classes"], channels=len(cell["channels"]))
+    Raises:
+        BadConfig: If a recorded value is one that its setting does not accept.
+    """
+    cls, found = registries.methods.load(cell["name"]), cell["config"]
+    values = {
+        field: typed(f"{cell['name']}.{field}", found[field], accepts, where=" in cell.json")
+        for field, accepts in accepted(cls.Config).items()
+        if field in found
+    }
+    return cls(
+        cls.Config(**values),
+        size=cell["size"],
+        classes=cell["classes"],
+        channels=len(cell["channels"]),
+    )
 
 
 def extend_samples(

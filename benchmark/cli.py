@@ -633,7 +633,7 @@ def show(
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
-    """Show a plugin whole: settings with sources, parameter counts, recipe, departures."""
+    """Show a plugin whole: settings with bounds and sources, parameters, recipe, departures."""
     from cerebench.benchmark import listing
 
     found = listing.show(name, _registries(plugin))

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
 from cerebench.benchmark.errors import BadConfig, UsageError
 from cerebench.benchmark.registry import suggest
-
-_EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+from cerebench.core import bounds
+from cerebench.core.settings import Preset, accepted, check
 
 
 @dataclass(frozen=True)
@@ -70,32 +67,36 @@ def resolve(
         BadConfig: If a field does not exist or a value has the wrong type or is impossible, or a
             method cannot work at this size.
     """
-    name = plugin.info.name
-    base, sources = starting_point(plugin, preset)
-    types = typing.get_type_hints(type(base))
-    fields = [f.name for f in dataclasses.fields(base)]
-    changes = {}
-    for field, value in (overrides or {}).items():
+    name, found = plugin.info.name, preset_of(plugin, preset)
+    fields = [f.name for f in dataclasses.fields(found.config)]
+    for field in overrides or {}:
         if field not in fields:
             near = suggest("setting", field, fields).split("'.", 1)[1].split(" Known")[0]
             raise BadConfig(
                 f"{name} has no setting '{field}'.{near} Settings: {', '.join(fields)}."
             )
-        changes[field] = typed(f"{name}.{field}", value, types[field])
     try:
-        config = dataclasses.replace(base, **changes)
+        changes = _changes(name, found.config, overrides or {})
+        check(name, found.config, where=f" in preset '{preset}'")
+    except bounds.BadConfig as error:
+        raise BadConfig(str(error)) from error
+    try:
+        config = dataclasses.replace(found.config, **changes)
         config = config if size is None else config.for_size(size)
     except ValueError as error:
         raise BadConfig(f"{name} ({preset}): {error}") from error
-    sources = {**sources, **dict.fromkeys(changes, "[user: --set]")}
+    sources = {**found.sources, **dict.fromkeys(changes, "[user: --set]")}
     return Resolved(config, preset, json_values(config), sources)
 
 
-def starting_point(plugin: Any, preset: str) -> tuple[Any, dict[str, str]]:
-    """Return the configuration of a preset, and the source of every value in it.
+def _changes(name: str, config: Any, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return overrides as their fields have them."""
+    accepts = accepted(type(config))
+    return {f: bounds.typed(f"{name}.{f}", value, accepts[f]) for f, value in overrides.items()}
 
-    A method declares a preset as an object with ``config`` and ``sources``; a protocol as changes
-    of its default configuration, each ``field: (value, source)``.
+
+def preset_of(plugin: Any, preset: str) -> Preset:
+    """Return a preset of a method or a protocol.
 
     Raises:
         UsageError: If the plugin has no such preset.
@@ -105,10 +106,11 @@ def starting_point(plugin: Any, preset: str) -> tuple[Any, dict[str, str]]:
         raise UsageError(suggest(f"preset of {plugin.info.name}", preset, known))
     found = plugin.presets[preset]
     if not isinstance(found, Mapping):
-        return found.config, dict(found.sources)
-    declared = {f.name: f.metadata["source"] for f in dataclasses.fields(plugin.Config)}
+        return found
+    # Protocols of version 0.1 have changes of the defaults, each ``field: (value, source)``.
+    values = {field: value for field, (value, _) in found.items()}
     tags = {field: source for field, (_, source) in found.items()}
-    return plugin.Config(**{f: value for f, (value, _) in found.items()}), {**declared, **tags}
+    return Preset(plugin.Config(**values), size=0, sources=tags)
 
 
 def json_values(config: Any) -> dict[str, Any]:
@@ -142,14 +144,13 @@ def override_table(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
     return table
 
 
-def typed(name: str, value: Any, expected: Any) -> Any:
-    """Validate a value against the field's type; tuples accept TOML arrays."""
-    adapter = TypeAdapter(expected, config=ConfigDict(strict=False, coerce_numbers_to_str=False))
-    wrong_bool = isinstance(value, bool) and expected in (int, float)
+def typed(name: str, value: Any, accepts: Any) -> Any:
+    """Return a value of a TOML file as its annotation has it.
+
+    Raises:
+        BadConfig: If the annotation does not accept it.
+    """
     try:
-        if wrong_bool or (isinstance(value, str) and expected in (int, float, bool)):
-            raise TypeError
-        return adapter.validate_python(value)
-    except (ValidationError, TypeError) as error:
-        wanted = _EXPECTED.get(expected, f"of type {getattr(expected, '__name__', expected)}")
-        raise BadConfig(f"{name} must be {wanted}, got {value!r}.") from error
+        return bounds.typed(name, value, accepts)
+    except bounds.BadConfig as error:
+        raise BadConfig(str(error)) from error

@@ -24,6 +24,9 @@ from cerebench.benchmark.diagnosis import check_maps, diagnostics
 from cerebench.benchmark.errors import Interrupted, no_exit
 from cerebench.benchmark.registry import Registries
 from cerebench.benchmark.training import TrainingData, load_networks, seeded, train
+from cerebench.core import settings
+from cerebench.core.bounds import BadConfig, says_bounds
+from cerebench.core.settings import accepted
 from cerebench.datasets.phantom import Phantom
 from cerebench.methods.base import Batch, Conditions, Method, has_hook
 
@@ -161,6 +164,21 @@ def presets_are_complete(s: Subject) -> None:
     _require(presets["paper"].config != presets["smoke"].config, "paper and smoke are the same")
 
 
+def numeric_settings_say_what_they_accept(s: Subject) -> None:
+    """Every number has bounds in its annotation, and every preset keeps to them."""
+    silent = [f for f, accepts in accepted(s.cls.Config).items() if not says_bounds(accepts)]
+    _require(
+        not silent,
+        f"{', '.join(silent)} would accept -1; write bounds as the type, for example steps: "
+        "Annotated[int, Field(ge=1)] with Annotated of typing and Field of pydantic",
+    )
+    for name, preset in s.cls.presets.items():
+        try:
+            settings.check(s.name, preset.config, where=f" in preset '{name}'")
+        except BadConfig as error:
+            raise Broken(str(error)) from error
+
+
 def training_changes_every_network(s: Subject) -> None:
     """Training changes at least one parameter of every network and leaves all finite."""
     before, after = states(s.build()), states(s.trained)
@@ -292,6 +310,7 @@ def nothing_is_printed(s: Subject) -> None:
 CHECKS: tuple[Callable[[Subject], None], ...] = (
     name_and_source,
     presets_are_complete,
+    numeric_settings_say_what_they_accept,
     training_changes_every_network,
     samples_are_volumes,
     samples_follow_their_generators,

@@ -10,9 +10,11 @@ from importlib.util import find_spec
 from typing import Any
 
 from cerebench.benchmark import experiment as experiments
-from cerebench.benchmark.config import json_values, starting_point
+from cerebench.benchmark.config import json_values, preset_of
 from cerebench.benchmark.errors import UnknownPlugin
 from cerebench.benchmark.registry import Registries, Registry, suggest
+from cerebench.core.bounds import in_words
+from cerebench.core.settings import accepted
 from cerebench.metrics.suites import SUITES
 
 KINDS = ("methods", "metrics", "suites", "datasets", "protocols", "extractors", "experiments")
@@ -161,10 +163,16 @@ def show_method(name: str, registries: Registries) -> dict[str, Any]:
 
 
 def _settings(config: Any, sources: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return value, meaning and source of every field of a configuration."""
+    """Return value, meaning, what is accepted and source of every field of a configuration."""
     meanings = {f.name: f.metadata.get("meaning", "") for f in dataclasses.fields(config)}
+    accepts = accepted(type(config))
     return {
-        field: {"value": value, "meaning": meanings[field], "source": sources[field]}
+        field: {
+            "value": value,
+            "meaning": meanings[field],
+            "accepts": in_words(accepts[field]),
+            "source": sources[field],
+        }
         for field, value in json_values(config).items()
     }
 
@@ -172,7 +180,7 @@ def _settings(config: Any, sources: Mapping[str, str]) -> dict[str, dict[str, An
 def show_protocol(name: str, registries: Registries) -> dict[str, Any]:
     """Return what a protocol trains on, and its presets with every value and source."""
     cls = registries.protocols.load(name)
-    presets = {preset: starting_point(cls, preset) for preset in cls.presets}
+    presets = {preset: preset_of(cls, preset) for preset in cls.presets}
     from cerebench.metrics.downstream.base import DownstreamProtocol as Base
 
     own = [c.__module__ for c in cls.__mro__ if issubclass(c, Base) and c is not Base]
@@ -181,8 +189,8 @@ def show_protocol(name: str, registries: Registries) -> dict[str, Any]:
         **_row("protocols", name, registries.protocols),
         "definition": "\n".join(_documentation(module) for module in dict.fromkeys(own)),
         "presets": {
-            preset: {"settings": _settings(config, sources)}
-            for preset, (config, sources) in presets.items()
+            preset: {"settings": _settings(found.config, found.sources)}
+            for preset, found in presets.items()
         },
     }
 

@@ -161,8 +161,25 @@ def print_object(found: Mapping[str, Any], console: Console) -> None:
         console.print("[dim]departures from paper and reference code[/]")
         for number, text in enumerate(found["departures"], 1):
             console.print(f"  {number}. {escape(text)}", highlight=False)
-    for name, preset in found.get("presets", {}).items():
+    presets = found.get("presets", {})
+    if presets:
+        _print_accepted(next(iter(presets.values())), console)
+    for name, preset in presets.items():
         _print_preset(name, preset, console)
+
+
+def _print_accepted(preset: Mapping[str, Any], console: Console) -> None:
+    """Print which values the settings accept, once for all presets."""
+    names: dict[str, list[str]] = {}
+    for field, setting in preset["settings"].items():
+        names.setdefault(setting["accepts"], []).append(field)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("settings", overflow="fold", header_style="dim")
+    table.add_column("accept", overflow="fold", header_style="dim")
+    for accepts, fields in names.items():
+        table.add_row(escape(", ".join(fields)), escape(accepts))
+    console.print()
+    console.print(table)
 
 
 def _print_preset(name: str, preset: Mapping[str, Any], console: Console) -> None:

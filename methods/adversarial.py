@@ -17,7 +17,6 @@ from torch.optim import Optimizer
 from cerebench.methods.base import BadConfig, Batch, Rows, Run, Step, full_precision
 from cerebench.methods.upsampling import UpsampleConv
 
-HEADS = ("dense", "patch")
 _LAYERS = {"batch": nn.BatchNorm3d, "instance": nn.InstanceNorm3d}
 
 
@@ -117,12 +116,6 @@ def check_size(size: int, critic_channels: int) -> None:
             f"critic_channels = {critic_channels} leaves no channel at size {size}. "
             "Set it to a larger power of two."
         )
-
-
-def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    """Refuse a value that is not one of the known ones."""
-    if value not in known:
-        raise BadConfig(f"{name} must be one of {', '.join(known)}, got {value!r}.")
 
 
 def generator_widths(channels: int, size: int) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,6 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim import Adam
 
 from cerebench.methods.adversarial import (
-    check_choice,
     check_size,
     critic,
     critic_widths,
@@ -35,12 +34,20 @@ from cerebench.methods.adversarial import (
     settle_statistics,
 )
 from cerebench.methods.base import (
+    BadConfig,
     Batch,
     Batches,
     Conditions,
+    Count,
+    CountOrZero,
+    Decay,
+    Fraction,
     Method,
     MethodInfo,
+    NonNegative,
     Phase,
+    Positive,
+    Precision,
     Preset,
     Rows,
     Run,
@@ -79,65 +86,68 @@ DEPARTURES = (
 class Config:
     """Settings of 3D-alpha-WGAN; the defaults are the ``paper`` preset."""
 
-    steps: int = setting(
+    steps: Count = setting(
         12_000, "rounds of updates", "[code: Kwon, iterations run on ADNI; 21,000 on BraTS]"
     )
-    generator_updates: int = setting(
+    generator_updates: Count = setting(
         2, "generator updates per round, all with one gradient", "[code: Kwon, training notebook]"
     )
-    reconstruction: float = setting(10.0, "weight of the L1 distance", "[paper: lambda1]")
-    penalty: float = setting(10.0, "weight of every gradient penalty", "[paper: lambda2]")
-    code_critic: str = setting(
+    reconstruction: NonNegative = setting(10.0, "weight of the L1 distance", "[paper: lambda1]")
+    penalty: NonNegative = setting(10.0, "weight of every gradient penalty", "[paper: lambda2]")
+    code_critic: Literal["both", "prior"] = setting(
         "both",
         "codes that it scores in its own loss: both, or those of the prior alone",
         "[ours: the intended loss; the code loses one term]",
     )
-    norm: str = setting(
+    norm: Literal["batch", "spectral"] = setting(
         "batch",
         "batch norm everywhere, or spectral norm in the critics and instance norm elsewhere",
         "[code: Kwon, Model_alphaWGAN]",
     )
-    lr: float = setting(2e-4, "Adam step size, all networks", "[code: Kwon, training notebook]")
-    lr_end: float = setting(
+    lr: Positive = setting(2e-4, "Adam step size, all networks", "[code: Kwon, training notebook]")
+    lr_end: Fraction = setting(
         1.0, "fraction of lr at the end of a linear decay", "[code: Kwon, constant]"
     )
-    beta1: float = setting(0.9, "Adam decay of the mean", "[code: Kwon, PyTorch's default]")
-    beta2: float = setting(0.999, "Adam decay of the square", "[code: Kwon, PyTorch's default]")
-    batch: int = setting(4, "volumes per update; two draws a round", "[code: Kwon]")
-    latent: int = setting(1000, "length of codes and of z ~ N(0, I)", "[code: Kwon]")
-    generator_channels: int = setting(
+    beta1: Decay = setting(0.9, "Adam decay of the mean", "[code: Kwon, PyTorch's default]")
+    beta2: Decay = setting(0.999, "Adam decay of the square", "[code: Kwon, PyTorch's default]")
+    batch: Count = setting(4, "volumes per update; two draws a round", "[code: Kwon]")
+    latent: Count = setting(1000, "length of codes and of z ~ N(0, I)", "[code: Kwon]")
+    generator_channels: Count = setting(
         64, "outermost generator channels; doubled at each coarser level", "[code: Kwon]"
     )
-    critic_channels: int = setting(
+    critic_channels: Count = setting(
         64,
         "critic and encoder channels at half resolution; the widest level has at most 8 x",
         "[code: Kwon]",
     )
-    code_units: int = setting(4096, "width of the code critic", "[code: Kwon, num_units]")
-    statistics: int = setting(
+    code_units: Count = setting(4096, "width of the code critic", "[code: Kwon, num_units]")
+    statistics: CountOrZero = setting(
         100,
-        "noise batches that re-estimate the generator's batch statistics",
+        "noise batches that re-estimate the generator's batch statistics; 0: as training left them",
         "[ours: a sample must not depend on its batch]",
     )
-    watch_pairs: int = setting(
+    watch_pairs: Count = setting(
         32,
         "pairs whose MS-SSIM tells a collapse",
         "[ours: cheap, and steady enough to tell a collapse]",
     )
-    watch_every: int = setting(
+    watch_every: Count = setting(
         500, "rounds between measurements of it", "[ours: Kwon's interval of checkpoints]"
     )
-    precision: str = setting("bf16", "autocast; the penalties stay fp32", "[ours: speed]")
+    precision: Precision = setting("bf16", "autocast; the penalties stay fp32", "[ours: speed]")
 
     def for_size(self, size: int) -> Config:
         """Check the edge length; the networks derive their levels and widths from it.
 
         Raises:
-            BadConfig: If the size is no power of two from 16 on, or a setting is impossible.
+            BadConfig: If the size is no power of two from 16 on, or settings do not go together.
         """
         check_size(size, self.critic_channels)
-        check_choice("code_critic", self.code_critic, ("both", "prior"))
-        check_choice("norm", self.norm, ("batch", "spectral"))
+        if self.batch < 2 and self.norm == "batch":  # of the code critic, which sees no voxels
+            raise BadConfig(
+                f"batch = {self.batch} leaves batch norm nothing to compare. Set it to 2 or more, "
+                "or norm to spectral."
+            )
         return self
 
 

@@ -7,46 +7,32 @@ classes belong to the engine, which satisfies the protocols declared here.
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+# What the settings of a method are made of belongs to its contract, so it can be had from here.
+from cerebench.core.bounds import BadConfig as BadConfig
+from cerebench.core.bounds import Count as Count
+from cerebench.core.bounds import CountOrZero as CountOrZero
+from cerebench.core.bounds import Decay as Decay
+from cerebench.core.bounds import Fraction as Fraction
+from cerebench.core.bounds import NonNegative as NonNegative
+from cerebench.core.bounds import Positive as Positive
+from cerebench.core.bounds import Precision as Precision
+from cerebench.core.settings import Preset as Preset
+from cerebench.core.settings import check
+from cerebench.core.settings import check_source as check_source
+from cerebench.core.settings import setting as setting
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-
-
-class BadConfig(ValueError):
-    """A setting has an impossible value, or a preset hides where a value comes from."""
-
-
-def setting(default: Any, meaning: str, source: str) -> Any:
-    """Declare one field of a method's ``Config``.
-
-    Args:
-        default: A plain JSON value (tuples for lists).
-        meaning: What it is, with its unit.
-        source: Where the value comes from: ``[paper: …]``, ``[code: …]`` or ``[ours: reason]``.
-
-    Raises:
-        BadConfig: If the source carries none of the three tags.
-    """
-    check_source(source)
-    return field(default=default, metadata={"meaning": meaning, "source": source})
-
-
-def check_source(source: str) -> None:
-    """Refuse a provenance tag that is none of ``[paper: …]``, ``[code: …]``, ``[ours: …]``."""
-    if not (source.startswith(("[paper: ", "[code: ", "[ours: ")) and source.endswith("]")):
-        raise BadConfig(
-            f"Source {source!r} is not a provenance tag. Write [paper: …], [code: …] or [ours: …]."
-        )
 
 
 @dataclass(frozen=True)
@@ -62,48 +48,6 @@ class MethodInfo:
     source: str
     conditioning: str
     label: str
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A named, complete configuration: every value with its source.
-
-    Attributes:
-        config: The method's frozen ``Config``.
-        size: Default edge length of the volumes, voxels.
-        sources: Field name to provenance tag, for every field of the configuration.
-    """
-
-    config: Any
-    size: int
-    sources: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Fill the sources of untouched fields from their declaration."""
-        declared = {f.name: f.metadata["source"] for f in dataclasses.fields(self.config)}
-        object.__setattr__(self, "sources", {**declared, **self.sources})
-
-    def override(self, *, size: int | None = None, **changes: tuple[Any, str]) -> Self:
-        """Return a preset with some values changed, each given as ``(value, source)``.
-
-        Raises:
-            BadConfig: If a change carries no source, or names a field that does not exist.
-        """
-        names = [f.name for f in dataclasses.fields(self.config)]
-        for name, change in changes.items():
-            if name not in names:
-                raise BadConfig(f"No setting named {name!r}. Settings: {', '.join(names)}.")
-            if not (isinstance(change, tuple) and len(change) == 2 and isinstance(change[1], str)):
-                raise BadConfig(f"Override of {name!r} must be (value, source), got {change!r}.")
-            check_source(change[1])
-        values = {name: value for name, (value, _) in changes.items()}
-        tags = {name: source for name, (_, source) in changes.items()}
-        return dataclasses.replace(
-            self,
-            config=dataclasses.replace(self.config, **values),
-            size=size or self.size,
-            sources={**self.sources, **tags},
-        )
 
 
 @dataclass(frozen=True)
@@ -253,9 +197,11 @@ class Method(ABC):
 
     Class attributes:
         info: Static facts; equal to the row of the registry.
-        Config: Frozen dataclass of settings. It has a field ``precision`` (``fp32`` or ``bf16``)
-            and a method ``for_size(size) -> Config`` that derives what depends on the edge length
-            of the volumes, or raises ``BadConfig``.
+        Config: Frozen dataclass of settings, each made by ``setting`` and typed with what it
+            accepts (``Count``, ``Annotated[int, Field(ge=8, multiple_of=8)]``, ``Literal[…]``),
+            which is checked before any work. It has a field ``precision`` and a method
+            ``for_size(size) -> Config`` that derives what depends on the edge length of the
+            volumes, or raises ``BadConfig``, also where settings do not go together.
         presets: Name to ``Preset``; ``paper``, ``quick`` and ``smoke`` are mandatory.
         departures: Numbered differences from paper and reference code, printed by ``bench show``.
 
@@ -281,6 +227,7 @@ class Method(ABC):
         classes: Sequence[str],
         channels: int = 1,
     ) -> None:
+        check(self.info.name, config)
         self.config = config.for_size(size)
         self.size, self.channels, self.classes = size, channels, tuple(classes)
         self.nets = self.build()

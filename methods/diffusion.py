@@ -12,14 +12,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Annotated, Literal, get_args
 
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from pydantic import Field
 from torch import Tensor
 
 from cerebench.methods.base import BadConfig, randn
 
-SAMPLERS = ("ddpm", "ddim", "dpmpp")
+Sampler = Literal["ddpm", "ddim", "dpmpp"]
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
+# Below, float32 cannot tell the noise of a single step from none, and samples would be NaN.
+BetaCap = Annotated[float, Field(ge=1e-3, lt=1)]
 _TABLES = torch.device("cpu")  # where the schedulers keep their tables, whatever the default is
 
 
@@ -56,11 +61,14 @@ def sampler_steps(sampler: str, asked: int, steps: int) -> int:
     """
     if sampler not in SAMPLERS:
         raise BadConfig(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}.")
-    divisors = [d for d in range(1, steps + 1) if steps % d == 0]
-    possible = {"ddpm": [steps], "ddim": divisors, "dpmpp": range(1, steps + 1)}[sampler]
-    default = {"ddpm": steps, "ddim": max(d for d in divisors if d <= 50), "dpmpp": 25}[sampler]
-    taken = asked or min(default, steps)
-    if taken not in possible:
+    divisor = max(d for d in range(1, min(steps, 50) + 1) if steps % d == 0)
+    taken = asked or min({"ddpm": steps, "ddim": divisor, "dpmpp": 25}[sampler], steps)
+    possible = {
+        "ddpm": taken == steps,
+        "ddim": taken > 0 and steps % taken == 0,
+        "dpmpp": 1 <= taken <= steps,
+    }
+    if not possible[sampler]:
         rule = {
             "ddpm": f"ddpm visits all {steps} diffusion steps",
             "ddim": f"the steps of ddim must divide the {steps} diffusion steps",

@@ -12,9 +12,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from monai.networks.nets import DiffusionModelUNet
+from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Adam
 
@@ -24,16 +26,24 @@ from cerebench.methods.base import (
     Batch,
     Batches,
     Conditions,
+    Count,
+    CountOrZero,
+    Decay,
+    Fraction,
     Method,
     MethodInfo,
+    Positive,
+    Precision,
     Preset,
     Run,
     setting,
 )
-from cerebench.methods.diffusion import Diffusion, cosine_betas, sampler_steps
+from cerebench.methods.diffusion import BetaCap, Diffusion, Sampler, cosine_betas, sampler_steps
 from cerebench.methods.ema import WeightAverage
 
 MAX_PERIOD = 1000  # of the timestep embedding; 10 000 is usual elsewhere
+
+Even = Annotated[int, Field(ge=2, multiple_of=2)]  # an embedding has cosines and sines
 
 DEPARTURES = (
     "The paper conditions on masks. As a baseline of class-wise generation the method is used "
@@ -59,39 +69,41 @@ DEPARTURES = (
 class Config:
     """Settings of 3D-Med-DDPM; the defaults are the ``paper`` preset."""
 
-    steps: int = setting(100_000, "optimiser steps, per trained model", "[code: README]")
-    batch: int = setting(2, "volumes per step", "[code: batch 1, gradients accumulated twice]")
-    lr: float = setting(1e-5, "Adam step size", "[code: default]")
-    lr_drop: float = setting(
+    steps: Count = setting(100_000, "optimiser steps, per trained model", "[code: README]")
+    batch: Count = setting(2, "volumes per step", "[code: batch 1, gradients accumulated twice]")
+    lr: Positive = setting(1e-5, "Adam step size", "[code: default]")
+    lr_drop: Fraction = setting(
         0.1, "factor of lr from half of the training on", "[paper: as reported by a reader]"
     )
-    lr_end: float = setting(
+    lr_end: Fraction = setting(
         1.0, "fraction of lr at the end of a linear decay, besides lr_drop", "[code: no decay]"
     )
-    channels: tuple[int, ...] = setting(
+    channels: Annotated[tuple[Even, ...], Field(min_length=1)] = setting(
         (64, 64, 128, 192, 256),
         "channels of the levels, finest first",
         "[code: 1, 1, 2, 3, 4 x 64]",
     )
-    blocks: int = setting(1, "residual blocks per level", "[code: script]")
-    attention: int = setting(
+    blocks: Count = setting(1, "residual blocks per level", "[code: script]")
+    attention: CountOrZero = setting(
         16,
-        "edge length of the level with attention, voxels; the middle always has it",
+        "edge length of the level with attention, voxels; the middle always has it, 0: only there",
         "[code: attention_resolutions]",
     )
-    norm_groups: int = setting(32, "groups of the normalisation", "[code: GroupNorm]")
-    timesteps: int = setting(250, "diffusion steps T, cosine schedule", "[paper: T]")
-    beta_cap: float = setting(0.999, "largest beta", "[code: cosine schedule]")
-    ema_decay: float = setting(0.995, "weight of the past in the averaged weights", "[code: EMA]")
-    ema_every: int = setting(10, "optimiser steps between updates of the average", "[code: EMA]")
-    ema_start: int = setting(2000, "steps whose weights are copied, not averaged", "[code: EMA]")
-    sampler: str = setting("ddpm", "ddpm, ddim or dpmpp", "[paper: ancestral sampling]")
-    sampler_steps: int = setting(
+    norm_groups: Count = setting(32, "groups of the normalisation", "[code: GroupNorm]")
+    timesteps: Count = setting(250, "diffusion steps T, cosine schedule", "[paper: T]")
+    beta_cap: BetaCap = setting(0.999, "largest beta", "[code: cosine schedule]")
+    ema_decay: Decay = setting(0.995, "weight of the past in the averaged weights", "[code: EMA]")
+    ema_every: Count = setting(10, "optimiser steps between updates of the average", "[code: EMA]")
+    ema_start: CountOrZero = setting(
+        2000, "steps whose weights are copied, not averaged", "[code: EMA]"
+    )
+    sampler: Sampler = setting("ddpm", "ddpm, ddim or dpmpp", "[paper: ancestral sampling]")
+    sampler_steps: CountOrZero = setting(
         0,
         "network evaluations per sample; 0 takes the sampler's default",
         "[ours: it is all T for ddpm, as in the paper]",
     )
-    precision: str = setting(
+    precision: Precision = setting(
         "fp32", "autocast of training; samples are drawn in fp32", "[code: fp16 off]"
     )
 
@@ -99,7 +111,7 @@ class Config:
         """Drop the finest levels that would leave a coarsest grid below 8^3; settle the sampler.
 
         Raises:
-            BadConfig: If the size is no power of two from 16 on, or a setting is impossible.
+            BadConfig: If the size is no power of two from 16 on, or settings do not go together.
         """
         if size < 16 or size & (size - 1):
             raise BadConfig(

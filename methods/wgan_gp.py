@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
 from cerebench.methods.adversarial import (
-    check_choice,
     check_size,
     critic,
     critic_widths,
@@ -32,9 +32,16 @@ from cerebench.methods.base import (
     Batch,
     Batches,
     Conditions,
+    Count,
+    CountOrZero,
+    Decay,
+    Fraction,
     Method,
     MethodInfo,
+    NonNegative,
     Phase,
+    Positive,
+    Precision,
     Preset,
     Rows,
     Run,
@@ -70,48 +77,51 @@ DEPARTURES = (
 class Config:
     """Settings of 3D-WGAN-GP; the defaults are the ``paper`` preset."""
 
-    steps: int = setting(
+    steps: Count = setting(
         12_000, "rounds of critic and generator updates", "[code: Kwon, iterations run]"
     )
-    critic_steps: int = setting(5, "critic updates per round", "[paper: n_critic]")
-    generator_steps: int = setting(1, "generator updates per round", "[paper: Algorithm 1]")
-    penalty: float = setting(10.0, "weight of the gradient penalty", "[paper: lambda]")
-    penalty_norm: str = setting(
+    critic_steps: Count = setting(5, "critic updates per round", "[paper: n_critic]")
+    generator_steps: Count = setting(1, "generator updates per round", "[paper: Algorithm 1]")
+    penalty: NonNegative = setting(10.0, "weight of the gradient penalty", "[paper: lambda]")
+    penalty_norm: Literal["volume", "voxel"] = setting(
         "volume", "gradient norm taken per volume or per voxel", "[paper: equation 3]"
     )
-    lr: float = setting(1e-4, "Adam step size, both networks", "[paper: alpha]")
-    lr_end: float = setting(
-        1.0, "fraction of lr at the end of a linear decay", "[paper: constant in Algorithm 1]"
+    lr: Positive = setting(1e-4, "Adam step size, both networks", "[paper: alpha]")
+    lr_end: Fraction = setting(
+        1.0,
+        "fraction of lr at the end of a linear decay",
+        "[paper: constant in Algorithm 1]",
     )
-    beta1: float = setting(0.0, "Adam decay of the mean", "[paper: beta1]")
-    beta2: float = setting(0.9, "Adam decay of the square", "[paper: beta2]")
-    batch: int = setting(4, "volumes per update", "[code: Kwon]")
-    latent: int = setting(1000, "length of z ~ N(0, I)", "[code: Kwon]")
-    generator_channels: int = setting(
+    beta1: Decay = setting(0.0, "Adam decay of the mean", "[paper: beta1]")
+    beta2: Decay = setting(0.9, "Adam decay of the square", "[paper: beta2]")
+    batch: Count = setting(4, "volumes per update", "[code: Kwon]")
+    latent: Count = setting(1000, "length of z ~ N(0, I)", "[code: Kwon]")
+    generator_channels: Count = setting(
         64, "outermost generator channels; doubled at each coarser level", "[code: Kwon]"
     )
-    critic_channels: int = setting(
+    critic_channels: Count = setting(
         64, "critic channels at half resolution; the widest level has at most 8 x", "[code: Kwon]"
     )
-    critic_norm: str = setting("none", "none or batch", "[paper: section 4, no batch norm]")
-    head: str = setting("dense", "one dense score or 2^3 patch scores", "[paper: one score]")
-    statistics: int = setting(
+    critic_norm: Literal["none", "batch"] = setting(
+        "none", "none or batch", "[paper: section 4, no batch norm]"
+    )
+    head: Literal["dense", "patch"] = setting(
+        "dense", "one dense score or 2^3 patch scores", "[paper: one score]"
+    )
+    statistics: CountOrZero = setting(
         100,
-        "noise batches that re-estimate the generator's batch statistics",
+        "noise batches that re-estimate the generator's batch statistics; 0: as training left them",
         "[ours: a sample must not depend on its batch]",
     )
-    precision: str = setting("bf16", "autocast; the penalty stays fp32", "[ours: speed]")
+    precision: Precision = setting("bf16", "autocast; the penalty stays fp32", "[ours: speed]")
 
     def for_size(self, size: int) -> Config:
         """Check the edge length; the networks derive their levels and widths from it.
 
         Raises:
-            BadConfig: If the size is no power of two from 16 on, or a setting is impossible.
+            BadConfig: If the size is no power of two from 16 on, or a level has no channels.
         """
         check_size(size, self.critic_channels)
-        check_choice("penalty_norm", self.penalty_norm, ("volume", "voxel"))
-        check_choice("critic_norm", self.critic_norm, ("none", "batch"))
-        check_choice("head", self.head, ("dense", "patch"))
         return self
 
 

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from cerebench.methods.base import BadConfig, Preset, setting
-from cerebench.methods.diffusion import sampler_steps
+from pydantic import Field
+
+from cerebench.methods.base import (
+    BadConfig,
+    Count,
+    CountOrZero,
+    Decay,
+    Fraction,
+    NonNegative,
+    Positive,
+    Precision,
+    Preset,
+    setting,
+)
+from cerebench.methods.diffusion import BetaCap, Sampler, sampler_steps
 from cerebench.methods.medical_diffusion.unet import GROUPS
 
 DEPARTURES = (
@@ -46,82 +60,90 @@ class Config:
     """Settings of Medical Diffusion; the defaults are the ``paper`` preset."""
 
     # stage 1: networks
-    latent_size: int = setting(
+    latent_size: Annotated[int, Field(ge=2)] = setting(
         32, "edge of the latent grid; the networks halve volumes down to it", "[code: README]"
     )
-    channels: int = setting(
+    channels: Count = setting(
         16, "channels of the first convolution, doubled by every level", "[code: n_hiddens]"
     )
-    norm_groups: int = setting(
+    norm_groups: Count = setting(
         32, "groups of the autoencoder's normalisation", "[code: num_groups]"
     )
-    code_dim: int = setting(8, "length of a code, channels of the latent", "[code: README]")
-    codes: int = setting(16_384, "size of the codebook", "[code: README]")
-    code_decay: float = setting(0.99, "moving average of the codes", "[code: codebook]")
+    code_dim: Count = setting(8, "length of a code, channels of the latent", "[code: README]")
+    codes: Annotated[int, Field(ge=2)] = setting(16_384, "size of the codebook", "[code: README]")
+    code_decay: Decay = setting(0.99, "moving average of the codes", "[code: codebook]")
     restart_resets_stats: bool = setting(
         False, "whether a restarted code gets statistics of its own", "[code: codebook]"
     )
-    discriminator_channels: int = setting(
+    discriminator_channels: Count = setting(
         64, "first layer's channels of both discriminators", "[code: disc_channels]"
     )
     # stage 1: training
-    autoencoder_steps: int = setting(
+    autoencoder_steps: Count = setting(
         50_000, "updates of the autoencoder", "[code: names of checkpoints]"
     )
-    batch: int = setting(2, "volumes per update", "[code: README]")
-    lr: float = setting(
+    batch: Count = setting(2, "volumes per update", "[code: README]")
+    lr: Positive = setting(
         1.875e-5, "Adam step size of both optimisers", "[code: 3e-4 x batch 2 / 4 x one GPU / 8]"
     )
-    lr_end: float = setting(
+    lr_end: Fraction = setting(
         1.0, "fraction of the step size at the end of a linear decay, both stages", "[code: none]"
     )
-    beta1: float = setting(0.5, "Adam decay of the mean", "[code: stage 1]")
-    beta2: float = setting(0.9, "Adam decay of the square", "[code: stage 1]")
-    clip: float = setting(1.0, "largest norm of an optimiser's gradient", "[code: README]")
-    pixel_weight: float = setting(4.0, "weight of mean |x - y|", "[code: l1_weight]")
-    commitment: float = setting(0.25, "weight of the commitment loss", "[code: codebook]")
-    perceptual: str = setting("lpips-vgg", "lpips-vgg or none", "[code: LPIPS on VGG16]")
-    perceptual_weight: float = setting(4.0, "weight of the perceptual term", "[code: README]")
-    adversarial_weight: float = setting(
+    beta1: Decay = setting(0.5, "Adam decay of the mean", "[code: stage 1]")
+    beta2: Decay = setting(0.9, "Adam decay of the square", "[code: stage 1]")
+    clip: Positive = setting(1.0, "largest norm of an optimiser's gradient", "[code: README]")
+    pixel_weight: NonNegative = setting(4.0, "weight of mean |x - y|", "[code: l1_weight]")
+    commitment: NonNegative = setting(0.25, "weight of the commitment loss", "[code: codebook]")
+    perceptual: Literal["lpips-vgg", "none"] = setting(
+        "lpips-vgg", "lpips-vgg or none", "[code: LPIPS on VGG16]"
+    )
+    perceptual_weight: NonNegative = setting(4.0, "weight of the perceptual term", "[code: README]")
+    adversarial_weight: NonNegative = setting(
         1.0, "weight of either discriminator's opinion", "[code: image and video weights]"
     )
-    matching_weight: float = setting(4.0, "weight of feature matching", "[code: README]")
-    discriminator_start: float = setting(
+    matching_weight: NonNegative = setting(4.0, "weight of feature matching", "[code: README]")
+    discriminator_start: Fraction = setting(
         0.1,
         "fraction of stage 1 without discriminators: 5000 updates of the generator, which the "
         "code counts as 10,000",
         "[code: README]",
     )
-    flip: float = setting(
+    flip: Fraction = setting(
         0.5, "probability of a left-right mirrored volume, both stages", "[code: RandomFlip]"
     )
     # stage 2
-    width: int = setting(32, "channels of the noise predictor's first level", "[code: README]")
-    mults: tuple[int, ...] = setting(
+    width: Annotated[int, Field(ge=GROUPS, multiple_of=GROUPS)] = setting(
+        32, "channels of the noise predictor's first level", "[code: README]"
+    )
+    mults: Annotated[tuple[Count, ...], Field(min_length=1)] = setting(
         (1, 2, 4, 8), "channels of its levels in widths, finest first", "[code: README]"
     )
-    heads: int = setting(8, "attention heads", "[code: Unet3D]")
-    head_width: int = setting(32, "features of one head", "[code: Unet3D]")
-    diffusion_steps: int = setting(
+    heads: Count = setting(8, "attention heads", "[code: Unet3D]")
+    head_width: Annotated[int, Field(ge=2, multiple_of=2)] = setting(
+        32, "features of one head", "[code: Unet3D]"
+    )
+    diffusion_steps: Count = setting(
         100_000, "updates of the noise predictor", "[ours: the file's 700,000 were never run]"
     )
-    diffusion_batch: int = setting(
+    diffusion_batch: Count = setting(
         20, "latents per update", "[code: batch 10, gradients accumulated twice]"
     )
-    diffusion_lr: float = setting(1e-4, "Adam step size", "[code: README]")
-    timesteps: int = setting(300, "diffusion steps T, cosine schedule", "[code: README]")
-    beta_cap: float = setting(0.9999, "largest beta", "[code: cosine schedule]")
-    ema_decay: float = setting(0.995, "weight of the past in the averaged weights", "[code: EMA]")
-    ema_every: int = setting(10, "updates between updates of the average", "[code: EMA]")
-    ema_start: int = setting(2000, "updates whose weights are copied, not averaged", "[code: EMA]")
+    diffusion_lr: Positive = setting(1e-4, "Adam step size", "[code: README]")
+    timesteps: Count = setting(300, "diffusion steps T, cosine schedule", "[code: README]")
+    beta_cap: BetaCap = setting(0.9999, "largest beta", "[code: cosine schedule]")
+    ema_decay: Decay = setting(0.995, "weight of the past in the averaged weights", "[code: EMA]")
+    ema_every: Count = setting(10, "updates between updates of the average", "[code: EMA]")
+    ema_start: CountOrZero = setting(
+        2000, "updates whose weights are copied, not averaged", "[code: EMA]"
+    )
     # sampling
-    sampler: str = setting("ddpm", "ddpm, ddim or dpmpp", "[code: ancestral sampling]")
-    sampler_steps: int = setting(
+    sampler: Sampler = setting("ddpm", "ddpm, ddim or dpmpp", "[code: ancestral sampling]")
+    sampler_steps: CountOrZero = setting(
         0,
         "network evaluations per sample; 0 takes the sampler's default",
         "[ours: it is all T for ddpm, as in the code]",
     )
-    precision: str = setting(
+    precision: Precision = setting(
         "fp32", "autocast of both stages; samples are drawn in fp32", "[code: stage 2]"
     )
 
@@ -131,8 +153,8 @@ class Config:
         The latent grid stays at every size, levels of the autoencoder come and go.
 
         Raises:
-            BadConfig: If the size is not the latent grid doubled a few times, or a setting is
-                impossible.
+            BadConfig: If the size is not the latent grid doubled a few times, or settings
+                do not go together.
         """
         if size < 16 or size & (size - 1) or size <= self.latent_size:
             raise BadConfig(
@@ -146,18 +168,10 @@ class Config:
                 f"latent_size = {self.latent_size} must be a power of two, and at least {coarsest} "
                 f"for the {len(self.mults)} levels of mults. Change one of the two."
             )
-        if self.width < GROUPS or self.width % GROUPS:
-            raise BadConfig(f"width must be a multiple of {GROUPS}, got {self.width}.")
         if 2 * self.channels % self.norm_groups:
             raise BadConfig(
                 f"norm_groups = {self.norm_groups} must divide twice the channels = "
                 f"{self.channels}. Change one of the two."
-            )
-        if self.perceptual not in ("lpips-vgg", "none"):
-            raise BadConfig(f"perceptual must be one of lpips-vgg, none, got {self.perceptual!r}.")
-        if not 0 <= self.discriminator_start <= 1:
-            raise BadConfig(
-                f"discriminator_start must lie in [0, 1], got {self.discriminator_start}."
             )
         taken = sampler_steps(self.sampler, self.sampler_steps, self.timesteps)
         return dataclasses.replace(self, sampler_steps=taken)
@@ -167,10 +181,10 @@ class Config:
 class ConfigC(Config):
     """Settings of Medical Diffusion-C; the defaults are the ``paper`` preset."""
 
-    label_width: int = setting(
+    label_width: Count = setting(
         128, "length of the vectors of the classes", "[ours: as long as the step embedding]"
     )
-    label_dropout: float = setting(
+    label_dropout: Fraction = setting(
         0.1, "probability that training hides a label", "[ours: usual for guidance]"
     )
     balanced: bool = setting(
@@ -178,7 +192,7 @@ class ConfigC(Config):
         "whether classes are drawn equally often, instead of as often as the data hold them",
         "[ours: no sampler is mentioned]",
     )
-    guidance: float = setting(
+    guidance: NonNegative = setting(
         1.0,
         "s: noise of no class + s (noise of the class - noise of no class); 1 is the class alone",
         "[ours: no guidance is mentioned]",

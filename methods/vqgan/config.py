@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
-from cerebench.methods.adversarial import check_choice
-from cerebench.methods.base import BadConfig, Preset, setting
-from cerebench.methods.vqgan_cond.config import fit_levels
+from pydantic import Field
+
+from cerebench.methods.base import (
+    Count,
+    CountOrZero,
+    Decay,
+    Fraction,
+    NonNegative,
+    Positive,
+    Precision,
+    Preset,
+    setting,
+)
+from cerebench.methods.vqgan_cond.config import check_stages, fit_levels
 
 DEPARTURES = (
     "Only the abstract of the paper (arXiv:2310.01251) could be read. Networks and values follow "
@@ -39,72 +51,86 @@ class Config:
     """Settings of 3D-VQGAN; the defaults are the ``paper`` preset."""
 
     # networks
-    latent_size: int = setting(8, "edge of the latent grid, tokens", "[code: autoencoder]")
-    channels: tuple[int, ...] = setting(
+    latent_size: Annotated[int, Field(ge=2)] = setting(
+        8, "edge of the latent grid, tokens", "[code: autoencoder]"
+    )
+    channels: Annotated[tuple[Count, ...], Field(min_length=1)] = setting(
         (32, 64, 128, 256), "encoder channels, finest level first", "[code: autoencoder]"
     )
-    bottleneck: int = setting(512, "channels of latents and codes", "[code: autoencoder]")
-    codes: int = setting(512, "size of the codebook", "[code: codebook]")
-    code_decay: float = setting(0.99, "moving average of counts and sums", "[code: codebook]")
-    restart_after: int = setting(
+    bottleneck: Count = setting(512, "channels of latents and codes", "[code: autoencoder]")
+    codes: Annotated[int, Field(ge=2)] = setting(512, "size of the codebook", "[code: codebook]")
+    code_decay: Decay = setting(0.99, "moving average of counts and sums", "[code: codebook]")
+    restart_after: CountOrZero = setting(
         0, "steps after which an unused code restarts; 0 = never", "[code: restart disabled]"
     )
-    discriminator_channels: int = setting(64, "first layer's channels", "[code: discriminator]")
-    layers: int = setting(24, "transformer blocks", "[code: transformer]")
-    width: int = setting(1024, "transformer width", "[code: transformer]")
-    heads: int = setting(16, "attention heads", "[code: transformer]")
+    discriminator_channels: Count = setting(64, "first layer's channels", "[code: discriminator]")
+    layers: Count = setting(24, "transformer blocks", "[code: transformer]")
+    width: Count = setting(1024, "transformer width", "[code: transformer]")
+    heads: Count = setting(16, "attention heads", "[code: transformer]")
     # stage 1
-    autoencoder_steps: int = setting(
+    autoencoder_steps: Count = setting(
         390_000, "length of stage 1's schedule", "[code: 5000 epochs, here of 234 volumes]"
     )
-    stop_at: float = setting(
+    stop_at: Annotated[float, Field(gt=0, le=1)] = setting(
         0.8, "fraction of that schedule that is run", "[code: stage 2 loads epoch 4000 of 5000]"
     )
-    batch: int = setting(3, "volumes per update", "[code: stage 1]")
-    lr: float = setting(1e-4, "Adam step size of both networks, at the start", "[code: stage 1]")
-    lr_end: float = setting(0.0, "and at the end of its cosine", "[code: stage 1]")
-    beta1: float = setting(0.5, "Adam decay of the mean", "[code: stage 1]")
-    beta2: float = setting(0.9, "Adam decay of the square", "[code: stage 1]")
-    clip: float = setting(1.0, "largest element of a gradient", "[code: stage 1]")
-    pixel_weight: float = setting(4.0, "weight of mean |x - y|", "[code: as 3D-VQGAN-cond]")
-    perceptual: str = setting("lpips-vgg", "lpips-vgg or none", "[code: LPIPS on VGG16]")
-    perceptual_weight: float = setting(1.0, "weight of the perceptual term", "[code: stage 1]")
-    perceptual_slices: int = setting(3, "axial slices per volume it looks at", "[code: stage 1]")
-    matching_weight: float = setting(4.0, "weight of feature matching", "[code: as 3D-VQGAN-cond]")
-    gradient_weight: float = setting(
+    batch: Count = setting(3, "volumes per update", "[code: stage 1]")
+    lr: Positive = setting(1e-4, "Adam step size of both networks, at the start", "[code: stage 1]")
+    lr_end: NonNegative = setting(0.0, "and at the end of its cosine", "[code: stage 1]")
+    beta1: Decay = setting(0.5, "Adam decay of the mean", "[code: stage 1]")
+    beta2: Decay = setting(0.9, "Adam decay of the square", "[code: stage 1]")
+    clip: Positive = setting(1.0, "largest element of a gradient", "[code: stage 1]")
+    pixel_weight: NonNegative = setting(4.0, "weight of mean |x - y|", "[code: as 3D-VQGAN-cond]")
+    perceptual: Literal["lpips-vgg", "none"] = setting(
+        "lpips-vgg", "lpips-vgg or none", "[code: LPIPS on VGG16]"
+    )
+    perceptual_weight: NonNegative = setting(
+        1.0, "weight of the perceptual term", "[code: stage 1]"
+    )
+    perceptual_slices: Count = setting(3, "axial slices per volume it looks at", "[code: stage 1]")
+    matching_weight: NonNegative = setting(
+        4.0, "weight of feature matching", "[code: as 3D-VQGAN-cond]"
+    )
+    gradient_weight: NonNegative = setting(
         4.0, "weight of the image gradient loss", "[code: as 3D-VQGAN-cond]"
     )
-    commitment: float = setting(0.25, "weight of the commitment loss", "[code: codebook]")
-    discriminator_start: float = setting(
+    commitment: NonNegative = setting(0.25, "weight of the commitment loss", "[code: codebook]")
+    discriminator_start: Fraction = setting(
         0.5, "fraction of stage 1's schedule without adversarial terms", "[code: epoch 2500]"
     )
     # stage 2
-    transformer_steps: int = setting(
+    transformer_steps: Count = setting(
         117_000, "updates of the transformer", "[code: 1500 epochs, here of 234 volumes]"
     )
-    transformer_batch: int = setting(3, "sequences per update", "[code: stage 2]")
-    transformer_lr: float = setting(4.5e-6, "AdamW step size at the start", "[code: stage 2]")
-    transformer_lr_end: float = setting(
+    transformer_batch: Count = setting(3, "sequences per update", "[code: stage 2]")
+    transformer_lr: Positive = setting(4.5e-6, "AdamW step size at the start", "[code: stage 2]")
+    transformer_lr_end: NonNegative = setting(
         4.5e-6, "and at the end of its cosine", "[code: constant, the scheduler is never called]"
     )
-    weight_decay: float = setting(0.01, "of linear weights", "[code: as 3D-VQGAN-cond]")
-    keep: float = setting(0.5, "probability that an input token stays", "[code: stage 2]")
+    weight_decay: NonNegative = setting(0.01, "of linear weights", "[code: as 3D-VQGAN-cond]")
+    keep: Fraction = setting(0.5, "probability that an input token stays", "[code: stage 2]")
     # sampling
-    temperature: float = setting(1.0, "of the token distribution; 0 = greedy", "[code: sampler]")
-    sample_top_p: float = setting(0.95, "keep codes of this total probability", "[code: sampler]")
-    precision: str = setting("bf16", "autocast; the codebook stays fp32", "[ours: speed]")
+    temperature: NonNegative = setting(
+        1.0, "of the token distribution; 0 = greedy", "[code: sampler]"
+    )
+    sample_top_p: Annotated[float, Field(gt=0, le=1)] = setting(
+        0.95, "keep codes of this total probability", "[code: sampler]"
+    )
+    precision: Precision = setting("bf16", "autocast; the codebook stays fp32", "[ours: speed]")
 
     def for_size(self, size: int) -> Config:
         """Fit the number of levels to the edge length; the latent grid stays.
 
         Raises:
-            BadConfig: If the size is not the latent grid doubled a few times, or a setting is
-                impossible.
+            BadConfig: If the size is not the latent grid doubled a few times, or settings
+                do not go together.
         """
-        check_choice("vqgan.perceptual", self.perceptual, ("lpips-vgg", "none"))
-        for name in ("stop_at", "discriminator_start", "keep", "sample_top_p"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise BadConfig(f"vqgan.{name} must lie in [0, 1], got {getattr(self, name)}.")
+        check_stages(
+            autoencoder_steps=self.autoencoder_steps,
+            stop_at=self.stop_at,
+            width=self.width,
+            heads=self.heads,
+        )
         return replace(self, channels=fit_levels("vqgan", self.channels, self.latent_size, size))
 
 

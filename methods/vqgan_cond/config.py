@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
-from cerebench.methods.adversarial import check_choice
-from cerebench.methods.base import BadConfig, Preset, setting
+from pydantic import Field
+
+from cerebench.methods.base import (
+    BadConfig,
+    Count,
+    CountOrZero,
+    Decay,
+    Fraction,
+    NonNegative,
+    Positive,
+    Precision,
+    Preset,
+    setting,
+)
+from cerebench.methods.vqgan_cond.autoencoder import GROUPS
 from cerebench.methods.vqgan_cond.masking import Masking
+
+Grouped = Annotated[int, Field(ge=GROUPS, multiple_of=GROUPS)]  # channels that a norm groups
 
 DEPARTURES = (
     "Paper, equation 4, speaks of masked tokens predicted from unmasked ones. As in the code, the "
@@ -48,15 +64,17 @@ class Config:
     """Settings of 3D-VQGAN-cond; the defaults are the ``paper`` preset."""
 
     # networks
-    latent_size: int = setting(8, "edge of the latent grid, tokens", "[paper: appendix B]")
-    channels: tuple[int, ...] = setting(
+    latent_size: Annotated[int, Field(ge=2)] = setting(
+        8, "edge of the latent grid, tokens", "[paper: appendix B]"
+    )
+    channels: Annotated[tuple[Grouped, ...], Field(min_length=1)] = setting(
         (32, 64, 128, 256), "encoder channels, finest level first", "[code: autoencoder]"
     )
-    bottleneck: int = setting(512, "channels at the latent grid", "[code: autoencoder]")
-    code_dim: int = setting(128, "length of a code vector", "[code: autoencoder]")
-    codes: int = setting(1024, "size of the codebook", "[paper: section 3]")
-    code_decay: float = setting(0.99, "moving average of code vectors", "[code: codebook]")
-    restart_after: int = setting(
+    bottleneck: Grouped = setting(512, "channels at the latent grid", "[code: autoencoder]")
+    code_dim: Grouped = setting(128, "length of a code vector", "[code: autoencoder]")
+    codes: Annotated[int, Field(ge=2)] = setting(1024, "size of the codebook", "[paper: section 3]")
+    code_decay: Decay = setting(0.99, "moving average of code vectors", "[code: codebook]")
+    restart_after: CountOrZero = setting(
         0, "steps after which an unused code restarts; 0 = never", "[code: no restart]"
     )
     mean_start: bool = setting(
@@ -64,57 +82,87 @@ class Config:
         "start the decoder's last layer at the mean of the first batch, with torch's weights",
         "[code: small weights, as everywhere]",
     )
-    classifier_width: int = setting(1024, "hidden units of the class head", "[code: classifier]")
-    classifier_dropout: float = setting(0.2, "dropout of the class head", "[code: classifier]")
-    discriminator_channels: int = setting(64, "first layer's channels", "[code: discriminator]")
-    layers: int = setting(24, "transformer blocks", "[code: transformer]")
-    width: int = setting(1024, "transformer width", "[code: transformer]")
-    heads: int = setting(16, "attention heads", "[code: transformer]")
+    classifier_width: Annotated[int, Field(ge=64, multiple_of=32)] = setting(
+        1024, "hidden units of the class head", "[code: classifier]"
+    )
+    classifier_dropout: Annotated[float, Field(ge=0, lt=1)] = setting(
+        0.2, "dropout of the class head", "[code: classifier]"
+    )
+    discriminator_channels: Grouped = setting(64, "first layer's channels", "[code: discriminator]")
+    layers: Count = setting(24, "transformer blocks", "[code: transformer]")
+    width: Count = setting(1024, "transformer width", "[code: transformer]")
+    heads: Count = setting(16, "attention heads", "[code: transformer]")
     # stage 1
-    autoencoder_steps: int = setting(940_000, "length of stage 1's schedule", "[paper: 10k epochs]")
-    stop_at: float = setting(1.0, "fraction of that schedule that is run", "[paper: all epochs]")
-    batch: int = setting(3, "volumes per update", "[paper: section 3]")
-    lr: float = setting(1e-4, "Adam step size of both networks, at the start", "[paper: section 3]")
-    lr_end: float = setting(0.0, "and at the end of its cosine", "[paper: section 3]")
-    beta1: float = setting(0.5, "Adam decay of the mean", "[code: stage 1]")
-    beta2: float = setting(0.9, "Adam decay of the square", "[code: stage 1]")
-    clip: float = setting(1.0, "largest element of a gradient", "[code: stage 1]")
-    pixel_weight: float = setting(4.0, "weight of mean |x - y|", "[paper: lambda 1]")
-    perceptual: str = setting("lpips-vgg", "lpips-vgg or none", "[code: LPIPS on VGG16]")
-    perceptual_weight: float = setting(1.0, "weight of the perceptual term", "[paper: lambda 2]")
-    perceptual_slices: int = setting(6, "axial slices per volume it looks at", "[code: stage 1]")
-    matching_weight: float = setting(4.0, "weight of feature matching", "[paper: lambda 3]")
-    gradient_weight: float = setting(4.0, "weight of the image gradient loss", "[paper: lambda 4]")
-    codebook_weight: float = setting(1.0, "weight of the commitment loss", "[paper: lambda 5]")
-    commitment: float = setting(1.0, "beta inside the commitment loss", "[paper: beta]")
-    generation_share: float = setting(0.8, "weight of all terms but the class", "[paper: C1]")
-    class_share: float = setting(0.2, "weight of the class term", "[paper: C2]")
-    label_smoothing: float = setting(0.1, "of the class term", "[code: classifier]")
-    discriminator_start: float = setting(
+    autoencoder_steps: Count = setting(
+        940_000, "length of stage 1's schedule", "[paper: 10k epochs]"
+    )
+    stop_at: Annotated[float, Field(gt=0, le=1)] = setting(
+        1.0, "fraction of that schedule that is run", "[paper: all epochs]"
+    )
+    batch: Count = setting(3, "volumes per update", "[paper: section 3]")
+    lr: Positive = setting(
+        1e-4, "Adam step size of both networks, at the start", "[paper: section 3]"
+    )
+    lr_end: NonNegative = setting(0.0, "and at the end of its cosine", "[paper: section 3]")
+    beta1: Decay = setting(0.5, "Adam decay of the mean", "[code: stage 1]")
+    beta2: Decay = setting(0.9, "Adam decay of the square", "[code: stage 1]")
+    clip: Positive = setting(1.0, "largest element of a gradient", "[code: stage 1]")
+    pixel_weight: NonNegative = setting(4.0, "weight of mean |x - y|", "[paper: lambda 1]")
+    perceptual: Literal["lpips-vgg", "none"] = setting(
+        "lpips-vgg", "lpips-vgg or none", "[code: LPIPS on VGG16]"
+    )
+    perceptual_weight: NonNegative = setting(
+        1.0, "weight of the perceptual term", "[paper: lambda 2]"
+    )
+    perceptual_slices: Count = setting(6, "axial slices per volume it looks at", "[code: stage 1]")
+    matching_weight: NonNegative = setting(4.0, "weight of feature matching", "[paper: lambda 3]")
+    gradient_weight: NonNegative = setting(
+        4.0, "weight of the image gradient loss", "[paper: lambda 4]"
+    )
+    codebook_weight: NonNegative = setting(
+        1.0, "weight of the commitment loss", "[paper: lambda 5]"
+    )
+    commitment: NonNegative = setting(1.0, "beta inside the commitment loss", "[paper: beta]")
+    generation_share: NonNegative = setting(0.8, "weight of all terms but the class", "[paper: C1]")
+    class_share: NonNegative = setting(0.2, "weight of the class term", "[paper: C2]")
+    label_smoothing: Fraction = setting(0.1, "of the class term", "[code: classifier]")
+    discriminator_start: Fraction = setting(
         0.2, "fraction of stage 1's schedule without adversarial terms", "[code: epoch 2000]"
     )
     # stage 2
-    transformer_steps: int = setting(470_000, "updates of the transformer", "[paper: 5k epochs]")
-    transformer_batch: int = setting(3, "sequences per update", "[paper: section 3]")
-    transformer_lr: float = setting(4.5e-6, "AdamW step size at the start", "[paper: section 3]")
-    transformer_lr_end: float = setting(1e-8, "and at the end of its cosine", "[code: stage 2]")
-    weight_decay: float = setting(0.01, "of linear weights", "[code: stage 2]")
-    mask_ratio: float = setting(0.5, "fraction of tokens corrupted", "[paper: alpha]")
-    top_k: float = setting(
+    transformer_steps: Count = setting(470_000, "updates of the transformer", "[paper: 5k epochs]")
+    transformer_batch: Count = setting(3, "sequences per update", "[paper: section 3]")
+    transformer_lr: Positive = setting(4.5e-6, "AdamW step size at the start", "[paper: section 3]")
+    transformer_lr_end: NonNegative = setting(
+        1e-8, "and at the end of its cosine", "[code: stage 2]"
+    )
+    weight_decay: NonNegative = setting(0.01, "of linear weights", "[code: stage 2]")
+    mask_ratio: Fraction = setting(0.5, "fraction of tokens corrupted", "[paper: alpha]")
+    top_k: Fraction = setting(
         0.25, "fraction of tokens that count as important", "[paper: appendix B]"
     )
-    sides: int = setting(1, "neighbours masked along an axis, 1 or 2", "[paper: appendix B]")
-    mode: str = setting("paper", "masking as the paper or the reference code", "[paper: 2.3]")
+    sides: Literal[1, 2] = setting(
+        1, "neighbours masked along an axis, 1 or 2", "[paper: appendix B]"
+    )
+    mode: Literal["paper", "reference"] = setting(
+        "paper", "masking as the paper or the reference code", "[paper: 2.3]"
+    )
     height_axis: bool = setting(False, "also mask neighbours along H", "[code: W and D only]")
     protect_links: bool = setting(
         False, "never mask the tokens at slice borders", "[paper: not mentioned]"
     )
-    loss_on: str = setting("all", "all or corrupted tokens", "[code: all tokens]")
+    loss_on: Literal["all", "corrupted"] = setting(
+        "all", "all or corrupted tokens", "[code: all tokens]"
+    )
     # sampling
-    temperature: float = setting(1.0, "of the token distribution; 0 = greedy", "[code: sampler]")
-    sample_top_k: int = setting(0, "keep the k likeliest codes; 0 = all", "[code: sampler]")
-    sample_top_p: float = setting(1.0, "keep codes of this total probability", "[code: sampler]")
-    precision: str = setting("bf16", "autocast; the codebook stays fp32", "[paper: AMP]")
+    temperature: NonNegative = setting(
+        1.0, "of the token distribution; 0 = greedy", "[code: sampler]"
+    )
+    sample_top_k: CountOrZero = setting(0, "keep the k likeliest codes; 0 = all", "[code: sampler]")
+    sample_top_p: Annotated[float, Field(gt=0, le=1)] = setting(
+        1.0, "keep codes of this total probability", "[code: sampler]"
+    )
+    precision: Precision = setting("bf16", "autocast; the codebook stays fp32", "[paper: AMP]")
 
     def for_size(self, size: int) -> Config:
         """Fit the number of levels to the edge length; the latent grid stays.
@@ -123,25 +171,21 @@ class Config:
         the channels (at least 8).
 
         Raises:
-            BadConfig: If the size is not the latent grid doubled a few times, or a setting is
-                impossible.
+            BadConfig: If the size is not the latent grid doubled a few times, or settings
+                do not go together.
         """
+        check_stages(
+            autoencoder_steps=self.autoencoder_steps,
+            stop_at=self.stop_at,
+            width=self.width,
+            heads=self.heads,
+        )
+        if self.loss_on == "corrupted" and int(self.mask_ratio * self.latent_size**3) == 0:
+            raise BadConfig(
+                f"mask_ratio = {self.mask_ratio} of {self.latent_size}^3 tokens leaves "
+                "loss_on=corrupted no token to count. Raise it, or set loss_on to all."
+            )
         channels = fit_levels("vqgan-cond", self.channels, self.latent_size, size)
-        for name in ("bottleneck", "code_dim"):
-            _check_divisible(name, getattr(self, name), 8)
-        for width in channels:
-            _check_divisible("channels", width, 8)
-        _check_divisible("classifier_width", self.classifier_width, 32)
-        if self.classifier_width == 32:  # the head's 32 groups would then hold one unit each
-            raise BadConfig("vqgan-cond.classifier_width must be above 32. Set it to 64 or more.")
-        _check_divisible("width", self.width, self.heads)
-        check_choice("vqgan-cond.perceptual", self.perceptual, ("lpips-vgg", "none"))
-        check_choice("vqgan-cond.loss_on", self.loss_on, ("all", "corrupted"))
-        for name in ("stop_at", "discriminator_start"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise BadConfig(f"vqgan-cond.{name} must lie in [0, 1], got {getattr(self, name)}.")
-        if self.loss_on == "corrupted" and self.mask_ratio == 0:
-            raise BadConfig("vqgan-cond.mask_ratio = 0 leaves loss_on=corrupted no token to count.")
         fitted = replace(self, channels=channels)
         fitted.masking()  # checks the settings of stage 2
         return fitted
@@ -156,6 +200,23 @@ class Config:
             mode=self.mode,
             protect_links=self.protect_links,
             height_axis=self.height_axis,
+        )
+
+
+def check_stages(*, autoencoder_steps: int, stop_at: float, width: int, heads: int) -> None:
+    """Refuse settings of an autoencoder and a transformer that do not go together.
+
+    Raises:
+        BadConfig: If stage 1 would run no step, or heads do not divide the transformer's width.
+    """
+    if round(stop_at * autoencoder_steps) < 1:
+        raise BadConfig(
+            f"stop_at = {stop_at} of autoencoder_steps = {autoencoder_steps} leaves no step. "
+            "Raise one of the two."
+        )
+    if width % heads:
+        raise BadConfig(
+            f"heads = {heads} must divide the transformer's width = {width}. Change one of the two."
         )
 
 
@@ -257,8 +318,3 @@ SMOKE = QUICK.override(
     transformer_batch=(2, "[ours: test]"),
     precision=("fp32", "[ours: exactness]"),
 )
-
-
-def _check_divisible(name: str, value: int, by: int) -> None:
-    if value < by or value % by:
-        raise BadConfig(f"vqgan-cond.{name} must be a multiple of {by}, got {value}.")

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.settings import Preset, check
 from cerebench.metrics.base import MetricError, Volume
 
 
@@ -186,20 +187,24 @@ class DownstreamProtocol(ABC):
 
     Attributes:
         info: Static facts.
-        Config: Frozen dataclass; every field has ``metadata`` with ``meaning`` and ``source`` (a
-            provenance tag as in ``cerebench.methods.base.setting``).
-        presets: Name to changes of the default configuration, each ``field: (value, source tag)``;
-            ``paper``, ``stable``, ``quick`` and ``smoke`` at least.
+        Config: Frozen dataclass; every field is made by ``core.settings.setting`` and typed with
+            what it accepts, which is checked before any work.
+        presets: Name to ``Preset``; ``paper``, ``stable``, ``quick`` and ``smoke`` at least. The
+            presets of version 0.1, changes ``field: (value, source tag)``, are read as well.
 
     Args:
         config: An instance of ``Config``.
+
+    Raises:
+        BadConfig: If a value of the configuration is impossible.
     """
 
     info: ClassVar[ProtocolInfo]
     Config: ClassVar[type]
-    presets: ClassVar[Mapping[str, Mapping[str, tuple[Any, str]]]]
+    presets: ClassVar[Mapping[str, Preset | Mapping[str, tuple[Any, str]]]]
 
     def __init__(self, config: Any) -> None:
+        check(self.info.name, config)
         self.config = config
 
     @abstractmethod

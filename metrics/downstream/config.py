@@ -11,111 +11,70 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from cerebench.metrics.downstream.base import ProtocolError
-from cerebench.metrics.downstream.resnet import NETWORKS, STEMS
+from pydantic import Field
+
+from cerebench.core.bounds import Count, CountOrZero, Positive, Precision
+from cerebench.core.settings import Preset as Preset
+from cerebench.core.settings import check_source as check_source
+from cerebench.core.settings import setting as setting
+
+Batch = Annotated[int, Field(ge=2)]  # batch normalisation cannot train on one case
+Share = Annotated[float, Field(ge=0, lt=1)]
+Off = Annotated[float, Field(ge=0, le=0)]
 
 Changes = Mapping[str, tuple[Any, str]]
 
 
-def setting(
-    default: Any,
-    meaning: str,
-    source: str,
-    *,
-    least: float | None = None,
-    choices: tuple[Any, ...] = (),
-) -> Any:
-    """Declare one field of a configuration.
-
-    Args:
-        default: A plain JSON value.
-        meaning: What it is, with its unit.
-        source: ``[paper: …]``, ``[code: …]`` or ``[ours: reason]``.
-        least: Smallest possible value, where there is one.
-        choices: All possible values, where they are few.
-    """
-    facts = {"meaning": meaning, "source": source, "least": least, "choices": choices}
-    return dataclasses.field(default=default, metadata=facts)
-
-
 @dataclass(frozen=True)
 class Config:
-    """What every protocol is told: how to repeat, how to split, and how to train on real cases.
+    """What every protocol is told: how to repeat, how to split, and how to train on real cases."""
 
-    Raises:
-        ProtocolError: If a value is impossible.
-    """
-
-    repeats: int = setting(
-        3, "repetitions, each with its own validation part", "[paper: three runs]", least=1
+    repeats: Count = setting(
+        3, "repetitions, each with its own validation part", "[paper: three runs]"
     )
-    validation_share: float = setting(
+    validation_share: Share = setting(
         0.15,
-        "share of the fine-tuning cases that chooses the epoch",
+        "share of the fine-tuning cases that chooses the epoch; 0: one case of each class",
         "[paper: 85 % and 15 %]",
-        least=0,
     )
-    finetune_per_class: int = setting(
+    finetune_per_class: CountOrZero = setting(
         0,
         "at most so many fine-tuning cases of a class; 0: as many as the smaller class has",
         "[paper: 51 and 51, all LGG]",
-        least=0,
     )
-    finetune_epochs: int = setting(
-        50, "epochs on real cases", "[ours: as in pretraining; the paper gives none]", least=1
+    finetune_epochs: Count = setting(
+        50, "epochs on real cases", "[ours: as in pretraining; the paper gives none]"
     )
-    finetune_batch: int = setting(
-        10, "real cases per step", "[paper: batch of fine-tuning]", least=2
+    finetune_batch: Batch = setting(10, "real cases per step", "[paper: batch of fine-tuning]")
+    finetune_lr: Positive = setting(
+        1e-2, "Adam step size on real cases", "[paper: learning rate of fine-tuning]"
     )
-    finetune_lr: float = setting(
-        1e-2, "Adam step size on real cases", "[paper: learning rate of fine-tuning]", least=0
-    )
-    gamma: float = setting(
-        2.0, "exponent of the focal loss", "[ours: Lin et al.'s; the paper gives none]", least=0
+    # Between 0 and 1 the gradient of the loss is infinite.
+    gamma: Off | Annotated[float, Field(ge=1)] = setting(
+        2.0,
+        "exponent of the focal loss; 0: cross-entropy",
+        "[ours: Lin et al.'s; the paper gives none]",
     )
     # On CPUs bf16 gradients of 3^3 convolutions on maps of 2^3 were seen to differ between equal
     # runs, and once not to be numbers: at 32^3 it must stay fp32.
-    precision: str = setting(
+    precision: Precision = setting(
         "fp32",
         "arithmetic of training",
         "[ours: the paper does not say]",
-        choices=("fp32", "bf16"),
     )
-
-    def __post_init__(self) -> None:
-        """Refuse impossible values."""
-        for field in dataclasses.fields(self):
-            value, facts = getattr(self, field.name), field.metadata
-            if facts["choices"] and value not in facts["choices"]:
-                known = ", ".join(str(choice) for choice in facts["choices"])
-                raise ProtocolError(f"{field.name} must be one of {known}, got {value!r}.")
-            if facts["least"] is not None and value < facts["least"]:
-                raise ProtocolError(
-                    f"{field.name} must be at least {facts['least']}, got {value!r}."
-                )
-        if self.validation_share >= 1:
-            raise ProtocolError(
-                f"validation_share must be below 1, got {self.validation_share!r}; the rest trains."
-            )
-        if 0 < self.gamma < 1:
-            raise ProtocolError(
-                f"gamma must be 0 (cross-entropy) or at least 1, got {self.gamma!r}; between them "
-                "the gradient is infinite."
-            )
 
 
 @dataclass(frozen=True)
 class OneStage(Config):
     """A residual network that is trained once, from random weights."""
 
-    depth: int = setting(50, "layers of the network", "[paper: ResNet-50]", choices=tuple(NETWORKS))
-    stem: str = setting(
+    depth: Literal[10, 18, 34, 50] = setting(50, "layers of the network", "[paper: ResNet-50]")
+    stem: Literal["paper", "iso"] = setting(
         "paper",
         "strides of the first convolution: 1 2 2 (paper) or 2 2 2 (iso)",
         "[code: 3D-ResNets-PyTorch]",
-        choices=tuple(STEMS),
     )
 
 
@@ -123,12 +82,12 @@ class OneStage(Config):
 class TwoStages(OneStage):
     """A residual network that is pretrained with generated volumes, then fine-tuned."""
 
-    pretrain_epochs: int = setting(50, "epochs of pretraining", "[paper: 50 epochs]", least=1)
-    pretrain_batch: int = setting(
-        8, "volumes per step of pretraining", "[paper: batch of pretraining]", least=2
+    pretrain_epochs: Count = setting(50, "epochs of pretraining", "[paper: 50 epochs]")
+    pretrain_batch: Batch = setting(
+        8, "volumes per step of pretraining", "[paper: batch of pretraining]"
     )
-    pretrain_lr: float = setting(
-        1e-3, "Adam step size of pretraining", "[paper: learning rate of pretraining]", least=0
+    pretrain_lr: Positive = setting(
+        1e-3, "Adam step size of pretraining", "[paper: learning rate of pretraining]"
     )
 
 
@@ -158,11 +117,12 @@ SMOKE: Changes = {
 
 def presets(
     config: type, stable: Changes, small: Changes | None = None, smallest: Changes | None = None
-) -> dict[str, dict[str, tuple[Any, str]]]:
-    """Return the four presets as changes of a configuration's defaults.
+) -> dict[str, Preset]:
+    """Return the four presets of a configuration.
 
     Args:
-        config: A ``Config`` class; shared changes of settings that it does not have are left out.
+        config: A ``Config`` class; its defaults are ``paper``. Shared changes of settings that it
+            does not have are left out.
         stable: Changes of ``stable`` and of the smaller presets.
         small: Further changes of ``quick`` and ``smoke``.
         smallest: Further changes of ``smoke``.
@@ -171,9 +131,10 @@ def presets(
     quick = {**QUICK, **stable, **(small or {})}
     own = {name: change for name, change in quick.items() if name in fields}
     smoke = {name: change for name, change in SMOKE.items() if name in fields}
+    paper = Preset(config(), size=0)
     return {
-        "paper": {},
-        "stable": dict(stable),
-        "quick": own,
-        "smoke": {**own, **smoke, **(smallest or {})},
+        "paper": paper,
+        "stable": paper.override(**stable),
+        "quick": paper.override(**own),
+        "smoke": paper.override(**{**own, **smoke, **(smallest or {})}),
     }

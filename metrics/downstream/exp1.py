@@ -13,7 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
+from cerebench.core.bounds import CountOrZero
+from cerebench.core.settings import setting
 from cerebench.metrics.downstream import splits
 from cerebench.metrics.downstream.base import Material, ProtocolError, ProtocolInfo
 from cerebench.metrics.downstream.cases import joined, taken
@@ -22,7 +25,6 @@ from cerebench.metrics.downstream.config import (
     Changes,
     TwoStages,
     presets,
-    setting,
 )
 from cerebench.metrics.downstream.experiment import Experiment, Stage, finetuning_set, generated
 from cerebench.metrics.downstream.splits import Parts
@@ -32,17 +34,15 @@ from cerebench.metrics.downstream.splits import Parts
 class Config(TwoStages):
     """Settings of experiment 1."""
 
-    hgg_source: str = setting(
+    hgg_source: Literal["real", "synthetic"] = setting(
         "real",
         "source of the larger class in pretraining: the real pool or as many generated volumes",
         "[paper: appendix A.2]",
-        choices=("real", "synthetic"),
     )
-    synthetic_per_class: int = setting(
+    synthetic_per_class: CountOrZero = setting(
         0,
         "at most so many volumes of each class in pretraining; 0: as many as the pool has",
         "[paper: 183, the whole pool]",
-        least=0,
     )
 
 

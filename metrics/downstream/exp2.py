@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cerebench.core.bounds import CountOrZero
+from cerebench.core.settings import setting
 from cerebench.metrics.downstream.base import Material, ProtocolInfo
 from cerebench.metrics.downstream.config import (
     AFTER_PRETRAINING,
     Changes,
     TwoStages,
     presets,
-    setting,
 )
 from cerebench.metrics.downstream.experiment import Experiment, Stage, finetuning_set, generated
 from cerebench.metrics.downstream.splits import Parts
@@ -29,11 +30,10 @@ from cerebench.metrics.downstream.splits import Parts
 class Config(TwoStages):
     """Settings of experiment 2."""
 
-    synthetic_per_class: int = setting(
+    synthetic_per_class: CountOrZero = setting(
         250,
         "generated volumes of each class; 0: all there are",
         "[paper: 250 per class]",
-        least=0,
     )
 
 

@@ -22,8 +22,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from cerebench.core.bounds import Count, Positive
+from cerebench.core.settings import setting
 from cerebench.metrics.downstream.base import Cases, Material, Passes, ProtocolInfo, Trainer
-from cerebench.metrics.downstream.config import Changes, presets, setting
+from cerebench.metrics.downstream.config import Changes, Share, presets
 from cerebench.metrics.downstream.config import Config as Shared
 from cerebench.metrics.downstream.experiment import Experiment, Stage, finetuning_set
 from cerebench.metrics.downstream.splits import Parts
@@ -34,10 +36,10 @@ from cerebench.metrics.extractors.medicalnet import MedicalNet, MedicalNet34, Re
 class Config(Shared):
     """Settings of the head."""
 
-    hidden: int = setting(256, "width of the hidden layer", "[ours: the paper gives none]", least=1)
-    dropout: float = setting(0.2, "share of dropped units", "[ours: the paper gives none]", least=0)
-    finetune_lr: float = setting(
-        1e-3, "Adam step size of the head", "[ours: the paper gives none]", least=0
+    hidden: Count = setting(256, "width of the hidden layer", "[ours: the paper gives none]")
+    dropout: Share = setting(0.2, "share of dropped units", "[ours: the paper gives none]")
+    finetune_lr: Positive = setting(
+        1e-3, "Adam step size of the head", "[ours: the paper gives none]"
     )
 
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cerebench.core.bounds import Count, Positive
+from cerebench.core.settings import setting
 from cerebench.metrics.downstream.augmentation import copies
 from cerebench.metrics.downstream.base import Cases, Material, ProtocolInfo
 from cerebench.metrics.downstream.cases import joined, taken
-from cerebench.metrics.downstream.config import FROM_SCRATCH, OneStage, presets, setting
+from cerebench.metrics.downstream.config import FROM_SCRATCH, Batch, OneStage, presets
 from cerebench.metrics.downstream.experiment import Experiment, Stage, finetuning_set
 from cerebench.metrics.downstream.splits import Parts
 
@@ -25,14 +27,14 @@ from cerebench.metrics.downstream.splits import Parts
 class Config(OneStage):
     """Settings of a single training on all real cases and copies."""
 
-    finetune_epochs: int = setting(
-        50, "epochs of the only stage", "[ours: as in pretraining; the paper gives none]", least=1
+    finetune_epochs: Count = setting(
+        50, "epochs of the only stage", "[ours: as in pretraining; the paper gives none]"
     )
-    finetune_batch: int = setting(
-        8, "volumes per step of the only stage", "[paper: batch of Trad. Aug.]", least=2
+    finetune_batch: Batch = setting(
+        8, "volumes per step of the only stage", "[paper: batch of Trad. Aug.]"
     )
-    finetune_lr: float = setting(
-        1e-2, "Adam step size of the only stage", "[paper: learning rate of Trad. Aug.]", least=0
+    finetune_lr: Positive = setting(
+        1e-2, "Adam step size of the only stage", "[paper: learning rate of Trad. Aug.]"
     )
 
 

@@ -1,11 +1,16 @@
 """Presets, overrides, experiments: every value has a source, every mistake a message."""
 
+import json
+import math
+
 import pytest
 
 from cerebench.benchmark import experiment as experiments
+from cerebench.benchmark.cells import build_method
 from cerebench.benchmark.config import differences, override_table, parse_assignment, resolve
-from cerebench.benchmark.errors import BadConfig, UnknownPlugin, UsageError
+from cerebench.benchmark.errors import BadConfig, UnknownPlugin, UsageError, exit_code
 from cerebench.benchmark.registry import Registries
+from cerebench.methods.med_ddpm import MedDDPM
 from cerebench.methods.wgan_gp import WGANGP
 from cerebench.metrics.suites import expand
 
@@ -40,15 +45,33 @@ def test_a_misspelt_setting_gets_a_suggestion():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("steps", "many", "wgan-gp.steps must be a whole number, got 'many'"),
-        ("steps", 1.5, "wgan-gp.steps must be a whole number, got 1.5"),
-        ("steps", True, "wgan-gp.steps must be a whole number, got True"),
-        ("lr", "fast", "wgan-gp.lr must be a number, got 'fast'"),
+        ("steps", "many", "wgan-gp.steps must be a whole number of at least 1, got 'many'."),
+        ("steps", "3", "wgan-gp.steps must be a whole number of at least 1, got '3'."),
+        ("steps", 1.5, "wgan-gp.steps must be a whole number of at least 1, got 1.5."),
+        ("steps", True, "wgan-gp.steps must be a whole number of at least 1, got True."),
+        ("steps", -5, "wgan-gp.steps must be a whole number of at least 1, got -5."),
+        ("batch", 0, "wgan-gp.batch must be a whole number of at least 1, got 0."),
+        ("lr", "fast", "wgan-gp.lr must be a number above 0, got 'fast'."),
+        ("lr", math.nan, "wgan-gp.lr must be a number above 0, got nan."),
+        ("lr", math.inf, "wgan-gp.lr must be a number above 0, got inf."),
+        ("beta2", 1, "wgan-gp.beta2 must be a number of at least 0 and below 1, got 1."),
+        ("precision", "fp8", "wgan-gp.precision must be fp32 or bf16, got 'fp8'."),
+        ("head", 1, "wgan-gp.head must be dense or patch, got 1."),
     ],
 )
-def test_a_value_of_the_wrong_type_is_named(field, value, message):
-    with pytest.raises(BadConfig, match=message):
+def test_a_value_that_a_setting_does_not_accept_is_named_with_what_it_accepts(
+    field, value, message
+):
+    with pytest.raises(BadConfig) as caught:
         resolve(WGANGP, "smoke", 16, {field: value})
+    assert str(caught.value) == message
+
+
+def test_a_whole_number_serves_as_any_number_and_a_list_as_a_tuple():
+    resolved = resolve(WGANGP, "smoke", 16, {"steps": 4.0, "lr": 1})
+    assert repr(resolved.config.steps) == "4"
+    assert repr(resolved.config.lr) == "1.0"
+    assert resolve(MedDDPM, "smoke", 16, {"channels": [16, 8]}).config.channels == (16, 8)
 
 
 def test_an_unknown_preset_gets_a_suggestion():
@@ -130,3 +153,112 @@ def test_small_presets_and_synthetic_data_carry_the_banner():
     assert banner(False, dataset="brats", preset="quick") == f"quick {text}"
     assert banner(True, dataset="phantom", preset="paper") == f"phantom {text}"
     assert banner(False, dataset="brats", preset="paper") == ""
+
+
+PLAIN = """
+from dataclasses import dataclass
+
+from cerebench.methods import wgan_gp
+from cerebench.methods.base import MethodInfo, setting
+
+
+@dataclass(frozen=True)
+class Config(wgan_gp.Config):
+    steps: int = setting(2, "steps", "[ours: test]")
+    lr: float = setting(1e-4, "step size", "[ours: test]")
+    precision: str = setting("fp32", "autocast", "[ours: test]")
+
+
+class Plain(wgan_gp.WGANGP):
+    info = MethodInfo("plain", 1, "a paper", "none", "Plain")
+    Config = Config
+    presets = {
+        name: type(preset)(Config(**{**vars(preset.config), "batch": BATCH}), preset.size)
+        for name, preset in wgan_gp.WGANGP.presets.items()
+    }
+"""
+
+TOO_FEW = "must be a whole number of at least 1, got"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines", "message"),
+    [
+        (["--set", "wgan-gp.steps=-5"], "", f"wgan-gp.steps {TOO_FEW} -5."),
+        (["--set", "wgan-gp.batch=0"], "", f"wgan-gp.batch {TOO_FEW} 0."),
+        (["--set", "wgan-gp.lr=nan"], "", "wgan-gp.lr must be a number above 0, got nan."),
+        (["--set", "wgan-gp.precision=fp8"], "", "wgan-gp.precision must be fp32 or bf16, got 'f"),
+        (["--set", "*.precision=fp16"], "", "wgan-gp.precision must be fp32 or bf16, got 'fp16'."),
+        (["--plugin", "plain.py", "--set", "plain.precision=fp8", "--methods", "plain"], "",
+         "plain.precision must be fp32 or bf16, got 'fp8'."),
+        (["--protocols", "exp2", "--set", "exp2.repeats=0"], "", f"exp2.repeats {TOO_FEW} 0."),
+        (["--protocols", "exp2", "--set", "exp2.gamma=0.5"], "",
+         "exp2.gamma must be 0 or a number of at least 1, got 0.5."),
+        ([], "[set.wgan-gp]\nlatent = -1", f"wgan-gp.latent {TOO_FEW} -1."),
+        ([], "[set.wgan-gp]\nlatent = true", f"wgan-gp.latent {TOO_FEW} True."),
+        (["--methods", "mine"], "[variants.mine]\nmethod = 'wgan-gp'\nlabel = 'M'\nset.steps = 0",
+         f"wgan-gp.steps {TOO_FEW} 0."),
+        (["--plugin", "plain.py", "--methods", "plain"], "",
+         f"plain.batch {TOO_FEW} 0 in preset 'smoke'."),
+    ],
+)  # fmt: skip
+def test_an_impossible_value_ends_every_command_before_any_work(bench, arguments, lines, message):
+    (bench.folder / "plain.py").write_text(PLAIN.replace("BATCH", "0"))
+    with (bench.folder / "tiny.toml").open("a") as file:
+        file.write(f"\n{lines}\n")
+    code, _, error = bench("run", "tiny.toml", *arguments)
+    assert code == 2
+    assert message in " ".join(error.split())
+    assert not (bench.folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("steps", -5, "wgan-gp.steps must be a whole number of at least 1, got -5 in cell.json."),
+        ("precision", "fp8", "wgan-gp.precision must be fp32 or bf16, got 'fp8' in cell.json."),
+        ("lr", None, "wgan-gp.lr must be a number above 0, got None in cell.json."),
+    ],
+)
+def test_a_recorded_configuration_is_checked_when_it_is_built_again(field, value, message):
+    values = {**resolve(WGANGP, "smoke", 16).values, field: value}
+    cell = {"name": "wgan-gp", "config": values, "size": 16, "classes": ["a"], "channels": ["t1"]}
+    with pytest.raises(ValueError, match="must be") as caught:
+        build_method(cell, Registries())
+    assert str(caught.value) == message
+    assert exit_code(caught.value) == 2
+
+
+def test_a_recorded_configuration_is_built_as_it_was():
+    resolved = resolve(MedDDPM, "smoke", 16)
+    recorded = json.loads(json.dumps(resolved.values))
+    cell = {"name": "med-ddpm", "size": 16, "classes": ["a", "b"], "channels": ["t1"]}
+    assert build_method(cell | {"config": recorded}, Registries()).config == resolved.config
+
+
+def test_a_method_of_version_0_1_runs_and_is_told_what_to_change(bench):
+    (bench.folder / "plain.py").write_text(PLAIN.replace("BATCH", "2"))
+    plugin = ("--plugin", "plain.py")
+    code, _, error = bench(
+        "run", "tiny.toml", *plugin, "--methods", "plain", "--metrics", "mmd2-kwon"
+    )
+    assert (code, error) == (0, error)
+    code, out, _ = bench("check", "plain", *plugin, "--json")
+    assert code == 4
+    reasons = {row["name"]: row["reason"] for row in json.loads(out) if row["reason"]}
+    assert list(reasons) == ["numeric settings say what they accept"]
+    (told,) = reasons.values()
+    assert told.startswith(
+        "steps, lr would accept -1; write bounds as the type, for example steps:"
+    )
+
+
+def test_a_preset_beyond_its_settings_fails_the_check(bench):
+    (bench.folder / "plain.py").write_text(
+        PLAIN.replace("BATCH", "0").replace(": int", ": Count").replace(": float", ": Positive")
+        .replace("import MethodInfo", "import Count, MethodInfo, Positive")
+    )  # fmt: skip
+    _, out, _ = bench("check", "plain", "--plugin", "plain.py", "--json")
+    reasons = {row["name"]: row["reason"] for row in json.loads(out)}
+    told = reasons["numeric settings say what they accept"]
+    assert told == "plain.batch must be a whole number of at least 1, got 0 in preset 'paper'."

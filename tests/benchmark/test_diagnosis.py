@@ -18,13 +18,21 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from cerebench.methods.base import Diagnostic, Method, MethodInfo, Preset, setting
+from cerebench.methods.base import (
+    Diagnostic,
+    Method,
+    MethodInfo,
+    NonNegative,
+    Precision,
+    Preset,
+    setting,
+)
 
 
 @dataclass(frozen=True)
 class Config:
-    value: float = setting(0.25, "importance of every voxel", "[ours: test]")
-    precision: str = setting("fp32", "precision", "[ours: test]")
+    value: NonNegative = setting(0.25, "importance of every voxel", "[ours: test]")
+    precision: Precision = setting("fp32", "precision", "[ours: test]")
 
     def for_size(self, size):
         return self

@@ -428,7 +428,7 @@ def test_lists_and_pages_know_a_protocol_of_another_package(plugins):
     page = listing.show("stub", Registries())
     assert "Departures: none." in page["definition"]
     assert page["presets"]["smoke"]["settings"]["steps"] == {
-        "value": 2, "meaning": "m", "source": "[ours: fast]"
+        "value": 2, "meaning": "m", "accepts": "a whole number", "source": "[ours: fast]"
     }  # fmt: skip
     assert page["presets"]["paper"]["settings"]["steps"]["value"] == 4
 

@@ -76,7 +76,10 @@ def test_show_prints_every_setting_with_its_source_and_the_counts(bench):
         for setting in preset["settings"].values():
             assert re.fullmatch(r"\[(paper|code|ours): .+\]", setting["source"])
             assert setting["meaning"]
+            assert setting["accepts"]
     assert paper["settings"]["critic_steps"]["value"] == 5
+    assert paper["settings"]["critic_steps"]["accepts"] == "a whole number of at least 1"
+    assert paper["settings"]["precision"]["accepts"] == "fp32 or bf16"
     assert found["departures"]
 
 
@@ -87,6 +90,23 @@ def test_everything_else_can_be_shown_too(bench, name):
     code, out, _ = bench("show", name)
     assert code == 0
     assert name in out
+
+
+@pytest.mark.parametrize("width", ["80", "120"])
+@pytest.mark.parametrize(("name", "presets"), [("vqgan-cond", 5), ("exp1", 4)])
+def test_what_settings_accept_is_shown_once_for_all_presets(
+    bench, monkeypatch, width, name, presets
+):
+    monkeypatch.setenv("COLUMNS", width)
+    code, out, _ = bench("show", name)
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= int(width)
+    accepted, *tables = out.split("\nsettings ")[1].split("\npreset ")
+    assert len(tables) == presets
+    words = " ".join(accepted.split())
+    assert "a whole number of at least 1" in words
+    assert "precision fp32 or bf16" in words
+    assert not any("of at least" in table for table in tables)
 
 
 def test_lists_and_shows_are_readable_too(bench):

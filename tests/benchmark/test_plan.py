@@ -10,6 +10,7 @@ from cerebench.metrics import weights
 
 NEEDY = """
 from dataclasses import dataclass
+from typing import Literal
 
 from cerebench.methods import wgan_gp
 from cerebench.methods.base import MethodInfo, Preset, setting
@@ -17,7 +18,7 @@ from cerebench.methods.base import MethodInfo, Preset, setting
 
 @dataclass(frozen=True)
 class Config(wgan_gp.Config):
-    perceptual: str = setting("lpips-vgg", "lpips-vgg or none", "[ours: test]")
+    perceptual: Literal["lpips-vgg", "none"] = setting("lpips-vgg", "a term", "[ours: test]")
 
 
 class Needy(wgan_gp.WGANGP):

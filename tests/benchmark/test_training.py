@@ -9,10 +9,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pytest
 import torch
+from pydantic import Field
 from safetensors.torch import load_file
 from torch import nn
 
@@ -27,14 +29,24 @@ from cerebench.benchmark.training import (
     seeded,
     train,
 )
-from cerebench.methods.base import Conditions, Method, MethodInfo, full_precision, setting
+from cerebench.methods.base import (
+    Conditions,
+    Count,
+    Method,
+    MethodInfo,
+    Precision,
+    full_precision,
+    setting,
+)
 
 
 @dataclass(frozen=True)
 class _Config:
-    precision: str = setting("fp32", "precision", "[ours: test]")
-    steps: int = setting(6, "steps of each phase", "[ours: test]")
-    bad_step: int = setting(-1, "step whose loss is logged as infinite", "[ours: test]")
+    precision: Precision = setting("fp32", "precision", "[ours: test]")
+    steps: Count = setting(6, "steps of each phase", "[ours: test]")
+    bad_step: Annotated[int, Field(ge=-1)] = setting(
+        -1, "step whose loss is logged as infinite", "[ours: test]"
+    )
 
     def for_size(self, size):
         return self

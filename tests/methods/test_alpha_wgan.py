@@ -490,10 +490,11 @@ def test_presets_hold_the_values_of_their_sources():
 
 def test_impossible_settings_are_refused():
     for changes, text in (
-        ({"norm": "layer"}, "norm must be one of batch, spectral, got 'layer'"),
-        ({"code_critic": "none"}, "code_critic must be one of both, prior, got 'none'"),
+        ({"norm": "layer"}, "alpha-wgan.norm must be batch or spectral, got 'layer'"),
+        ({"code_critic": "none"}, "alpha-wgan.code_critic must be both or prior, got 'none'"),
+        ({"batch": 1}, "batch = 1 leaves batch norm nothing to compare"),
     ):
         with pytest.raises(BadConfig, match=text):
-            dataclasses.replace(PAPER.config, **changes).for_size(64)
+            AlphaWGAN(dataclasses.replace(PAPER.config, **changes), size=64, classes=("LGG", "HGG"))
     with pytest.raises(BadConfig, match=r"size 48.*Set --size 16, 32, 64 or 128"):
         PAPER.config.for_size(48)

@@ -291,12 +291,13 @@ def test_sizes_below_the_paper_lose_their_finest_levels():
         ({}, 8, "power of two"),
         ({"channels": (64, 72)}, 16, "channels holds 72"),
         ({"sampler": "ddim", "sampler_steps": 60}, 128, "must divide the 250"),
-        ({"sampler": "euler"}, 128, "one of ddpm, ddim, dpmpp"),
+        ({"sampler": "euler"}, 128, "med-ddpm.sampler must be ddpm, ddim or dpmpp, got 'euler'"),
+        ({"channels": (8, 7)}, 16, "channels must be a list of 1 or more multiples of 2"),
     ],
 )
 def test_impossible_settings_are_refused(changes, size, message):
     with pytest.raises(BadConfig, match=message):
-        dataclasses.replace(PAPER.config, **changes).for_size(size)
+        MedDDPM(dataclasses.replace(PAPER.config, **changes), size=size, classes=("LGG", "HGG"))
 
 
 @pytest.mark.parametrize("cls", VARIANTS)

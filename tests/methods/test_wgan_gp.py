@@ -416,12 +416,12 @@ def test_a_size_that_is_no_power_of_two_is_refused_with_the_next_step(size):
 
 def test_impossible_settings_are_refused():
     for changes, text in (
-        ({"head": "wide"}, "head must be one of dense, patch, got 'wide'"),
-        ({"critic_norm": "layer"}, "critic_norm must be one of none, batch"),
-        ({"penalty_norm": "l1"}, "penalty_norm must be one of volume, voxel"),
+        ({"head": "wide"}, "wgan-gp.head must be dense or patch, got 'wide'"),
+        ({"critic_norm": "layer"}, "wgan-gp.critic_norm must be none or batch"),
+        ({"penalty_norm": "l1"}, "wgan-gp.penalty_norm must be volume or voxel"),
     ):
         with pytest.raises(BadConfig, match=text):
-            dataclasses.replace(PAPER.config, **changes).for_size(64)
+            WGANGP(dataclasses.replace(PAPER.config, **changes), size=64, classes=("LGG", "HGG"))
     with pytest.raises(BadConfig, match="critic_channels = 1 leaves no channel at size 256"):
         dataclasses.replace(PAPER.config, critic_channels=1).for_size(256)
 

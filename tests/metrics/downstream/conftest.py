@@ -1,5 +1,6 @@
 """A trainer that is the real harness on temporary folders, and classes that are easy to tell."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -78,8 +79,7 @@ def configured():
     """Return ``make(protocol class, preset, **changes)``."""
 
     def make(protocol, preset="smoke", **changes):
-        values = {name: value for name, (value, _) in protocol.presets[preset].items()}
-        return protocol(protocol.Config(**{**values, **changes}))
+        return protocol(dataclasses.replace(protocol.presets[preset].config, **changes))
 
     return make
 

@@ -2,8 +2,10 @@
 
 import dataclasses
 import importlib
+import math
 import re
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ import torch
 from torch import nn
 
 from cerebench.benchmark.errors import Interrupted
+from cerebench.core.bounds import BadConfig
+from cerebench.core.settings import accepted
 from cerebench.core.statistics import auc
 from cerebench.metrics import downstream
 from cerebench.metrics.base import MissingWeights
@@ -22,6 +26,7 @@ from cerebench.metrics.downstream.controls import Oversample, RealOnly, Shuffled
 from cerebench.metrics.downstream.exp1 import Exp1
 from cerebench.metrics.downstream.exp2 import Exp2
 from cerebench.metrics.downstream.medicalnet import MedicalNetHead
+from cerebench.metrics.downstream.resnet import NETWORKS, STEMS
 from cerebench.metrics.downstream.trad_aug import TradAug
 from cerebench.metrics.extractors import medicalnet
 
@@ -79,9 +84,10 @@ def test_every_value_of_every_preset_has_a_source(name):
     tags = [field.metadata["source"] for field in fields.values()]
     assert all(field.metadata["meaning"] for field in fields.values())
     assert list(protocol.presets) == ["paper", "stable", "quick", "smoke"]
-    for changes in protocol.presets.values():
-        protocol.Config(**{field: value for field, (value, _) in changes.items()})
-        tags += [source for _, source in changes.values()]
+    for preset in protocol.presets.values():
+        protocol(preset.config)
+        assert preset.sources.keys() == fields.keys()
+        tags += preset.sources.values()
     assert all(re.fullmatch(r"\[(paper|code|ours): .+\]", tag) for tag in tags)
 
 
@@ -93,26 +99,34 @@ def test_paper_presets_hold_the_published_values():
     assert (one.finetune_epochs, one.validation_share, one.finetune_per_class) == (50, 0.15, 0)
     assert Exp2.Config().synthetic_per_class == 250
     assert (TradAug.Config().finetune_batch, TradAug.Config().finetune_lr) == (8, 1e-2)
-    assert all(not protocol.presets["paper"] for protocol in PROTOCOLS.values())
-    assert Exp1.presets["stable"]["finetune_lr"][0] == 1e-4
+    assert all(p.presets["paper"].config == p.Config() for p in PROTOCOLS.values())
+    assert Exp1.presets["stable"].config.finetune_lr == 1e-4
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"depth": 12}, "depth must be one of 10, 18, 34, 50, got 12"),
-        ({"stem": "odd"}, "stem must be one of paper, iso, got 'odd'"),
-        ({"precision": "fp16"}, "precision must be one of fp32, bf16"),
-        ({"hgg_source": "both"}, "hgg_source must be one of real, synthetic"),
-        ({"repeats": 0}, "repeats must be at least 1, got 0"),
-        ({"pretrain_batch": 1}, "pretrain_batch must be at least 2, got 1"),
-        ({"validation_share": 1.0}, "validation_share must be below 1, got 1.0"),
-        ({"gamma": 0.5}, "gamma must be 0"),
+        ({"depth": 12}, "exp1.depth must be 10, 18, 34 or 50, got 12"),
+        ({"stem": "odd"}, "exp1.stem must be paper or iso, got 'odd'"),
+        ({"precision": "fp16"}, "exp1.precision must be fp32 or bf16"),
+        ({"hgg_source": "both"}, "exp1.hgg_source must be real or synthetic"),
+        ({"repeats": 0}, "exp1.repeats must be a whole number of at least 1, got 0"),
+        ({"pretrain_batch": 1}, "exp1.pretrain_batch must be a whole number of at least 2, got 1"),
+        ({"pretrain_lr": 0.0}, "exp1.pretrain_lr must be a number above 0, got 0.0"),
+        ({"validation_share": 1.0}, "a number of at least 0 and below 1, got 1.0"),
+        ({"gamma": 0.5}, "exp1.gamma must be 0 or a number of at least 1, got 0.5"),
+        ({"gamma": math.nan}, "exp1.gamma must be 0 or a number of at least 1, got nan"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(changes, message):
-    with pytest.raises(ProtocolError, match=message):
-        Exp1.Config(**changes)
+    with pytest.raises(BadConfig, match=message):
+        Exp1(Exp1.Config(**changes))
+
+
+def test_the_networks_are_those_that_the_settings_name():
+    accepts = accepted(OneStage)
+    assert get_args(accepts["depth"]) == tuple(NETWORKS)
+    assert get_args(accepts["stem"]) == tuple(STEMS)
 
 
 # Demand
@@ -177,6 +191,37 @@ def test_every_protocol_runs_and_reports_completely(name, ran):
             assert [counts["LGG"], counts["HGG"]] == np.bincount(labels).tolist()
     first, second = (repeat.validation_ids for repeat in outcome.repeats)
     assert set(first).isdisjoint(second)
+
+
+LEAST = {
+    "repeats": 1,
+    "validation_share": 0.0,
+    "finetune_epochs": 1,
+    "finetune_batch": 2,
+    "finetune_lr": 1e-12,
+    "gamma": 0.0,
+    "pretrain_epochs": 1,
+    "pretrain_batch": 2,
+    "pretrain_lr": 1e-12,
+    "synthetic_per_class": 0,
+    "hidden": 1,
+    "dropout": 0.0,
+}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_the_least_values_that_settings_accept_train(name, ran):
+    own = {
+        field: value for field, value in LEAST.items() if field in accepted(PROTOCOLS[name].Config)
+    }
+    outcome, _, _ = ran(PROTOCOLS[name], synthetic=(14, 14), **own)
+    (repeat,) = outcome.repeats
+    assert len(repeat.validation_ids) == 2  # one case of each class
+    assert all(0 <= p <= 1 for p in repeat.predictions)
+    for field, value in own.items():
+        below = value - 1 if isinstance(value, int) else -value - 1e-300
+        with pytest.raises(BadConfig, match=f"{name}.{field} must be"):
+            PROTOCOLS[name](dataclasses.replace(PROTOCOLS[name].Config(), **{field: below}))
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
