@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import pkgutil
 import subprocess
 import sys
@@ -57,21 +58,34 @@ def test_core_reports_datasets_and_the_command_line_never_import_torch_at_the_to
     assert not {n for n in names if n.split(".")[0] in ("torch", "monai", "diffusers")}
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["list"], ["report", "--out", "nowhere"]]
-)
-def test_help_list_and_report_run_without_torch(arguments, tmp_path):
-    code = (
-        "import sys; sys.argv = ['bench', *sys.argv[1:]]\n"
-        "from cerebench.benchmark.cli import main\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "loaded = {'torch', 'monai', 'diffusers'} & set(sys.modules)\n"
-        "sys.exit(f'imported {loaded}' if loaded else 0)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True
-    )
+COMMANDS = (["--help"], ["run", "--help"], ["list"], ["report", "--out", "nowhere"])
+EACH_COMMAND = """
+import contextlib, io, json, sys
+loaded = {}
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["bench", *arguments]
+    with contextlib.redirect_stdout(io.StringIO()):
+        from cerebench.benchmark.cli import main
+        with contextlib.suppress(SystemExit):
+            main()
+    loaded[" ".join(arguments)] = sorted({"torch", "monai", "diffusers"} & set(sys.modules))
+print(json.dumps(loaded))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded_by(tmp_path_factory):
+    """Run the commands after one another in one process; what one imports, the next ones show."""
+    command = [sys.executable, "-c", EACH_COMMAND, json.dumps(COMMANDS)]
+    folder = tmp_path_factory.mktemp("nowhere")
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("arguments", COMMANDS)
+def test_help_list_and_report_run_without_torch(arguments, loaded_by):
+    assert loaded_by[" ".join(arguments)] == []
 
 
 def packages() -> list[str]:

@@ -1,6 +1,11 @@
 """A tiny experiment that runs the whole engine in seconds."""
 
+import contextlib
+import io
+import shutil
+import socket
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,29 +24,75 @@ test = 10
 """
 
 
-@pytest.fixture
-def bench(tmp_path, monkeypatch, capsys):
-    """Return a function that runs ``bench`` in a folder of its own: (exit code, stdout, stderr)."""
-    from cerebench.benchmark import cli
+def _prepare(folder, patch):
+    """Let ``bench`` work in a folder that holds the tiny experiment."""
     from cerebench.reports import figures
 
     slices = {"slices": figures.FIGURES["slices"]}  # the others have tests of their own
-    monkeypatch.setattr(figures, "FIGURES", slices)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CEREBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
-    (tmp_path / "tiny.toml").write_text(EXPERIMENT)
+    patch.setattr(figures, "FIGURES", slices)
+    patch.chdir(folder)
+    patch.setenv("CEREBENCH_CACHE", str(folder / "cache"))
+    patch.setenv("COLUMNS", "200")
+    (folder / "tiny.toml").write_text(EXPERIMENT)
+
+
+def _exit_code(arguments, patch, ctrl_c):
+    from cerebench.benchmark import cli
+
+    patch.setattr(sys, "argv", ["bench", *arguments])
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code or 0
+    ctrl_c.stop_if_any()  # bench has made an exit code of it
+    return code
+
+
+def _without_network(patch):
+    def refuse(*_: object) -> None:
+        raise AssertionError("a connection was attempted")
+
+    patch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Refuse every connection, as for the tiny run that tests share."""
+    _without_network(monkeypatch)
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch, capsys, ctrl_c):
+    """Return a function that runs ``bench`` in a folder of its own: (exit code, stdout, stderr)."""
+    _prepare(tmp_path, monkeypatch)
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
         capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
+        code = _exit_code(arguments, monkeypatch, ctrl_c)
+        return (code, *capsys.readouterr())
 
     run.folder = tmp_path
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory, ctrl_c):
+    """Run the tiny experiment once for all tests that only look at what it leaves."""
+    folder = tmp_path_factory.mktemp("tiny")
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        out = stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        _prepare(folder, patch)
+        _without_network(patch)
+        code = _exit_code(("run", "tiny.toml"), patch, ctrl_c)
+    return SimpleNamespace(folder=folder, code=code, out=out.getvalue())
+
+
+@pytest.fixture
+def finished(bench, tiny_run):
+    """Return ``bench`` in a folder of its own where the tiny experiment is finished."""
+    assert tiny_run.code == 0, tiny_run.out
+    shutil.copytree(tiny_run.folder, bench.folder, dirs_exist_ok=True)
+    return bench

@@ -98,10 +98,12 @@ def test_case_table_keeps_facts_in_order(tmp_path):
 
 def test_second_call_loads_nothing_and_is_fast(tmp_path):
     prepare(Tiny(), tmp_path)
-    again = Tiny()
-    start = time.perf_counter()
-    prepare(again, tmp_path)
-    assert time.perf_counter() - start < 0.05
+    again, seconds = Tiny(), []
+    for _ in range(5):
+        start = time.perf_counter()
+        prepare(again, tmp_path)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.05  # others may have the cores during some of the calls
     assert again.loads == 0
 
 

@@ -8,7 +8,7 @@ from cerebench.metrics.frechet import frechet_distance
 
 CASES = [
     pytest.param(250, 512, id="512"),
-    pytest.param(250, 2048, id="2048", marks=pytest.mark.slow),
+    pytest.param(250, 2048, id="2048"),
 ]
 
 

@@ -30,7 +30,7 @@ def slice_loop(x, y):
     return total
 
 
-@pytest.mark.parametrize("size", [32, 64, pytest.param(128, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [32, 64, 128])
 def test_gradient_loss_beside_a_loop_over_slices(benchmark, size):
     torch.manual_seed(0)
     x, y = torch.rand(2, 1, 1, size, size, size)

@@ -10,7 +10,7 @@ from cerebench.metrics.mmd import MMD2_LINEAR
 
 CASES = [
     pytest.param(32, 100, id="32"),
-    pytest.param(128, 40, id="128", marks=pytest.mark.slow),
+    pytest.param(128, 40, id="128"),
 ]
 
 

@@ -14,7 +14,7 @@ from cerebench.metrics.ms_ssim import draw_pairs, kwon_scheme, pair_table, stand
 CASES = [
     pytest.param(32, 16, 60, id="32"),
     pytest.param(64, 6, 12, id="64"),
-    pytest.param(128, 4, 4, id="128", marks=pytest.mark.slow),
+    pytest.param(128, 4, 4, id="128"),
 ]
 
 

@@ -10,7 +10,7 @@ from cerebench.benchmark.registry import Registries
 from cerebench.metrics.base import VolumeSet
 from cerebench.metrics.extractors.radlite import radlite
 
-SIZES = [pytest.param(32), pytest.param(128, marks=pytest.mark.slow)]
+SIZES = [32, 128]
 
 
 def volume(size, seed=0):
@@ -27,7 +27,6 @@ def test_one_volume(benchmark, size):
     assert benchmark.pedantic(radlite, (unit,), rounds=3, warmup_rounds=1).shape == (83,)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sixteen_volumes(benchmark, tmp_path, monkeypatch, workers):
     benchmark.group = "radlite-v1 96^3, 16 volumes, processes started included"

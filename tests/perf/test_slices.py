@@ -8,7 +8,7 @@ from cerebench.benchmark.registry import Registries
 from cerebench.metrics.base import VIEWS, VolumeSet
 from cerebench.metrics.extractors.random_conv import Rand2d
 
-CASES = [pytest.param(32, 16), pytest.param(128, 4, marks=pytest.mark.slow)]
+CASES = [(32, 16), (128, 4)]
 
 
 def volumes(size, count):

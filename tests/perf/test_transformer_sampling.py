@@ -8,7 +8,6 @@ with as many free cores as threads. Run with ``pytest tests/perf -s``.
 
 import time
 
-import pytest
 import torch
 
 from cerebench.methods.vqgan_cond.transformer import Transformer, class_tokens, draw
@@ -38,7 +37,6 @@ def _plain_seconds(net):
     return torch.trapezoid(torch.tensor(steps), torch.tensor(lengths)).item() + steps[0]
 
 
-@pytest.mark.slow
 @torch.inference_mode()
 def test_cached_sampling_beside_the_plain_loop(benchmark):
     torch.manual_seed(0)

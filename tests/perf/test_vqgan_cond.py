@@ -11,7 +11,6 @@ import dataclasses
 import time
 
 import numpy as np
-import pytest
 import torch
 from torch import nn
 from torch.optim import Adam
@@ -117,7 +116,6 @@ def _plain():
     return min(seconds[1:])
 
 
-@pytest.mark.slow
 def test_a_stage_1_step_beside_a_plain_one(benchmark, tmp_path):
     plain = _plain()
     ours = benchmark.pedantic(_harness, (tmp_path,), rounds=1)
