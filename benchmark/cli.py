@@ -58,6 +58,9 @@ Split = Annotated[
 Root = Annotated[Path | None, typer.Argument(help="Folder of the files, or a manifest.")]
 Dataset = Annotated[str, typer.Option(help="Dataset name; scans recognises every layout.")]
 Size = Annotated[int, typer.Option(help="Edge length of the volumes, voxels.")]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes a GPU where there is one.")
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder of results.")]
 
 
@@ -170,7 +173,7 @@ def run(
         ),
     ] = None,
     out: Out = Path("runs"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     plugin: Plugin = None,
     as_json: Json = False,
     dry_run: Annotated[
@@ -306,15 +309,12 @@ def _pairs(texts: list[str]) -> list[tuple[str, str]]:
 
 
 def _check_device(device: str) -> None:
+    """Refuse a device that this machine does not have, before anything is read or written."""
     if device in ("auto", "cpu"):
         return
-    from cerebench.benchmark.device import gpus
+    from cerebench.benchmark.device import pick_device
 
-    if not device.startswith("cuda") or not gpus():
-        raise errors.UsageError(
-            f"Device '{device}' is not there. Use {', '.join(('auto', 'cpu', *gpus()))}; "
-            "see bench doctor."
-        )
+    pick_device(device)
 
 
 def _check_weights(plan: Plan, *, metrics: bool, protocols: list[str]) -> None:
@@ -385,6 +385,7 @@ def evaluate(
         bool, typer.Option("--floor-only", help="Do not score the control rows.")
     ] = False,
     out: Out = Path("runs"),
+    device: Device = "auto",
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
@@ -393,6 +394,7 @@ def evaluate(
     A folder holds plain files, one subfolder a class, or a BIDS derivative with participants.tsv.
     """
     from cerebench.benchmark import display
+    from cerebench.benchmark.device import pick_device
     from cerebench.benchmark.evaluate import Request, of_rows, row_names
     from cerebench.benchmark.evaluate import evaluate as score_folders
     from cerebench.benchmark.runner import usable_cores
@@ -416,7 +418,8 @@ def evaluate(
         explicit=metrics is not None,
     )
     registries, shown = _registries(plugin), display.choose(Console(stderr=True), silent=as_json)
-    outcome = score_folders(request, registries, default_cache(), shown, usable_cores())
+    cache, chosen = default_cache(), str(pick_device(device))
+    outcome = score_folders(request, registries, cache, shown, usable_cores(), chosen)
     written = _write_reports(registries, outcome.contents)
     if as_json:
         answer = dataclasses.asdict(outcome) | {"reports": [str(p) for p in written]}
@@ -561,7 +564,7 @@ def show(
 def sample(
     cell: Annotated[Path, typer.Argument(help="Folder of a trained cell: runs/…/seed-0.")],
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="Samples per class.")] = 64,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     plugin: Plugin = None,
 ) -> None:
     """Extend the samples of a trained cell; those already there stay as they are."""

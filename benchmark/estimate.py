@@ -36,7 +36,13 @@ from cerebench.benchmark.plan import (
     PlannedProtocol,
     missing_weights,
 )
-from cerebench.benchmark.runner import Pending, pending, pending_anchor, pending_baselines
+from cerebench.benchmark.runner import (
+    Pending,
+    pending,
+    pending_anchor,
+    pending_baselines,
+    refuse_imitated_bf16,
+)
 from cerebench.benchmark.training import trained_by
 from cerebench.methods.base import Batch, Conditions, Rows, T
 from cerebench.metrics.downstream import splits
@@ -324,8 +330,10 @@ def print_estimate(plan: Plan, device_name: str, *, as_json: bool) -> None:
     device = pick_device(device_name)
     todo = [pending(plan, cell) for cell in plan.cells]
     pairs = list(zip(plan.cells, todo, strict=True))
-    estimates = [estimate(plan, cell, left) for cell, left in pairs]
     alone = pending_baselines(plan)
+    protocols = (*alone, *(p for left in todo for p in left.protocols))
+    refuse_imitated_bf16(device, (cell for cell, left in pairs if left.train), protocols)
+    estimates = [estimate(plan, cell, left) for cell, left in pairs]
     baselines = {p.name: protocol_work(plan, p, material(plan)) for p in alone}
     works = [w for e in estimates for w in (e.generator, *e.downstream)] + [*baselines.values()]
     rates = {p: machine_rate(device, p) for p in {w.precision for w in works if w.flops}}

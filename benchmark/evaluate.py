@@ -125,6 +125,7 @@ def evaluate(
     cache: Path,
     display: Display,
     workers: int = 1,
+    device: str = "cpu",
 ) -> Outcome:
     """Check the folders, score what is missing, and write records and a table of contents.
 
@@ -134,6 +135,7 @@ def evaluate(
         cache: Folder of cached features.
         display: Where progress is told.
         workers: Processes for slow extractors.
+        device: Where extractors with a network run.
 
     Raises:
         DatasetError: If a folder cannot be used; every file that is at fault is named.
@@ -148,7 +150,8 @@ def evaluate(
     outcome.kept = sum(not metrics for metrics in todo.values())
     if not any(todo.values()):
         return outcome
-    real = _real_sets(job, FeatureCache(cache / "features", registries.extractors, workers))
+    features = FeatureCache(cache / "features", registries.extractors, workers, device)
+    real = _real_sets(job, features)
     figure_data.write(figure_files(job.folder / "_real", ()), real.train, real)
     planned = {m.metric.name: m for m in job.metrics}
     for row in job.rows:

@@ -7,7 +7,7 @@ import platform
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -19,7 +19,7 @@ from cerebench.benchmark import plan as planning
 from cerebench.benchmark import store
 from cerebench.benchmark.contents import contents
 from cerebench.benchmark.display import Display
-from cerebench.benchmark.errors import Interrupted
+from cerebench.benchmark.errors import Interrupted, UsageError
 from cerebench.benchmark.leakage import refuse_leakage
 from cerebench.benchmark.plan import Anchor, Cell, Plan, PlannedProtocol
 from cerebench.benchmark.registry import Registries, suite_version
@@ -90,6 +90,33 @@ def pending_baselines(plan: Plan) -> tuple[PlannedProtocol, ...]:
     return tuple(p for p in plan.baselines if _missing(plan, p.record, p.key))
 
 
+def refuse_imitated_bf16(
+    device: Any, cells: Iterable[Cell], protocols: Iterable[PlannedProtocol]
+) -> None:
+    """Refuse to train in bf16 on a GPU that has none; torch would imitate it, many times slower.
+
+    Args:
+        device: Torch device.
+        cells: Those that are to be trained.
+        protocols: Those that are to be run.
+
+    Raises:
+        UsageError: Naming every setting that has to change.
+    """
+    from cerebench.benchmark.device import device_name, has_bf16
+
+    if has_bf16(device):
+        return
+    rows = (*cells, *protocols)
+    names = {row.name: None for row in rows if row.resolved.config.precision == "bf16"}
+    if names:
+        changes = " ".join(f"--set {name}.precision=fp32" for name in names)
+        raise UsageError(
+            f"{device_name(device)} ({device}) cannot compute in bf16, which {', '.join(names)} "
+            f"would be trained in. Add {changes}, or choose another --device."
+        )
+
+
 def _missing_scores(
     plan: Plan, keys: Mapping[str, str], record: Callable[[str], Path]
 ) -> tuple[str, ...]:
@@ -131,6 +158,7 @@ class Runner:
         Raises:
             DatasetError: If a generator was trained on a test case.
             MissingWeights: If a method still to be trained needs a weight file that is not there.
+            UsageError: If something would be trained in bf16 on a GPU without it.
             Interrupted: If a signal asked to stop; the same command continues.
         """
         plan = self.plan
@@ -139,10 +167,15 @@ class Runner:
         lacking = planning.missing_weights(c for c in plan.cells if todo[id(c)].train)
         if lacking:
             raise MissingWeights("\n".join(lacking))
+        baselines = pending_baselines(plan)
+        refuse_imitated_bf16(
+            self._device(),
+            (c for c in plan.cells if todo[id(c)].train),
+            (*baselines, *(p for left in todo.values() for p in left.protocols)),
+        )
         store.write_json(plan.table_of_contents, contents(plan))
         store.write_bytes(plan.folder / plan.split_file, write_split(plan.split, plan.cases))
         anchors = {id(a): pending_anchor(plan, a) for a in plan.anchors}
-        baselines = pending_baselines(plan)
         missing = sum(p.count for p in todo.values()) + len(baselines)
         missing += sum(len(a) for a in anchors.values())
         self.outcome.kept = self._total() - missing
@@ -243,7 +276,8 @@ class Runner:
         self.display.ended(title, "done", time.perf_counter() - began)
         info = self.plan.dataset.info
         extractors, cores = self.registries.extractors, usable_cores()
-        features = FeatureCache(self.cache / "features", extractors, workers=cores)
+        folder, device = self.cache / "features", str(self._device())
+        features = FeatureCache(folder, extractors, workers=cores, device=device)
         self._real = RealSets.of(
             self.prepared,
             self.plan.split,
@@ -572,7 +606,7 @@ class Runner:
             "suite_version": suite_version(),
             "commit": commit(),
             "versions": versions(),
-            "hardware": hardware(str(device)),
+            "hardware": hardware(device),
         }
 
 
@@ -582,12 +616,14 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{p: version(p) for p in packages}}
 
 
-def hardware(device: str) -> dict[str, Any]:
-    """Return the machine's facts: processor, threads, device."""
+def hardware(device: Any) -> dict[str, Any]:
+    """Return the machine's facts: processor, threads, and the torch device that is used."""
     import torch
 
+    from cerebench.benchmark.device import device_name
+
     return {
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
+        "device": device_name(device),
         "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
         "system": platform.system(),
