@@ -667,7 +667,7 @@ def check(
         typer.echo(json.dumps([dataclasses.asdict(r) for r in results], indent=1))
     else:
         conformance.print_results(name, results, Console())
-    if any(r.reason for r in results):
+    if any(r.outcome == conformance.FAILED for r in results):
         raise typer.Exit(errors.EXIT_SOME_FAILED)
 
 
