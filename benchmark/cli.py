@@ -659,7 +659,10 @@ def check(
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
-    """Run the conformance suite on a method, installed or from a file."""
+    """Run the conformance suite on a method, installed or from a file.
+
+    Also on a GPU that is not there; "not shown" is what cannot be told without a real one.
+    """
     from cerebench.benchmark import conformance
 
     results = conformance.check(name, _registries(plugin, name))

@@ -300,7 +300,7 @@ def trains_and_samples_on_a_gpu(s: Subject) -> None:
     """
     with fake_device() as device, redirect_stdout(s.output), redirect_stderr(s.output):
         try:
-            _use_on(DEVICE, s)
+            use_on(DEVICE, s)
         except ReadsValues as error:
             raise NotShown(str(error)) from error
         except Exception as error:
@@ -314,18 +314,18 @@ def trains_and_samples_on_a_gpu(s: Subject) -> None:
             s.reads = frozenset(device.reads)
 
 
-def _use_on(device: torch.device, s: Subject) -> None:
-    """Do with a method all that a run does, on a device."""
+def use_on(device: torch.device, s: Subject) -> None:
+    """Do with a method all that a run does with it, on a device."""
     data, masks = s.data_on(device), s.training_masks()
     options = {"seed": 0, "scope": s.scope, "device": device}
     with tempfile.TemporaryDirectory() as folder:
-        method = _train_in_pieces(s, data, Path(folder), options)
+        method = train_in_pieces(s, data, Path(folder), options)
     sample_shard(method, 0, 0, CLASSES[0], 0, device, masks)
     diagnostics(method, CLASSES[0], 0, data, data, n=2, seed=0, masks=masks)
     importance_maps(method, CLASSES[0], data)
 
 
-def _train_in_pieces(
+def train_in_pieces(
     s: Subject, data: TrainingData, folder: Path, options: Mapping[str, Any]
 ) -> Method:
     """Train a method, stopping after the first step of every phase and going on from its file."""

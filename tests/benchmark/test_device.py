@@ -432,7 +432,7 @@ def test_a_protocol_trains_and_predicts_on_a_gpu(unweighted, monkeypatch, tmp_pa
 
 
 def test_a_whole_run_and_more_samples_stay_on_one_gpu_and_say_which(bench):
-    with fake_device():
+    with fake_device() as gpu:
         code, _, err = bench(
             "run", "tiny.toml", "--device", "cuda:1", "--metrics", "fd-rand3d-v1", "--n", "8",
         )  # fmt: skip
@@ -444,6 +444,7 @@ def test_a_whole_run_and_more_samples_stay_on_one_gpu_and_say_which(bench):
     assert read["cell.json"]["hardware"]["device"] == "fake GPU 1"
     assert read["train/HGG/record.json"]["device"] == "fake GPU 1"
     assert read["sample/record.json"]["device"] == "fake GPU 0"
+    assert "metrics.extractors.random_conv:RandomConv.extract" in gpu.reads
 
 
 @pytest.mark.parametrize(("where", "used"), [("cuda:1", True), ("cpu", False), ("auto", True)])
