@@ -109,6 +109,7 @@ class FakeDevice(FakeTensorMode):
 
     def __init__(self, driver: FakeDriver) -> None:
         super().__init__(allow_non_fake_inputs=True)
+        self.avoid_device_init = True  # some versions of torch set it above
         self.reads: set[str] = set()
         self.operations = 0
         self._driver = driver
@@ -249,10 +250,7 @@ class _Files:
             found = self._load(file, map_location="cpu", **options)
         number = found.get("saved on a fake device") if isinstance(found, dict) else None
         state = found if number is None else self._saved[number]
-        return tree_map(
-            lambda x: _moved(x, map_location) if isinstance(x, Tensor) else x,
-            state,
-        )
+        return tree_map(lambda x: _moved(x, map_location) if isinstance(x, Tensor) else x, state)
 
 
 class _Storage:
@@ -273,7 +271,7 @@ def fake_device() -> Iterator[FakeDevice]:
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
-        warnings.filterwarnings("ignore", "CUDA is not available")  # so autocast is not shown
+        warnings.filterwarnings("ignore", "CUDA is not available")  # for autocast, which stays off
         for owner, name, value in (
             (Tensor, "_make_subclass", staticmethod(_make_subclass)),
             (FakeTensor, "is_cuda", property(lambda x: x.device.type == "cuda")),
@@ -313,9 +311,12 @@ def _apply(module: nn.Module, fn: Any, recurse: bool = True) -> nn.Module:
             continue
         with torch.no_grad():
             moved = fn(parameter)
-        if isinstance(parameter, FakeTensor) or not isinstance(moved, FakeTensor):
-            same = moved is parameter
-            module._parameters[name] = parameter if same else nn.Parameter(moved)
+        if moved is parameter:
+            continue
+        if not isinstance(moved, FakeTensor):
+            parameter.data = moved
+        elif isinstance(parameter, FakeTensor):  # to another type: the object cannot be kept
+            module._parameters[name] = nn.Parameter(moved, parameter.requires_grad)
         else:
             moved.requires_grad_(parameter.requires_grad)._is_param = True
             torch.utils.swap_tensors(parameter, moved)

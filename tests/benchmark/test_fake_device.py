@@ -200,6 +200,13 @@ def test_parameters_stay_the_same_objects_when_a_network_is_moved():
         net(ours(2, 3)).sum().backward()
         adam.step()
         assert {p.grad.device for p in before} == {DEVICE}
+        frozen = nn.Linear(3, 3).requires_grad_(False).to(DEVICE).double()
+        assert not any(p.requires_grad for p in frozen.parameters())
+        net = nn.Linear(3, 3)
+        weight = net.weight
+        net.double()
+        assert net.weight is weight
+        assert (weight.device.type, weight.dtype) == ("cpu", torch.float64)
 
 
 @pytest.mark.parametrize(
