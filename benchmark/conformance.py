@@ -7,26 +7,32 @@ import io
 import json
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from torch import Tensor
 
 from cerebench.benchmark.config import json_values
-from cerebench.benchmark.diagnosis import check_maps, diagnostics
+from cerebench.benchmark.diagnosis import check_maps, diagnostics, importance_maps
 from cerebench.benchmark.errors import Interrupted, no_exit
+from cerebench.benchmark.fake_device import DEVICE, ReadsValues, fake_device, place_of
 from cerebench.benchmark.registry import Registries
+from cerebench.benchmark.sampling import TrainingMasks, sample_shard
 from cerebench.benchmark.training import TrainingData, load_networks, seeded, train
 from cerebench.core import settings
 from cerebench.core.bounds import BadConfig, says_bounds
 from cerebench.core.settings import accepted
+from cerebench.datasets.base import Case
 from cerebench.datasets.phantom import Phantom
 from cerebench.methods.base import Batch, Conditions, Method, has_hook
 
@@ -34,16 +40,31 @@ SIZE, CLASSES, CASES = 16, ("LGG", "HGG"), 6
 MANDATORY = ("paper", "quick", "smoke")
 
 
+OK, FAILED, NOT_SHOWN = "ok", "failed", "not shown"
+_MARKS = {OK: "[green]ok[/]", FAILED: "[bold red]failed[/]", NOT_SHOWN: "[yellow]not shown[/]"}
+
+
 @dataclass(frozen=True)
 class Check:
-    """One requirement and why it is not met; an empty reason means that it is."""
+    """One requirement, whether it is met, and what is wrong or could not be tried.
+
+    Attributes:
+        name: The requirement in a few words.
+        reason: Empty where it is met.
+        outcome: ``ok``, ``failed`` or ``not shown``.
+    """
 
     name: str
     reason: str
+    outcome: str
 
 
 class Broken(AssertionError):
     """A requirement is not met; the message says how to meet it."""
+
+
+class NotShown(Exception):
+    """Whether a requirement is met cannot be told here; the message says why."""
 
 
 class Subject:
@@ -55,10 +76,15 @@ class Subject:
         self.facts = registries.methods.facts(name)
         self.output = io.StringIO()
         self.scope = CLASSES[0] if self.cls.info.conditioning == "none" else "all"
+        self.reads: frozenset[str] = frozenset()  # places of the suite that need values of a GPU
 
     @cached_property
     def data(self) -> TrainingData:
         """A few phantoms: of one class where the engine trains per class."""
+        return self.data_on(torch.device("cpu"))
+
+    @cached_property
+    def _phantoms(self) -> tuple[list[Case], NDArray[np.float32], NDArray[np.uint8]]:
         phantom = Phantom(SIZE, rule={"train": CASES, "test": 1})
         train_ids = set(phantom.split(0).train)
         cases = [
@@ -67,9 +93,20 @@ class Subject:
             if c.id in train_ids and self.scope in ("all", CLASSES[c.label])
         ]
         loaded = [phantom.load(c) for c in cases]
-        volumes = torch.stack([torch.from_numpy(x.volume) for x in loaded]).numpy()
-        masks = torch.stack([torch.from_numpy(x.mask) for x in loaded]).numpy()
-        return TrainingData(volumes, masks, [c.label for c in cases], [c.id for c in cases], "cpu")
+        return cases, np.stack([x.volume for x in loaded]), np.stack([x.mask for x in loaded])
+
+    def data_on(self, device: torch.device) -> TrainingData:
+        """Return the phantoms for a training on a device."""
+        cases, volumes, masks = self._phantoms
+        labels, ids = [c.label for c in cases], [c.id for c in cases]
+        return TrainingData(volumes, masks, labels, ids, device)
+
+    def training_masks(self) -> TrainingMasks | None:
+        """Return what samples of the first class are drawn from, where a method wants masks."""
+        if self.cls.info.conditioning != "mask":
+            return None
+        cases, _, masks = self._phantoms
+        return TrainingMasks({CLASSES[0]: masks}, {CLASSES[0]: [c.id for c in cases]}, seed=0)
 
     def build(self) -> Method:
         """Return the method with fresh networks, always the same ones."""
@@ -274,6 +311,59 @@ def optional_hooks_work(s: Subject) -> None:
     _require(not unknown, f"diagnose() names unknown sets: {', '.join(sorted(unknown))}")
 
 
+def trains_and_samples_on_a_gpu(s: Subject) -> None:
+    """Training, every resume, samples, diagnoses and maps stay on the GPU they are asked for.
+
+    Shown on a GPU that is not there (``fake_device.py``).
+    """
+    with fake_device() as device, redirect_stdout(s.output), redirect_stderr(s.output):
+        try:
+            use_on(DEVICE, s)
+        except ReadsValues as error:
+            raise NotShown(str(error)) from error
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error} ({place_of(error)})"
+            if (
+                device.reads and "device" not in str(error).casefold()
+            ):  # perhaps for want of values only
+                raise NotShown(f"without values it came to {reason}") from error
+            raise Broken(reason) from error
+        finally:
+            s.reads = frozenset(device.reads)
+
+
+def use_on(device: torch.device, s: Subject) -> None:
+    """Do with a method all that a run does with it, on a device."""
+    data, masks = s.data_on(device), s.training_masks()
+    options = {"seed": 0, "scope": s.scope, "device": device}
+    with tempfile.TemporaryDirectory() as folder:
+        method = train_in_pieces(s, data, Path(folder), options)
+    sample_shard(method, 0, 0, CLASSES[0], 0, device, masks)
+    diagnostics(method, CLASSES[0], 0, data, data, n=2, seed=0, masks=masks)
+    importance_maps(method, CLASSES[0], data)
+
+
+def train_in_pieces(
+    s: Subject, data: TrainingData, folder: Path, options: Mapping[str, Any]
+) -> Method:
+    """Train a method, stopping after the first step of every phase and going on from its file."""
+    stopped: set[str] = set()
+    while True:
+        method, known = s.build(), len(stopped)
+        try:
+            train(
+                method,
+                data,
+                folder,
+                **options,
+                progress=lambda phase, *_: stopped.add(phase),
+                stop=lambda known=known: len(stopped) > known,
+            )
+        except Interrupted:
+            continue
+        return method
+
+
 def batches_stay_as_they_are(s: Subject) -> None:
     """Training does not write into the batches it is given."""
     watched = _Watched(s.data)
@@ -320,6 +410,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
     training_resumes_exactly,
     labels_matter_where_declared,
     optional_hooks_work,
+    trains_and_samples_on_a_gpu,
     batches_stay_as_they_are,
     nothing_is_printed,
 )
@@ -332,26 +423,30 @@ def check(name: str, registries: Registries) -> list[Check]:
         UnknownPlugin: If there is no such method.
     """
     subject = Subject(name, registries)
-    return [Check(c.__name__.replace("_", " "), _reason(c, subject)) for c in CHECKS]
+    return [judge(requirement, subject) for requirement in CHECKS]
 
 
-def _reason(requirement: Callable[[Subject], None], subject: Subject) -> str:
+def judge(requirement: Callable[[Subject], None], subject: Subject) -> Check:
+    """Try one requirement on a method."""
+    reason, outcome = "", OK
     try:
         with no_exit():
             requirement(subject)
     except Broken as error:
-        return str(error)
+        reason, outcome = str(error), FAILED
+    except NotShown as error:
+        reason, outcome = str(error), NOT_SHOWN
     except Exception as error:  # a plugin may fail in any way; each check is isolated and named
-        return f"{type(error).__name__}: {error}"
-    return ""
+        reason, outcome = f"{type(error).__name__}: {error}", FAILED
+    return Check(requirement.__name__.replace("_", " "), reason, outcome)
 
 
 def print_results(name: str, results: list[Check], console: Console) -> None:
     """Print one line per check and the sum."""
     for result in results:
-        mark = "[bold red]failed[/]" if result.reason else "[green]ok[/]"
-        console.print(f"{mark:8} {result.name}", highlight=False)
+        console.print(f"{_MARKS[result.outcome]} {result.name}", highlight=False)
         if result.reason:
             console.print(f"         {escape(result.reason)}", highlight=False)
-    failed = sum(bool(r.reason) for r in results)
-    console.print(f"{escape(name)}: {len(results) - failed} of {len(results)} checks passed")
+    counts = Counter(result.outcome for result in results)
+    unknown = f", {counts[NOT_SHOWN]} not shown" if counts[NOT_SHOWN] else ""
+    console.print(f"{escape(name)}: {counts[OK]} of {len(results)} checks passed{unknown}")

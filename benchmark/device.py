@@ -7,13 +7,19 @@ Everything that only a driver can answer goes through one object, a ``Driver``. 
 from __future__ import annotations
 
 import os
+import platform
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
+
+from cerebench.benchmark.errors import UsageError
+from cerebench.core.machine import cpu_name
+from cerebench.metrics.exact import exact_float32
 
 
 class Driver:
@@ -49,6 +55,11 @@ class Driver:
         index = torch.cuda.current_device() if device.index is None else device.index
         return torch.cuda.default_generators[index]
 
+    def has_bf16(self, device: torch.device) -> bool:
+        """Say whether a GPU has bf16 itself."""
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+
     def wait(self, device: torch.device) -> None:
         """Return when a GPU has done all it was told."""
         torch.cuda.synchronize(device)
@@ -69,15 +80,68 @@ def driven_by(driver: Driver) -> Iterator[None]:
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of this name; ``auto`` is the first GPU, else the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if _driver.count() else "cpu")
+    """Return the device of this name.
+
+    Args:
+        name: ``cpu``, ``cuda:N`` or ``cuda`` for the first GPU; ``auto`` is the first GPU where
+            there is one, else the CPU.
+
+    Raises:
+        UsageError: If this machine has no such device, or networks are never run on its kind.
+    """
+    found = gpus()
+    if name == "auto":
+        name = found[0] if found else "cpu"
+    elif name == "cuda" and found:
+        name = found[0]
+    if name not in ("cpu", *found):
+        known = ", ".join(("auto", "cpu", *found))
+        kind = name.partition(":")[0]
+        if kind not in ("auto", "cpu", "cuda"):
+            raise UsageError(f"Device '{name}' is not supported. Use {known}.")
+        raise UsageError(f"Device '{name}' is not there. Use {known}; see bench doctor.")
+    return torch.device(name)
 
 
 def gpus() -> list[str]:
     """Return the names that a user can give to the GPUs of this machine: ``cuda:0`` and so on."""
     return [f"cuda:{index}" for index in range(_driver.count())]
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Say whether a device computes in bf16 itself; a GPU without it would imitate it slowly."""
+    return device.type != "cuda" or _driver.has_bf16(device)
+
+
+def refuse_imitated_bf16(device: torch.device, configured: Iterable[Any]) -> None:
+    """Refuse to train in bf16 on a GPU that has none; torch would imitate it, many times slower.
+
+    Args:
+        device: Where networks would be trained.
+        configured: What would be trained; each has a ``name`` and a ``resolved`` configuration.
+
+    Raises:
+        UsageError: Naming every setting that has to change.
+    """
+    if has_bf16(device):
+        return
+    names = {each.name: None for each in configured if each.resolved.config.precision == "bf16"}
+    if names:
+        changes = " ".join(f"--set {name}.precision=fp32" for name in names)
+        raise UsageError(
+            f"{device_name(device)} ({device}) cannot compute in bf16, which {', '.join(names)} "
+            f"would be trained in. Add {changes}, or choose another --device."
+        )
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """Return the machine's facts: processor, threads, and the device that is used."""
+    return {
+        "device": device_name(device),
+        "cpu": cpu_name(),
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+    }
 
 
 def device_name(device: torch.device) -> str:
@@ -132,9 +196,13 @@ def wait_for(device: torch.device) -> None:
 
 @contextmanager
 def exact_arithmetic(device: torch.device) -> Iterator[None]:
-    """Keep float32 convolutions float32 on GPUs, and make the device torch's default."""
+    """Let float32 be float32 on GPUs, and make the device torch's default.
+
+    Everything that a network computes for a record runs in here: training, samples, diagnoses and
+    importance maps. (Extractors and classifiers see to it themselves.)
+    """
     with ExitStack() as stack:
         if device.type != "cpu":  # on the CPU this would cost a hook per operation for nothing
-            stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+            stack.enter_context(exact_float32())
             stack.enter_context(device)
         yield

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from cerebench.benchmark import store
+from cerebench.benchmark.device import exact_arithmetic
 from cerebench.benchmark.errors import BadSample
 from cerebench.benchmark.figure_data import centre_slice, write_arrays
 from cerebench.benchmark.sampling import TrainingMasks, requests
@@ -58,7 +59,7 @@ def diagnostics(
     """
     if not has_hook(type(method), "diagnose"):
         return []
-    with torch.inference_mode(), train.device:
+    with torch.inference_mode(), exact_arithmetic(train.device):
         found = method.diagnose(train, test, *requests(seed, label, name, range(n), masks))
     return [_entry(method.info.name, name, diagnostic) for diagnostic in found]
 
@@ -88,7 +89,7 @@ def importance_maps(method: Method, name: str, test: TrainingData) -> dict[str, 
         return {}
     chosen = np.random.RandomState(SCORE_SEED).permutation(len(test))[:MAPS]
     batch = test.take(torch.from_numpy(chosen))
-    with torch.inference_mode(), test.device:
+    with torch.inference_mode(), exact_arithmetic(test.device):
         maps = method.explain(batch.images)
     check_maps(method.info.name, maps, (len(chosen), 1, *batch.images.shape[2:]))
     volumes, middle = batch.images.cpu().numpy(), batch.images.shape[2] // 2

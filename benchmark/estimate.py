@@ -27,9 +27,9 @@ from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
 
 from cerebench.benchmark import tables
-from cerebench.benchmark.device import pick_device, wait_for
+from cerebench.benchmark.device import pick_device, refuse_imitated_bf16, wait_for
 from cerebench.benchmark.downstream import DOWNSTREAM_SEED
-from cerebench.benchmark.plan import Plan, missing_weights
+from cerebench.benchmark.plan import Plan, missing_weights, to_be_trained
 from cerebench.benchmark.planned import PlannedProtocol
 from cerebench.benchmark.reference import DatasetReference
 from cerebench.benchmark.rows import FolderRow, TrainedRow
@@ -304,6 +304,8 @@ def print_estimate(plan: Plan, device_name: str, *, as_json: bool) -> None:
     device = pick_device(device_name)
     reference = plan.common.reference
     todo = {id(row): pending(row.stages, plan.folder) for row in plan.rows}
+    left = [stage for stages in todo.values() for stage in stages]
+    refuse_imitated_bf16(device, to_be_trained(plan, left))
     estimates = [estimate(row, todo[id(row)]) for row in plan.of_kind("method", "samples")]
     baselines = {
         row.name: protocol_work(reference, row.planned, material(reference))
@@ -326,7 +328,7 @@ def print_estimate(plan: Plan, device_name: str, *, as_json: bool) -> None:
         ],
         "anchor_rows_to_score": sum(bool(todo[id(row)]) for row in plan.of_kind("anchor")),
         "protocols_to_run": {name: _seconds([work], rates) for name, work in baselines.items()},
-        "missing_weights": missing_weights(plan, [s for left in todo.values() for s in left]),
+        "missing_weights": missing_weights(plan, left),
     }
     if as_json:
         print_json(answer)

@@ -62,10 +62,14 @@ class FeatureCache:
         folder: Where the arrays are kept, one file per (set, extractor, view).
         extractors: The registry of feature spaces.
         workers: Processes that share the work of extractors which declare ``in_processes``.
+        device: Where extractors that have a ``device`` run.
     """
 
-    def __init__(self, folder: Path, extractors: Registry, workers: int = 1) -> None:
+    def __init__(
+        self, folder: Path, extractors: Registry, workers: int = 1, device: str = "cpu"
+    ) -> None:
         self.folder, self._registry, self._workers = folder, extractors, workers
+        self._device = device
         self._extractors: dict[str, Extractor] = {}
         self._rows: dict[tuple[str, str], NDArray[np.float32]] = {}  # 3D features by volume hash
 
@@ -87,7 +91,10 @@ class FeatureCache:
 
     def _extractor(self, name: str) -> Extractor:
         if name not in self._extractors:
-            self._extractors[name] = self._registry.load(name)()
+            extractor = self._registry.load(name)()
+            if hasattr(extractor, "device"):  # before it puts its network somewhere
+                extractor.device = self._device
+            self._extractors[name] = extractor
         return self._extractors[name]
 
     def _path(self, volumes: VolumeSet, name: str, view: str) -> Path:

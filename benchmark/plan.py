@@ -19,7 +19,7 @@ from cerebench.benchmark.experiment import Experiment, select_methods, select_pr
 from cerebench.benchmark.folders import refuse_damaged
 from cerebench.benchmark.leakage import leaked_cases
 from cerebench.benchmark.names import check_name
-from cerebench.benchmark.planned import plan_metric, plan_protocol
+from cerebench.benchmark.planned import PlannedProtocol, plan_metric, plan_protocol
 from cerebench.benchmark.reference import DatasetReference
 from cerebench.benchmark.registry import Registries, suggest
 from cerebench.benchmark.rows import (
@@ -387,14 +387,27 @@ def missing_weights(plan: Plan, todo: Iterable[Stage]) -> list[str]:
         plan: The plan.
         todo: The stages that are to be done; what is not trained needs nothing.
     """
-    trainings = {stage.record for stage in todo if stage.kind == "train"}
-    rows = {
-        row.name: row  # seeds share a configuration
-        for row in plan.of_kind("method")
-        if any(stage.record in trainings for stage in row.stages)
-    }
+    trained = to_be_trained(plan, todo)
+    rows = {row.name: row for row in trained if isinstance(row, TrainedRow)}  # seeds share one
     reasons = (_missing_weights(row) for row in rows.values())
     return [reason for reason in reasons if reason]
+
+
+def to_be_trained(plan: Plan, todo: Iterable[Stage]) -> list[TrainedRow | PlannedProtocol]:
+    """Return the methods and protocols that some stages train, with their configurations."""
+    records = {stage.record for stage in todo}
+    rows = [
+        row
+        for row in plan.of_kind("method")
+        if any(stage.kind == "train" and stage.record in records for stage in row.stages)
+    ]
+    protocols = [
+        planned
+        for row in plan.of_kind("method", "samples", "protocol")
+        for planned, stage in row.classifying()
+        if stage.record in records
+    ]
+    return [*rows, *protocols]
 
 
 def _missing_weights(row: TrainedRow) -> str:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from cerebench.benchmark import store
 from cerebench.benchmark.contents import contents
+from cerebench.benchmark.device import hardware, refuse_imitated_bf16
 from cerebench.benchmark.display import Display, Task
 from cerebench.benchmark.errors import ForeignFolder, Interrupted, no_exit
-from cerebench.benchmark.plan import Plan, missing_weights
+from cerebench.benchmark.plan import Plan, missing_weights, to_be_trained
 from cerebench.benchmark.registry import Registries, suite_version
 from cerebench.benchmark.rows import Row, stages_of
 from cerebench.benchmark.stage import Stage, pending
@@ -58,6 +59,7 @@ class Runner:
         Raises:
             DatasetError: If a generator was trained on a test case.
             MissingWeights: If a method still to be trained needs a weight file that is not there.
+            UsageError: If something would be trained in bf16 on a GPU without it.
             Interrupted: If a signal asked to stop; the same command continues.
         """
         plan = self.plan
@@ -66,6 +68,7 @@ class Runner:
         todo = pending(stages, plan.folder)
         if lacking := missing_weights(plan, todo):
             raise MissingWeights("\n".join(lacking))
+        refuse_imitated_bf16(self.bench.device, to_be_trained(plan, todo))
         store.write_json(plan.table_of_contents, contents(plan))
         plan.common.reference.publish(plan.folder)
         self.outcome.kept = len(stages) - len(todo)
@@ -135,7 +138,7 @@ class Runner:
         if told is not None:
             head = {"schema": store.SCHEMA, "kind": "cell"}
             made = {"suite_version": suite_version(), "commit": commit(), "versions": versions()}
-            whole = {**head, **told, **made, "hardware": self.bench.hardware()}
+            whole = {**head, **told, **made, "hardware": hardware(self.bench.device)}
             store.write_json(self.plan.folder / row.folder / "cell.json", whole)
 
     @contextmanager

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from cerebench.benchmark import store
-from cerebench.benchmark.device import device_name, peak_mib, reset_peak
+from cerebench.benchmark.device import device_name, exact_arithmetic, peak_mib, reset_peak
 from cerebench.benchmark.errors import BadSample, Interrupted
 from cerebench.benchmark.registry import suite_version
 from cerebench.benchmark.stage import Record, Stage
@@ -69,9 +69,9 @@ class TrainingMasks:
         """Return the mask of a class's sample of this index, and the case it is taken from."""
         count = len(self._ids[name])
         seed = derive_seed(self._seed, name, "masks", index // count)
-        chosen = int(
-            torch.randperm(count, generator=torch.Generator().manual_seed(seed))[index % count]
-        )
+        generator = torch.Generator().manual_seed(seed)
+        # On the CPU, where the generator is, whatever torch's default device is.
+        chosen = int(torch.randperm(count, generator=generator, device="cpu")[index % count])
         return self._masks[name][chosen], self._ids[name][chosen]
 
 
@@ -321,7 +321,7 @@ def sample_shard(
     Raises:
         BadSample: If shape, type or values are not those of volumes.
     """
-    with torch.inference_mode(), torch.device(device):
+    with torch.inference_mode(), exact_arithmetic(device):
         volumes = method.sample(*requests(seed, label, name, range(first, first + SHARD), masks))
     expected = (SHARD, method.channels, *[method.size] * 3)
     title = method.info.name
@@ -332,12 +332,13 @@ def sample_shard(
         )
     if volumes.dtype != torch.float32:
         raise BadSample(f"{title} returned {volumes.dtype}; samples must be float32. Add .float().")
-    if not torch.isfinite(volumes).all():
+    found = volumes.cpu().numpy()
+    if not np.isfinite(found).all():
         raise BadSample(
             f"{title} returned NaN or infinite voxels for class {name}, samples {first} to "
             f"{first + SHARD - 1}. Look at its training log for a divergence."
         )
-    return volumes.cpu().numpy()
+    return found
 
 
 def requests(

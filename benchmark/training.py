@@ -339,10 +339,17 @@ class _Run:
         path = self.checkpoint_folder / "state.pt"
         if not path.exists():
             return {}
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        state = torch.load(path, map_location=self._place, weights_only=True)
         for name, net in self.method.nets.items():
             net.load_state_dict(state["nets"][name])
         return state
+
+    def _place(self, storage: torch.UntypedStorage, location: str) -> torch.UntypedStorage:
+        """Return a stored tensor's memory where it was: on the host, or on this run's device.
+
+        What a phase keeps stays on the host, and so do step counters of optimisers that lay there.
+        """
+        return storage if location == "cpu" else storage.to(device=self.device)
 
 
 class _Phase:
@@ -427,7 +434,9 @@ class _Step:
 
     def batch(self, data: Rows[T], size: int) -> T:
         rounds = math.ceil(size / len(data))
-        order = [torch.randperm(len(data), generator=self._order) for _ in range(rounds)]
+        order = [
+            torch.randperm(len(data), generator=self._order, device="cpu") for _ in range(rounds)
+        ]
         self._run.volumes_seen += size
         return data.take(torch.cat(order)[:size])
 

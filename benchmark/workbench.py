@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cerebench.benchmark.display import Display
 from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.features import FeatureCache
 from cerebench.benchmark.registry import Registries
-from cerebench.core.machine import cpu_name, usable_cores
+from cerebench.core.machine import usable_cores
 
 if TYPE_CHECKING:
     import torch
@@ -67,8 +66,8 @@ class Workbench:
     @cached_property
     def features(self) -> FeatureCache:
         """Return the features that are kept on disk."""
-        extractors = self.registries.extractors
-        return FeatureCache(self.cache / "features", extractors, workers=usable_cores())
+        folder, extractors = self.cache / "features", self.registries.extractors
+        return FeatureCache(folder, extractors, workers=usable_cores(), device=str(self.device))
 
     @cached_property
     def prepared(self) -> Prepared:
@@ -139,16 +138,3 @@ class Workbench:
         ids = {name: reference.train_ids(name) for name in reference.classes}
         masks = {name: prepared.masks[prepared.positions(own)] for name, own in ids.items()}
         return TrainingMasks(masks, ids, row.seed)
-
-    def hardware(self) -> dict[str, Any]:
-        """Return the machine's facts: processor, threads, device."""
-        import torch
-
-        from cerebench.benchmark.device import device_name
-
-        return {
-            "device": device_name(self.device),
-            "cpu": cpu_name(),
-            "threads": torch.get_num_threads(),
-            "system": platform.system(),
-        }

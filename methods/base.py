@@ -180,7 +180,11 @@ class Run(Protocol):
     """The harness a method trains in (``cerebench.benchmark.training``)."""
 
     def phase(self, name: str, **tracked: Any) -> Phase:
-        """Open a phase; ``tracked`` names everything with a ``state_dict`` besides the networks."""
+        """Open a phase; ``tracked`` names everything with a ``state_dict`` besides the networks.
+
+        After a resume ``load_state_dict`` gets every tensor where it was: on the host, or on the
+        training device.
+        """
         ...
 
     def pretrained(self, name: str, network: nn.Module) -> nn.Module:

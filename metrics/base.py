@@ -241,6 +241,9 @@ class Extractor(Protocol):
         weights_sha256: Hash of the weights, or None where there are none.
         input: Every field of the preprocessing (JSON values); part of the cache key.
 
+    One that runs a network has an attribute ``device`` as well, ``"cpu"`` until the engine sets it,
+    before the first volume, to what the user asked for; it never chooses a device by itself.
+
     An extractor that can be pickled and spends its time in Python may say ``in_processes = True``;
     the engine then spreads large sets over processes. One whose features mean something to people
     may give them ``names``, which notes under a table then use.

@@ -110,17 +110,17 @@ class Transformer(nn.Module):
         length = uniforms.shape[1]
         caches = [Cache(length) for _ in self.blocks]
         drawn = torch.empty(uniforms.shape, dtype=torch.int64, device=start.device)
-        finite = torch.ones((), dtype=torch.bool, device=start.device)
+        broken = torch.zeros((), dtype=torch.bool, device=start.device)
         token = start
         for i in range(length):
             x = (self.tokens(token) + self.positions[i]).unsqueeze(1)
             for block, cache in zip(self.blocks, caches, strict=True):
                 x = block(x, cache)
             logits = self.head(self.norm(x)).squeeze(1)[:, :codes].float()
-            finite &= logits.isfinite().all()
+            broken |= ~logits.isfinite().all()
             token = draw(logits, uniforms[:, i], temperature, top_k, top_p)
             drawn[:, i] = token
-        if not drawn.is_meta and not finite:  # on the meta device operations are only counted
+        if not drawn.is_meta and broken:  # on the meta device operations are only counted
             raise FloatingPointError(
                 "The transformer returned NaN or infinite logits; sampling needs finite ones. "
                 "Look at its training log for a divergence."
@@ -292,7 +292,7 @@ def _check_uniforms(uniforms: Tensor, batch: int, limit: int) -> None:
             f"expected ({batch}, tokens)."
         )
     _check_length(uniforms.shape[1], limit)
-    if not uniforms.is_meta and not ((uniforms >= 0) & (uniforms < 1)).all():
+    if not uniforms.is_meta and (~((uniforms >= 0) & (uniforms < 1))).any():
         raise ValueError("Random numbers lie outside [0, 1). Draw them with methods.base.rand.")
 
 

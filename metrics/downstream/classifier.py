@@ -20,6 +20,7 @@ from torch.optim import Adam
 from cerebench.core.statistics import auc
 from cerebench.metrics.downstream.base import ProtocolError
 from cerebench.metrics.downstream.focal import focal_loss
+from cerebench.metrics.exact import exact_float32
 
 PREDICTION_BATCH = 8
 
@@ -188,7 +189,7 @@ def predict(network: nn.Module, data: Any) -> NDArray[np.float64]:
     Raises:
         ProtocolError: If a probability is not a number.
     """
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with exact_float32():
         logits, _ = _outputs(network, data)
     scores = logits.softmax(1)[:, 1].cpu().numpy()
     if not np.isfinite(scores).all():

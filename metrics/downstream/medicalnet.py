@@ -70,7 +70,7 @@ class MedicalNetHead(Experiment):
             MissingWeights: If the weight file is not on this machine.
         """
         encoder = self.encoder()
-        encoder.device = torch.device(trainer.device)
+        encoder.device = trainer.device
         features = dataclasses.replace(
             material,
             development=_features(material.development, encoder),

@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from cerebench.metrics import weights
 from cerebench.metrics.base import MetricError, MissingWeights
+from cerebench.metrics.exact import exact_float32
 
 WEIGHTS = "inception-2015-12-05"
 SIDE = 299
@@ -49,6 +50,7 @@ class Inception:
     dim = 2048
     ndim = 2
     channels = (1,)
+    device: str | torch.device = "cpu"  # set before the first slice
     input: Mapping[str, Any] = {
         "preprocessing": "inception-pt",
         "quantise": "rint((v + 1) * 127.5), clipped to [0, 255]",
@@ -61,7 +63,6 @@ class Inception:
     def __init__(self) -> None:
         self.path = self._find()
         self.weights_sha256 = weights.sha256(self.path)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def _find(self) -> Path:
         return weights.find(WEIGHTS)
@@ -95,7 +96,7 @@ class Inception:
                 f"{expected} expected. Score the channels one at a time."
             )
         # TF32 would change features in the third digit, and with them the published meaning.
-        with torch.backends.cudnn.flags(allow_tf32=False):
+        with exact_float32():
             parts = torch.from_numpy(np.ascontiguousarray(batch)).split(BATCH)
             features = [self.network(self.prepare(part.to(self.device))).cpu() for part in parts]
         return torch.cat(features).numpy()

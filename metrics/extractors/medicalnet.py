@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from cerebench.metrics import weights
 from cerebench.metrics.base import MetricError, MissingWeights
+from cerebench.metrics.exact import exact_float32
 from cerebench.metrics.extractors.radlite import LEAST_VOXELS, THRESHOLD
 
 STAGES = ((64, 1, 1), (128, 2, 1), (256, 1, 2), (512, 1, 4))  # width, stride, dilation
@@ -125,6 +126,7 @@ class MedicalNet:
     depth: int
     dim: int
     name: str
+    device: str | torch.device = "cpu"  # set before the first volume
     input = {
         "channels": 1,
         "foreground": f"(v + 1) / 2 > {THRESHOLD}",
@@ -136,7 +138,6 @@ class MedicalNet:
     def __init__(self) -> None:
         self.path = weights.find(f"medicalnet-resnet{self.depth}")
         self.weights_sha256 = weights.sha256(self.path)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     @cached_property
     def network(self) -> nn.Module:
@@ -162,7 +163,7 @@ class MedicalNet:
                 "expected. Score the channels one at a time."
             )
         rows = np.zeros((len(batch), self.dim), np.float32)
-        with torch.backends.cudnn.flags(allow_tf32=False):
+        with exact_float32():
             for row, volume in zip(rows, batch, strict=True):
                 ready = standardised(volume)
                 if ready is not None:

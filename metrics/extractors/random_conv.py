@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+
+from cerebench.metrics.exact import exact_float32
 
 WIDTHS = (1, 16, 32, 64, 128)
 SLOPE = 0.2
@@ -54,10 +57,16 @@ class RandomConv:
     ndim: int
     seed: int
     weights_sha256: str
+    device: str | torch.device = "cpu"  # set before the first volume
 
     def __init__(self) -> None:
         self.input = {"range": "[-1, 1]", "resize": None, "seed": self.seed}
-        self.weights = [torch.from_numpy(w) for w in random_weights(self.seed, self.ndim)]
+        self._drawn = random_weights(self.seed, self.ndim)
+
+    @cached_property
+    def weights(self) -> list[Tensor]:
+        """The kernels on the device."""
+        return [torch.from_numpy(w).to(self.device) for w in self._drawn]
 
     @torch.no_grad()
     def extract(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -71,8 +80,9 @@ class RandomConv:
         """
         b, c, *space = batch.shape
         x = torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32))
-        features = self._forward(x.reshape(b * c, 1, *space))
-        return features.reshape(b, c * self.dim).numpy()
+        with exact_float32():
+            features = self._forward(x.reshape(b * c, 1, *space).to(self.device))
+        return features.reshape(b, c * self.dim).cpu().numpy()
 
     def _forward(self, x: Tensor) -> Tensor:
         conv: Callable[..., Tensor] = functional.conv3d if self.ndim == 3 else functional.conv2d
