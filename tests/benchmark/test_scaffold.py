@@ -63,7 +63,7 @@ def test_an_installed_package_joins_through_its_entry_point(bench):
     (demo,) = (row for row in listed if row["name"] == "demo")
     assert demo["origin"] == "package cerebench-demo 0.1.0"
     assert demo["available"] is True
-    assert "13 of 13" in run("check", "demo")
+    assert "14 of 14" in run("check", "demo")
     arguments = ("run", "tiny.toml", "--methods", "all,demo", "--metrics", "mmd2-kwon", "--json")
     answer = json.loads(run(*arguments))
     assert answer["failed"] == {}
