@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from cerebench.benchmark.errors import UsageError
 from cerebench.benchmark.registry import Registries
 from cerebench.core.bounds import typed
 from cerebench.core.settings import accepted
+from cerebench.datasets.names import folder_names
 
 
 def read_cell(folder: Path) -> dict[str, Any]:
@@ -26,8 +26,8 @@ def read_cell(folder: Path) -> dict[str, Any]:
         raise UsageError(f"{folder} is not a cell. Give a folder like runs/…/wgan-gp-…/seed-0.")
     if not cell["scopes"]:
         raise UsageError(f"{folder} holds somebody's samples; there is no method to sample from.")
-    for scope in cell["scopes"]:
-        record = folder / "train" / scope / "record.json"
+    for scope, place in folder_names(cell["scopes"]).items():
+        record = folder / "train" / place / "record.json"
         if store.read_record(record, cell["train_keys"][scope]) is None:
             raise UsageError(f"Training {scope} of {folder} is not finished. Run bench run first.")
     return cell
@@ -57,7 +57,7 @@ def extend_samples(
     folder: Path,
     n: int,
     device_name: str,
-    registries: Callable[[str], Registries],
+    registries: Registries,
     display: Display,
 ) -> None:
     """Bring the samples of a trained cell to n per class; those already there stay.
@@ -66,7 +66,7 @@ def extend_samples(
         folder: The cell's folder.
         n: Samples per class; fewer than there are changes nothing.
         device_name: ``auto`` or a torch device.
-        registries: Returns the registries that know the method of this name.
+        registries: Where the method is found.
         display: Where progress is told.
 
     Raises:
@@ -78,19 +78,18 @@ def extend_samples(
     if found is not None and min(found["n"].values()) >= n:
         display.say(f"Nothing to do: {folder} has {min(found['n'].values())} samples per class.")
         return
+    from cerebench.benchmark.device import pick_device
     from cerebench.benchmark.sampling import (
         DERIVED,
         SampleSpec,
         load_trained,
-        pick_device,
         sample,
         trained_weights,
     )
 
     device = pick_device(device_name)
-    known = registries(cell["name"])
-    methods = load_trained(lambda _: build_method(cell, known), cell["scopes"], folder, device)
-    if known.methods.load(cell["name"]).info.conditioning == "mask":
+    methods = load_trained(lambda _: build_method(cell, registries), cell["scopes"], folder, device)
+    if registries.methods.load(cell["name"]).info.conditioning == "mask":
         raise UsageError(
             f"{cell['name']} samples from training masks, which only a run has. "
             f"Use bench run --n {n} instead."

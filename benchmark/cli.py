@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cerebench.benchmark.data import Source
+    from cerebench.benchmark.display import Display
     from cerebench.benchmark.experiment import Experiment
     from cerebench.benchmark.plan import Plan
     from cerebench.benchmark.registry import Registries
@@ -54,7 +55,8 @@ app.add_typer(new_app, name="new")
 app.add_typer(weights_app, name="weights")
 
 Plugin = Annotated[
-    list[str] | None, typer.Option("--plugin", help="Python file with a method: FILE[:CLASS].")
+    list[str] | None,
+    typer.Option("--plugin", help="Python file with a method, FILE[:CLASS]; no other is loaded."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Data = Annotated[
@@ -68,6 +70,27 @@ Data = Annotated[
 Split = Annotated[
     str | None,
     typer.Option(help="A published split: CSV with case_id,patient_id,role,fold; FILE[:FOLD]."),
+]
+SkipBad = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad",
+        help="Leave out cases that cannot be used: named on the screen, counted in every table.",
+    ),
+]
+SameAxes = Annotated[
+    bool,
+    typer.Option(
+        "--same-axes",
+        help="Where headers of a case differ, that of its first image holds for all its files.",
+    ),
+]
+TrustHeaders = Annotated[
+    bool,
+    typer.Option(
+        "--trust-headers",
+        help="Where headers of a case differ, each file is turned by its own.",
+    ),
 ]
 Root = Annotated[Path | None, typer.Argument(help="Folder of the files, or a manifest.")]
 Dataset = Annotated[str, typer.Option(help="Dataset name; scans recognises every layout.")]
@@ -90,6 +113,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(errors.EXIT_INTERNAL)
     except OSError as error:
+        if fault := errors.path_fault(error):
+            _complain(fault)
+            sys.exit(errors.EXIT_USAGE)
         place = f": {error.filename}" if error.filename else ""
         _complain(
             f"{error.strerror or error}{place}. Check the disk and the permissions of --out, of "
@@ -100,10 +126,11 @@ def main() -> None:
         _complain(str(error))
         sys.exit(errors.EXIT_INTERNAL)
     except Exception as error:
-        code = errors.exit_code(error)
+        fault = errors.path_fault(error)
+        code = errors.EXIT_USAGE if fault else errors.exit_code(error)
         if code is None:
             raise
-        _complain(str(error))
+        _complain(fault or str(error))
         sys.exit(code)
 
 
@@ -112,24 +139,13 @@ def _complain(text: str) -> None:
     Console(stderr=True).print(line, highlight=False, soft_wrap=True)
 
 
-def _registries(plugins: list[str] | None, names: str = "") -> Registries:
-    """Return the registries, with plugin files given or lying in the working folder.
-
-    A name that no installed method has is looked for as ``./name.py`` and ``./name/name.py``.
-    """
+def _registries(plugins: list[str] | None) -> Registries:
+    """Return the registries, with the plugin files that were given; no other file is loaded."""
     from cerebench.benchmark.registry import Registries
 
     registries = Registries()
     for target in plugins or []:
         registries.add_plugin(target)
-    for name in names.split(","):
-        stem = name.strip().replace("-", "_")
-        if stem and name.strip() not in [*registries.methods.names(), "all", "every", "none"]:
-            places = [Path(f"{stem}.py"), Path(stem) / f"{stem}.py"]
-            found = next((p for p in places if p.is_file()), None)
-            if found is not None:
-                registries.add_plugin(str(found))
-                Console(stderr=True).print(f"{name.strip()}: using {found}", highlight=False)
     return registries
 
 
@@ -144,7 +160,10 @@ def run(
     ] = None,
     samples: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=DIR: a folder of NIfTI samples, by class, as one more row."),
+        typer.Option(
+            help="NAME=DIR: a folder of NIfTI samples, by class, as one more row. NAME: letters, "
+            "digits, '.', '_', '-'."
+        ),
     ] = None,
     samples_range: Annotated[
         tuple[float, float], typer.Option(help="Background and maximum value of --samples files.")
@@ -152,6 +171,9 @@ def run(
     dataset: Annotated[str | None, typer.Option(help="Dataset name (bench list datasets).")] = None,
     data_root: Annotated[str | None, typer.Option(help="Folder of the dataset's files.")] = None,
     data: Data = None,
+    skip_bad: SkipBad = False,
+    same_axes: SameAxes = False,
+    trust_headers: TrustHeaders = False,
     split: Split = None,
     allow_leakage: Annotated[
         bool,
@@ -201,14 +223,16 @@ def run(
     --protocols trains classifiers on real and generated volumes and tests them on held-out cases.
     """
     began = time.perf_counter()
-    registries = _registries(plugin, methods or "")
+    registries = _registries(plugin)
     chosen = _experiment(
         experiment,
         methods=methods,
         dataset=dataset,
         data_root=data_root,
         data=_data_options(data),
+        headers=_headers(same_axes, trust_headers),
         split_file=split,
+        skip_bad=skip_bad or None,
         allow_leakage=allow_leakage or None,
         size=size,
         preset=preset,
@@ -220,34 +244,46 @@ def run(
         reference="" if reference == "none" else reference,
         settings=settings or [],
     )
+    from cerebench.benchmark.data import tell
+    from cerebench.benchmark.display import choose
     from cerebench.benchmark.plan import Samples, make_plan
     from cerebench.datasets.cache import default_cache
 
     _check_device(device)
     rows = [Samples(name, Path(folder), samples_range) for name, folder in _pairs(samples or [])]
-    plan = make_plan(chosen, registries, out, default_cache(), rows)
+    shown = choose(Console(stderr=as_json), silent=as_json)
+    plan = make_plan(chosen, registries, out, default_cache(), rows, shown)
+    tell(plan.common.reference.dataset, shown)
     _check_weights(plan, metrics=metrics is not None, protocols=_names(protocols) or [])
     if dry_run:
         from cerebench.benchmark.estimate import print_estimate
 
         print_estimate(plan, device, as_json=as_json)
         return
-    _run(plan, registries, device, as_json=as_json, began=began)
+    _run(plan, registries, device, shown, as_json=as_json, began=began)
 
 
-def _run(plan: Plan, registries: Registries, device: str, *, as_json: bool, began: float) -> None:
-    from cerebench.benchmark import display
+def _run(
+    plan: Plan,
+    registries: Registries,
+    device: str,
+    shown: Display,
+    *,
+    as_json: bool,
+    began: float,
+) -> None:
+    """Run a plan, write its reports, and print the table or JSON."""
+    from cerebench.benchmark.display import duration
     from cerebench.benchmark.runner import Runner
     from cerebench.datasets.cache import default_cache
 
-    shown = display.choose(Console(stderr=as_json), silent=as_json)
     outcome = Runner(plan, registries, default_cache(), device, shown).run()
     # Also where every stage was done before: other selections may share these records.
     written, broken = _write_reports(registries, plan.table_of_contents)
     if not (outcome.done or outcome.failed):
         shown.say(
             f"Nothing to do: all {outcome.kept} stages are done "
-            f"({display.duration(time.perf_counter() - began)})."
+            f"({duration(time.perf_counter() - began)})."
         )
     if as_json:
         answer = {
@@ -257,6 +293,7 @@ def _run(plan: Plan, registries: Registries, device: str, *, as_json: bool, bega
             "folder": str(plan.folder),
             "contents": str(plan.table_of_contents),
             "reports": [str(p) for p in written],
+            **plan.common.reference.left_out(),
         }
         typer.echo(json.dumps(answer, indent=1))
     else:
@@ -285,8 +322,13 @@ def _end(failed: Mapping[str, str], broken: Mapping[str, str]) -> None:
         raise typer.Exit(errors.EXIT_INTERNAL)
 
 
-def _experiment(name: str, *, settings: list[str], **overrides: Any) -> Experiment:
-    """Read an experiment and put the command line's values on top."""
+def _experiment(
+    name: str, *, settings: list[str], headers: dict[str, Any] | None = None, **overrides: Any
+) -> Experiment:
+    """Read an experiment and put the command line's values on top.
+
+    ``headers`` is an option of the data, beside those that the experiment or ``--data`` gives.
+    """
     from cerebench.benchmark import experiment as experiments
     from cerebench.benchmark.config import override_table
 
@@ -297,6 +339,8 @@ def _experiment(name: str, *, settings: list[str], **overrides: Any) -> Experime
         changes.setdefault("data", {})
         changes.setdefault("split_file", "")
         changes["title"] = f"{base.name} on {changes['dataset']}"
+    if headers:
+        changes["data"] = {**changes.get("data", base.data), **headers}
     if "preset" in changes:
         changes.setdefault("size", 0)  # the preset's own size
         changes.setdefault("protocol_preset", "")  # protocols follow
@@ -327,6 +371,18 @@ def _data_options(texts: list[str] | None) -> dict[str, Any] | None:
     return parse_options(texts) if texts else None
 
 
+def _headers(same_axes: bool, trust_headers: bool) -> dict[str, str]:
+    """Return the option of scans that says whose header holds; none by default."""
+    if same_axes and trust_headers:
+        raise errors.UsageError(
+            "--same-axes and --trust-headers exclude each other: the header of the first image "
+            "holds, or each file's own. Give one of them."
+        )
+    if same_axes:
+        return {"headers": "image"}
+    return {"headers": "own"} if trust_headers else {}
+
+
 def _pairs(texts: list[str]) -> list[tuple[str, str]]:
     pairs = [text.partition("=") for text in texts]
     for name, equals, folder in pairs:
@@ -340,26 +396,21 @@ def _pairs(texts: list[str]) -> list[tuple[str, str]]:
 def _check_device(device: str) -> None:
     if device in ("auto", "cpu"):
         return
-    import torch
+    from cerebench.benchmark.device import gpus
 
-    if not device.startswith("cuda") or not torch.cuda.is_available():
+    if not device.startswith("cuda") or not gpus():
         raise errors.UsageError(
-            f"Device '{device}' is not there. Use auto, cpu{_cuda_devices()}; see bench doctor."
+            f"Device '{device}' is not there. Use {', '.join(('auto', 'cpu', *gpus()))}; "
+            "see bench doctor."
         )
-
-
-def _cuda_devices() -> str:
-    import torch
-
-    return "".join(f", cuda:{i}" for i in range(torch.cuda.device_count()))
 
 
 def _check_weights(plan: Plan, *, metrics: bool, protocols: list[str]) -> None:
     """Refuse at once when the user named a metric or protocol whose weights are missing."""
     from cerebench.metrics.base import MissingWeights
 
-    named = [*plan.metrics] if metrics else []
-    for planned in [*named, *(p for p in plan.protocols if p.name in protocols)]:
+    named = [*plan.common.metrics] if metrics else []
+    for planned in [*named, *(p for p in plan.common.protocols if p.name in protocols)]:
         if planned.unavailable:
             raise MissingWeights(planned.unavailable)
 
@@ -443,10 +494,7 @@ def evaluate(
     A folder holds plain files, one subfolder a class, or a BIDS derivative with participants.tsv.
     """
     from cerebench.benchmark import display
-    from cerebench.benchmark.evaluate import Request, of_rows, row_names
-    from cerebench.benchmark.evaluate import evaluate as score_folders
-    from cerebench.benchmark.runner import usable_cores
-    from cerebench.datasets.cache import default_cache
+    from cerebench.benchmark.evaluate import Request, make_plan, of_rows, row_names
 
     rows = row_names(fake)
     request = Request(
@@ -465,19 +513,10 @@ def evaluate(
         out=out,
         explicit=metrics is not None,
     )
-    registries, shown = _registries(plugin), display.choose(Console(stderr=True), silent=as_json)
-    outcome = score_folders(request, registries, default_cache(), shown, usable_cores())
-    written, broken = _write_reports(registries, outcome.contents)
-    if as_json:
-        answer = dataclasses.asdict(outcome) | {"reports": [str(p) for p in written]}
-        typer.echo(json.dumps(answer, indent=1, default=str))
-    else:
-        _print_table(outcome.contents)
-        for path in written:
-            shown.say(str(path))
-        for title, reason in outcome.failed.items():
-            shown.say(f"failed: {title}: {reason}")
-    _end(outcome.failed, broken)
+    began, registries = time.perf_counter(), _registries(plugin)
+    shown = display.choose(Console(stderr=True), silent=as_json)
+    plan = make_plan(request, registries, shown)
+    _run(plan, registries, "cpu", shown, as_json=as_json, began=began)
 
 
 def _shape(text: str | None) -> tuple[int, int, int] | None:
@@ -597,7 +636,7 @@ def show(
     """Show a plugin whole: settings with bounds and sources, parameters, recipe, departures."""
     from cerebench.benchmark import listing
 
-    found = listing.show(name, _registries(plugin, name))
+    found = listing.show(name, _registries(plugin))
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
@@ -609,7 +648,9 @@ def show(
 @app.command()
 def sample(
     cell: Annotated[Path, typer.Argument(help="Folder of a trained cell: runs/…/seed-0.")],
-    n: Annotated[int, typer.Option("-n", "--n", min=1, help="Samples per class.")] = 64,
+    n: Annotated[
+        int, typer.Option("-n", "--n", min=1, max=100_000, help="Samples per class.")
+    ] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     plugin: Plugin = None,
 ) -> None:
@@ -618,7 +659,7 @@ def sample(
     from cerebench.benchmark.display import choose
 
     _check_device(device)
-    extend_samples(cell, n, device, lambda name: _registries(plugin, name), choose(Console()))
+    extend_samples(cell, n, device, _registries(plugin), choose(Console()))
 
 
 @data_app.command("check")
@@ -627,6 +668,9 @@ def data_check(
     dataset: Dataset = "scans",
     size: Size = 32,
     data: Data = None,
+    skip_bad: SkipBad = False,
+    same_axes: SameAxes = False,
+    trust_headers: TrustHeaders = False,
     split: Split = None,
     as_json: Json = False,
 ) -> None:
@@ -637,7 +681,8 @@ def data_check(
     from cerebench.benchmark import data as work
     from cerebench.benchmark.display import choose
 
-    source = _source(dataset, root, size, data, split)
+    headers = _headers(same_axes, trust_headers)
+    source = _source(dataset, root, size, data, split, headers, skip_bad)
     found = work.check(_registries(None), source, choose(Console(stderr=True), silent=as_json))
     if as_json:
         typer.echo(json.dumps(found, indent=1))
@@ -653,6 +698,9 @@ def data_prepare(
     dataset: Dataset = "scans",
     size: Size = 32,
     data: Data = None,
+    skip_bad: SkipBad = False,
+    same_axes: SameAxes = False,
+    trust_headers: TrustHeaders = False,
     split: Split = None,
     as_json: Json = False,
 ) -> None:
@@ -663,7 +711,8 @@ def data_prepare(
     from cerebench.benchmark import data as work
     from cerebench.benchmark.display import choose
 
-    source = _source(dataset, root, size, data, split)
+    headers = _headers(same_axes, trust_headers)
+    source = _source(dataset, root, size, data, split, headers, skip_bad)
     shown = choose(Console(stderr=as_json), silent=as_json)
     made = work.prepare(_registries(None), source, shown)
     if as_json:
@@ -680,35 +729,46 @@ def data_export(
     dataset: Dataset = "scans",
     size: Size = 32,
     data: Data = None,
+    skip_bad: SkipBad = False,
+    same_axes: SameAxes = False,
+    trust_headers: TrustHeaders = False,
     split: Split = None,
 ) -> None:
     """Write the prepared volumes and masks as a BIDS derivative, with the split."""
     from cerebench.benchmark import data as work
     from cerebench.benchmark.display import choose
 
-    source = _source(dataset, root, size, data, split)
+    headers = _headers(same_axes, trust_headers)
+    source = _source(dataset, root, size, data, split, headers, skip_bad)
     work.export(_registries(None), source, out, choose(Console()))
     typer.echo(str(out))
 
 
 def _source(
-    dataset: str, root: Path | None, size: int, options: list[str] | None, split: str | None
+    dataset: str,
+    root: Path | None,
+    size: int,
+    options: list[str] | None,
+    split: str | None,
+    headers: dict[str, str],
+    skip_bad: bool,
 ) -> Source:
     from cerebench.benchmark.data import Source
 
-    return Source(dataset, root, size, _data_options(options) or {}, None, split or "")
+    every = {**(_data_options(options) or {}), **headers}
+    return Source(dataset, root, size, every, None, split or "", skip_bad)
 
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="A method.")],
+    name: Annotated[str, typer.Argument(help="A method: installed, or of a --plugin file.")],
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
-    """Run the conformance suite on a method, installed or from a file."""
+    """Run the conformance suite on a method."""
     from cerebench.benchmark import conformance
 
-    results = conformance.check(name, _registries(plugin, name))
+    results = conformance.check(name, _registries(plugin))
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(r) for r in results], indent=1))
     else:

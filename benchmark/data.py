@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cerebench.benchmark.display import Display, duration
+from cerebench.benchmark.display import Display, Silent, duration
 from cerebench.benchmark.errors import UsageError
+from cerebench.benchmark.names import check_dataset
 from cerebench.benchmark.registry import Registries, suite_version
 from cerebench.datasets import cache as caching
 from cerebench.datasets.base import Dataset, DatasetError, Split
@@ -37,6 +38,7 @@ class Source:
         options: ``--data`` options.
         rule: Split rule, or None for the dataset's own.
         split_file: Published split, ``FILE`` or ``FILE:FOLD``; empty for the rule.
+        skip_bad: Whether cases that cannot be used are left out.
     """
 
     name: str
@@ -45,17 +47,37 @@ class Source:
     options: Mapping[str, Any] = field(default_factory=dict)
     rule: Mapping[str, int] | None = None
     split_file: str = ""
+    skip_bad: bool = False
 
-    def open(self, registries: Registries) -> Dataset:
-        """Construct the dataset.
+    def open(
+        self,
+        registries: Registries,
+        display: Display | None = None,
+        cache: Path | None = None,
+    ) -> Dataset:
+        """Construct the dataset, without the bad cases where these are to be skipped.
+
+        Args:
+            registries: Where plugins are found.
+            display: Where the search for bad cases tells how far it is.
+            cache: Folder that remembers what was found in them; None for the usual one.
 
         Raises:
-            DatasetError: If the files, the size or an option cannot be used.
+            DatasetError: If the files, the size, an option or a class label cannot be used.
+            BrokenPlugin: If a name that becomes part of paths is none.
         """
         # A dataset that takes no options need not know that there are any.
         more = {"options": dict(self.options)} if self.options else {}
         cls = registries.datasets.load(self.name)
-        return cls(size=self.size, root=self.root, rule=self.rule or None, **more)
+        dataset = cls(size=self.size, root=self.root, rule=self.rule or None, **more)
+        check_dataset(self.name, dataset)
+        if self.skip_bad:
+            began, title = time.perf_counter(), f"{dataset.info.label} · look for bad cases"
+            shown = display or Silent()
+            with shown.task(title) as task:
+                dataset.leave_out_bad(cache or caching.default_cache(), task.update)
+            shown.ended(title, "done", time.perf_counter() - began)
+        return dataset
 
     def split(self, dataset: Dataset) -> Split:
         """Return the published split, or the dataset's own.
@@ -69,7 +91,8 @@ class Source:
         path, colon, number = name.rpartition(":")
         if colon and number.isdigit():
             name, fold = path, int(number)
-        return read_split(Path(name), dataset.cases(), fold)
+        bad = dataset.left_out.cases if dataset.left_out else ()
+        return read_split(Path(name), dataset.cases(), fold, bad)
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
@@ -103,7 +126,7 @@ def check(registries: Registries, source: Source, display: Display) -> dict[str,
         DatasetError: If the folder is no such dataset at all.
     """
     began = time.perf_counter()
-    dataset = source.open(registries)
+    dataset = source.open(registries, display)
     with display.task(f"check {dataset.info.label}") as task:
         report = dataset.check(progress=task.update)
     findings = [asdict(f) for f in report.findings]
@@ -117,6 +140,7 @@ def check(registries: Registries, source: Source, display: Display) -> dict[str,
         "counts": {},
         "split": {},
         **report.facts,
+        **left_out(dataset),
         "findings": findings,
         "seconds": round(time.perf_counter() - began, 1),
     }
@@ -144,6 +168,17 @@ def check(registries: Registries, source: Source, display: Display) -> dict[str,
     return found
 
 
+def left_out(dataset: Dataset) -> dict[str, Any]:
+    """Return what ``--skip-bad`` left out as JSON; nothing where it left out nothing."""
+    return {"left_out": asdict(dataset.left_out)} if dataset.left_out else {}
+
+
+def tell(dataset: Dataset, display: Display) -> None:
+    """Say what a user must know of the data before anything is made of them."""
+    for line in dataset.remarks():
+        display.say(line)
+
+
 def print_check(found: dict[str, Any], console: Console) -> None:
     """Print what ``check`` found, errors first."""
     where = f" at {found['root']}" if found["root"] else ""
@@ -164,6 +199,8 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     """Return (name, text) of what the files are."""
     roles = [("cases", found["counts"]), *found["split"].items()]
     lines = [(r, ", ".join(f"{n} {c}" for c, n in counts.items()) or "none") for r, counts in roles]
+    if bad := found.get("left_out"):
+        lines.append(("left out", f"{len(bad['cases'])} of {bad['total']} cases (--skip-bad)"))
     if "modalities" in found:
         present = found["modalities"]
         lines.append(("files", ", ".join(f"{m} {n}" for m, n in present.items())))
@@ -215,7 +252,8 @@ def _print_findings(findings: Sequence[Mapping[str, Any]], console: Console) -> 
 
 def prepare(registries: Registries, source: Source, display: Display) -> dict[str, Any]:
     """Preprocess every case once into the cache and say where it is."""
-    dataset = source.open(registries)
+    dataset = source.open(registries, display)
+    tell(dataset, display)
     split = source.split(dataset)
     prepared = _prepared(dataset, source, display)
     data = write_split(split, dataset.cases())
@@ -230,6 +268,7 @@ def prepare(registries: Registries, source: Source, display: Display) -> dict[st
         "recipe": dataset.recipe_id,
         "split": str(path),
         "split_sha256": sha256,
+        **left_out(dataset),
     }
 
 
@@ -241,7 +280,8 @@ def export(registries: Registries, source: Source, out: Path, display: Display) 
     """
     from cerebench.datasets import derivative
 
-    dataset = source.open(registries)
+    dataset = source.open(registries, display)
+    tell(dataset, display)
     split = source.split(dataset)
     prepared = _prepared(dataset, source, display)
     began, title = time.perf_counter(), f"export {len(prepared.ids)} cases"

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cerebench.benchmark import store
 from cerebench.benchmark.errors import BadSample
-from cerebench.benchmark.figure_data import centre_slice
-from cerebench.benchmark.plan import SCORE_SEED
+from cerebench.benchmark.figure_data import centre_slice, write_arrays
 from cerebench.benchmark.sampling import TrainingMasks, requests
+from cerebench.benchmark.scoring import SCORE_SEED
+from cerebench.benchmark.stage import Stage
 from cerebench.benchmark.training import TrainingData
+from cerebench.core.hashing import key_of
 from cerebench.methods.base import Diagnostic, Method, has_hook
+
+if TYPE_CHECKING:
+    from cerebench.benchmark.display import Task
+    from cerebench.benchmark.rows import TrainedRow
+    from cerebench.benchmark.workbench import Workbench
 
 MAPS = 2  # volumes per class whose importance maps are kept for figures
 
@@ -99,3 +109,36 @@ def check_maps(method: str, maps: torch.Tensor, shape: Sequence[int]) -> None:
     low, high = maps.min().item(), maps.max().item()
     if not 0 <= low <= high <= 1:
         raise BadSample(f"{method} returned importance in [{low:.3g}, {high:.3g}], not [0, 1].")
+
+
+def stages(row: TrainedRow) -> Iterator[Stage]:
+    """Return the diagnosis of a row whose method has hooks for it."""
+    if has_hook(row.method, "diagnose") or has_hook(row.method, "explain"):
+        asked = {"sample": row.sample_key, "real": row.common.reference.key, "n": row.common.n}
+        key, record = key_of({"kind": "diagnosis", **asked}), row.folder / "diagnosis/record.json"
+        needs = tuple(f"train {scope}" for scope in row.scopes)
+        yield Stage("diagnosis", key, record, partial(_diagnose, row), needs)
+
+
+def _diagnose(row: TrainedRow, bench: Workbench, task: Task) -> dict[str, Any]:
+    """Ask the trained instances about themselves, class by class."""
+    began = time.perf_counter()
+    reference, folder = row.common.reference, bench.folder / row.folder / "diagnosis"
+    methods, masks = bench.trained(row), bench.masks(row)
+    told, maps = [], {}
+    for label, name in enumerate(reference.classes):
+        method = methods.get(name) or methods["all"]
+        train, test = bench.data(reference.train_ids(name)), bench.data(reference.test_ids(name))
+        told += diagnostics(
+            method, name, label, train, test, n=row.common.n, seed=row.seed, masks=masks
+        )
+        maps |= importance_maps(method, name, test)
+        task.update(label + 1, len(reference.classes))
+    files = [folder / "maps.npz"] if maps else []
+    for path in files:
+        write_arrays(path, maps)
+    return {
+        "seconds": time.perf_counter() - began,
+        "diagnostics": told,
+        "files": store.describe_files(folder, files),
+    }

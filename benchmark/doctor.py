@@ -13,8 +13,8 @@ from rich.console import Console
 
 from cerebench.benchmark import listing
 from cerebench.benchmark.registry import Registries, suite_version
-from cerebench.benchmark.runner import cpu_name
 from cerebench.benchmark.tables import print_rows
+from cerebench.core.machine import cpu_name
 from cerebench.datasets.cache import default_cache
 from cerebench.metrics import weights
 
@@ -76,10 +76,11 @@ def _extractors() -> list[dict[str, Any]]:
 def _devices() -> list[str]:
     import torch
 
+    from cerebench.benchmark.device import device_name, gpus
+
     onednn = torch.backends.mkldnn.is_available()
     cpu = f"cpu ({torch.get_num_threads()} threads{', oneDNN' if onednn else ''})"
-    gpus = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
-    return [cpu, *(f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in gpus)]
+    return [cpu, *(f"{name} {device_name(torch.device(name))}" for name in gpus())]
 
 
 def _version(package: str) -> str | None:

@@ -11,23 +11,33 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cerebench.benchmark import store
+from cerebench.benchmark import names, store
 from cerebench.benchmark.errors import BadPrediction
-from cerebench.benchmark.plan import DOWNSTREAM_SEED, PlannedProtocol
+from cerebench.benchmark.planned import PlannedProtocol
 from cerebench.benchmark.scoring import materialise
+from cerebench.benchmark.stage import Stage
 from cerebench.benchmark.training import TrainingData, load_networks, seeded, train
+from cerebench.core.hashing import key_of
+from cerebench.core.machine import versions
 from cerebench.datasets.base import Split
 from cerebench.datasets.cache import Prepared
 from cerebench.metrics.base import LazyVolumes, Volume
 from cerebench.metrics.downstream.base import Cases, Learner, Material, Outcome, Repeat
 
+if TYPE_CHECKING:
+    from cerebench.benchmark.display import Task
+    from cerebench.benchmark.rows import Row
+    from cerebench.benchmark.workbench import Workbench
+
+DOWNSTREAM_SEED = 0  # parts and initial weights of the classifiers are the same for all methods
 Progress = Callable[[int, int, str], None]  # (steps done, steps of this training, text)
 
 
@@ -69,6 +79,10 @@ class HarnessTrainer:
             Interrupted: When ``stop`` said so; the same call goes on.
             TrainingDiverged: When a logged scalar is not finite.
         """
+        for part in name.split("/"):
+            if fault := names.name_fault(f"A part of the training '{name}' of a protocol", part):
+                raise BadPrediction(f"{fault} Rename it in the protocol's run().")
+        store.begin(self._folder)
         folder = self._folder / name
         model, record = folder / "model.safetensors", folder / "record.json"
         done = store.read_record(record, self._key)
@@ -174,7 +188,7 @@ def run(planned: PlannedProtocol, given: Material, trainer: HarnessTrainer) -> d
             "labels": given.test.labels.tolist(),
         },
         "finetune_ids": list(outcome.finetune_ids),
-        "finetune_sha256": store.key_of(sorted(outcome.finetune_ids)),
+        "finetune_sha256": key_of(sorted(outcome.finetune_ids)),
         "repeats": _repeats(info.name, outcome, len(given.test)),
         "parameters": outcome.parameters,
         **_cost(trainer.costs),
@@ -223,3 +237,41 @@ def _cost(costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         },
         "threads": torch.get_num_threads(),
     }
+
+
+def stage(row: Row, planned: PlannedProtocol, upstream: Mapping[str, Any]) -> Stage:
+    """Return the stage of one protocol, on the samples of a row or on the data set alone.
+
+    Args:
+        row: The row.
+        planned: The protocol.
+        upstream: What identifies the samples; empty where the protocol needs none.
+    """
+    key = row.common.protocol_key(planned, upstream)
+    record = row.folder / "downstream" / f"{planned.name}@{key[:8]}.json"
+    run, needs = partial(_classify, row, planned, key, record), ("sample",) if upstream else ()
+    name, line = f"downstream {planned.name}", planned.name
+    return Stage(name, key, record, run, needs, line=line, clean=_clean)
+
+
+def _classify(
+    row: Row, planned: PlannedProtocol, key: str, record: Path, bench: Workbench, task: Task
+) -> dict[str, Any]:
+    """Run a protocol on the samples of a row, or on the real cases alone."""
+    generated = row.volumes(bench) if planned.needs_samples else None
+    reference = row.common.reference
+    given = material(bench.prepared, reference.split, reference.classes, generated)
+    work = (bench.folder / record).with_suffix("")
+    trainer = HarnessTrainer(work, key, bench.device, task.update, bench.stop)
+    return {**run(planned, given, trainer), "versions": versions()}
+
+
+def _clean(record: Path, root: Path) -> None:
+    """Remove what a finished protocol left beside its record.
+
+    Args:
+        record: The record.
+        root: The store, outside of which nothing is removed.
+    """
+    if (work := record.with_suffix("")).exists():
+        store.clear(work, root, "downstream")

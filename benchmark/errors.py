@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,6 +31,10 @@ class BadPrediction(ValueError):
     """A downstream protocol returned something that is not one probability per test case."""
 
 
+class ForeignFolder(Exception):
+    """A folder that has to go is not known to be ours; nothing was removed."""
+
+
 class Interrupted(Exception):
     """The user or the scheduler asked to stop; everything finished is on disk."""
 
@@ -55,7 +60,7 @@ def no_exit() -> Iterator[None]:
 
 
 EXIT_OK, EXIT_INTERNAL, EXIT_USAGE, EXIT_DATA = 0, 1, 2, 3
-EXIT_SOME_FAILED, EXIT_WEIGHTS, EXIT_INTERRUPTED = 4, 5, 75
+EXIT_SOME_FAILED, EXIT_WEIGHTS, EXIT_DISK, EXIT_INTERRUPTED = 4, 5, 6, 75
 
 # Error class name -> exit code. By name, because the classes of the other folders must not be
 # imported (torch, pandas) just to be compared with.
@@ -66,6 +71,7 @@ _CODES = {
     "DatasetError": EXIT_DATA,
     "MetricError": EXIT_DATA,
     "MissingWeights": EXIT_WEIGHTS,
+    "ForeignFolder": EXIT_DISK,
     "Interrupted": EXIT_INTERRUPTED,
 }
 
@@ -74,3 +80,16 @@ def exit_code(error: BaseException) -> int | None:
     """Return the exit code of an error the user can act on, or None for a defect of ours."""
     names = (cls.__name__ for cls in type(error).__mro__)
     return next((_CODES[name] for name in names if name in _CODES), None)
+
+
+def path_fault(error: BaseException) -> str:
+    """Return what is wrong with a path that no file system could have, or an empty string."""
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        name = str(error.filename or "")
+        return f"A name in {name[:60]}… is too long for the file system. Give a shorter one."
+    if isinstance(error, ValueError) and "embedded null" in str(error):
+        return (
+            "A path holds a NUL character, which no file system allows. Correct it on the command "
+            "line, in the experiment or in the table that it comes from."
+        )
+    return ""

@@ -13,7 +13,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,23 +27,16 @@ from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import flop_registry
 
 from cerebench.benchmark import tables
-from cerebench.benchmark.plan import (
-    DOWNSTREAM_SEED,
-    Cell,
-    Plan,
-    PlannedProtocol,
-    missing_weights,
-)
-from cerebench.benchmark.runner import Pending, pending, pending_anchor, pending_baselines
-from cerebench.benchmark.sampling import pick_device
+from cerebench.benchmark.device import pick_device, wait_for
+from cerebench.benchmark.downstream import DOWNSTREAM_SEED
+from cerebench.benchmark.plan import Plan, missing_weights
+from cerebench.benchmark.planned import PlannedProtocol
+from cerebench.benchmark.reference import DatasetReference
+from cerebench.benchmark.rows import FolderRow, TrainedRow
+from cerebench.benchmark.stage import Stage, pending
 from cerebench.benchmark.training import trained_by
 from cerebench.methods.base import Batch, Conditions, Rows, T
-from cerebench.metrics.downstream import splits
-from cerebench.metrics.downstream.base import Cases, Material, ProtocolError
-from cerebench.metrics.downstream.cases import taken, without_patients
-from cerebench.metrics.downstream.experiment import Experiment
-from cerebench.metrics.downstream.medicalnet import MedicalNetHead
-from cerebench.metrics.extractors.medicalnet import ResNet
+from cerebench.metrics.downstream.base import Cases, Material, Passes, ProtocolError
 from cerebench.reports.formatting import duration
 
 
@@ -67,34 +59,37 @@ class Estimate:
     disk_mib: float
 
 
-def estimate(plan: Plan, cell: Cell, todo: Pending) -> Estimate:
-    """Estimate what a cell still needs."""
-    stages = [f"train {scope}" for scope in todo.train]
-    stages += ["sample"] * todo.sample + ["score"] * bool(todo.metrics)
-    stages += ["diagnosis"] * todo.diagnosis + [p.name for p in todo.protocols]
-    name = f"{cell.name} · seed {cell.seed}"
-    classifiers = tuple(protocol_work(plan, p, material(plan, cell)) for p in todo.protocols)
-    if cell.method is None:
-        return Estimate(name, tuple(stages), Work(0.0, ""), classifiers, 0.0)
-    info, n = plan.dataset.info, plan.experiment.samples_per_class
+def estimate(row: TrainedRow | FolderRow, todo: Sequence[Stage]) -> Estimate:
+    """Estimate what the stages that a row still needs will take."""
+    lines = tuple(dict.fromkeys(stage.line or stage.name for stage in todo))
+    reference, records = row.common.reference, {stage.record for stage in todo}
+    classifiers = tuple(
+        protocol_work(reference, planned, material(reference, samples_of(row)))
+        for planned, stage in row.classifying()
+        if stage.record in records
+    )
+    name = f"{row.name} · seed {row.seed}"
+    if isinstance(row, FolderRow):
+        return Estimate(name, lines, Work(0.0, ""), classifiers, 0.0)
+    trainings = sum(stage.kind == "train" for stage in todo)
+    sampling = trainings or any(stage.kind == "sample" for stage in todo)
+    generator, disk = _generator(row, trainings, row.common.n * len(reference.classes) * sampling)
+    return Estimate(name, lines, generator, classifiers, disk)
+
+
+def _generator(row: TrainedRow, trainings: int, samples: int) -> tuple[Work, float]:
+    """Return the work of trainings and samples of a method, and their MiB on disk."""
+    reference = row.common.reference
     with torch.device("meta"):
-        method = cell.method(
-            cell.resolved.config,
-            size=plan.dataset.size,
-            classes=info.classes,
-            channels=len(info.channels),
-        )
-    samples = n * len(info.classes) if todo.sample else 0
+        method = row.build(row.scopes[0])
     try:
-        flops = len(todo.train) * training_flops(method) if todo.train else 0.0
+        flops = trainings * training_flops(method) if trainings else 0.0
         flops += samples * sampling_flops(method) if samples else 0.0
     except (RuntimeError, NotImplementedError, ValueError):
         flops = None  # the method looks at its data while training; only a real run can tell
-    generator = Work(flops, cell.resolved.config.precision)
     weights = sum(t.numel() for net in method.nets.values() for t in net.state_dict().values())
-    volumes = n * len(info.classes) * len(info.channels) * plan.dataset.size**3
-    disk = 4 * (weights * len(todo.train) + (volumes if todo.sample else 0)) / 2**20
-    return Estimate(name, tuple(stages), generator, classifiers, disk)
+    volumes = samples * len(reference.channels) * reference.size**3
+    return Work(flops, row.resolved.config.precision), 4 * (weights * trainings + volumes) / 2**20
 
 
 def training_flops(method: Any) -> float:
@@ -119,22 +114,30 @@ def sampling_flops(method: Any) -> float:
     return counter.flops
 
 
-def material(plan: Plan, cell: Cell | None = None) -> Material:
-    """Return what the protocols of a cell, or those without samples, get; it has no voxels."""
-    classes, n = plan.dataset.info.classes, plan.experiment.samples_per_class
-    development, test = set(plan.split.train), set(plan.split.test)
-    synthetic = None
-    if cell is not None:
-        own = cell.samples.classes if cell.samples else dict.fromkeys(classes, range(n))
-        names = [(f"{c}/{i}", k) for k, c in enumerate(classes) for i in range(min(n, len(own[c])))]
+def samples_of(row: TrainedRow | FolderRow) -> dict[str, int]:
+    """Return how many generated volumes a row has by class."""
+    if isinstance(row, FolderRow):
+        return {name: len(volumes) for name, volumes in row.given.items()}
+    return dict.fromkeys(row.common.reference.classes, row.common.n)
+
+
+def material(reference: DatasetReference, samples: Mapping[str, int] | None = None) -> Material:
+    """Return what a protocol gets, without voxels.
+
+    Args:
+        reference: The data.
+        samples: Generated volumes by class; None for a protocol that needs none.
+    """
+    classes, synthetic = tuple(reference.classes), None
+    if samples is not None:
+        names = [(f"{c}/{i}", k) for k, c in enumerate(classes) for i in range(samples[c])]
         synthetic = _cases((name, name, label) for name, label in names)
-    return Material(
-        development=_cases((c.id, c.patient, c.label) for c in plan.cases if c.id in development),
-        test=_cases((c.id, c.patient, c.label) for c in plan.cases if c.id in test),
-        synthetic=synthetic,
-        classes=tuple(classes),
-        seed=DOWNSTREAM_SEED,
+    parts = [set(reference.split.train), set(reference.split.test)]
+    development, test = (
+        _cases((c.id, c.patient, c.label) for c in reference.cases if c.id in part)
+        for part in parts
     )
+    return Material(development, test, synthetic, classes, DOWNSTREAM_SEED)
 
 
 def _cases(rows: Iterable[tuple[str, str, int]]) -> Cases:
@@ -143,17 +146,17 @@ def _cases(rows: Iterable[tuple[str, str, int]]) -> Cases:
     return Cases((), np.array(labels, np.int64), ids, patients)
 
 
-def protocol_work(plan: Plan, planned: PlannedProtocol, given: Material) -> Work:
+def protocol_work(reference: DatasetReference, planned: PlannedProtocol, given: Material) -> Work:
     """Estimate one protocol on this material."""
-    shape = (len(plan.dataset.info.channels), *[plan.dataset.size] * 3)
+    shape = (len(reference.channels), *[reference.size] * 3)
     try:
         flops = protocol_flops(planned.protocol, given, shape)
-    except (NotImplementedError, ProtocolError):
-        flops = None  # a protocol of another kind, or one that will fail
+    except ProtocolError:
+        flops = None  # it will fail
     return Work(flops, planned.resolved.config.precision)
 
 
-def protocol_flops(protocol: Any, given: Material, shape: tuple[int, ...]) -> float:
+def protocol_flops(protocol: Any, given: Material, shape: tuple[int, ...]) -> float | None:
     """Count the operations of all repetitions: training in each stage, validation, prediction.
 
     Args:
@@ -161,52 +164,29 @@ def protocol_flops(protocol: Any, given: Material, shape: tuple[int, ...]) -> fl
         given: What it is given; volumes are not read.
         shape: (C, D, H, W) of a volume.
 
+    Returns:
+        Floating-point operations, or None where the protocol does not tell.
+
     Raises:
-        NotImplementedError: If the protocol does not work in the stages of ``Experiment``.
         ProtocolError: If the material does not suffice.
     """
-    if not isinstance(protocol, Experiment):
-        raise NotImplementedError
-    config, fixed = protocol.config, 0.0
-    if isinstance(protocol, MedicalNetHead):  # its features take the place of volumes
-        encoder = _Classifier(lambda: ResNet(protocol.encoder.depth).eval(), shape)
-        fixed = encoder.forward * (len(given.development) + len(given.test))
-        shape = (protocol.encoder.dim, 1, 1, 1)
-    classifier = _Classifier(lambda: protocol.network(given.seed, shape[0]), shape)
-    parts = splits.divide(given.development, config.finetune_per_class, given.seed)
-    first, last = protocol.pretraining(given, parts), protocol.training(given, parts)
-    seen = read = 0
-    for repeat in range(config.repeats):
-        chosen = splits.validation(parts, config.validation_share, config.repeats, repeat)
-        validation = taken(given.development, chosen)
-        finetuned = without_patients(last.cases, set(validation.patients))
-        seen += config.finetune_epochs * len(finetuned)
-        read += config.finetune_epochs * len(validation) + len(given.test)
-        if first is not None:
-            seen += config.pretrain_epochs * len(first.cases)
-            read += len(given.test)
-    return fixed + seen * classifier.training + read * classifier.forward
+    told = protocol.work(given, shape)
+    return None if told is None else sum(_flops(passes) for passes in told)
 
 
-class _Classifier:
-    """Operations of a network for one volume of this shape."""
-
-    def __init__(self, build: Callable[[], torch.nn.Module], shape: tuple[int, ...]) -> None:
-        with torch.device("meta"):
-            self._network = build()
-        self._batch = torch.zeros(2, *shape, device="meta")  # batch statistics need two
-
-    @cached_property
-    def forward(self) -> float:
-        with torch.no_grad(), _Counter() as counter:
-            self._network(self._batch)
-        return counter.flops / len(self._batch)
-
-    @cached_property
-    def training(self) -> float:
+def _flops(passes: Passes) -> float:
+    """Count the operations of one network."""
+    with torch.device("meta"):
+        network = passes.build()
+    batch = torch.zeros(2, *passes.shape, device="meta")  # batch statistics need two
+    with torch.no_grad(), _Counter() as forward:
+        network(batch)
+    training = 0.0
+    if passes.trained:
         with _Counter() as counter:
-            self._network(self._batch).sum().backward()
-        return counter.flops / len(self._batch)
+            network(batch).sum().backward()
+        training = counter.flops
+    return (passes.trained * training + passes.read * forward.flops) / len(batch)
 
 
 class _Counter(TorchDispatchMode):
@@ -309,8 +289,7 @@ def machine_rate(device: torch.device, precision: str) -> float:
 
     def once() -> None:
         layer(x).sum().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
 
     once()
     began, repeats = time.perf_counter(), 0
@@ -323,11 +302,14 @@ def machine_rate(device: torch.device, precision: str) -> float:
 def print_estimate(plan: Plan, device_name: str, *, as_json: bool) -> None:
     """Print the cells of a plan with estimated time and disk."""
     device = pick_device(device_name)
-    todo = [pending(plan, cell) for cell in plan.cells]
-    pairs = list(zip(plan.cells, todo, strict=True))
-    estimates = [estimate(plan, cell, left) for cell, left in pairs]
-    alone = pending_baselines(plan)
-    baselines = {p.name: protocol_work(plan, p, material(plan)) for p in alone}
+    reference = plan.common.reference
+    todo = {id(row): pending(row.stages, plan.folder) for row in plan.rows}
+    estimates = [estimate(row, todo[id(row)]) for row in plan.of_kind("method", "samples")]
+    baselines = {
+        row.name: protocol_work(reference, row.planned, material(reference))
+        for row in plan.of_kind("protocol")
+        if todo[id(row)]
+    }
     works = [w for e in estimates for w in (e.generator, *e.downstream)] + [*baselines.values()]
     rates = {p: machine_rate(device, p) for p in {w.precision for w in works if w.flops}}
     answer = {
@@ -342,9 +324,9 @@ def print_estimate(plan: Plan, device_name: str, *, as_json: bool) -> None:
             }
             for e in estimates
         ],
-        "anchor_rows_to_score": sum(bool(pending_anchor(plan, a)) for a in plan.anchors),
+        "anchor_rows_to_score": sum(bool(todo[id(row)]) for row in plan.of_kind("anchor")),
         "protocols_to_run": {name: _seconds([work], rates) for name, work in baselines.items()},
-        "missing_weights": missing_weights(cell for cell, left in pairs if left.train),
+        "missing_weights": missing_weights(plan, [s for left in todo.values() for s in left]),
     }
     if as_json:
         print_json(answer)
@@ -380,13 +362,13 @@ def _print_rows(answer: dict[str, Any], console: Console) -> None:
     for row, generator, classifier in zip(rows, generators, classifiers, strict=True):
         table.add_row(
             escape(row["cell"]),
-            ", ".join(row["to_do"]) or "nothing",
+            escape(", ".join(row["to_do"])) or "nothing",
             _total([generator]),
             _total([classifier]),
             f"{row['disk_mib']:.0f} MiB",
         )
     if baselines:
-        named = ", ".join(baselines)
+        named = escape(", ".join(baselines))
         table.add_row("real cases alone", named, "", _total(baselines.values()), "")
     table.add_section()
     table.add_row(

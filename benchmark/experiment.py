@@ -13,9 +13,11 @@ from typing import Any
 
 from cerebench.benchmark.config import typed
 from cerebench.benchmark.errors import BadConfig, UnknownPlugin, UsageError
+from cerebench.benchmark.names import check_name
 from cerebench.benchmark.registry import Registry, suggest
 
 SMALL_PRESETS = ("quick", "smoke")
+MOST_SAMPLES = 100_000  # per class: their file names count with five digits
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Experiment:
         dataset: Dataset name; ``size`` its edge length in voxels, ``split`` its split rule (empty:
             the dataset's default), ``data_root`` its folder, ``data`` its options.
         split_file: A published split to use instead of the rule, ``FILE`` or ``FILE:FOLD``.
+        skip_bad: Leave out cases that cannot be used; every table says so.
         allow_leakage: Score samples of generators that have seen test cases; marks every table.
         methods: Names of methods and of ``variants``, or the words ``all`` (the rows of the MIDL
             2024 paper), ``every`` and ``none``.
@@ -73,6 +76,7 @@ class Experiment:
     data_root: str = ""
     data: dict[str, Any] = field(default_factory=dict)
     split_file: str = ""
+    skip_bad: bool = False
     allow_leakage: bool = False
     methods: str | list[str] = "all"
     variants: dict[str, Variant] = field(default_factory=dict)
@@ -88,8 +92,10 @@ class Experiment:
     published: list[Published] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.samples_per_class < 2:
-            raise BadConfig(f"samples_per_class must be at least 2, got {self.samples_per_class}.")
+        n = self.samples_per_class
+        if not 2 <= n <= MOST_SAMPLES:
+            limit = "at least 2" if n < 2 else f"at most {MOST_SAMPLES}"
+            raise BadConfig(f"samples_per_class must be {limit}, got {n}.")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise BadConfig(f"seeds must be distinct whole numbers >= 0, got {self.seeds}.")
 
@@ -114,7 +120,8 @@ def read(name: str) -> Experiment:
     """Read a shipped experiment by name, or a TOML file by path.
 
     Raises:
-        UsageError: If there is none, or it is not TOML.
+        UsageError: If there is none, it is not TOML, or it has a name that could not be part of a
+            path.
         BadConfig: If a key is unknown or a value has the wrong type.
     """
     if name in shipped():
@@ -133,7 +140,10 @@ def read(name: str) -> Experiment:
 
 
 def from_table(name: str, table: Mapping[str, Any], origin: str) -> Experiment:
-    """Validate the keys and types of an experiment table."""
+    """Validate the names, keys and types of an experiment table."""
+    check_name(f"The experiment {origin}", name, "Rename the file; NAME.toml names the reports.")
+    for key in _tables(table, "variants", dict, origin):
+        check_name(f"{origin}: a variant", key, "Rename it: [variants.NAME].")
     nested = {
         "variants": {
             key: _read(Variant, value, f"{origin}: variants.{key}")

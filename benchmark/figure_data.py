@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cerebench.benchmark import store
-from cerebench.benchmark.plan import SCORE_SEED
-from cerebench.benchmark.scoring import RealSets
-from cerebench.metrics.base import MetricError, Volume, VolumeSet
+from cerebench.benchmark.scoring import SCORE_SEED, RealSets
+from cerebench.benchmark.stage import Stage
+from cerebench.core.hashing import key_of
+from cerebench.metrics.base import Metric, MetricError, Volume, VolumeSet
 from cerebench.metrics.foreground import foreground
-from cerebench.metrics.memorisation import NN_RATIO, closest_pairs
+
+if TYPE_CHECKING:
+    from cerebench.benchmark.display import Task
+    from cerebench.benchmark.rows import Row
+    from cerebench.benchmark.workbench import Workbench
 
 PREVIEWS = 4  # volumes per class in preview.npz
 PAIRS = 6  # per class in neighbours.npz
@@ -81,15 +87,16 @@ def distributions(volumes: Mapping[str, VolumeSet], spacing: tuple[float, float,
     return arrays
 
 
-def neighbours(volumes: Mapping[str, VolumeSet], real: RealSets) -> Arrays:
+def neighbours(volumes: Mapping[str, VolumeSet], real: RealSets, metric: Metric) -> Arrays:
     """Return ``neighbours.npz``: the generated volumes closest to a training case, beside it.
 
-    Closest in the space and by the distance of ``nn-ratio``, whose features are cached. A class
-    for which that distance does not exist is left out.
+    Closest as the metric declares, whose features are cached. A class for which its distance does
+    not exist is left out.
 
     Args:
         volumes: Generated sets by class.
         real: The real sets, with what the generator was trained on.
+        metric: Declares ``neighbours``.
 
     Returns:
         Per class ``<c>/generated`` and ``<c>/neighbour``, uint8 (K, H, W): centre axial slices of
@@ -98,11 +105,11 @@ def neighbours(volumes: Mapping[str, VolumeSet], real: RealSets) -> Arrays:
     """
     arrays: Arrays = {}
     for name, group in volumes.items():
-        sets = real.sets(name, group, NN_RATIO)
+        sets = real.sets(name, group, metric)
         try:
-            pairs = closest_pairs(sets, PAIRS)
+            pairs = metric.neighbours(sets, PAIRS)
         except MetricError:
-            continue  # nn-ratio gives the reason in its record
+            continue  # the metric gives the reason in its record
         train, ids = sets.train, [(group.ids[p.generated], sets.train.ids[p.train]) for p in pairs]
         arrays[f"{name}/generated"] = np.stack([centre_slice(group[p.generated]) for p in pairs])
         arrays[f"{name}/neighbour"] = np.stack([centre_slice(train[p.train]) for p in pairs])
@@ -111,16 +118,47 @@ def neighbours(volumes: Mapping[str, VolumeSet], real: RealSets) -> Arrays:
     return arrays
 
 
-def write(files: Mapping[str, Path], volumes: Mapping[str, VolumeSet], real: RealSets) -> None:
-    """Write what figures show of one set.
+def files(row: Row) -> dict[str, Path]:
+    """Return where what figures show of a row lies; pairs come with a metric that declares them."""
+    if row.kind == "anchor":  # controls are shown by the real cases they are made of
+        return files_in(Path("_real"))
+    if row.kind == "real":
+        return files_in(row.folder)
+    return files_in(row.folder / "score", *(["neighbours"] if _with_pairs(row) else []))
+
+
+def _with_pairs(row: Row) -> Metric | None:
+    """Return the metric whose closest training cases are shown, if there is one."""
+    usable = (m.metric for m in row.common.metrics if not m.unavailable)
+    return next((metric for metric in usable if metric.neighbours), None)
+
+
+def files_in(folder: Path, *more: str) -> dict[str, Path]:
+    """Return files by name: preview, distributions, and more."""
+    return {name: folder / f"{name}.npz" for name in ("preview", "distributions", *more)}
+
+
+def stage(row: Row, upstream: Mapping[str, Any], needs: tuple[str, ...] = ()) -> Stage:
+    """Return the stage that keeps what figures show of a row.
 
     Args:
-        files: Where to write: ``preview``, ``distributions`` and, for generated volumes whose
-            features ``nn-ratio`` has extracted, ``neighbours``.
-        volumes: Sets by class.
-        real: The real sets.
+        row: The row.
+        upstream: What identifies the volumes.
+        needs: Stages of the row that come before.
     """
-    write_arrays(files["preview"], preview(volumes))
-    write_arrays(files["distributions"], distributions(volumes, real.spacing))
-    if "neighbours" in files:
-        write_arrays(files["neighbours"], neighbours(volumes, real))
+    left, asked = files(row), {"kind": "figures", "real": row.common.reference.key}
+    key = key_of({**asked, "n": row.common.n, "files": sorted(left), **upstream})
+    record = left["preview"].with_name("figures.json")
+    run = partial(_write, row)
+    return Stage("figures", key, record, run, needs, line="score", left=tuple(left.values()))
+
+
+def _write(row: Row, bench: Workbench, task: Task) -> dict[str, Any]:
+    """Write the arrays of a row."""
+    judged, left = bench.judged(row), {n: bench.folder / p for n, p in files(row).items()}
+    write_arrays(left["preview"], preview(judged.generated))
+    write_arrays(left["distributions"], distributions(judged.generated, judged.real.spacing))
+    if "neighbours" in left:
+        metric = _with_pairs(row)
+        write_arrays(left["neighbours"], neighbours(judged.generated, judged.real, metric))
+    return {"files": store.describe_files(left["preview"].parent, left.values())}

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cerebench.benchmark import store
 from cerebench.datasets.base import DatasetError, DatasetNotFound
+from cerebench.datasets.names import check_labels, find_label
 from cerebench.datasets.volumes import SUFFIXES, read_nifti
 from cerebench.metrics.base import LazyVolumes, Volume
 
@@ -153,7 +154,8 @@ def find(folder: Path) -> tuple[dict[str, list[tuple[Path, str]]], list[Fault]]:
     """Sort the files of a folder by class, with the id of each.
 
     Raises:
-        DatasetError: If there is no NIfTI file, or both files and class folders.
+        DatasetError: If there is no NIfTI file, a class label cannot be used, or there are both
+            files and class folders.
     """
     files = sorted(
         p
@@ -186,6 +188,7 @@ def find(folder: Path) -> tuple[dict[str, list[tuple[Path, str]]], list[Fault]]:
         name = table[subject] if table else _class_name(subject) if grouped else ONE_CLASS
         below = Path(*relative.parts[1:]) if grouped and table is None else relative
         found.setdefault(name, []).append((image, _stem(below)))
+    check_labels(found, folder if table is None else folder / "participants.tsv")
     return dict(sorted(found.items())), faults
 
 
@@ -328,15 +331,16 @@ def match_classes(real: Folder, other: Folder) -> Folder:
     Raises:
         DatasetError: If the two do not have the same classes with at least 2 volumes each.
     """
-    by_lower = {name.lower(): files for name, files in other.classes.items()}
-    names = list(real.classes)
-    if {name.lower() for name in names} != set(by_lower):
+    names, theirs = list(real.classes), list(other.classes)
+    partners = {name: find_label(name, theirs) for name in names}
+    one_each = len(names) == len(theirs) == len(set(partners.values()))
+    if None in partners.values() or not one_each:
         raise DatasetError(
             f"{real.path} has the classes {', '.join(names)}, but {other.path} has "
             f"{', '.join(other.classes)}. Give both the same subfolders (or classes in "
             "participants.tsv), or point at one class of each."
         )
-    matched = {name: by_lower[name.lower()] for name in names}
+    matched = {name: other.classes[partner] for name, partner in partners.items() if partner}
     short = [name for name, files in matched.items() if len(files) < 2]
     if short:
         raise DatasetError(

@@ -13,7 +13,8 @@ from cerebench.datasets.samples import SampleFolder
 from cerebench.datasets.splits import overlap
 
 if TYPE_CHECKING:
-    from cerebench.benchmark.plan import Plan
+    from cerebench.benchmark.reference import DatasetReference
+    from cerebench.benchmark.rows import Row
 
 Seen = Iterable[tuple[str, str]]  # (case, patient); the patient may be empty
 
@@ -23,25 +24,29 @@ def leaked_cases(folder: SampleFolder, split: Split, cases: Sequence[Case]) -> l
     return _leaked(folder.training or (), split, cases)
 
 
-def refuse_leakage(plan: Plan) -> None:
-    """Refuse a plan in which a generator is, or already was, trained on a test case.
+def refuse_leakage(reference: DatasetReference, folder: Path, rows: Iterable[Row]) -> None:
+    """Refuse rows in which a generator is, or already was, trained on a test case.
 
-    Looked at are the split, and of every cell the training list in its records and beside its
-    samples. Folders of samples from elsewhere are looked at when the plan is made.
+    Looked at are the split, and of every trained row the training list in its records and beside
+    its samples. Folders of samples from elsewhere are looked at when the plan is made.
+
+    Args:
+        reference: The data with their split.
+        folder: The data set's folder of results.
+        rows: The rows of a plan.
 
     Raises:
         DatasetError: If a case or a patient is on both sides; the message names the test cases.
     """
-    where = "the split of this dataset"
-    _refuse(where, [(i, "") for i in plan.split.train], plan, "Correct the split (--split FILE).")
-    for cell in plan.cells:
-        if cell.method is None:
-            continue
-        records = [cell.record("train", scope) for scope in cell.scopes]
-        for path in [*records, cell.record("sample", "")]:
-            folder = (plan.folder / path).parent
-            remedy = f"Remove {plan.folder / cell.folder}; the same command then trains anew."
-            _refuse(f"{cell.name}, {folder}", _told(folder), plan, remedy)
+    split = reference.split
+    own = [(name, "") for name in split.train]
+    _refuse("the split of this dataset", own, reference, "Correct the split (--split FILE).")
+    for row in rows:
+        for stage in row.stages if row.kind == "method" else ():
+            if stage.kind in ("train", "sample"):
+                place = (folder / stage.record).parent
+                remedy = f"Remove {folder / row.folder}; the same command then trains anew."
+                _refuse(f"{row.name}, {place}", _told(place), reference, remedy)
 
 
 def _told(folder: Path) -> Iterator[tuple[str, str]]:
@@ -51,8 +56,8 @@ def _told(folder: Path) -> Iterator[tuple[str, str]]:
     yield from read_training_cases(folder) or ()
 
 
-def _refuse(where: str, seen: Seen, plan: Plan, remedy: str) -> None:
-    leaked = _leaked(seen, plan.split, plan.cases)
+def _refuse(where: str, seen: Seen, reference: DatasetReference, remedy: str) -> None:
+    leaked = _leaked(seen, reference.split, reference.cases)
     if leaked:
         raise DatasetError(
             f"{len(leaked)} test cases are in the training list of {where}: "

@@ -197,7 +197,7 @@ def show_protocol(name: str, registries: Registries) -> dict[str, Any]:
 
 def show_metric(name: str, registries: Registries) -> dict[str, Any]:
     """Return a metric's whole recipe."""
-    from cerebench.benchmark.plan import plan_metric
+    from cerebench.benchmark.planned import plan_metric
 
     planned = plan_metric(name, registries)
     metric = planned.metric

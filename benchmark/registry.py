@@ -15,6 +15,8 @@ from typing import Any
 from cerebench import datasets, methods, metrics, reports
 from cerebench.benchmark import errors
 from cerebench.benchmark.errors import BrokenPlugin, UnknownPlugin, no_exit
+from cerebench.benchmark.names import check_plugin
+from cerebench.datasets.names import is_name
 from cerebench.metrics import downstream, extractors
 
 Table = Mapping[str, tuple[str, Mapping[str, Any]]]
@@ -24,7 +26,16 @@ def suggest(kind: str, name: str, known: list[str]) -> str:
     """Return the one-line message for a name that does not exist."""
     near = get_close_matches(name, known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"No {kind} named '{name}'.{hint} Known: {', '.join(known) or 'none'}."
+    file = _file_here(name) if kind in ("method", "plugin") else None
+    lies_here = f" {file} lies here; to use it, add --plugin {file}." if file else ""
+    return f"No {kind} named '{name}'.{hint}{lies_here} Known: {', '.join(known) or 'none'}."
+
+
+def _file_here(name: str) -> Path | None:
+    """Return the file in the working folder that may hold a plugin of this name; never load it."""
+    stem = name.replace("-", "_")
+    places = [Path(f"{stem}.py"), Path(stem) / f"{stem}.py"] if is_name(stem) else []
+    return next((path for path in places if path.is_file()), None)
 
 
 class Registry:
@@ -72,20 +83,23 @@ class Registry:
 
         Raises:
             UnknownPlugin: If no plugin has this name.
-            BrokenPlugin: If it cannot be imported.
+            BrokenPlugin: If it cannot be imported, or its name could not be part of a path.
         """
         if name in self._files:
             return self._files[name][1]
         if name not in self._found:
             raise UnknownPlugin(suggest(self.kind, name, self.names()))
         ep = self._found[name]
+        check_plugin(self.kind, name, None)  # before any of its code runs
         try:
             with no_exit():
-                return ep.load()
+                plugin = ep.load()
         except Exception as error:  # foreign code, which may fail in any way while it is imported
             raise BrokenPlugin(
                 f"{self.kind} '{name}' ({ep.value}) cannot be loaded: {_told(error)}."
             ) from error
+        check_plugin(self.kind, name, plugin)
+        return plugin
 
     def unavailable(self, name: str) -> str:
         """Return why a plugin cannot be used, or an empty string. Imports it unless built in."""
@@ -101,8 +115,9 @@ class Registry:
         """Register a plugin loaded from a file during development.
 
         Raises:
-            BrokenPlugin: If an installed plugin already has the name.
+            BrokenPlugin: If an installed plugin already has the name, or it is none.
         """
+        check_plugin(self.kind, name, plugin)
         if name in self._found:
             raise BrokenPlugin(
                 f"{self.kind} '{name}' of {path} is already installed ({self._found[name].value}). "

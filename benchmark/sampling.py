@@ -12,31 +12,35 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from cerebench.benchmark import store
+from cerebench.benchmark.device import device_name, peak_mib, reset_peak
 from cerebench.benchmark.errors import BadSample, Interrupted
-from cerebench.benchmark.plan import SHARD
 from cerebench.benchmark.registry import suite_version
-from cerebench.benchmark.training import (
-    derive_seed,
-    device_name,
-    load_networks,
-    peak_mib,
-    reset_peak,
-)
+from cerebench.benchmark.stage import Record, Stage
+from cerebench.benchmark.training import derive_seed, load_networks
+from cerebench.core.machine import versions
 from cerebench.datasets import derivative
 from cerebench.datasets.derivative import sidecar, sidecar_facts, volume_name
+from cerebench.datasets.names import folder_names
 from cerebench.datasets.volumes import nifti_bytes, read_nifti, write_atomic
 from cerebench.methods.base import Conditions, Method
 from cerebench.metrics.base import LazyVolumes
 from cerebench.metrics.foreground import foreground_voxels
 
+if TYPE_CHECKING:
+    from cerebench.benchmark.display import Task
+    from cerebench.benchmark.rows import FolderRow, TrainedRow
+    from cerebench.benchmark.workbench import Workbench
+
+SHARD = 8  # samples per shard; part of every sample key, so never changed lightly
 DERIVED = ("score", "diagnosis", "downstream")  # folders of a cell that samples lead to
 DESCRIPTION = "dataset_description.json"
 _SIDECAR = {"Class", "Index", "Seed", "ClippedFraction", "ForegroundVoxels"}
@@ -91,6 +95,15 @@ class SampleSpec:
     training: tuple[tuple[str, str, str], ...] = ()
     networks: Mapping[str, str] = field(default_factory=dict)
 
+    def subject(self, name: str, index: int) -> str:
+        """Return the BIDS subject of a class's sample of this index."""
+        return subject_of(self.classes, name, index)
+
+
+def subject_of(classes: Sequence[str], name: str, index: int) -> str:
+    """Return the BIDS subject of a sample: ``sub-<folder name of the class><five digits>``."""
+    return f"sub-{folder_names(classes)[name]}{index:05d}"
+
 
 class OtherBits(Exception):
     """A sample drawn again is not what its record vouches for: processor or torch are others."""
@@ -104,6 +117,7 @@ def sample(
     device: torch.device,
     progress: Callable[[int, int], None],
     stop: Callable[[], bool],
+    root: Path | None = None,
     found: Mapping[str, Any] | None = None,
     derived: Sequence[Path] = (),
 ) -> dict[str, Any]:
@@ -120,6 +134,7 @@ def sample(
         device: Where the networks run.
         progress: Called with (volumes written, volumes asked for).
         stop: Asked before every shard.
+        root: The store, outside of which nothing is cleared; the folder's parent if not given.
         found: An earlier record of this key, whose files need not hold any more.
         derived: Folders of what is computed from the samples.
 
@@ -128,6 +143,7 @@ def sample(
 
     Raises:
         BadSample: If the method returns something that is not a set of volumes.
+        ForeignFolder: If a folder that is not ours is in the way.
         Interrupted: If ``stop`` turned true.
     """
     before = dict(found or {})
@@ -137,18 +153,16 @@ def sample(
     drawing = _Drawing(methods, spec, folder, device, progress, stop)
     redrawn = _other_networks(folder, spec)
     if not redrawn:
-        told = _describe(folder, spec, recorded=bool(before))
+        told = _describe(folder, spec, root or folder.parent, recorded=bool(before))
         try:
             drawing.draw(before.get("files", {}))
         except OtherBits as difference:
             redrawn = str(difference)
     if redrawn:
-        for place in (*derived, folder):
-            if place.exists():
-                store.clear(place)
+        store.forget(derived)
         before = {}
         drawing = _Drawing(methods, spec, folder, device, progress, stop)
-        told = _describe(folder, spec, recorded=False, redrawn=redrawn)
+        told = _describe(folder, spec, root or folder.parent, recorded=False, redrawn=redrawn)
         drawing.draw({})
     _participants(folder, spec)
     sidecars = {name: _sidecars(folder, spec, name) for name in spec.classes}
@@ -161,6 +175,7 @@ def sample(
         "n": dict.fromkeys(spec.classes, spec.n),
         "clip_fraction": {c: _mean(s, "ClippedFraction") for c, s in sidecars.items()},
         "foreground": {c: _mean(s, "ForegroundVoxels") for c, s in sidecars.items()},
+        "networks": dict(spec.networks),
         "restored": drawing.restored,
         "redrawn": told or None,
         "files": store.describe_files(folder, _written(folder, spec)),
@@ -275,7 +290,9 @@ def trained_weights(cell: Path, keys: Mapping[str, str]) -> dict[str, str]:
         cell: The cell's folder.
         keys: Scope to training key.
     """
-    records = {s: store.read_claim(cell / "train" / s / "record.json", k) for s, k in keys.items()}
+    places = folder_names(list(keys))
+    paths = {scope: cell / "train" / place / "record.json" for scope, place in places.items()}
+    records = {s: store.read_claim(path, keys[s]) for s, path in paths.items()}
     return {s: r["files"]["model.safetensors"]["sha256"] for s, r in records.items() if r}
 
 
@@ -284,8 +301,9 @@ def load_trained(
 ) -> dict[str, Method]:
     """Return the trained instances of a cell's folder by scope, on a device, in eval mode."""
     methods = {scope: build(scope) for scope in scopes}
+    places = folder_names(list(methods))
     for scope, method in methods.items():
-        load_networks(method.nets, cell / "train" / scope / "model.safetensors", device)
+        load_networks(method.nets, cell / "train" / places[scope] / "model.safetensors", device)
     return methods
 
 
@@ -340,8 +358,17 @@ def requests(
     return conditions, rngs
 
 
-def stored_volumes(folder: Path, spec_key: str, name: str, n: int) -> LazyVolumes:
+def stored_volumes(
+    folder: Path, spec_key: str, classes: Sequence[str], name: str, n: int
+) -> LazyVolumes:
     """Return the first n stored volumes of a class, read when indexed; ids are the subjects.
+
+    Args:
+        folder: A cell's ``sample`` folder.
+        spec_key: Key of the samples.
+        classes: Labels of all classes.
+        name: Label of this class.
+        n: How many volumes.
 
     Raises:
         BadSample: If the folder holds samples of another key, or fewer than n.
@@ -350,11 +377,10 @@ def stored_volumes(folder: Path, spec_key: str, name: str, n: int) -> LazyVolume
     if description.get("Key") != spec_key:
         raise BadSample(f"{folder} holds samples of another configuration. Run bench run again.")
     channels = description.get("Channels", ["flair"])
-    files = [
-        [anat / volume_name(anat.parent.name, c) for c in channels]
-        for anat in sorted(folder.glob(f"sub-{name}*/anat"))
-    ]
-    files = [paths for paths in files if all(p.exists() for p in paths)][:n]
+    # By exact names: a pattern would take the samples of class A1 for those of class A, too.
+    subjects = [subject_of(classes, name, index) for index in range(n)]
+    files = [[folder / s / "anat" / volume_name(s, c) for c in channels] for s in subjects]
+    files = [paths for paths in files if all(p.exists() for p in paths)]
     if len(files) < n:
         raise BadSample(
             f"{folder} holds {len(files)} of {n} samples of {name}. Run bench run again."
@@ -375,16 +401,9 @@ def read_volume(path: Path) -> NDArray[np.float32]:
     return read_nifti(path)[0][None]
 
 
-def pick_device(name: str) -> torch.device:
-    """Return the device of this name; ``auto`` is the first GPU, else the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def _volume_paths(folder: Path, spec: SampleSpec, name: str, index: int) -> list[Path]:
     """Return the volumes of one sample, one a channel; each has a sidecar."""
-    subject = f"sub-{name}{index:05d}"
+    subject = spec.subject(name, index)
     return [folder / subject / "anat" / volume_name(subject, c) for c in spec.channels]
 
 
@@ -440,12 +459,15 @@ def _other_networks(folder: Path, spec: SampleSpec) -> str:
     return "the networks were trained again, to other weights than those of the samples."
 
 
-def _describe(folder: Path, spec: SampleSpec, *, recorded: bool, redrawn: str = "") -> str:
+def _describe(
+    folder: Path, spec: SampleSpec, root: Path, *, recorded: bool, redrawn: str = ""
+) -> str:
     """Write the files that describe the set; samples of another key are removed first.
 
     Args:
         folder: The cell's ``sample`` folder.
         spec: What it holds.
+        root: The store, outside of which nothing is cleared.
         recorded: Whether a record of this key vouches for it, so that a damaged description is
             written again and costs no sample.
         redrawn: Why the set is drawn anew.
@@ -455,9 +477,10 @@ def _describe(folder: Path, spec: SampleSpec, *, recorded: bool, redrawn: str = 
     """
     found = _description(folder)
     foreign = not recorded if found is None else found.get("Key") != spec.key
-    if folder.exists() and foreign:
-        store.clear(folder)
+    if folder.exists() and (foreign or redrawn):
+        store.clear(folder, root, "sample")
         found = None
+    store.begin(folder)
     redrawn = redrawn or (found or {}).get("Redrawn", "")
     told = derivative.description(
         f"Synthetic volumes of {spec.generator}",
@@ -496,9 +519,85 @@ def _write_where_different(path: Path, data: bytes) -> None:
 
 def _participants(folder: Path, spec: SampleSpec) -> None:
     rows = [
-        {"participant_id": f"sub-{name}{i:05d}", "class": name, "seed": spec.seed, "index": i}
+        {"participant_id": spec.subject(name, i), "class": name, "seed": spec.seed, "index": i}
         for name in spec.classes
         for i in range(spec.n)
     ]
     for name, data in derivative.participants(rows).items():
         _write_where_different(folder / name, data)
+
+
+def stage(row: TrainedRow) -> Stage:
+    """Return the sampling of a row."""
+    trainings = tuple(f"train {scope}" for scope in row.scopes)
+    record = row.folder / "sample" / "record.json"
+    holds = partial(_answers, row)
+    return Stage("sample", row.sample_key, record, partial(_sample, row), trainings, holds=holds)
+
+
+def _answers(row: TrainedRow, folder: Path, record: Record) -> bool:
+    """Say whether recorded samples are enough, and of the networks that are there now."""
+    ours = trained_weights(folder / row.folder, row.train_keys)
+    known = record.get("networks") or ours  # version 0.1.0 did not record them
+    return min(record["n"].values()) >= row.common.n and known == ours
+
+
+def _sample(row: TrainedRow, bench: Workbench, task: Task) -> dict[str, Any]:
+    """Draw the samples of a row, and tell where damage was mended."""
+    reference, folder = row.common.reference, bench.folder / row.folder
+    spec = SampleSpec(
+        classes=tuple(reference.classes),
+        channels=tuple(reference.channels),
+        spacing=reference.spacing,
+        n=row.common.n,
+        seed=row.seed,
+        key=row.sample_key,
+        generator=f"{row.method.info.label} ({row.resolved.preset})",
+        masks=bench.masks(row),
+        training=reference.training_cases(),
+        networks=trained_weights(folder, row.train_keys),
+    )
+    fields = sample(
+        bench.trained(row),
+        spec,
+        folder / "sample",
+        device=bench.device,
+        progress=task.update,
+        stop=bench.stop,
+        root=bench.plan.out,
+        found=store.read_claim(folder / "sample" / "record.json", row.sample_key),
+        derived=[folder / stage for stage in DERIVED],
+    )
+    if fields["restored"]:
+        bench.display.say(
+            f"{row.name}: {len(fields['restored'])} damaged or missing files of the samples were "
+            f"drawn again to the recorded bits: {', '.join(fields['restored'][:3])}"
+        )
+    if fields["redrawn"]:
+        bench.display.say(f"{row.name}: all samples were drawn anew: {fields['redrawn']}")
+    return {**fields, "versions": versions()}
+
+
+def told_stage(row: FolderRow) -> Stage:
+    """Return what is recorded of somebody's samples in the place of a sampling."""
+    return Stage(
+        "sample", row.sample_key, row.folder / "sample" / "record.json", partial(_tell, row)
+    )
+
+
+def _tell(row: FolderRow, bench: Workbench, task: Task) -> dict[str, Any]:
+    """Tell what a folder holds, at no cost to us."""
+    generated = bench.judged(row).generated
+    return {
+        "seconds": None,
+        "seconds_per_sample": None,
+        "peak_mib": None,
+        "device": None,
+        "n": {name: len(volumes) for name, volumes in generated.items()},
+        "clip_fraction": dict(row.clip_fraction),
+        "foreground": {
+            name: sum(foreground_voxels(v) for v in volumes) / len(volumes)
+            for name, volumes in generated.items()
+        },
+        "files": {},
+    }

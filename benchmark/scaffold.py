@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from cerebench.benchmark.errors import UsageError
+from cerebench.benchmark.names import check_name
 from cerebench.benchmark.registry import Registries
 
 
@@ -23,6 +24,7 @@ def new_method(name: str, parent: Path) -> tuple[Path, Path]:
             f"'{name}' cannot be a method's name. Use lower-case letters, digits and single "
             "hyphens, for example my-gan."
         )
+    check_name("The new method", name, "Choose a shorter one.")
     registry = Registries().methods
     if name in registry.names():
         raise UsageError(f"A method named '{name}' is installed already. Choose another name.")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cerebench.benchmark import store
-from cerebench.benchmark.errors import Interrupted, no_exit
 from cerebench.benchmark.features import FeatureCache
-from cerebench.benchmark.plan import SCORE_SEED, PlannedMetric
+from cerebench.benchmark.planned import PlannedMetric
+from cerebench.benchmark.stage import Stage
+from cerebench.core import facts
 from cerebench.datasets.base import Split
 from cerebench.datasets.cache import Prepared
 from cerebench.metrics.base import (
@@ -28,7 +30,13 @@ from cerebench.metrics.base import (
 )
 from cerebench.metrics.controls import Control
 
-Report = Callable[[str], None]
+if TYPE_CHECKING:
+    from cerebench.benchmark.display import Task
+    from cerebench.benchmark.rows import Row
+    from cerebench.benchmark.structures import Volumes as Structures
+    from cerebench.benchmark.workbench import Workbench
+
+SCORE_SEED = 0  # pairs and groups are the same for all methods
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,14 @@ class RealSets:
         return part_of(volumes, inside), part_of(volumes, outside)
 
 
+@dataclass(frozen=True)
+class Judged:
+    """The volumes of a row by class, and the real sets that they are compared with."""
+
+    real: RealSets
+    generated: Mapping[str, VolumeSet]
+
+
 def part_of(whole: VolumeSet, rows: Sequence[int]) -> VolumeSet:
     """Return some volumes of a set, whose features are read out of those of the whole set."""
 
@@ -156,9 +172,25 @@ def materialise(volumes: Sequence[Volume]) -> Sequence[Volume]:
     return LazyVolumes([str(i) for i in range(len(volumes))], read)
 
 
-def build_control(
-    control: Control, real: RealSets, counts: Mapping[str, int]
-) -> tuple[RealSets, dict[str, VolumeSet]]:
+def volume_set(
+    volumes: LazyVolumes,
+    features: FeatureCache,
+    partners: Sequence[str] = (),
+    structures: Structures | None = None,
+) -> VolumeSet:
+    """Return volumes as a set that metrics can read many times."""
+    return VolumeSet(materialise(volumes), volumes.ids, features, partners, structures)
+
+
+def joined(sets: Iterable[VolumeSet], features: FeatureCache) -> VolumeSet:
+    """Return several sets as one."""
+    members = [(group, i) for group in sets for i in range(len(group))]
+    ids = [group.ids[i] for group, i in members]
+    volumes = LazyVolumes(ids, lambda index: members[index][0][members[index][1]])
+    return VolumeSet(volumes, ids, features)
+
+
+def build_control(control: Control, real: RealSets, counts: Mapping[str, int]) -> Judged:
     """Make the sets of a floor or control row, and the real sets that they are scored against.
 
     Args:
@@ -176,54 +208,44 @@ def build_control(
         volumes = control.build(source[name].volumes, held_out.volumes, m, SCORE_SEED)
         ids = [f"{control.name}-{name}-{i}" for i in range(len(volumes))]
         generated[name] = VolumeSet(materialise(volumes), ids, real.features)
-    return reference, generated
+    return Judged(reference, generated)
 
 
-def score(
-    generated: Mapping[str, VolumeSet],
-    real: RealSets,
-    metrics: Mapping[Path, tuple[PlannedMetric, str]],
-    *,
-    report: Report,
-    stop: Callable[[], bool],
-) -> list[tuple[Path, Exception]]:
-    """Compute metrics of one row and write a record each; a metric that fails stops no other.
+def stages(
+    row: Row, folder: Path, upstream: Mapping[str, Any], needs: tuple[str, ...] = ()
+) -> Iterator[Stage]:
+    """Return one stage a metric.
 
     Args:
-        generated: The row's volumes by class.
-        real: The real sets.
-        metrics: Record path to metric and key.
-        report: Told the name of the metric at work.
-        stop: Asked before every metric.
-
-    Returns:
-        The failures, each recorded beside where the record would be.
+        row: Whose volumes are scored.
+        folder: Where its scores are.
+        upstream: What identifies the volumes in a key.
+        needs: Stages of the row that come before.
     """
-    failures = []
-    for path, (planned, key) in metrics.items():
-        if stop():
-            raise Interrupted
-        report(planned.metric.name)
-        try:
-            with no_exit():
-                rows = [
-                    _row(planned, real.sets(name, volumes, planned.metric), name, view)
-                    for name, volumes in generated.items()
-                    for view in planned.metric.views
-                ]
-        except Exception as error:  # isolates a metric; recorded with its traceback
-            store.write_failure(path, "score", error)
-            failures.append((path, error))
-            continue
-        fields = {
-            "metric": planned.metric.name,
-            "metric_version": planned.metric.version,
-            "recipe": dict(planned.metric.recipe),
-            "recipe_hash": planned.recipe_hash,
-            "rows": rows,
-        }
-        store.write_record(path, "score", key, fields)
-    return failures
+    for planned in row.common.metrics:
+        key = row.common.score_key(planned, upstream)
+        record = folder / f"{planned.name}@{key[:8]}.json"
+        run = partial(_score, row, planned)
+        yield Stage(f"score {planned.name}", key, record, run, needs, line="score")
+
+
+def _score(row: Row, planned: PlannedMetric, bench: Workbench, task: Task) -> dict[str, Any]:
+    return score(planned, bench.judged(row))
+
+
+def score(planned: PlannedMetric, judged: Judged) -> dict[str, Any]:
+    """Compute a metric of every class and view; return the fields of its record."""
+    return {
+        "metric": planned.name,
+        "metric_version": planned.metric.version,
+        "recipe": dict(planned.metric.recipe),
+        "recipe_hash": planned.recipe_hash,
+        "rows": [
+            _row(planned, judged.real.sets(name, volumes, planned.metric), name, view)
+            for name, volumes in judged.generated.items()
+            for view in planned.metric.views
+        ],
+    }
 
 
 def _row(planned: PlannedMetric, sets: Sets, name: str, view: str) -> dict[str, Any]:
@@ -254,6 +276,7 @@ def _values(result: Result) -> dict[str, Any]:
         "n_real": result.n_real,
         "n_generated": result.n_generated,
         "notes": list(result.notes),
+        "facts": facts.plain(result.facts),
         "status": "unavailable" if undefined else "ok",
         "reason": f"the value is {result.value}" if undefined else "",
     }
@@ -267,6 +290,7 @@ def _unavailable(reason: str) -> dict[str, Any]:
         "uncertainty": "",
         "replicates": {},
         "notes": [],
+        "facts": {},
         "status": "unavailable",
         "reason": reason,
     }

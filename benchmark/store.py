@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 import traceback
@@ -18,9 +19,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cerebench.benchmark.errors import ForeignFolder
 from cerebench.core.hashing import canonical, key_of, sha256_file  # noqa: F401
 
 SCHEMA = 1
+MARKER = ".cerebench"  # in every folder that a stage makes and may have to remove
+
+# What a stage writes into its folder, by relative path; folders end in a slash. Version 0.1.0 left
+# no marker, so its folders are known by holding nothing else.
+_TRAINING = r"model\.safetensors|config\.json|log\.jsonl|record\.json|failure\.json"
+_TRAINING += r"|checkpoint/|checkpoint/state\.pt"
+_WRITTEN = {
+    "train": _TRAINING,
+    "downstream": rf"repeat-\d+/((pretrain|finetune)/({_TRAINING})?)?",
+    "sample": r"dataset_description\.json|README|\.bidsignore|participants\.(tsv|json)"
+    r"|training_cases\.tsv|record\.json|failure\.json"
+    r"|sub-[^/]+/|sub-[^/]+/anat/|(sub-[^/]+)/anat/\2_[^/]+\.(nii\.gz|json)",
+}
+# A killed process leaves files that had not taken their name yet: ".<name>.<digits or letters>".
+_UNFINISHED = re.compile(r"\.([^/]+)\.(\w{8}|\d+\.tmp)")
 
 
 def now() -> str:
@@ -164,6 +181,75 @@ def write_failure(record: Path, stage: str, error: BaseException) -> None:
     write_json(failure_path(record), fields)
 
 
-def clear(folder: Path) -> None:
-    """Remove a stage's folder whose key no longer matches."""
-    shutil.rmtree(folder, ignore_errors=False)
+def forget(folders: Iterable[Path]) -> None:
+    """Remove the records and arrays in folders of stages, so that these are done again."""
+    for folder in folders:
+        for pattern in ("record.json", "*@*.json", "*.npz"):
+            for path in folder.glob(pattern) if not folder.is_symlink() else ():
+                path.unlink()
+
+
+def begin(folder: Path) -> None:
+    """Make a stage's folder, marked as ours; one that exists stays as it is."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return
+    text = "Cerebench made this folder and removes it when its settings change.\n"
+    write_bytes(folder / MARKER, text.encode())
+
+
+def clear(folder: Path, root: Path, stage: str) -> None:
+    """Remove a stage's folder whose key no longer matches, if it is known to be ours.
+
+    That is a folder which lies in the store and is reached without a link, and which either has the
+    marker that ``begin`` leaves, or holds nothing but what the stage writes. Links inside are
+    removed, never followed.
+
+    Args:
+        folder: What to remove.
+        root: The store: the folder of results, or a cell.
+        stage: ``train``, ``sample`` or ``downstream``.
+
+    Raises:
+        ForeignFolder: If it is not known to be ours. Nothing was removed.
+    """
+    if fault := _foreign(folder, root, stage):
+        raise ForeignFolder(
+            f"{folder} is in the way of a new result, but {fault}, so it was left alone. Move it "
+            "elsewhere and run again."
+        )
+    shutil.rmtree(folder)
+
+
+def _foreign(folder: Path, root: Path, stage: str) -> str:
+    """Return why a folder may not be ours to remove, or an empty string."""
+    place, store = Path(os.path.abspath(folder)), Path(os.path.abspath(root))
+    if place == store or not place.is_relative_to(store):
+        return f"it does not lie in {root}"
+    real = os.path.realpath(folder)  # unlike resolve(), it copes with links in a circle
+    if real != os.path.join(os.path.realpath(root), place.relative_to(store)):
+        return f"it, or a folder above it, is a link to {real}"
+    if not folder.is_dir():
+        return "it is no folder"
+    if (folder / MARKER).is_file():
+        return ""
+    strange = next((name for name in _entries(folder) if not _is_written(name, stage)), None)
+    return f"it holds {strange}, which no stage writes" if strange else ""
+
+
+def _entries(folder: Path) -> Iterator[str]:
+    """Yield everything below a folder by relative path; folders, unlike links, end in a slash."""
+    for place, below, files in os.walk(folder):
+        here = Path(place).relative_to(folder)
+        links = {name for name in below if (Path(place) / name).is_symlink()}
+        for name in sorted([*below, *files]):
+            yield (here / name).as_posix() + "/" * (name in below and name not in links)
+
+
+def _is_written(name: str, stage: str) -> bool:
+    """Say whether a stage leaves a file or folder of this relative path."""
+    parent, slash, last = name.rpartition("/") if not name.endswith("/") else ("", "", name)
+    if unfinished := _UNFINISHED.fullmatch(last):
+        last = unfinished[1]
+    return last == MARKER or re.fullmatch(_WRITTEN[stage], f"{parent}{slash}{last}") is not None

@@ -47,8 +47,7 @@ def find(out: Path, name: str | None = None, *, older: bool = False) -> list[Exp
 
 def report_folder(experiment: Experiment) -> Path:
     """Return where the report files of an experiment lie, beside its records."""
-    contents = experiment.contents
-    return experiment.folder / "report" / f"{contents['name']}-{contents['key'][:8]}"
+    return experiment.folder / "report" / f"{experiment.name}-{experiment.key8}"
 
 
 def write(
@@ -124,7 +123,7 @@ def print_rows(title: str, rows: Sequence[Mapping[str, Any]], console: Console) 
         console.print("[dim]source, definition and every setting:[/] bench show NAME")
     for reason, names in _reasons(rows).items():
         console.print(
-            f"[dim]not available:[/] {', '.join(names)}: {escape(reason)}", highlight=False
+            f"[dim]not available:[/] {escape(', '.join(names))}: {escape(reason)}", highlight=False
         )
     console.print()
 

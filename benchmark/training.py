@@ -10,15 +10,14 @@ from __future__ import annotations
 import json
 import math
 import os
-import resource
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,11 +27,29 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
+from cerebench.benchmark import store
+from cerebench.benchmark.device import (
+    device_name,
+    exact_arithmetic,
+    global_generators,
+    new_generator,
+    peak_mib,
+    reset_peak,
+    total_memory,
+)
 from cerebench.benchmark.errors import Interrupted
-from cerebench.benchmark.store import key_of, replacing
+from cerebench.benchmark.stage import Stage
+from cerebench.benchmark.store import replacing
+from cerebench.core.hashing import key_of
+from cerebench.core.machine import versions
 from cerebench.methods.base import Batch, Batches, Method, Rows, T
 from cerebench.metrics import weights
 from cerebench.metrics.downstream.base import Learner
+
+if TYPE_CHECKING:
+    from cerebench.benchmark.display import Task
+    from cerebench.benchmark.rows import TrainedRow
+    from cerebench.benchmark.workbench import Workbench
 
 LOG_LINES = 200  # per phase; between them scalars stay on the device
 MEMORY_SHARE = 0.25  # of the device's memory that training data may fill
@@ -99,7 +116,7 @@ class TrainingData:
         self._volumes: NDArray[Any] | Tensor = volumes
         self._masks: NDArray[np.uint8] | Tensor | None = masks
         kept = 4 * volumes.size + (0 if masks is None else masks.size)
-        if kept <= MEMORY_SHARE * _memory(self.device):
+        if kept <= MEMORY_SHARE * total_memory(self.device):
             self._volumes = torch.tensor(volumes, dtype=torch.float32, device=self.device)
             self._masks = None if masks is None else torch.tensor(masks, device=self.device)
 
@@ -129,7 +146,7 @@ def derive_seed(seed: int, *names: str | int) -> int:
 @contextmanager
 def seeded(seed: int, *names: str | int, device: torch.device | str = "cpu") -> Iterator[None]:
     """Seed torch's global generators by (seed, names) and restore their state afterwards."""
-    generators = _global_generators(torch.device(device))
+    generators = global_generators(torch.device(device))
     states = [generator.get_state() for generator in generators]
     try:
         for generator in generators:
@@ -176,15 +193,22 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     _prepare(method.nets, device)
     run = _Run(method, folder, (seed, scope), device, checkpoint_every, progress, stop)
-    with seeded(seed, scope, "train", device=device), _exact_arithmetic(device), run.open:
+    with seeded(seed, scope, "train", device=device), exact_arithmetic(device), run.open:
         method.train(data, run)
     for net in method.nets.values():
         net.eval()
     cost = run.cost()
     save_networks(method.nets, folder / "model.safetensors")
-    if run.checkpoint_folder.exists():
-        shutil.rmtree(run.checkpoint_folder)
+    _remove_checkpoint(run.checkpoint_folder)
     return cost
+
+
+def _remove_checkpoint(folder: Path) -> None:
+    """Remove a checkpoint; where somebody put a link in its place, the link alone."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
 
 
 def save_networks(nets: Mapping[str, nn.Module], path: Path) -> None:
@@ -396,9 +420,9 @@ class _Step:
         # Four streams, so that drawing noise first or the batch first makes no difference, and
         # dropout (which uses the global generators) repeats neither.
         self._order = torch.Generator().manual_seed(derive_seed(*names, "order"))
-        self._noise = torch.Generator(run.device).manual_seed(derive_seed(*names, "noise"))
+        self._noise = new_generator(run.device).manual_seed(derive_seed(*names, "noise"))
         self.rng = np.random.default_rng(derive_seed(*names, "numpy"))
-        for generator in _global_generators(run.device):
+        for generator in global_generators(run.device):
             generator.manual_seed(derive_seed(*names, "global"))
 
     def batch(self, data: Rows[T], size: int) -> T:
@@ -445,52 +469,45 @@ def _prepare(nets: Mapping[str, nn.Module], device: torch.device) -> None:
                 tensor.data = tensor.data.to(memory_format=torch.channels_last_3d)
 
 
-@contextmanager
-def _exact_arithmetic(device: torch.device) -> Iterator[None]:
-    """Keep float32 convolutions float32 on GPUs, and make the device torch's default."""
-    with ExitStack() as stack:
-        if device.type != "cpu":  # on the CPU this would cost a hook per operation for nothing
-            stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
-            stack.enter_context(device)
-        yield
+def stages(row: TrainedRow) -> Iterator[Stage]:
+    """Return the trainings of a row, one per instance."""
+    for scope in row.scopes:
+        key, record = row.train_keys[scope], row.train_record(scope)
+        yield Stage(f"train {scope}", key, record, partial(_train_instance, row, scope))
 
 
-def _global_generators(device: torch.device) -> list[torch.Generator]:
-    # Not torch.manual_seed: it formats a stack trace per call while CUDA is not initialised.
-    if device.type != "cuda":
-        return [torch.default_generator]
-    torch.cuda.init()
-    index = torch.cuda.current_device() if device.index is None else device.index
-    return [torch.default_generator, torch.cuda.default_generators[index]]
-
-
-def _memory(device: torch.device) -> int:
-    """Return the memory of a device, bytes."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[1]
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def device_name(device: torch.device) -> str:
-    """Return the name of the device as tables print it."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def reset_peak(device: torch.device) -> None:
-    """Let ``peak_mib`` count from now on.
-
-    On a CPU only Linux can; elsewhere the peak stays that of the process since its start.
-    """
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # man 5 proc: resets the peak
-
-
-def peak_mib(device: torch.device) -> float:
-    """Return the peak memory since ``reset_peak``, MiB: of the device, or of the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage: bytes on macOS, KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+def _train_instance(row: TrainedRow, scope: str, bench: Workbench, task: Task) -> dict[str, Any]:
+    """Train one instance of a row, or go on with it; a folder of another key is cleared first."""
+    key, ids = row.train_keys[scope], row.train_ids(scope)
+    folder = (bench.folder / row.train_record(scope)).parent
+    mark = folder / "config.json"
+    found = store.read_json(mark)
+    if folder.exists() and (found or {}).get("key") != key:
+        store.clear(folder, bench.plan.out, "train")
+    store.begin(folder)
+    store.write_json(mark, {"key": key, "config": dict(row.resolved.values)})
+    cost = train(
+        row.build(scope),
+        bench.data(ids),
+        folder,
+        seed=row.seed,
+        scope=scope,
+        device=bench.device,
+        progress=lambda phase, step, total, scalars: task.update(
+            step, total, " ".join([phase, *(f"{k} {v:.3g}" for k, v in scalars.items())])
+        ),
+        stop=bench.stop,
+    )
+    for text in cost.warnings:
+        bench.display.say(f"{row.name} · {scope}: {text}")
+    return {
+        "method": row.method.info.name,
+        "method_version": row.method.info.version,
+        "class": scope,
+        "seed": row.seed,
+        **asdict(cost),
+        "n_train": len(ids),
+        "train_ids": ids,
+        "versions": versions(),
+        "files": store.describe_files(folder, [folder / "model.safetensors"]),
+    }

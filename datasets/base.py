@@ -102,6 +102,30 @@ class CheckReport:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Cases that ``--skip-bad`` left out, since they cannot be used.
+
+    Attributes:
+        cases: Reasons by case id.
+        others: Reasons by path or name of what cannot be used and is no case: files, table rows.
+        total: How many cases there are, with those left out.
+    """
+
+    cases: Mapping[str, tuple[str, ...]]
+    others: Mapping[str, tuple[str, ...]]
+    total: int
+
+    @property
+    def told(self) -> list[str]:
+        """Return one line that counts, and one for each thing left out with its reasons."""
+        every = [*self.cases.items(), *self.others.items()]
+        plural = "s" * (len(self.others) != 1)
+        more = f" and {len(self.others)} other thing{plural}" if self.others else ""
+        head = f"{len(self.cases)} of {self.total} cases{more} left out (--skip-bad):"
+        return [head, *(f"  {name}: {' '.join(why)}" for name, why in every)]
+
+
+@dataclass(frozen=True)
 class Split:
     """Case ids by role; disjoint by patient."""
 
@@ -140,6 +164,8 @@ class Dataset(ABC):
 
     info: DatasetInfo
     option_names: ClassVar[tuple[str, ...]] = ()
+    can_leave_out: ClassVar[bool] = False  # whether ``leave_out_bad`` does anything but refuse
+    left_out: LeftOut | None = None
 
     def __init__(
         self,
@@ -199,6 +225,30 @@ class Dataset(ABC):
             progress: Called after each case.
             workers: Processes that read files; None for as many as suit.
         """
+
+    def leave_out_bad(
+        self, cache: Path, progress: Progress | None = None, workers: int | None = None
+    ) -> None:
+        """Look at every case and leave out those that cannot be used, from now on.
+
+        Afterwards ``left_out`` names them, ``cases`` has the others, and ``fingerprint`` tells the
+        data from the complete ones. The same files give the same cases on every run.
+
+        Args:
+            cache: Folder that remembers what was seen, so that unchanged files are read once.
+            progress: Called after each case.
+            workers: Processes that read files; None for as many as suit.
+
+        Raises:
+            DatasetError: If this dataset cannot do so, or what is wrong is no matter of cases.
+        """
+        raise DatasetError(
+            f"The dataset {self.info.name} cannot leave out cases. Run without --skip-bad."
+        )
+
+    def remarks(self) -> Sequence[str]:
+        """Return what a run has to tell about its data, one line each; nothing by default."""
+        return ()
 
 
 def canonical_sha256(value: Any) -> str:

@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 import zlib
@@ -23,20 +24,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from cerebench.datasets.base import Case, Dataset, DatasetError, Loaded, Progress
+from cerebench.datasets.names import is_name, shown
 from cerebench.datasets.parallel import default_workers, in_order
 from cerebench.datasets.volumes import write_atomic
 
 # A file this young may change again without a new time stamp, so its hash is not kept.
 _SETTLED_NS = 2_000_000_000
+_BLOCK = 16_384  # bytes; of three blocks a stamp takes a hash
 _LEFTOVER_SECONDS = 7 * 24 * 3600
 _JOURNAL = "journal.jsonl"
+_LEFTOVER = re.compile(r"\..+-\d+-[0-9a-f]+\.partial(-\d+-\d+|\.lock)?")
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,11 @@ def prepare(
         DatasetError: If cases cannot be loaded (all of them are named), or the cached folder is
             damaged.
     """
+    if not is_name(dataset.info.name):
+        raise DatasetError(
+            f"The dataset {shown(dataset.info.name)} would be kept in a folder of its name, which "
+            "must be ASCII letters, digits, '.', '_' and '-'. Rename it."
+        )
     cases = list(dataset.cases())
     cache.mkdir(parents=True, exist_ok=True)
     paths = [path for case in cases for path in case.files.values()]
@@ -125,12 +134,16 @@ def prepare(
 
 
 def file_hashes(paths: Iterable[Path], index: Path) -> dict[str, str]:
-    """Return the SHA-256 of files by path, reading only those that changed.
+    """Return the SHA-256 of files by path, reading whole only those that changed.
+
+    A file is the one that was hashed before if its stamp is the same: size, modification time,
+    inode, change time, and a hash of some blocks of it. Archives with one fixed time, and
+    uncompressed scans, which all have one size, make two different files agree in the first two.
 
     Args:
         paths: Files to hash.
-        index: JSON file that remembers size, modification time and hash by absolute path; created
-            or extended atomically. A damaged index is only a lost shortcut.
+        index: JSON file that remembers stamp and hash by absolute path; created or extended
+            atomically. A damaged index, or one of another form, is only a lost shortcut.
 
     Returns:
         Hexadecimal SHA-256 by ``str(path)``.
@@ -143,28 +156,43 @@ def file_hashes(paths: Iterable[Path], index: Path) -> dict[str, str]:
     for path in paths:
         key = str(path.absolute())
         try:
-            status = path.stat()
-            stamp = [status.st_size, status.st_mtime_ns]
-            entry = known.get(key)
-            if entry is None or entry[:2] != stamp:
-                with path.open("rb") as file:
-                    entry = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
-                if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
-                    learned[key] = entry
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                entry = {"stamp": _stamp(file, status)}
+                if known.get(key, {}).get("stamp") == entry["stamp"]:
+                    entry = known[key]
+                else:
+                    file.seek(0)
+                    entry["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+                    if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
+                        learned[key] = entry
         except OSError as e:
             raise DatasetError(f"{path} cannot be read: {e.strerror}. Restore the file.") from e
-        hashes[str(path)] = entry[2]
+        hashes[str(path)] = entry["sha256"]
     if learned:
         index.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(index, json.dumps(known | learned).encode())
     return hashes
 
 
-def _read_index(index: Path) -> dict[str, list[Any]]:
+def _stamp(file: BinaryIO, status: os.stat_result) -> list[Any]:
+    """Return what tells a file from another without reading all of it."""
+    size = status.st_size
+    sample = hashlib.sha256()
+    for start in (0, max(0, (size - _BLOCK) // 2), max(0, size - _BLOCK)):
+        file.seek(start)
+        sample.update(file.read(_BLOCK))
+    return [size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns, sample.hexdigest()]
+
+
+def _read_index(index: Path) -> dict[str, dict[str, Any]]:
+    """Return what is remembered; what has another form, such as that of 0.1.0, is forgotten."""
     try:
-        return json.loads(index.read_text())
+        found = json.loads(index.read_text())
     except (FileNotFoundError, ValueError):
         return {}
+    entries = found.items() if isinstance(found, dict) else ()
+    return {k: v for k, v in entries if isinstance(v, dict) and v.keys() == {"stamp", "sha256"}}
 
 
 @contextmanager
@@ -199,10 +227,12 @@ def _partial(folder: Path) -> Iterator[Path]:
 
 
 def _remove_leftovers(cache: Path) -> None:
-    """Remove what killed preparations left long ago."""
+    """Remove what killed preparations left long ago; of a link, the link alone."""
     for leftover in cache.glob(".*.partial*"):
-        if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
-            if leftover.is_dir():
+        if not _LEFTOVER.fullmatch(leftover.name):
+            continue  # the folder may hold other things of the user's
+        if time.time() - leftover.lstat().st_mtime > _LEFTOVER_SECONDS:
+            if leftover.is_dir() and not leftover.is_symlink():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
                 leftover.unlink(missing_ok=True)
@@ -256,9 +286,10 @@ def _fill(
                 progress(len(done) + len(failures), len(cases))
     failures += _repeats(done.values())
     if failures:
+        way_out = ". Repair them, or leave them out with --skip-bad" * dataset.can_leave_out
         raise DatasetError(
-            f"{len(failures)} of {len(cases)} cases of '{dataset.info.name}' cannot be used:\n"
-            + "\n".join(failures)
+            f"{len(failures)} of {len(cases)} cases of '{dataset.info.name}' cannot be used"
+            f"{way_out}:\n" + "\n".join(failures)
         )
     volumes.flush()
     masks.flush()

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from cerebench.datasets.base import Case, DatasetError, Finding
 from cerebench.datasets.layouts.base import Layout
-from cerebench.datasets.reading import Scan, UnusableCase, read_scan
+from cerebench.datasets.reading import Scan, UnusableCase, grid_faults, read_scan
 from cerebench.datasets.recipes import Procedure
 from cerebench.datasets.roi import bounding_box
-from cerebench.datasets.volumes import shape_of
+from cerebench.datasets.volumes import read_grid
 
 SATURATED = 0.01  # of the tumour at the highest value
 PLATEAU = 8  # voxels; fewer at one value are chance
 OUTLYING = 8.0  # times the median of all cases
-_NAMES = {"flair": "FLAIR", "t1": "T1", "t1ce": "T1ce", "t2": "T2"}
+NAMES = {"flair": "FLAIR", "t1": "T1", "t1ce": "T1ce", "t2": "T2"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Examiner:
         labels: Stored label to canonical label.
         procedure: The preprocessing.
         size: Edge length of the result.
+        headers: Whose header holds where those of a case differ; see ``reading.HEADERS``.
     """
 
     modalities: tuple[str, ...]
@@ -68,16 +69,15 @@ class Examiner:
     labels: Mapping[int, int]
     procedure: Procedure
     size: int
+    headers: str = ""
 
     def __call__(self, case: Case) -> Examined:
         began = time.perf_counter()
-        others = self._other_modalities(case)
         try:
-            scan = read_scan(case, self.modalities, self.layout, self.labels)
+            scan = read_scan(case, self.modalities, self.layout, self.labels, self.headers)
         except UnusableCase as e:
-            errors = [Finding("error", case.id, fault) for fault in e.faults]
-            return Examined(case.id, (*errors, *others))
-        findings = [*others, *self._preprocess(case.id, scan)]
+            return Examined(case.id, tuple(Finding("error", case.id, f) for f in e.faults))
+        findings = [*_header_notes(case.id, scan), *self._preprocess(case.id, scan)]
         tumour = scan.images[0] > 0 if scan.tumour is None else scan.tumour > 0
         peaks, highest, saturated = {}, {}, {}
         if tumour.any():
@@ -101,27 +101,36 @@ class Examiner:
             time.perf_counter() - began,
         )
 
-    def _other_modalities(self, case: Case) -> list[Finding]:
-        """Compare the headers of modalities that are there but not asked for."""
-        first, findings = case.files.get(self.modalities[0]), []
-        if self.layout.channels or first is None or first.suffix == ".mha":
+    def unused_contrasts(self, case: Case) -> list[Finding]:
+        """Compare the headers of contrasts that are there but not asked for with the first image.
+
+        No voxel is read.
+        """
+        first = case.files.get(self.modalities[0])
+        if self.layout.channels or first is None:
             return []
         try:
-            expected = shape_of(first)
+            reference = read_grid(first)
         except DatasetError:  # the images themselves will tell
             return []
+        used, findings = NAMES[self.modalities[0]], []
         for name, path in case.files.items():
             if name in (*self.modalities, "seg"):
                 continue
+            label = f"{NAMES[name]} (not used)"
             try:
-                shape = shape_of(path)
+                grid = read_grid(path)
             except DatasetError as e:
-                findings.append(Finding("warning", case.id, f"{_NAMES[name]} (not used): {e}"))
+                findings.append(Finding("warning", case.id, f"{label}: {e}"))
                 continue
-            if shape != expected:
-                used = _NAMES[self.modalities[0]]
-                message = f"{_NAMES[name]} (not used) has shape {shape}; {used} has {expected}"
-                findings.append(Finding("warning", case.id, message))
+            texts = [f"{label}: {note}" for note in grid.notes]
+            if grid.turned_shape != reference.turned_shape:
+                shapes = f"has shape {grid.turned_shape}; {used} has {reference.turned_shape}"
+                texts.append(f"{label} {shapes}")
+            else:
+                pair = {"first": (first, reference), name: (path, grid)}
+                texts += [f"{label}: {fault}" for fault in grid_faults(pair, self.headers)]
+            findings += [Finding("warning", case.id, text) for text in texts]
         return findings
 
     def _preprocess(self, case: str, scan: Scan) -> list[Finding]:
@@ -146,6 +155,15 @@ class Examiner:
         return findings
 
 
+def _header_notes(case: str, scan: Scan) -> list[Finding]:
+    names = {**NAMES, "seg": "the mask"}
+    return [
+        Finding("warning", case, f"the header of {names[name]} is odd: {note}")
+        for name, notes in scan.notes.items()
+        for note in notes
+    ]
+
+
 def content_hash(image: NDArray[np.float32]) -> str:
     """Return the SHA-256 of the voxels, whatever the file around them."""
     return hashlib.sha256(np.ascontiguousarray(image)).hexdigest()
@@ -160,7 +178,7 @@ def saturated_fraction(image: NDArray[np.float32], inside: NDArray[np.float32]) 
 def constant_fault(name: str, inside: NDArray[np.float32]) -> str | None:
     """Return why an image says nothing about the tumour, or None."""
     if inside.size and inside.min() == inside.max():
-        return f"{_NAMES[name]} is {inside.min():g} in the whole tumour. Replace or remove it."
+        return f"{NAMES[name]} is {inside.min():g} in the whole tumour. Replace or remove it."
     return None
 
 
@@ -171,7 +189,7 @@ def _check_intensities(
     inside: NDArray[np.float32],
     largest: float | None,
 ) -> list[Finding]:
-    fault, label = constant_fault(name, inside), _NAMES[name]
+    fault, label = constant_fault(name, inside), NAMES[name]
     if fault:
         return [Finding("error", case, fault)]
     findings = []
@@ -212,15 +230,19 @@ def _odd(read: Sequence[Examined], key: Callable[[Examined], Any], text: str) ->
 
 
 def _check_contents(read: Sequence[Examined]) -> list[Finding]:
+    return [
+        Finding("error", ids[0], f"has the same {NAMES[modality]} as {', '.join(ids[1:])}")
+        for modality, ids in repeats(read)
+    ]
+
+
+def repeats(read: Sequence[Examined]) -> list[tuple[str, list[str]]]:
+    """Return modality and case ids wherever cases have the same voxels."""
     contents: dict[tuple[str, str], list[str]] = defaultdict(list)
     for e in read:
         for modality, sha256 in e.contents.items():
             contents[modality, sha256].append(e.id)
-    return [
-        Finding("error", ids[0], f"has the same {_NAMES[modality]} as {', '.join(ids[1:])}")
-        for (modality, _), ids in contents.items()
-        if len(ids) > 1
-    ]
+    return [(modality, ids) for (modality, _), ids in contents.items() if len(ids) > 1]
 
 
 def _check_scale(read: Sequence[Examined]) -> list[Finding]:
@@ -232,7 +254,7 @@ def _check_scale(read: Sequence[Examined]) -> list[Finding]:
         for case, peak in peaks.items():
             if usual > 0 and peak > OUTLYING * usual:
                 message = (
-                    f"{_NAMES[modality]} reaches {peak:g} in the tumour (99th percentile), "
+                    f"{NAMES[modality]} reaches {peak:g} in the tumour (99th percentile), "
                     f"{peak / usual:.0f} times the median of the cases ({usual:g}): stretched to "
                     "another range; look in the complete scan whether it is saturated"
                 )
@@ -286,10 +308,10 @@ def facts(
     highest = [value for e in read for value in e.highest.values()]
     seconds = sum(e.seconds for e in read)
     return {
-        "modalities": {m: present.get(m, 0) for m in (*_NAMES, "seg")},
+        "modalities": {m: present.get(m, 0) for m in (*NAMES, "seg")},
         "missing": {
             m: [case.id for case in cases if m not in case.files]
-            for m in _NAMES
+            for m in NAMES
             if present.get(m, 0) > 0 and any(m not in case.files for case in cases)
         },
         "shapes": dict(Counter("×".join(map(str, e.shape)) for e in read)),

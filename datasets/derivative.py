@@ -20,12 +20,13 @@ import numpy as np
 
 from cerebench.datasets.base import Dataset, DatasetError, Progress, Split
 from cerebench.datasets.cache import Prepared
+from cerebench.datasets.names import SLUG_LENGTH, shown
 from cerebench.datasets.splits import write_split
 from cerebench.datasets.volumes import write_atomic, write_nifti
 
 VERSION = "1.10.0"
 # Files beside the volumes that the standard does not know; a validator skips them.
-IGNORED = ("record.json", "split.csv", "training_cases.tsv")
+IGNORED = ("record.json", "split.csv", "training_cases.tsv", ".cerebench")
 TRAINING = "training_cases.tsv"
 _SUFFIX = {"flair": "FLAIR", "t1": "T1w", "t1ce": "T1w", "t2": "T2w"}
 _COLUMNS = {
@@ -173,9 +174,16 @@ def export(
         SourceDatasets=[{"Version": prepared.fingerprint}],
         Recipe={**dataset.recipe.facts, "id": dataset.recipe_id, "sha256": dataset.recipe.sha256},
         Channels=list(info.channels),
+        **_left_out(dataset),
     )
     _write_json(folder / "dataset_description.json", told)
     return folder
+
+
+def _left_out(dataset: Dataset) -> dict[str, Any]:
+    """Return how many cases are not there because they cannot be used; nothing where all are."""
+    bad = dataset.left_out
+    return {"LeftOut": {"Cases": len(bad.cases), "Of": bad.total}} if bad else {}
 
 
 def _subjects(ids: Sequence[str]) -> dict[str, str]:
@@ -183,7 +191,13 @@ def _subjects(ids: Sequence[str]) -> dict[str, str]:
     subjects = {case: "sub-" + re.sub(r"[^A-Za-z0-9]", "", case) for case in ids}
     taken: dict[str, str] = {}
     for case, subject in subjects.items():
-        other = taken.setdefault(subject, case)
+        if not 0 < len(subject.removeprefix("sub-")) <= SLUG_LENGTH:
+            raise DatasetError(
+                f"The case id {shown(case)} cannot name a subject; expected 1 to {SLUG_LENGTH} "
+                "ASCII letters and digits in it. Rename the case."
+            )
+        # Some file systems do not tell upper from lower case.
+        other = taken.setdefault(subject.lower(), case)
         if other != case:
             raise DatasetError(
                 f"The case ids {other} and {case} both become {subject}. Rename one of them."

@@ -5,19 +5,27 @@ Names and tables only; no voxel is read here. Everything that is not used is a f
 
 from __future__ import annotations
 
+import re
+import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
 
 from cerebench.datasets.base import Case, DatasetError, DatasetNotFound, Finding
 from cerebench.datasets.layouts.base import (
+    MODALITIES,
+    TABLES,
     Entry,
     Layout,
     Listing,
+    Row,
     Tree,
     class_of,
+    ending,
     read_table,
+    unique_rows,
 )
 from cerebench.datasets.layouts.bids import Bids
 from cerebench.datasets.layouts.brats import (
@@ -32,6 +40,7 @@ from cerebench.datasets.layouts.brats2015 import BraTS2015
 from cerebench.datasets.layouts.folders import ClassFolders
 from cerebench.datasets.layouts.manifest import Manifest
 from cerebench.datasets.layouts.msd import Decathlon
+from cerebench.datasets.names import label_fault, shown
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
@@ -45,6 +54,9 @@ UNGRADED = ("glioma",)
 _LABELS = ("labels.csv", "labels.tsv")
 _COMMON = ("readme", "license", "licence", "changes", "changelog", "copying", "citation")
 _GUIDE = "see docs/datasets.md"
+_NAMED = 5
+# What a file adds to the id of its case, as in BraTS2021_00000_flair.nii.gz.
+_MODALITY = re.compile(rf"[_-]({'|'.join(MODALITIES)}|seg|t1n|t1c|t2w|t2f)$")
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,7 @@ class Cases:
         cases: Usable cases by id.
         present: How many of all cases have each modality, and a mask (``seg``).
         findings: Everything that is wrong, and everything that is not used.
+        ids: Of all cases, usable or not.
     """
 
     layout: Layout
@@ -64,6 +77,7 @@ class Cases:
     cases: tuple[Case, ...]
     present: dict[str, int]
     findings: tuple[Finding, ...]
+    ids: tuple[str, ...]
 
 
 def list_cases(
@@ -81,24 +95,43 @@ def list_cases(
         DatasetNotFound: If there is no such folder, or nothing in it is known.
         DatasetError: If several layouts are there, or a table that everything hangs on is missing.
     """
-    if root.is_file() and root.name.lower().endswith((".csv", ".tsv")):
+    kind = _kind(root)
+    if stat.S_ISREG(kind) and root.name.lower().endswith((".csv", ".tsv")):
         root, layout = root.parent, layout or Manifest.name
-    if not root.is_dir():
+    elif not stat.S_ISDIR(kind):
         raise DatasetNotFound(
             f"Data not found: there is no folder {root}. Correct --data-root, or {_GUIDE} for how "
             "to get the data."
         )
     tree = Tree.walk(root)
+    if root in tree.unusable:
+        raise DatasetError(f"{root} {tree.unusable[root]}. Correct its permissions.")
     chosen, found = detect(tree, layout)
     listing = chosen.read(tree, found)
     entries, findings = _labelled(tree, listing)
+    entries, unfit = _legible(entries)
     entries, left_out = _subset(entries, subset, chosen)
     classes, faults = _classes(entries)
-    findings += [*left_out, *faults]
+    findings += [*unfit, *left_out, *faults]
     cases, incomplete = _cases(entries, classes, needed, chosen)
-    findings += [*incomplete, *_links(tree), *_strays(tree, listing)]
+    findings += [*incomplete, *_links(tree), *_unusable(tree), *_strays(tree, listing)]
     present = Counter(m for entry in entries for m in entry.files)
-    return Cases(chosen, classes, tuple(cases), dict(present), tuple(findings))
+    ids = tuple(sorted({entry.id for entry in entries}))
+    return Cases(chosen, classes, tuple(cases), dict(present), tuple(findings), ids)
+
+
+def _kind(root: Path) -> int:
+    """Return the file type of a path, 0 where there is nothing.
+
+    Raises:
+        DatasetError: If a folder above it may not be read.
+    """
+    try:
+        return root.stat().st_mode
+    except PermissionError as e:
+        raise DatasetError(f"{root} cannot be read: {e.strerror}. Correct its permissions.") from e
+    except OSError:
+        return 0
 
 
 def detect(tree: Tree, name: str | None = None) -> tuple[Layout, Sequence[Path]]:
@@ -113,6 +146,12 @@ def detect(tree: Tree, name: str | None = None) -> tuple[Layout, Sequence[Path]]
     asked = [LAYOUTS[name]] if name else list(LAYOUTS.values())
     matches = [(layout, found) for layout in asked if (found := layout.found(tree))]
     if not matches:
+        refused = [f"{_name(tree, path)} {reason}" for path, reason in tree.unusable.items()]
+        if refused:
+            raise DatasetError(
+                f"No known layout in {tree.root}, where not everything can be read: "
+                f"{some(refused, '; ')}. Repair or remove that first."
+            )
         expected = "; ".join(f"{layout.label}: {layout.expected}" for layout in asked)
         raise DatasetNotFound(
             f"No known layout in {tree.root}. Expected one of these: {expected}. Correct "
@@ -132,22 +171,92 @@ def detect(tree: Tree, name: str | None = None) -> tuple[Layout, Sequence[Path]]
 def _labelled(tree: Tree, listing: Listing) -> tuple[list[Entry], list[Finding]]:
     """Take classes and patients from ``labels.csv`` where the layout itself has no classes."""
     entries, findings = list(listing.entries), list(listing.findings)
-    table = next((p for n, p in tree.within(tree.root).items() if n in _LABELS), None)
-    if table is None or any(entry.grade for entry in entries):
+    tables = [p for n, p in tree.within(tree.root).items() if n in _LABELS]
+    if not tables:
         return entries, findings
-    rows = {row.get("case_id"): row for row in read_table(table, ["case_id", "label|class|grade"])}
+    if len(tables) > 1:
+        raise DatasetError(f"{tree.root} has {' and '.join(_LABELS)}. Keep one of them.")
+    (table,) = tables
+    if any(entry.grade for entry in entries):
+        message = "is not used: this layout has classes of its own"
+        return entries, [*findings, Finding("warning", table.name, message)]
+    rows, repeats, torn = unique_rows(
+        read_table(table, ["case_id", "label|class|grade"]), "case_id", table.name, _label_of
+    )
+    findings += repeats
+    ids = [entry.id for entry in entries]
+    if not rows.keys() & set(ids):
+        findings.append(Finding("error", "", _no_match(table.name, list(rows), ids)))
+        return [replace(entry, grade="?") for entry in entries], findings
     labelled = []
     for entry in entries:
         row = rows.pop(entry.id, None)
-        grade, fault = class_of(row) if row else ("", "")
-        if fault:
-            findings.append(Finding("error", entry.id, fault))
+        grade, fault = _grade_of(row, table.name) if row else ("", "")
+        findings += [Finding("error", entry.id, fault)] * bool(fault)
         patient = (row.get("patient_id") if row else "") or entry.patient
-        labelled.append(replace(entry, grade="?" if fault else grade, patient=patient))
+        grade = "?" if fault or entry.id in torn else grade
+        labelled.append(replace(entry, grade=grade, patient=patient))
+    lone = [i for i, entry in zip(ids, labelled, strict=True) if not entry.grade]
     findings += [
-        Finding("warning", case, f"is in {table.name} but not among the cases") for case in rows
+        Finding("warning", case, f"is in {table.name} but not among the cases{_near(case, lone)}")
+        for case in rows
     ]
     return labelled, findings
+
+
+def _legible(entries: Sequence[Entry]) -> tuple[list[Entry], list[Finding]]:
+    """Set classes apart that cannot be shown, and name ids that cannot."""
+    kept, findings = [], []
+    for entry in entries:
+        texts = [("case_id", entry.id), ("patient_id", entry.patient), ("site", entry.site or "-")]
+        faults = [f"{name} {fault}" for name, text in texts if (fault := label_fault(text))]
+        grade = entry.grade
+        if grade and (fault := label_fault(grade)):
+            faults, grade = [*faults, f"class label {fault}"], "?"
+        findings += [
+            Finding("error", shown(entry.id) if label_fault(entry.id) else entry.id, fault)
+            for fault in faults
+        ]
+        kept.append(replace(entry, grade=grade))
+    return kept, findings
+
+
+def _label_of(row: Row) -> Mapping[str, str]:
+    """Return what a row of ``labels.csv`` says of its case."""
+    grade, fault = class_of(row)
+    return {"class": grade or fault, "patient_id": row.get("patient_id")}
+
+
+def _grade_of(row: Row, table: str) -> tuple[str, str]:
+    """Return (class name, fault) of a row of a table whose purpose it is to give classes."""
+    grade, fault = class_of(row)
+    return grade, fault or ("" if grade else f"has no class in {table} (line {row.line})")
+
+
+def _no_match(table: str, given: Sequence[str], ids: Sequence[str]) -> str:
+    """Say that no row of a table belongs to a case, and what ids would."""
+    if not given:
+        return f"{table} has no rows. Give one for each case, with ids such as {ids[0]}."
+    near = next((hint for case in given if (hint := _near(case, ids))), "")
+    return (
+        f"no row of {table} belongs to a case: it has ids such as '{given[0]}', and the cases are "
+        f"called {some(ids[:2])}{', …' if len(ids) > 2 else ''}{near}. Correct the column case_id."
+    )
+
+
+def _near(case: str, ids: Sequence[str]) -> str:
+    """Say which case an id probably means, for the end of a clause; empty if none is near."""
+    plain = {_plain_id(i): i for i in ids}
+    close = get_close_matches(case, ids, n=1, cutoff=0.85)
+    found = plain.get(_plain_id(case)) or next(iter(close), "")
+    return f"; '{case}' is perhaps {found}" if found else ""
+
+
+def _plain_id(text: str) -> str:
+    """Drop what ids are often written with or without: case, folder, ending, leading zeros."""
+    name = PurePosixPath(text.lower()).name
+    name = _MODALITY.sub("", name.removesuffix(ending(name)))
+    return re.sub(r"0+(?=\d)", "", re.sub(r"[-_. ]+", "-", name))
 
 
 def _subset(
@@ -218,16 +327,38 @@ def _links(tree: Tree) -> list[Finding]:
     ]
 
 
+def _unusable(tree: Tree) -> list[Finding]:
+    """Name what cannot be read; without one of its tables, all of a collection is in doubt."""
+    findings = []
+    for path, reason in sorted(tree.unusable.items()):
+        name, advice = _name(tree, path), "Repair, replace or remove it"
+        if path.name.lower() in TABLES:
+            findings.append(Finding("error", "", f"{name} {reason}. {advice}"))
+        else:
+            findings.append(Finding("error", name, f"{reason}. {advice}"))
+    return findings
+
+
 def _strays(tree: Tree, listing: Listing) -> list[Finding]:
     """Name every file that belongs to no case."""
     used = {path for entry in listing.entries for path in entry.files.values()} | listing.known
+    used |= {path for name, path in tree.within(tree.root).items() if name in _LABELS}
     return [
-        Finding("warning", _name(tree, path), "belongs to no case: not used")
+        Finding("warning", _name(tree, path), f"belongs to no case: not used{_elsewhere(path)}")
         for path in tree.files
-        if path not in used
-        and path.name.lower() not in _LABELS
-        and not path.name.lower().startswith(_COMMON)
+        if path not in used and not path.name.lower().startswith(_COMMON)
     ]
+
+
+def _elsewhere(path: Path) -> str:
+    return "; it is read in the root only" if path.name.lower() in _LABELS else ""
+
+
+def some(names: Iterable[str], joint: str = ", ") -> str:
+    """Return the first names, and how many more there are."""
+    names = list(names)
+    more = len(names) - _NAMED
+    return joint.join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _name(tree: Tree, path: Path) -> str:

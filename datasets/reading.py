@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cerebench.datasets.base import Case, DatasetError
+from cerebench.datasets.headers import Grid, difference, spacing_difference
 from cerebench.datasets.layouts.base import Layout
 from cerebench.datasets.volumes import Spacing, Stored, read_stored
 
 CAVITY = 4  # of the canonical labels; a resection cavity is no tumour
+# Whose header says how the voxels of a file lie, where those of a case differ.
+HEADERS = ("image", "own")  # that of the first image (--same-axes), its own (--trust-headers)
 _NAMED = 4
+_AXES_ADVICE = (
+    "Turned by its own header, each would not lie where the other does. If a header was lost and "
+    "the voxels do lie on each other, give --same-axes; if every header is right, --trust-headers."
+)
+_SPACING_ADVICE = (
+    "Voxels of different sizes cannot lie on each other. Resample one onto the other; or, if a "
+    "header was lost, give --same-axes."
+)
 
 
 @dataclass(frozen=True)
@@ -27,12 +38,14 @@ class Scan:
             2 oedema, 3 enhancing tumour, 4 resection cavity; None without a mask.
         spacing: Voxel edge lengths (D, H, W), mm.
         largest: Per channel, the largest value the file's integer type can hold, or None.
+        notes: What is odd about the headers, by modality or ``seg``.
     """
 
     images: NDArray[np.float32]
     labels: NDArray[np.uint8] | None
     spacing: Spacing
     largest: tuple[float | None, ...]
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def tumour(self) -> NDArray[np.uint8] | None:
@@ -52,7 +65,11 @@ class UnusableCase(DatasetError):
 
 
 def read_scan(
-    case: Case, modalities: Sequence[str], layout: Layout, labels: Mapping[int, int]
+    case: Case,
+    modalities: Sequence[str],
+    layout: Layout,
+    labels: Mapping[int, int],
+    headers: str = "",
 ) -> Scan:
     """Read the images and, if there is one, the mask of a case.
 
@@ -61,10 +78,11 @@ def read_scan(
         modalities: Channels, in this order.
         layout: Says where a modality lies in a file that holds several.
         labels: Stored label to canonical label.
+        headers: One of ``HEADERS``, or empty: then files whose axes differ are refused.
 
     Raises:
-        UnusableCase: If a file cannot be used, shapes differ, or the mask holds other labels. All
-            reasons are given, not only the first.
+        UnusableCase: If a file cannot be used, shapes or axes differ, or the mask holds other
+            labels. All reasons are given, not only the first.
     """
     faults: list[str] = []
     read: dict[str, Stored] = {}
@@ -73,10 +91,13 @@ def read_scan(
             continue
         try:
             channel = None if name == "seg" else layout.channels.get(name)
-            read[name] = read_stored(case.files[name], channel)
+            # The first image has no other to follow; where it is damaged, nothing has.
+            like = next(iter(read.values())).grid if headers == "image" and read else None
+            read[name] = read_stored(case.files[name], channel, like)
         except DatasetError as e:
             faults.append(str(e))
-    faults += _shape_faults(case.files, {n: r.values.shape for n, r in read.items()})
+    grids = {name: (case.files[name], stored.grid) for name, stored in read.items()}
+    faults += grid_faults(grids, headers)
     canonical = None
     if "seg" in read:
         try:
@@ -91,6 +112,7 @@ def read_scan(
         canonical,
         images[0].spacing,
         tuple(i.largest for i in images),
+        {name: stored.grid.notes for name, stored in read.items() if stored.grid.notes},
     )
 
 
@@ -124,12 +146,31 @@ def canonical_labels(values: NDArray[np.float32], labels: Mapping[int, int]) -> 
     return table[values.astype(np.uint8)]
 
 
-def _shape_faults(files: Mapping[str, Path], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Compare everything with the first image."""
-    first = next(iter(shapes), "")
-    return [
-        f"{files[name]} has shape {shape} and {files[first].name} {shapes[first]} (z, y, x); they "
-        "must be equal. Resample one onto the other."
-        for name, shape in shapes.items()
-        if shape != shapes[first]
-    ]
+def grid_faults(grids: Mapping[str, tuple[Path, Grid]], headers: str = "") -> list[str]:
+    """Compare everything with the first image: axes as they are stored, then shapes once turned.
+
+    Args:
+        grids: File and grid by modality or ``seg``, the first image first.
+        headers: One of ``HEADERS``, or empty; see ``read_scan``.
+
+    Returns:
+        One sentence and what to do about it for each file that does not fit.
+    """
+    if headers == "image" or not grids:  # all have the axes of the first, and so its shape
+        return []
+    (first, reference), *others = grids.values()
+    faults = []
+    for path, grid in others:
+        turned = "" if headers == "own" else difference(path, grid, first, reference)
+        sized = "" if turned else spacing_difference(path, grid, first, reference)
+        faults += [f"{turned}. {_AXES_ADVICE}"] * bool(turned)
+        faults += [f"{sized}. {_SPACING_ADVICE}"] * bool(sized)
+        # Of equal voxels under differing headers, the header is what is wrong.
+        if grid.turned_shape != reference.turned_shape and not (
+            (turned or sized) and grid.shape == reference.shape
+        ):
+            faults.append(
+                f"{path} has shape {grid.turned_shape} and {first.name} {reference.turned_shape} "
+                "(z, y, x); they must be equal. Resample one onto the other."
+            )
+    return faults

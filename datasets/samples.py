@@ -1,9 +1,10 @@
 """Somebody's folder of generated volumes, as ``bench run --samples NAME=DIR`` reads it.
 
-Two layouts are understood: one subfolder per class (``LGG/`` or ``class_LGG/``, in any case),
-searched for NIfTI files at any depth; or a BIDS derivative, where ``participants.tsv`` with the
-columns ``participant_id`` and ``class`` names the class of each ``sub-*/anat/*.nii.gz``. A file
-``training_cases.tsv`` beside them tells what the generator was trained on.
+Two layouts are understood: one subfolder per class (``LGG/`` or ``class_LGG/``, in any case; of a
+class whose label cannot name a folder, its folder name), searched for NIfTI files at any depth; or
+a BIDS derivative, where ``participants.tsv`` with the columns ``participant_id`` and ``class``
+names the class of each ``sub-*/anat/*.nii.gz``. A file ``training_cases.tsv`` beside them tells
+what the generator was trained on.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from cerebench.datasets.base import DatasetError, DatasetNotFound, canonical_sha256
 from cerebench.datasets.derivative import read_training_cases
+from cerebench.datasets.names import find_folder_label, find_label, folder_names, label_fault, shown
 from cerebench.datasets.volumes import SUFFIXES, read_nifti
 
 TOLERANCE = 1e-3
@@ -142,16 +144,13 @@ def find_samples(folder: Path, classes: Sequence[str]) -> dict[str, list[Path]]:
         DatasetError: If neither or both layouts are there, or a class has no volume.
     """
     table = folder / "participants.tsv"
-    folders = {
-        name: [
-            child
-            for child in sorted(folder.iterdir())
-            if child.is_dir() and child.name.lower() in _folder_names(name)
-        ]
-        for name in classes
-    }
+    folders: dict[str, list[Path]] = {name: [] for name in classes}
+    for child in sorted(folder.iterdir()):
+        name = find_folder_label(child.name, classes) if child.is_dir() else None
+        if name is not None:
+            folders[name].append(child)
     if not table.is_file() and not any(folders.values()):
-        expected = ", ".join(f"{name}/" for name in classes)
+        expected = ", ".join(f"{name}/" for name in folder_names(classes).values())
         raise DatasetError(
             f"{folder} has no class subfolders (expected {expected}) and no participants.tsv. "
             "Sort the volumes into one subfolder per class."
@@ -168,10 +167,6 @@ def find_samples(folder: Path, classes: Sequence[str]) -> dict[str, list[Path]]:
             "the comparison needs samples."
         )
     return files
-
-
-def _folder_names(name: str) -> tuple[str, str]:
-    return name.lower(), f"class_{name.lower()}"
 
 
 def _volumes(folder: Path, pattern: str) -> list[Path]:
@@ -195,14 +190,14 @@ def _from_folders(folder: Path, folders: Mapping[str, list[Path]]) -> dict[str, 
 def _from_table(table: Path, classes: Sequence[str]) -> dict[str, list[Path]]:
     """Read a BIDS derivative; every subject must have one row and one volume."""
     root = table.parent
-    by_lower_case = {name.lower(): name for name in classes}
     files: dict[str, list[Path]] = {name: [] for name in classes}
     listed: set[str] = set()
     for subject, class_name in _rows(table):
-        name = by_lower_case.get(class_name.lower())
+        name = find_label(class_name, classes)
         if name is None:
             raise DatasetError(
-                f"{table}: {subject} has class '{class_name}'. Known: {', '.join(classes)}."
+                f"{table}: {shown(subject)} has class {shown(class_name)}. Known: "
+                f"{', '.join(classes)}."
             )
         if subject in listed:
             raise DatasetError(f"{table} lists {subject} twice. Remove one of the rows.")
@@ -232,10 +227,12 @@ def _rows(table: Path) -> list[tuple[str, str]]:
 
 def _volume_of(root: Path, subject: str) -> Path:
     anat = root / subject / "anat"
-    if not subject or not anat.resolve().is_relative_to(root.resolve()):
+    fault = label_fault(subject)
+    if not fault and not anat.resolve().is_relative_to(root.resolve()):
+        fault = f"is {shown(subject)}, which leads outside the folder"
+    if fault:
         raise DatasetError(
-            f"{root / 'participants.tsv'} lists '{subject}', which leads outside the folder; "
-            "expected names such as sub-0001."
+            f"{root / 'participants.tsv'}: a participant {fault}; expected names such as sub-0001."
         )
     found = _volumes(anat, "*")
     if len(found) != 1:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cerebench.datasets import checking
+from cerebench.datasets import checking, skipping
 from cerebench.datasets.base import (
     Case,
     CheckReport,
@@ -30,9 +30,9 @@ from cerebench.datasets.base import (
     canonical_sha256,
 )
 from cerebench.datasets.layouts.base import LABELS, MODALITIES
-from cerebench.datasets.listing import GRADES, Cases, list_cases
+from cerebench.datasets.listing import GRADES, Cases, list_cases, some
 from cerebench.datasets.parallel import default_workers, in_order
-from cerebench.datasets.reading import CAVITY, UnusableCase, read_scan
+from cerebench.datasets.reading import CAVITY, HEADERS, UnusableCase, read_scan
 from cerebench.datasets.recipes import OPTIONS, procedure
 from cerebench.datasets.splits import describe_split, falls_short, patient_split, read_rule
 
@@ -42,7 +42,8 @@ class Scans(Dataset):
 
     Options: ``modalities`` (channels, FLAIR by default), ``recipe`` with its ``crop``,
     ``percentile`` and ``wide`` (see ``recipes.py``), ``layout`` (where the content shows several),
-    ``labels`` (what the numbers of the masks mean), ``subset`` (``brats2019``).
+    ``labels`` (what the numbers of the masks mean), ``subset`` (``brats2019``), ``headers`` (whose
+    header holds where the files of a case are stored along different axes: ``image`` or ``own``).
     """
 
     info = DatasetInfo(
@@ -55,7 +56,8 @@ class Scans(Dataset):
         synthetic=False,
         needs_root=True,
     )
-    option_names = ("modalities", "recipe", *OPTIONS, "layout", "labels", "subset")
+    option_names = ("modalities", "recipe", *OPTIONS, "layout", "labels", "subset", "headers")
+    can_leave_out = True
 
     def __init__(
         self,
@@ -82,6 +84,8 @@ class Scans(Dataset):
         self.modalities = _modalities(self.options.get("modalities", "flair"))
         layout = self.listed.layout
         self.labels = _labels(self.options.get("labels"), layout.labels)
+        self.headers = _headers(self.options.get("headers", ""))
+        self._examined: list[checking.Examined] | None = None
         self.info = replace(
             self.info,
             name=layout.family,
@@ -102,11 +106,17 @@ class Scans(Dataset):
 
     @property
     def recipe(self) -> Recipe:
-        return self.procedure.recipe
+        recipe = self.procedure.recipe
+        if not self.headers:  # so that what is usual keeps the hash it always had
+            return recipe
+        return replace(recipe, settings={**recipe.settings, "headers": self.headers})
 
     @property
     def recipe_id(self) -> str:
-        return self.procedure.id
+        if not self.headers:
+            return self.procedure.id
+        points, _, _ = self.procedure.id.rpartition(")@")
+        return f"{points},headers={self.headers})@{self.recipe.sha256[:8]}"
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -120,14 +130,18 @@ class Scans(Dataset):
         """
         errors = [f for f in self.listed.findings if f.severity == "error"]
         if errors:
-            lines = "\n".join(f"{f.case}: {f.message}" for f in errors)
-            raise DatasetError(
-                f"{len(errors)} things in {self.folder} are wrong. Repair or remove them; bench "
-                f"data check looks into the files, too:\n{lines}"
-            )
+            raise self._refused(errors, ", or leave out the cases with --skip-bad")
         if not self.listed.cases:
-            raise DatasetError(f"{self.folder} holds no case that can be used. Add cases.")
+            why = f" {' '.join(self.left_out.told)}" if self.left_out else " Add cases."
+            raise DatasetError(f"{self.folder} holds no case that can be used.{why}")
         return self.listed.cases
+
+    def _refused(self, errors: Sequence[Finding], way_out: str = "") -> DatasetError:
+        lines = "\n".join(f"{f.case}: {f.message}" if f.case else f.message for f in errors)
+        return DatasetError(
+            f"{len(errors)} things in {self.folder} are wrong. Repair or remove them{way_out}; "
+            f"bench data check looks into the files, too:\n{lines}"
+        )
 
     def fingerprint(self, hashes: Mapping[str, str]) -> str:
         names = [*self.modalities, "seg"]
@@ -143,10 +157,12 @@ class Scans(Dataset):
             facts["channels"] = [self.listed.layout.channels[m] for m in self.modalities]
         if CAVITY in self.labels.values():
             facts["cavity"] = sorted(k for k, v in self.labels.items() if v == CAVITY)
+        if self.left_out:
+            facts["left_out"] = sorted([*self.left_out.cases, *self.left_out.others])
         return canonical_sha256(facts)
 
     def load(self, case: Case) -> Loaded:
-        scan = read_scan(case, self.modalities, self.listed.layout, self.labels)
+        scan = read_scan(case, self.modalities, self.listed.layout, self.labels, self.headers)
         try:
             loaded = self.procedure.apply(scan.images, scan.tumour, scan.spacing, self.size)
         except DatasetError as e:
@@ -163,25 +179,29 @@ class Scans(Dataset):
         return replace(loaded, facts={**loaded.facts, "content": content})
 
     def split(self, seed: int) -> Split:
-        return patient_split(self.cases(), self.info.classes, read_rule(self.rule), seed)
+        cases, test = self.cases(), read_rule(self.rule)
+        try:
+            return patient_split(cases, self.info.classes, test, seed)
+        except DatasetError as e:
+            raise DatasetError(f"{e}{self._missing()}") from e
 
     def check(self, progress: Progress | None = None, workers: int | None = None) -> CheckReport:
         """Report everything that is wrong with the files, case by case; reads every volume."""
-        cases = self.listed.cases
-        examiner = checking.Examiner(
-            self.modalities, self.listed.layout, self.labels, self.procedure, self.size
-        )
-        examined = []
-        for found in in_order(examiner, cases, workers or default_workers(len(cases))):
-            examined.append(found)
-            if progress:
-                progress(len(examined), len(cases))
+        cases, examiner = self.listed.cases, self._examiner()
+        examined = self._examined
+        if examined is None:
+            examined = []
+            for found in in_order(examiner, cases, workers or default_workers(len(cases))):
+                examined.append(found)
+                if progress:
+                    progress(len(examined), len(cases))
         findings = [
             *self.listed.findings,
+            *(f for case in cases for f in examiner.unused_contrasts(case)),
             *(f for e in examined for f in e.findings),
             *checking.compare(examined, cases),
             *checking.check_sites(cases, self.info.classes),
-            *_check_split(cases, self.info.classes, read_rule(self.rule)),
+            *self._check_split(),
         ]
         layout = self.listed.layout
         facts = {
@@ -192,15 +212,68 @@ class Scans(Dataset):
             },
             **checking.facts(examined, self.listed.present, cases),
         }
-        # Every path starts with the root, which the reader knows.
-        prefix = f"{self.folder}/"
-        named = (replace(f, message=f.message.replace(prefix, "")) for f in findings)
+        named = (replace(f, message=skipping.below(f.message, self._root)) for f in findings)
         return CheckReport(tuple(named), facts)
+
+    def leave_out_bad(
+        self, cache: Path, progress: Progress | None = None, workers: int | None = None
+    ) -> None:
+        whole = [f for f in self.listed.findings if f.severity == "error" and not f.case]
+        if whole:
+            raise self._refused(whole)
+        bad = {f.case for f in self.listed.findings if f.severity == "error"}
+        cases = [case for case in self.listed.cases if case.id not in bad]
+        examined = skipping.examine(self._examiner(), cases, self._root, cache, progress, workers)
+        found = skipping.left_out(self.listed, examined, self._root)
+        if found.cases or found.others:
+            self.left_out = found
+            self.__dict__["listed"] = skipping.without(self.listed, found)
+        kept = {case.id for case in self.listed.cases}
+        self._examined = [e for e in examined if e.id in kept]
+
+    def remarks(self) -> Sequence[str]:
+        """Return what is odd about names and tables, the same of several cases in one line."""
+        bad = {*self.left_out.cases, *self.left_out.others} if self.left_out else set()
+        cases: dict[str, list[str]] = {}
+        for f in self.listed.findings:
+            if f.severity == "warning" and f.case not in bad:
+                cases.setdefault(skipping.below(f.message, self._root), []).append(f.case)
+        told = [f"{some(ids)}: {text}" if ids[0] else text for text, ids in cases.items()]
+        return [*(self.left_out.told if self.left_out else ()), *told]
+
+    @property
+    def _root(self) -> Path:
+        """Return the folder below which all files lie, also where its table was given."""
+        return self.folder.parent if self.folder.is_file() else self.folder
+
+    def _examiner(self) -> checking.Examiner:
+        layout = self.listed.layout
+        return checking.Examiner(
+            self.modalities, layout, self.labels, self.procedure, self.size, self.headers
+        )
+
+    def _missing(self) -> str:
+        """Say, behind a complaint about too few cases, that some were left out."""
+        bad = self.left_out
+        return f" {len(bad.cases)} of {bad.total} cases were left out by --skip-bad." if bad else ""
+
+    def _check_split(self) -> list[Finding]:
+        cases, classes, test = self.listed.cases, self.info.classes, read_rule(self.rule)
+        if not cases and any(f.severity == "error" for f in self.listed.findings):
+            return []  # what keeps all cases from being used is told already
+        try:
+            sentence = describe_split(cases, classes, test)
+        except DatasetError as e:
+            return [Finding("error", "", f"{e}{self._missing()}")]
+        labels = range(len(classes))
+        totals = [len({c.patient for c in cases if c.label == label}) for label in labels]
+        return [Finding("warning", "", sentence)] if falls_short(totals, test) else []
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the listing behind: a worker needs the layout and the labels, not all cases."""
         state = dict(self.__dict__)
-        state["listed"] = replace(self.listed, cases=(), findings=())
+        state["listed"] = replace(self.listed, cases=(), findings=(), ids=())
+        state["_examined"] = None
         return state
 
 
@@ -225,10 +298,9 @@ def _labels(name: Any, default: Mapping[int, int]) -> Mapping[int, int]:
     return LABELS[name]
 
 
-def _check_split(cases: Sequence[Case], classes: Sequence[str], test: int) -> list[Finding]:
-    try:
-        sentence = describe_split(cases, classes, test)
-    except DatasetError as e:
-        return [Finding("error", "", str(e))]
-    totals = [len({c.patient for c in cases if c.label == label}) for label in range(len(classes))]
-    return [Finding("warning", "", sentence)] if falls_short(totals, test) else []
+def _headers(value: Any) -> str:
+    if value not in ("", *HEADERS):
+        raise DatasetError(
+            f"The option headers is '{value}'. Known: image (--same-axes), own (--trust-headers)."
+        )
+    return value

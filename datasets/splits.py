@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from cerebench.datasets.base import Case, DatasetError, Split
 ROLES = ("train", "test", "unused")
 _COLUMNS = ("case_id", "patient_id", "role", "fold")
 _NAMED = 5
+_LEAST = 2  # patients of a class: one to train on, one to test on
 
 
 def read_rule(rule: Mapping[str, int]) -> int:
@@ -48,7 +49,9 @@ def patient_split(cases: Sequence[Case], classes: Sequence[str], test: int, seed
     The patients of a class are sorted by id and permuted with the seed, and the first ``test`` of
     them are held out. If any class has fewer than ``2 * test`` patients, a quarter of every class
     is held out instead (rounded to the nearest, half up, at least one); ``describe_split`` says
-    so. A patient with cases in several classes counts for the class of the first case by id.
+    so. A patient with cases in several classes counts for the class of the first case by id; where
+    that would leave a class with fewer than two patients, for the one of its classes that has the
+    fewest so far.
 
     Args:
         cases: All cases; their order is kept within each role.
@@ -60,7 +63,8 @@ def patient_split(cases: Sequence[Case], classes: Sequence[str], test: int, seed
         Ids of the training and test cases.
 
     Raises:
-        DatasetError: If a class has fewer than two patients.
+        DatasetError: If a class has fewer than two patients to count; who else has cases of it is
+            named.
     """
     patients = _patients(cases, classes)
     counts = _held_out([len(ids) for ids in patients], test)
@@ -115,7 +119,12 @@ def split_sha256(split: Split, cases: Sequence[Case]) -> str:
     return hashlib.sha256(write_split(split, cases)).hexdigest()
 
 
-def read_split(path: Path, cases: Sequence[Case], fold: int | None = None) -> Split:
+def read_split(
+    path: Path,
+    cases: Sequence[Case],
+    fold: int | None = None,
+    left_out: Collection[str] = (),
+) -> Split:
     """Read a published split.
 
     Args:
@@ -123,6 +132,7 @@ def read_split(path: Path, cases: Sequence[Case], fold: int | None = None) -> Sp
             ``patient_id`` is checked where it is given.
         cases: All cases of the dataset.
         fold: Which fold to use; needed if the file has several.
+        left_out: Ids of cases that the file may name although they are not among ``cases``.
 
     Returns:
         Ids of the training and test cases, in the order of ``cases``.
@@ -131,7 +141,7 @@ def read_split(path: Path, cases: Sequence[Case], fold: int | None = None) -> Sp
         DatasetError: If the file is no such table; if it lacks cases or has others than the
             dataset; or if a patient is both trained and tested on. All are named.
     """
-    rows = _chosen_rows(path, fold)
+    rows = [row for row in _chosen_rows(path, fold) if row["case_id"] not in left_out]
     faults = _row_faults(rows, cases)
     roles = {row["case_id"]: row["role"] for row in rows}
     split = Split(
@@ -213,9 +223,9 @@ def _row_faults(rows: Sequence[Mapping[str, str]], cases: Sequence[Case]) -> lis
     return faults + [f"{_some(names)} {text}" for text, names in found if names]
 
 
-def _some(names: Sequence[str]) -> str:
+def _some(names: Sequence[str], joint: str = ", ") -> str:
     more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return joint.join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def falls_short(totals: Sequence[int], test: int) -> bool:
@@ -230,18 +240,56 @@ def _held_out(totals: Sequence[int], test: int) -> list[int]:
 
 
 def _patients(cases: Sequence[Case], classes: Sequence[str]) -> list[list[str]]:
-    """Patient ids by class, sorted."""
-    label_of: dict[str, int] = {}
+    """Patient ids by the class that they count for, sorted."""
+    of: dict[str, list[int]] = {}
     for case in sorted(cases, key=lambda case: case.id):
-        label_of.setdefault(case.patient, case.label)
-    patients = [
-        sorted(patient for patient, owner in label_of.items() if owner == label)
-        for label in range(len(classes))
-    ]
-    for name, ids in zip(classes, patients, strict=True):
-        if len(ids) < 2:
-            raise DatasetError(
-                f"Class {name} has {len(ids)} patients; a split needs at least 2, one to train on "
-                "and one to test on. Add cases of this class."
-            )
-    return patients
+        of.setdefault(case.patient, []).append(case.label)
+    owner = {patient: labels[0] for patient, labels in of.items()}
+    if min(_counts(owner, len(classes))) < _LEAST:
+        owner = _balanced(of, len(classes))
+    for label, count in enumerate(_counts(owner, len(classes))):
+        if count < _LEAST:
+            raise DatasetError(_too_few(cases, classes, label, owner))
+    labels = range(len(classes))
+    return [sorted(p for p, own in owner.items() if own == label) for label in labels]
+
+
+def _counts(owner: Mapping[str, int], classes: int) -> list[int]:
+    counts = Counter(owner.values())
+    return [counts[label] for label in range(classes)]
+
+
+def _balanced(of: Mapping[str, Sequence[int]], classes: int) -> dict[str, int]:
+    """Let each patient of several classes count for that one which has the fewest patients."""
+    owner = {patient: labels[0] for patient, labels in of.items() if len(set(labels)) == 1}
+    counts = _counts(owner, classes)
+    for patient in sorted(of.keys() - owner.keys()):
+        owner[patient] = min(set(of[patient]), key=lambda label: (counts[label], label))
+        counts[owner[patient]] += 1
+    return owner
+
+
+def _too_few(
+    cases: Sequence[Case], classes: Sequence[str], label: int, owner: Mapping[str, int]
+) -> str:
+    """Say why a class cannot be split: it is too small, or its patients have other classes."""
+    name = classes[label]
+    own = sum(found == label for found in owner.values())
+    text = (
+        f"Class {name} has {own} patients; a split needs at least {_LEAST}, one to train on and "
+        "one to test on."
+    )
+    shared: dict[str, list[str]] = {}
+    for case in cases:
+        shared.setdefault(case.patient, []).append(f"{case.id} {classes[case.label]}")
+    mixed = sorted(
+        {c.patient for c in cases if c.label == label and owner[c.patient] != label}
+        | {c.patient for c in cases if c.label != label and owner[c.patient] == label}
+    )
+    if not mixed:
+        return f"{text} Add cases of this class."
+    listed = _some([f"{patient} ({_some(sorted(shared[patient]))})" for patient in mixed], "; ")
+    return (
+        f"{text} All cases of a patient stay together, and these have several classes: {listed}. "
+        "Correct the patient ids or the classes, or add cases."
+    )

@@ -7,9 +7,12 @@ to right.
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -20,13 +23,17 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from cerebench.datasets.base import DatasetError
+from cerebench.datasets.headers import NIFTI2, Grid, nifti_grid, quiet
+from cerebench.datasets.metaimage import metaimage_grid, read_metaimage
 
 SUFFIXES = (".nii.gz", ".nii")
 Spacing = tuple[float, float, float]
 
 # Background compresses at any level; the noise of a float32 foreground at none.
 _COMPRESSION = 1
-_NIFTI2 = (b"\x1c\x02\0\0", b"\0\0\x02\x1c")  # the header's length, 540, in both byte orders
+_FLAT = 1e-3  # of the determinant of direction cosines, below which three axes span a plane
+_HEADER = 540  # bytes of the longer of the two headers of NIfTI
+_MHA = ".mha"
 
 
 @dataclass(frozen=True)
@@ -38,11 +45,13 @@ class Stored:
         spacing: Voxel edge lengths (D, H, W), mm.
         largest: The largest value the file's integer type can hold, or None for a float type.
             Voxels there are probably saturated.
+        grid: How the voxels lie in the file, before they are turned.
     """
 
     values: NDArray[np.float32]
     spacing: Spacing
     largest: float | None
+    grid: Grid
 
 
 def read_nifti(path: Path) -> tuple[NDArray[np.float32], Spacing]:
@@ -51,52 +60,54 @@ def read_nifti(path: Path) -> tuple[NDArray[np.float32], Spacing]:
     return stored.values, stored.spacing
 
 
-def read_stored(path: Path, channel: int | None = None) -> Stored:
+def read_stored(path: Path, channel: int | None = None, like: Grid | None = None) -> Stored:
     """Read one volume, turned to the nearest RAS+ orientation.
 
     Args:
         path: A NIfTI-1 or NIfTI-2 file, ``.nii`` or ``.nii.gz``, with three axes; or a MetaImage
             file, ``.mha``.
         channel: Position on the fourth axis of a file that has one.
+        like: Axes to take instead of those that the file's own header gives.
 
     Raises:
         DatasetError: If the file cannot be read whole, is no image file, has not exactly three
-            axes (four with a channel), no voxels, no usable voxel size, or values that are not
-            finite real numbers.
+            axes (four with a channel), no voxels, no usable axes or voxel size, another shape than
+            ``like``, or values that are not finite real numbers.
     """
-    image = _open(path)
-    _check_header(path, image, channel)
-    largest = _largest(image)
-    if channel is not None:
-        image = image.slicer[..., channel]
-    image = nib.as_closest_canonical(image)
-    try:
-        with np.errstate(over="ignore"):  # a value beyond float32 becomes Inf, reported below
-            values = image.get_fdata(dtype=np.float32, caching="unchanged")
-    except (OSError, ValueError) as e:
-        raise DatasetError(f"{path} is cut short ({e}). Copy or download it again.") from e
+    with quiet() as heard:
+        image, grid = _open(path, like)
+        _check_header(path, image, channel)
+        _check_axes(path, grid)
+        largest = _largest(image)
+        if channel is not None:
+            image = image.slicer[..., channel]
+        values = _values(path, nib.as_closest_canonical(image))
     if not np.isfinite(values).all():
         raise DatasetError(
             f"{path} holds {_count_of_bad(values)}; every voxel must be a finite number. Repair or "
             "remove the file."
         )
-    x, y, z = (float(mm) for mm in nib.affines.voxel_sizes(image.affine))
-    return Stored(np.ascontiguousarray(values.transpose(2, 1, 0)), (z, y, x), largest)
+    z, y, x = grid.turned_spacing
+    grid = replace(grid, notes=(*grid.notes, *heard))
+    return Stored(np.ascontiguousarray(values.transpose(2, 1, 0)), (z, y, x), largest, grid)
 
 
-def shape_of(path: Path) -> tuple[int, ...]:
-    """Return the shape (D, H, W) that the header of a NIfTI file announces, turned to RAS+.
+def read_grid(path: Path) -> Grid:
+    """Read how the voxels of a file lie from its header alone.
 
     Raises:
-        DatasetError: If there is no readable header.
+        DatasetError: If there is no header with usable axes and voxel sizes.
     """
-    try:
-        image = nib.load(path)
-        order = nib.io_orientation(image.affine)[:, 0]
-    except (OSError, EOFError, zlib.error, ImageFileError, HeaderDataError, ValueError) as e:
-        raise DatasetError(f"{path} cannot be read: {e}. Copy or download it again.") from e
-    turned = dict(zip(order, image.shape[:3], strict=False))
-    return tuple(turned[axis] for axis in (2, 1, 0) if axis in turned)
+    if path.suffix.lower() == _MHA:
+        grid = metaimage_grid(path)
+    else:
+        with quiet(), _named(path), path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            with gzip.open(file) if packed else nullcontext(file) as content:
+                grid = nifti_grid(path, content.read(_HEADER))
+    _check_axes(path, grid)
+    return grid
 
 
 def _largest(image: nib.Nifti1Image) -> float | None:
@@ -180,17 +191,42 @@ def write_atomic(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _open(path: Path) -> nib.Nifti1Image:
+def _open(path: Path, like: Grid | None) -> tuple[nib.Nifti1Image, Grid]:
     """Read the whole file at once: only then is the checksum of a gzip file verified."""
-    if path.suffix.lower() == ".mha":
-        return _open_metaimage(path)
+    if path.suffix.lower() == _MHA:
+        image = read_metaimage(path)
+        own = Grid(image.shape[:3], image.affine)
+    else:
+        with _named(path):
+            data = path.read_bytes()
+            if data.startswith(b"\x1f\x8b"):
+                data = gzip.decompress(data)
+            cls = nib.Nifti2Image if data[:4] in NIFTI2 else nib.Nifti1Image
+            image = cls.from_bytes(data)
+            _check_length(path, image, len(data))
+            # A header that is not used may say what it will.
+            own = Grid(image.shape[:3], image.affine) if like else nifti_grid(path, data)
+    if like is None:
+        return image, own
+    if own.shape != like.shape:
+        raise DatasetError(
+            f"{path} is stored with {own.shape} voxels and the image whose axes it shall have with "
+            f"{like.shape}. Leave --same-axes out, or replace the file."
+        )
+    return type(image)(image.dataobj, like.affine, image.header), replace(like, notes=())
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with a NIfTI file into an error that names it."""
     try:
-        data = path.read_bytes()
-        if data.startswith(b"\x1f\x8b"):
-            data = gzip.decompress(data)
-        return (nib.Nifti2Image if data[:4] in _NIFTI2 else nib.Nifti1Image).from_bytes(data)
+        yield
+    except DatasetError:
+        raise
     except FileNotFoundError as e:
         raise DatasetError(f"{path} does not exist.") from e
+    except PermissionError as e:
+        raise DatasetError(f"{path} cannot be read: {e.strerror}. Correct its permissions.") from e
     except (OSError, EOFError, zlib.error) as e:
         raise DatasetError(
             f"{path} cannot be read: {e}. The file is damaged or cut short; copy or download it "
@@ -202,32 +238,23 @@ def _open(path: Path) -> nib.Nifti1Image:
         ) from e
 
 
-def _open_metaimage(path: Path) -> nib.Nifti1Image:
-    """Read an ``.mha`` file with SimpleITK, which knows every compression and element type."""
-    try:
-        import SimpleITK as itk  # noqa: N813
-    except ImportError as e:
+def _check_length(path: Path, image: nib.Nifti1Image, length: int) -> None:
+    """Refuse a header that announces more than there is, before memory is set aside for it."""
+    shape, offset = image.shape, int(image.dataobj.offset)
+    announced = math.prod(shape) * image.get_data_dtype().itemsize + offset
+    if announced > length or min(shape, default=0) < 0:
         raise DatasetError(
-            f"{path} needs SimpleITK. Run: pip install 'cerebench[mha]' (or pip install SimpleITK)."
-        ) from e
+            f"{path} is cut short, or its header is damaged: it announces {shape} voxels in "
+            f"{announced} bytes and has {length}. Copy or download it again."
+        )
+
+
+def _values(path: Path, image: nib.Nifti1Image) -> NDArray[np.float32]:
     try:
-        # A header may name another file for its data; .mha files hold their own.
-        if b"ElementDataFile = LOCAL" not in path.read_bytes()[:4096]:
-            raise DatasetError(
-                f"{path} is not a MetaImage file with its data inside (ElementDataFile = LOCAL). "
-                "Copy or download it again."
-            )
-        image = itk.ReadImage(str(path), imageIO="MetaImageIO")
-    except FileNotFoundError as e:
-        raise DatasetError(f"{path} does not exist.") from e
-    except RuntimeError as e:
-        raise DatasetError(
-            f"{path} cannot be read. The file is damaged or cut short; copy or download it again."
-        ) from e
-    axes = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK counts towards left and back, NIfTI right, front
-    affine[:3] = affine[:3, :3] @ np.column_stack([axes, image.GetOrigin()])
-    return nib.Nifti1Image(itk.GetArrayFromImage(image).T, affine)
+        with np.errstate(over="ignore"):  # a value beyond float32 becomes Inf, reported later
+            return image.get_fdata(dtype=np.float32, caching="unchanged")
+    except (OSError, ValueError) as e:
+        raise DatasetError(f"{path} is cut short ({e}). Copy or download it again.") from e
 
 
 def _check_header(path: Path, image: nib.Nifti1Image, channel: int | None) -> None:
@@ -248,9 +275,17 @@ def _check_header(path: Path, image: nib.Nifti1Image, channel: int | None) -> No
     kind = image.get_data_dtype()
     if kind.kind not in "iuf":
         raise DatasetError(f"{path} stores {kind}; real numbers are expected. Convert the file.")
-    sizes = nib.affines.voxel_sizes(image.affine)
+
+
+def _check_axes(path: Path, grid: Grid) -> None:
+    sizes = nib.affines.voxel_sizes(grid.affine)
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         raise DatasetError(
             f"{path} gives voxel sizes {sizes.tolist()} mm; they must be positive. Repair its "
+            "header."
+        )
+    if abs(np.linalg.det(grid.directions)) < _FLAT or "?" in grid.codes:
+        raise DatasetError(
+            f"{path} gives axes that do not lead in three directions ({grid.codes}). Repair its "
             "header."
         )

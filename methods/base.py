@@ -256,6 +256,11 @@ class Method(ABC):
         """
         return ()
 
+    @classmethod
+    def without_weights(cls) -> Mapping[str, Any]:
+        """Return the settings with which training needs no weight file; empty if there are none."""
+        return {}
+
     def explain(self, volumes: Tensor) -> Tensor:
         """Return one importance map per volume: (N, 1, D, H, W) float32 in [0, 1]. Optional.
 

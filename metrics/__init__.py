@@ -440,6 +440,7 @@ BUILTIN = {
             "better": "lower",
             "needs": "",
             "views": ["TOST p", "|g|", "KS", "W2²"],
+            "structures": True,
         },
     ),
     "ssim": (

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.facts import Fact
+
 Volume = NDArray[np.float32]  # (C, D, H, W) in [-1, 1]
 Array = NDArray[np.float64]
 
@@ -51,9 +53,13 @@ class Result:
         se: Standard error of ``value``, else None.
         uncertainty: How ``se`` was made, for example ``delete-group jackknife, 10 groups``.
         replicates: Raw leave-out values by set (``generated``, ``real``) that ``se`` comes from.
-        notes: Sentences to print as footnotes, and counters (``degenerate``, ``n_zero_pairs``).
+        notes: Sentences for people. They are printed as they are and never read back.
         n_real: Real volumes that were used.
         n_generated: Generated volumes that were used.
+        facts: Numbers and short strings by name, a slug (``n_pairs``; behind a dot what it is of:
+            ``welch_p.CSF``). Reports print the range of each number over all rows, and look up the
+            names of ``cerebench.core.facts``: from ``welch_p`` they correct for many tests, from
+            the ``ruling_`` ones they name the feature that makes most of a distance.
     """
 
     value: float
@@ -64,6 +70,7 @@ class Result:
     uncertainty: str = ""
     replicates: Mapping[str, Sequence[float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    facts: Mapping[str, Fact] = field(default_factory=dict)
 
 
 class LazyVolumes(Sequence[Volume]):
@@ -196,6 +203,13 @@ class Metric:
         never_bold: True where the best value must not be marked (it rewards collapse).
         held_out: True where the metric asks whether training cases were copied: it compares with
             training and with held-out cases, whatever the reference of other metrics is.
+        family: What kind of quantity it is, for what reports say of all of a kind: ``frechet``,
+            ``mmd``, ``ms-ssim``; empty for none of these.
+        neighbours: ``(sets, count) -> pairs`` with ``generated``, ``train`` (positions) and
+            ``distance``: the closest training cases, as figures show them; None where a metric has
+            none.
+        structures: True where the metric compares volumes of structures that were measured
+            elsewhere; it is then asked for by giving these.
     """
 
     name: str
@@ -212,6 +226,9 @@ class Metric:
     blind_to: str = ""
     never_bold: bool = False
     held_out: bool = False
+    family: str = ""
+    neighbours: Callable[[Sets, int], Sequence[Any]] | None = None
+    structures: bool = False
 
 
 class Extractor(Protocol):

@@ -35,6 +35,8 @@ class Control:
         version: Changes when the set does.
         halved: The reference is one half of the training cases, and ``build`` gets the other half
             as ``train``.
+        held_out: The set is nothing without held-out cases; the other controls then take the
+            reference in their place.
         seen: ``build`` gets as ``train`` what generators were trained on, where that is not the
             reference.
     """
@@ -46,6 +48,7 @@ class Control:
     build: Callable[[Sequence[Volume], Sequence[Volume], int, int], LazyVolumes]
     version: int = 1
     halved: bool = False
+    held_out: bool = False
     seen: bool = False
 
 
@@ -170,6 +173,7 @@ CONTROLS: tuple[Control, ...] = (
         role="floor",
         note="Held-out cases, drawn without replacement; all of them where fewer than asked.",
         build=_from_held_out("real-heldout", lambda volume, rng: volume),
+        held_out=True,
     ),
     Control(
         name="train-copies",

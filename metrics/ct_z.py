@@ -53,7 +53,8 @@ def _compute(sets: Sets, view: str) -> Result:
         real_value=0.0,
         n_real=len(train),
         n_generated=len(x),
-        notes=(*notes, f"n_test={len(test)}"),
+        notes=notes,
+        facts={"n_test": len(test)},
     )
 
 

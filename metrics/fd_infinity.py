@@ -81,6 +81,7 @@ def fd_infinity_metric(extractor: str) -> Metric:
             "reference": "train",
             "uncertainty": jackknife.RECIPE,
         },
+        family="frechet",
         source="Chong and Forsyth 2020, arXiv:1911.07023, section 3",
         needs=extractor,
         blind_to="copies of training volumes",

@@ -59,7 +59,7 @@ def _compute(sets: Sets, view: str) -> Result:
         real_value=float(real.mean()),
         n_real=len(real),
         n_generated=len(ours),
-        notes=(f"sd={ours.std():.6g}", f"real_sd={real.std():.6g}"),
+        facts={"sd": ours.std(), "real_sd": real.std()},
     )
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.facts import RULING_FEATURE, RULING_MEANS, RULING_SHARE, Fact
 from cerebench.metrics import jackknife
 from cerebench.metrics.base import Array, Better, Metric, Result, Sets
 from cerebench.metrics.standardise import RECIPE as STANDARDISE
@@ -158,8 +159,8 @@ def frechet_metric(extractor: str, label: str, *, whitened: bool = False) -> Met
             (pooled,), _ = standardised(sets, extractor, "pooled")
             whiten = Whitener.fit(pooled)
             x, y = whiten(x), whiten(y)
-            notes = (*notes, f"n_components={x.shape[1]}")
         value = frechet_distance(x, y)
+        facts = {"n_components": x.shape[1]} if whitened else _ruled(x, y, value, sets, extractor)
         spread = jackknife.over_two_sets(
             lambda i, j: frechet_distance(x[i], y[j]), sets.generated.ids, sets.train.ids, sets.seed
         )
@@ -167,9 +168,8 @@ def frechet_metric(extractor: str, label: str, *, whitened: bool = False) -> Met
             value,
             n_real=len(y),
             n_generated=len(x),
-            notes=notes
-            + cautions(x, y)
-            + (() if whitened else _ruled(x, y, value, sets, extractor)),
+            notes=notes + cautions(x, y),
+            facts=facts,
         )
 
     return Metric(
@@ -185,6 +185,7 @@ def frechet_metric(extractor: str, label: str, *, whitened: bool = False) -> Met
             "reference": "train",
             "uncertainty": jackknife.RECIPE,
         },
+        family="frechet",
         source="Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
         needs=extractor,
         blind_to="copies of training volumes, which score 0",
@@ -213,23 +214,21 @@ def ruling_feature(x: NDArray, y: NDArray, distance: float) -> tuple[int, float]
     return first, float(gaps[first] / distance)
 
 
-def _ruled(x: Array, y: Array, distance: float, sets: Sets, extractor: str) -> tuple[str, ...]:
-    """Note the feature that makes most of the distance, in its own unit."""
+def _ruled(x: Array, y: Array, distance: float, sets: Sets, extractor: str) -> dict[str, Fact]:
+    """Name the feature that makes most of the distance, with its means in its own unit."""
     found = ruling_feature(x, y, distance)
     if found is None:
-        return ()
+        return {}
     scale = Standardiser.fit(sets.pooled.features(extractor))
     feature = int(np.flatnonzero(scale.kept)[found[0]])
     names = sets.pooled.feature_names(extractor)
     name = names[feature] if len(names) == len(scale.kept) else f"number {feature}"
-    ours, real = (
-        v.features(extractor)[:, feature].astype(np.float64) for v in (sets.generated, sets.train)
-    )
-    return (
-        f"{found[1]:.2f} of the distance is the feature '{name}' (generated mean "
-        f"{ours.mean():.4g} ± {ours.std(ddof=1):.2g}, real {real.mean():.4g} ± "
-        f"{real.std(ddof=1):.2g})",
-    )
+    facts: dict[str, Fact] = {RULING_FEATURE: name, RULING_SHARE: found[1]}
+    for side, volumes in (("generated", sets.generated), ("real", sets.train)):
+        values = volumes.features(extractor)[:, feature].astype(np.float64)
+        mean, sd = RULING_MEANS[side]
+        facts |= {mean: values.mean(), sd: values.std(ddof=1)}
+    return facts
 
 
 def cautions(x: Sequence[NDArray], y: Sequence[NDArray]) -> tuple[str, ...]:

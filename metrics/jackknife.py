@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.facts import Fact
 from cerebench.metrics.base import Result
 
 GROUPS = 10
@@ -37,6 +38,7 @@ class Uncertainty:
         n_generated: int,
         real_value: float | None = None,
         notes: Sequence[str] = (),
+        facts: Mapping[str, Fact] | None = None,
     ) -> Result:
         """Return a metric's result with this error; arguments as in ``Result``."""
         return Result(
@@ -48,6 +50,7 @@ class Uncertainty:
             uncertainty=self.uncertainty,
             replicates=self.replicates,
             notes=(*notes, *self.notes),
+            facts=facts or {},
         )
 
 

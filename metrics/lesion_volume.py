@@ -15,6 +15,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.facts import WELCH_P
+from cerebench.core.statistics import Group, hedges_g, tost_p, welch_p
 from cerebench.metrics import jackknife
 from cerebench.metrics.base import Array, Better, Metric, MetricError, Result, Sets, VolumeSet
 from cerebench.metrics.extractors.radlite import THRESHOLD
@@ -26,52 +28,9 @@ MARGIN = 0.5  # standard deviations of the real volumes
 PARTS = ("TOST p", "|g|", "KS", "W2²")
 
 
-def welch(x: Array, y: Array, shift: float = 0.0) -> tuple[float, float]:
-    """Return Welch's t of mean(x) - mean(y) - shift, and its degrees of freedom.
-
-    Args:
-        x: (m,) values, m >= 2.
-        y: (n,) values, n >= 2; not both sets constant.
-        shift: Difference under the null hypothesis, in the unit of the values.
-    """
-    a, b = np.var(x, ddof=1) / len(x), np.var(y, ddof=1) / len(y)
-    t = (np.mean(x) - np.mean(y) - shift) / np.sqrt(a + b)
-    freedom = (a + b) ** 2 / (a**2 / (len(x) - 1) + b**2 / (len(y) - 1))
-    return float(t), float(freedom)
-
-
-def welch_p(x: Array, y: Array) -> float:
-    """Return the two-sided p-value of Welch's test of equal means."""
-    from scipy.stats import t as student  # half a second that planning should not wait for
-
-    t, freedom = welch(x, y)
-    return float(2 * student.sf(abs(t), freedom))
-
-
-def tost_p(generated: Array, real: Array, margin: float) -> float:
-    """Return the p-value of equivalence: the larger of two one-sided Welch tests.
-
-    Args:
-        generated: (m,) values.
-        real: (n,) values.
-        margin: Largest difference of means that counts as none, in the unit of the values.
-
-    Returns:
-        Small where the means are shown to differ by less than the margin; about 1 where they do
-        not, whether they differ or there are too few values to tell.
-    """
-    from scipy.stats import t as student
-
-    low, freedom = welch(generated, real, -margin)
-    high, _ = welch(generated, real, margin)
-    return float(max(student.sf(low, freedom), student.cdf(high, freedom)))
-
-
-def hedges_g(x: Array, y: Array) -> float:
-    """Return the difference of means over the pooled sd, times J = 1 - 3 / (4 df - 1)."""
-    freedom = len(x) + len(y) - 2
-    pooled = ((len(x) - 1) * np.var(x, ddof=1) + (len(y) - 1) * np.var(y, ddof=1)) / freedom
-    return float((np.mean(x) - np.mean(y)) / np.sqrt(pooled) * (1 - 3 / (4 * freedom - 1)))
+def effect(x: Array, y: Array) -> float:
+    """Return the absolute Hedges g of two sets of values."""
+    return abs(hedges_g(Group.of(x), Group.of(y)))
 
 
 def ks_distance(x: Array, y: Array) -> float:
@@ -139,16 +98,16 @@ def _compute(sets: Sets, view: str) -> Result:
         )
         value = statistic(ours, real)
     else:
-        value = tost_p(ours, real, MARGIN * sd)
+        value = tost_p(Group.of(ours), Group.of(real), MARGIN * sd)
     return spread.result(
         value,
         n_real=len(real),
         n_generated=len(ours),
-        notes=(
-            f"welch_p={welch_p(ours, real):.4g}",
-            f"difference_ml={ours.mean() - real.mean():.6g}",
-            f"margin_ml={MARGIN * sd:.6g}",
-        ),
+        facts={
+            WELCH_P: welch_p(Group.of(ours), Group.of(real)),
+            "difference_ml": ours.mean() - real.mean(),
+            "margin_ml": MARGIN * sd,
+        },
     )
 
 
@@ -158,7 +117,7 @@ def _statistics(sets: Sets, real: Array, sd: float) -> dict[str, Callable[[Array
     def standardised(x: Array, y: Array) -> float:
         return transport(*(((s - centre) / sd)[:, None] for s in (x, y)), sets.seed)
 
-    return {"|g|": lambda x, y: abs(hedges_g(x, y)), "KS": ks_distance, "W2²": standardised}
+    return {"|g|": effect, "KS": ks_distance, "W2²": standardised}
 
 
 LESION_VOLUME = Metric(

@@ -107,12 +107,12 @@ def _compute(sets: Sets, view: str) -> Result:
         real_value=float(held_out.mean()),
         n_real=len(sets.train),
         n_generated=len(ours),
-        notes=(
-            f"copy_threshold={threshold:.4f}",
-            f"copies_fraction={float(np.mean(ours > threshold)):.4f}",
-            f"highest={float(ours.max()):.4f}",
-            f"n_test={len(held_out)}",
-        ),
+        facts={
+            "copy_threshold": threshold,
+            "copies_fraction": float(np.mean(ours > threshold)),
+            "highest": float(ours.max()),
+            "n_test": len(held_out),
+        },
     )
 
 

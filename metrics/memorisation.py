@@ -108,7 +108,8 @@ def _compute(sets: Sets, view: str) -> Result:
         real_value=QUANTILE,
         n_real=len(train),
         n_generated=len(x),
-        notes=notes + _interval(value, len(near), len(held_out)),
+        notes=notes,
+        facts=_interval(value, len(near), len(held_out)),
     )
 
 
@@ -130,17 +131,17 @@ def _uncertainty(value: float, near: Array, held_out: Array, sets: Sets) -> jack
     )
 
 
-def _interval(value: float, count: int, tests: int) -> tuple[str, ...]:
-    """Note the exact 95 % binomial interval, and what a perfect generator would score."""
+def _interval(value: float, count: int, tests: int) -> dict[str, float]:
+    """Return the exact 95 % binomial interval, and what a perfect generator would score."""
     from scipy.stats import binomtest  # half a second that planning should not wait for
 
     exact = binomtest(round(value * count), count).proportion_ci(0.95)
-    return (
-        f"binomial_low={exact.low:.4f}",
-        f"binomial_high={exact.high:.4f}",
-        f"n_test={tests}",
-        f"expected_of_new_cases={expected_ratio(tests):.4f}",
-    )
+    return {
+        "binomial_low": exact.low,
+        "binomial_high": exact.high,
+        "n_test": tests,
+        "expected_of_new_cases": expected_ratio(tests),
+    }
 
 
 def expected_ratio(tests: int) -> float:
@@ -167,6 +168,7 @@ NN_RATIO = Metric(
     },
     source="after Meehan et al. 2020, arXiv:2004.05675",
     needs=FEATURES,
+    neighbours=closest_pairs,
     blind_to="copies that were flipped or changed in intensity, and quality: noise scores 0",
     held_out=True,
 )

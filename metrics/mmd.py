@@ -329,6 +329,7 @@ MMD2_KWON = Metric(
     better=Better.LOWER,
     recipe={**_SHARED, "estimator": "expected biased, without replacement", "batch": 1}
     | {"normalisation": "sum over voxels"},
+    family="mmd",
     source="Kwon et al. 2019, arXiv:1908.02498, code 3dbraingen/Test.ipynb",
     scale=1e-4,
     blind_to=(
@@ -345,6 +346,7 @@ MMD2_GENMODELS = Metric(
     better=Better.LOWER,
     recipe={**_SHARED, "estimator": "expected biased, without replacement"}
     | {"batch": GENMODELS_BATCH, "normalisation": "per voxel"},
+    family="mmd",
     source="Tudosiu et al. 2022, SASHIMI; code GenerativeModels, metrics/mmd.py",
     least=GENMODELS_BATCH,
     blind_to=(
@@ -360,6 +362,7 @@ MMD2_LINEAR = Metric(
     compute=_compute_linear,
     better=Better.LOWER,
     recipe={**_SHARED, "estimator": "unbiased", "normalisation": "per voxel"},
+    family="mmd",
     source="Gretton et al. 2012, JMLR 13, equation 3",
     blind_to=(
         "It compares mean volumes alone: sets with equal means and any difference in spread, shape "

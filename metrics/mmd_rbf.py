@@ -129,9 +129,12 @@ def rbf_metric(extractor: str, name: str, label: str) -> Metric:
         parts = (jackknife.groups(s.ids, sets.seed) for s in (sets.generated, sets.train))
         sums = kernel_sums(x, y, kernel, *parts)
         p = permutation_p(x, y, kernel, sets.seed)
-        tested = (f"permutation_p={p:.4f}", f"squared_bandwidth={scale:.6g}")
         return sums.uncertainty().result(
-            sums.mmd2(), n_real=len(y), n_generated=len(x), notes=notes + tested
+            sums.mmd2(),
+            n_real=len(y),
+            n_generated=len(x),
+            notes=notes,
+            facts={"permutation_p": p, "squared_bandwidth": scale},
         )
 
     return Metric(
@@ -150,6 +153,7 @@ def rbf_metric(extractor: str, name: str, label: str) -> Metric:
             "test": f"{PERMUTATIONS} permutations of volumes",
             "uncertainty": jackknife.RECIPE,
         },
+        family="mmd",
         source="Gretton et al. 2012, JMLR 13, equation 3",
         needs=extractor,
         scale=1000.0,

@@ -423,17 +423,18 @@ def _metric_function(
                 "generated": leave_out.tolist() if n > 2 else [],
                 "real": delete_one_volume(real).tolist() if real.n > 2 else [],
             },
-            notes=(generated.label, *_counters(generated, ""), *_counters(real, "real_")),
+            notes=(generated.label,),
+            facts=_counts(generated, "") | _counts(real, "real_"),
         )
 
     return compute
 
 
-def _counters(table: PairTable, prefix: str) -> Iterator[str]:
-    yield f"{prefix}n_pairs={len(table.values)}"
-    yield f"{prefix}n_zero_pairs={table.n_zero}"
+def _counts(table: PairTable, prefix: str) -> dict[str, float]:
+    counts = {f"{prefix}n_pairs": len(table.values), f"{prefix}n_zero_pairs": table.n_zero}
     if len(table.values) > 1:
-        yield f"{prefix}pair_sd={float(np.std(table.values, ddof=1))}"
+        counts[f"{prefix}pair_sd"] = float(np.std(table.values, ddof=1))
+    return counts
 
 
 _SHARED = {
@@ -464,6 +465,7 @@ MS_SSIM = Metric(
         "border": "valid",
         "last_exponent": "w_M",
     },
+    family="ms-ssim",
     source="Wang, Simoncelli, Bovik 2003, Asilomar, equation 7",
     blind_to=_BLIND,
 )
@@ -481,6 +483,7 @@ MS_SSIM_KWON = Metric(
         "border": "mirrored, edge voxel twice",
         "last_exponent": "4 w_5",
     },
+    family="ms-ssim",
     source="Kwon et al. 2019, arXiv:1908.02498, code 3dbraingen/pytorch_ssim",
     blind_to=_BLIND,
 )

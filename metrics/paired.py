@@ -154,7 +154,7 @@ def _paired_metric(
             float(values.mean()),
             n_real=donors,
             n_generated=len(values),
-            notes=(f"distinct_partners={donors}", f"pair_sd={float(np.std(values)):.6g}"),
+            facts={"distinct_partners": donors, "pair_sd": float(np.std(values))},
         )
 
     return Metric(

@@ -47,7 +47,8 @@ def _patient_wise(sets: Sets, view: str) -> Result:
         float(values.mean()),
         n_real=donors,
         n_generated=len(values),
-        notes=(BIASED, f"distinct_partners={donors}"),
+        notes=(BIASED,),
+        facts={"distinct_partners": donors},
     )
 
 
@@ -87,6 +88,7 @@ FID_PATIENTWISE = Metric(
         "estimator": "mean over volumes of the Fréchet distance to the partner's slices",
         "pairs": "each volume with its partner",
     },
+    family="frechet",
     source="Shaik et al., ALDM, table 1",
     needs=EXTRACTOR,
     views=("axial",),
@@ -100,6 +102,7 @@ FID_POOLED_RGB = Metric(
     compute=_pooled,
     better=Better.LOWER,
     recipe={**_SHARED, "estimator": "Fréchet distance of all slices", "reference": "train"},
+    family="frechet",
     source="anatomically-conditioned-LDM, src/evaluation/test_using_fid_ssim.py",
     needs=EXTRACTOR,
     views=("axial",),

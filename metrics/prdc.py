@@ -106,12 +106,12 @@ def prdc_metric(extractor: str) -> Metric:
         _, notes = standardised(sets, extractor, "generated", "train")
         key = f"prdc {extractor} {sets.seed} {id(sets.train)}"
         values, errors = sets.generated.keep(key, lambda: numbers(sets))
-        counted = (f"equal_n={size}",)
+        facts: dict[str, float] = {"equal_n": size}
         if view == "coverage":
-            counted += (f"expected_coverage={expected_coverage(size, size):.4f}",)
+            facts["expected_coverage"] = expected_coverage(size, size)
         return errors[view].result(
             values[view], n_real=len(sets.train), n_generated=len(sets.generated),
-            notes=notes + counted,
+            notes=notes, facts=facts,
         )  # fmt: skip
 
     return Metric(

@@ -87,6 +87,7 @@ def slice_frechet_metric(extractor: str, slices: str = "all") -> Metric:
             "reference": "train",
             "uncertainty": jackknife.RECIPE,
         },
+        family="frechet",
         source="Heusel et al. 2017, arXiv:1706.08500, eq. 6",
         needs=extractor,
         views=VIEWS,
@@ -142,13 +143,12 @@ def _compare(sets: Sets, extractor: str, view: str, slices: str) -> Result:
     generated, real = reduce(add, parts_x), reduce(add, parts_y)
     root = covariance_root(real)
     spread = _uncertainty(parts_x, parts_y, generated, real, root)
-    counts = (f"real_slices={real.n}", f"generated_slices={generated.n}")
-    warnings = cautions(x, y) if slices != "fg" else ()
     return spread.result(
         frechet_from_statistics(real, generated, root),
         n_real=len(y),
         n_generated=len(x),
-        notes=counts + warnings,
+        notes=cautions(x, y) if slices != "fg" else (),
+        facts={"real_slices": real.n, "generated_slices": generated.n},
     )
 
 

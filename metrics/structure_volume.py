@@ -16,18 +16,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from cerebench.core.facts import WELCH_P
+from cerebench.core.statistics import Group, tost_p, welch_p
 from cerebench.metrics import jackknife
 from cerebench.metrics.base import Array, Better, Metric, MetricError, Result, Sets
-from cerebench.metrics.lesion_volume import (
-    MARGIN,
-    PARTS,
-    hedges_g,
-    ks_distance,
-    tost_p,
-    transport,
-    welch_p,
-)
+from cerebench.metrics.lesion_volume import MARGIN, PARTS, effect, ks_distance, transport
 from cerebench.metrics.standardise import require
+
+NAMES = {"TOST p": "tost_p", "|g|": "g", "KS": "ks"}  # of facts, one a structure
 
 
 def structures(sets: Sets) -> tuple[list[str], Array, Array]:
@@ -64,32 +60,32 @@ def _compute(sets: Sets, view: str) -> Result:
     names, ours, real = structures(sets)
     centre, sd = real.mean(axis=0), real.std(axis=0, ddof=1)
     single = {
-        "TOST p": lambda x, y, j: tost_p(x, y, MARGIN * sd[j]),
-        "|g|": lambda x, y, j: abs(hedges_g(x, y)),
+        "TOST p": lambda x, y, j: tost_p(Group.of(x), Group.of(y), MARGIN * sd[j]),
+        "|g|": lambda x, y, j: effect(x, y),
         "KS": lambda x, y, j: ks_distance(x, y),
     }
     if view in single:
         parts = [single[view](ours[:, j], real[:, j], j) for j in range(len(names))]
-        notes = _counters(view, names, parts)
+        facts = _by_structure(NAMES[view], names, parts)
         statistic = _worst(single[view])
     else:
-        notes = _counters("mean", names, ours.mean(axis=0))
-        notes += _counters("sd", names, ours.std(axis=0, ddof=1))
-        notes += _counters("real_mean", names, centre) + _counters("real_sd", names, sd)
+        facts = _by_structure("mean", names, ours.mean(axis=0))
+        facts |= _by_structure("sd", names, ours.std(axis=0, ddof=1))
+        facts |= _by_structure("real_mean", names, centre) | _by_structure("real_sd", names, sd)
 
         def statistic(x: Array, y: Array) -> float:
             return transport((x - centre) / sd, (y - centre) / sd, sets.seed)
 
     spread = jackknife.Uncertainty()
     if view == "TOST p":  # a p-value has no error of its own
-        welch = [welch_p(ours[:, j], real[:, j]) for j in range(len(names))]
-        notes += _counters("welch_p", names, welch)
+        groups = zip(map(Group.of, ours.T), map(Group.of, real.T), strict=True)
+        facts |= _by_structure(WELCH_P, names, [welch_p(x, y) for x, y in groups])
     else:
         spread = jackknife.over_two_sets(
             lambda i, j: statistic(ours[i], real[j]), sets.generated.ids, sets.train.ids, sets.seed
         )
     return spread.result(
-        statistic(ours, real), n_real=len(real), n_generated=len(ours), notes=notes
+        statistic(ours, real), n_real=len(real), n_generated=len(ours), facts=facts
     )
 
 
@@ -97,11 +93,12 @@ def _worst(single: Callable[[Array, Array, int], float]) -> Callable[[Array, Arr
     return lambda x, y: max(single(x[:, j], y[:, j], j) for j in range(x.shape[1]))
 
 
-def _counters(what: str, names: list[str], values: Array | list[float]) -> tuple[str, ...]:
-    """Return one note a structure; reports give their range over all rows."""
-    kind = re.sub(r"\W+", "_", what).strip("_")
+def _by_structure(what: str, names: list[str], values: Array | list[float]) -> dict[str, float]:
+    """Return one fact a structure, whose name is made a slug; equal slugs get their number."""
     words = [re.sub(r"\W+", "_", name) for name in names]
-    return tuple(f"{kind}_{word}={value:.6g}" for word, value in zip(words, values, strict=True))
+    if len(set(words)) < len(words) or not all(words):
+        words = [f"{number}_{word}" for number, word in enumerate(words, 1)]
+    return {f"{what}.{word}": value for word, value in zip(words, values, strict=True)}
 
 
 STRUCTURE_VOLUME = Metric(
@@ -120,6 +117,7 @@ STRUCTURE_VOLUME = Metric(
         "reference": "train",
         "uncertainty": jackknife.RECIPE,
     },
+    structures=True,
     source="Schuirmann 1987; Hedges 1981; transport after Jafrasteh 2025",
     views=PARTS,
     least=3,

@@ -55,7 +55,8 @@ def vendi_metric(extractor: str) -> Metric:
             real_value=float(np.mean([vendi(y[j]) for _, j in draws])),
             n_real=len(y),
             n_generated=len(x),
-            notes=(*notes, f"equal_n={min(len(x), len(y))}"),
+            notes=notes,
+            facts={"equal_n": min(len(x), len(y))},
         )
 
     return Metric(

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,12 @@ from typing import Any
 
 class ReportError(ValueError):
     """Records cannot be put into one report; the message names the differing fields."""
+
+
+def left_out(contents: Mapping[str, Any]) -> str:
+    """Return how many of all real cases ``--skip-bad`` left out, "41 of 251"; empty for none."""
+    told = contents["dataset"].get("left_out")
+    return f"{len(told['cases'])} of {told['total']}" if told else ""
 
 
 @dataclass(frozen=True)
@@ -68,12 +75,27 @@ class Experiment:
             ReportError: If the name could not be a file name.
         """
         name = str(self.contents["name"])
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        if name in (".", "..") or not re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._-]*", name):
             raise ReportError(
                 f"The experiment is named {name!r}; expected letters, digits, '.', '_' and '-'. "
-                "Rename it in its TOML file."
+                "Rename its TOML file and run it again."
             )
         return name
+
+    @property
+    def key8(self) -> str:
+        """First digits of the experiment's key, which tell its report folder from others.
+
+        Raises:
+            ReportError: If the key is not hexadecimal.
+        """
+        key = str(self.contents["key"])[:8]
+        if not re.fullmatch(r"[0-9a-f]+", key):
+            raise ReportError(
+                f"The key of the experiment {self.name} begins with {key!r}; expected hexadecimal "
+                "digits. Run it again."
+            )
+        return key
 
     def path(self, relative: str) -> Path:
         """Locate a file named in the table of contents.

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cerebench.core import statistics
 from cerebench.reports.base import ReportError
 
 Numbers = NDArray[np.float64]
@@ -42,18 +43,7 @@ def auc(labels: ArrayLike, scores: ArrayLike, *, weights: ArrayLike | None = Non
     Raises:
         ReportError: If an input is not as described.
     """
-    truth, given, counts = checked(labels, scores, weights)
-    one, zero = np.flatnonzero(truth), np.flatnonzero(~truth)
-    zero = zero[np.argsort(given[zero], kind="stable")]
-    counts = np.moveaxis(counts, -1, 0)  # cases first: whole rows of draws are moved and added
-    below = np.zeros((zero.size + 1, *counts.shape[1:]))  # 0s up to each place in their order
-    np.cumsum(counts[zero], axis=0, out=below[1:])
-    ones = counts[one]
-    lower, upper = (np.searchsorted(given[zero], given[one], side) for side in ("left", "right"))
-    won = np.einsum("i...,i...", ones, below[lower])
-    if (lower != upper).any():
-        won = (won + np.einsum("i...,i...", ones, below[upper])) / 2
-    return won / (ones.sum(axis=0) * below[-1])
+    return statistics.auc(*checked(labels, scores, weights))
 
 
 def accuracy(

@@ -14,6 +14,7 @@ from statistics import fmean
 
 import numpy as np
 
+from cerebench.core.statistics import holm
 from cerebench.reports.base import ReportError
 from cerebench.reports.classification import METRICS
 from cerebench.reports.downstream import Numbers, Result
@@ -22,7 +23,6 @@ from cerebench.reports.statistics import (
     StatisticsError,
     Test,
     delong,
-    holm,
     of_draws,
     paired_t,
     student,

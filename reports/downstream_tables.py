@@ -28,7 +28,7 @@ from cerebench.reports.comparison import (
 from cerebench.reports.downstream import DEFAULT_TEST, SHUFFLED, Block, Result, read
 from cerebench.reports.formatting import DASH, duration, like, number, plain, span
 from cerebench.reports.marks import SMALL, marked_label, marks
-from cerebench.reports.notes import versions
+from cerebench.reports.notes import of_data, versions
 from cerebench.reports.statistics import Test, bootstrap_interval, middle
 from cerebench.reports.table import Block as Rows
 from cerebench.reports.table import Cell, Column, Row, Table, explain
@@ -406,6 +406,7 @@ def _reading(told: Study, shown: Sequence[Result]) -> Iterator[str]:
         yield f"{few} test cases of a class, fewer than {LEAST_CASES}: no test, nothing bold."
     if not told.experiment.contents.get("reference"):
         yield "No reference method, so nothing is tested: bench run --reference NAME."
+    yield from of_data(told.experiment.contents)
     yield from data_notes(told, told.experiments)
     for block in told.experiments:
         yield from _swapped(block)

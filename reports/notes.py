@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from statistics import fmean
 from typing import Any
 
+from cerebench.core.facts import (
+    RULING,
+    RULING_FEATURE,
+    RULING_MEANS,
+    RULING_SHARE,
+    WELCH_P,
+    Fact,
+    is_number,
+    of,
+)
+from cerebench.core.statistics import holm
+from cerebench.reports.base import left_out
 from cerebench.reports.formatting import factor, number, plain, span
 from cerebench.reports.summary import Summary, ranks, summarise
 from cerebench.reports.tidy import NOT_RUN, OK, Value
 
 Contents = Mapping[str, Any]
 CLIPPED = 1e-3  # fraction of voxels outside [-1, 1] above which a reader must know
-COUNTER = re.compile(r"(\w+)=(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")  # a note that is a number
-RULED = re.compile(r"(0\.\d+|1\.00) of the distance is the feature '(.+)' (\(.+\))")
-WELCH = re.compile(r"welch_p(?:_(\w+))?=(.+)")
+_HEADERS = {
+    "image": "Axes: the header of a case's first image was taken for all its files (--same-axes).",
+    "own": "Axes: each file was turned by its own header, though they differ (--trust-headers).",
+}
 ALIKE = 0.02  # excess of MS-SSIM over the real set's that is worth a note
 DISAGREEMENT = 3  # places between two rankings that are worth a note
 
@@ -48,7 +60,23 @@ def provenance(contents: Contents) -> str:
 def versions(contents: Contents) -> str:
     """Say which data and which version of the program made the numbers."""
     fingerprint = contents["dataset"]["fingerprint"][:8]
-    return f"Dataset fingerprint {fingerprint}, Cerebench {contents['suite_version']}."
+    short = f" ({missing} cases left out as unusable)" if (missing := left_out(contents)) else ""
+    return f"Dataset fingerprint {fingerprint}{short}, Cerebench {contents['suite_version']}."
+
+
+def of_data(contents: Contents) -> Iterator[str]:
+    """Yield what was decided about real cases that are not as they should be; no case is named."""
+    told = contents["dataset"].get("left_out")
+    if told:
+        more = len(told["others"])
+        besides = f", besides {more} that are no cases (files, folders, table rows)" if more else ""
+        yield (
+            f"{left_out(contents)} cases were left out because they cannot be used "
+            f"(--skip-bad){besides}; the table of contents names each with its reasons."
+        )
+    headers = contents["dataset"]["recipe"].get("settings", {}).get("headers")
+    if headers in _HEADERS:
+        yield _HEADERS[headers]
 
 
 def _trained(contents: Contents) -> list[str]:
@@ -104,6 +132,7 @@ def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -
             "Not run: repeat the bench run command, which runs only what is missing; that may be "
             "scores whose recipe a new version has changed."
         )
+    yield from of_data(contents)
     yield from _short_floor(contents, found, labels)
     yield from _below_floor(contents, found, labels)
     yield from _contradictions(contents, found, labels)
@@ -150,13 +179,14 @@ def _below_floor(
 ) -> Iterator[str]:
     rows = contents["rows"]
     titles = {metric["name"]: metric["label"] for metric in contents["metrics"]}
+    families = {metric["name"]: metric.get("family", "") for metric in contents["metrics"]}
     equal = {v.row for v in found if v.n_generated == contents["samples_per_class"]}
     below: dict[int, dict[str, None]] = {}
     for (class_, metric, _), summaries in _ranked(found).items():
         floors = [
             s.value for i, s in summaries.items() if rows[i].get("role") == "floor" and i in equal
         ]
-        if not metric.startswith(("fd-", "fid")) or not floors:
+        if families.get(metric) != "frechet" or not floors:
             continue
         for row, summary in summaries.items():
             if rows[row]["kind"] != "anchor" and summary.value < min(floors):
@@ -173,9 +203,9 @@ def _contradictions(
     contents: Contents, found: Sequence[Value], labels: Sequence[str]
 ) -> Iterator[str]:
     rows, ranked = contents["rows"], _ranked(found)
-    names = [metric["name"] for metric in contents["metrics"] if not metric["unavailable"]]
-    mmd = next((name for name in names if name.startswith("mmd")), "")
-    ssim = next((name for name in names if name.startswith("ms-ssim")), "")
+    usable = [metric for metric in contents["metrics"] if not metric["unavailable"]]
+    first = {metric.get("family"): metric["name"] for metric in reversed(usable)}
+    mmd, ssim = first.get("mmd", ""), first.get("ms-ssim", "")
     places = []
     for class_ in contents["dataset"]["classes"]:
         one, other = (
@@ -223,21 +253,30 @@ def _collapse(contents: Contents, found: Sequence[Value], labels: Sequence[str])
 def _ruled(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
     """Name the methods whose Fréchet distance is mostly that of one feature."""
     for metric in contents["metrics"]:
-        largest: dict[tuple[str, int, str], tuple[str, str]] = {}
+        largest: dict[tuple[str, int, str], tuple[float, str]] = {}
         for v in found:
-            if v.metric != metric["name"] or v.kind == "anchor":
-                continue
-            for share, feature, means in (m.groups() for m in map(RULED.fullmatch, v.notes) if m):
-                place = (feature, v.row, v.class_)
-                largest[place] = max(largest.get(place, ("", "")), (share, means))
+            facts = v.facts or {}
+            share = facts.get(RULING_SHARE)
+            if v.metric == metric["name"] and v.kind != "anchor" and is_number(share):
+                place = (str(facts.get(RULING_FEATURE, "without a name")), v.row, v.class_)
+                largest[place] = max(largest.get(place, (0.0, "")), (share, _means(facts)))
         ruled: dict[str, list[str]] = {}
         for (feature, row, class_), (share, means) in largest.items():
-            ruled.setdefault(feature, []).append(f"{labels[row]} {share} of {class_} {means}")
+            ruled.setdefault(feature, []).append(f"{labels[row]} {share:.2f} of {class_}{means}")
         for feature, where in ruled.items():
             yield (
                 f"{metric['label']} is mostly the distance of one feature, '{feature}'; its share, "
                 f"largest of all seeds: {'; '.join(where)}."
             )
+
+
+def _means(facts: Mapping[str, Fact | None]) -> str:
+    """Give both means of a ruling feature in brackets; empty where they were not recorded."""
+    told = [facts.get(name) for names in RULING_MEANS.values() for name in names]
+    if not all(map(is_number, told)):
+        return ""
+    mean, sd, real_mean, real_sd = told
+    return f" (generated mean {mean:.4g} ± {sd:.2g}, real {real_mean:.4g} ± {real_sd:.2g})"
 
 
 def _equal_means(
@@ -248,14 +287,13 @@ def _equal_means(
         families: dict[tuple[int, int | None], dict[str, float]] = {}
         for v in found:
             if v.metric == metric["name"] and v.kind != "anchor":
-                for match in filter(None, map(WELCH.fullmatch, v.notes)):
-                    place = " ".join(filter(None, (match[1], v.class_)))
-                    families.setdefault((v.row, v.seed), {})[place] = float(match[2])
+                for part, p in of(v.facts or {}, WELCH_P):
+                    if 0 <= p <= 1:  # what else a plugin calls so is seen among the ranges
+                        place = " ".join(filter(None, (part, v.class_)))
+                        families.setdefault((v.row, v.seed), {})[place] = p
         tests = max(map(len, families.values()), default=0)
         if tests < 2:
             continue
-        from cerebench.reports.statistics import holm  # scipy is slow to import
-
         largest: dict[int, dict[str, float]] = {}
         for (row, _), ps in families.items():
             of_row = largest.setdefault(row, {})
@@ -300,8 +338,7 @@ def _measured(contents: Contents, found: Sequence[Value], labels: Sequence[str])
         holders: dict[str, dict[tuple[int, str], None]] = {}
         for v in scored:
             for note in v.notes:
-                if not COUNTER.fullmatch(note) and not RULED.fullmatch(note):
-                    holders.setdefault(note, {})[v.row, v.class_] = None
+                holders.setdefault(note, {})[v.row, v.class_] = None
         for note, places in holders.items():
             who = _places(places, {(v.row, v.class_) for v in scored}, labels)
             subjects.setdefault(note, {}).setdefault(who, []).append(metric["label"])
@@ -353,6 +390,7 @@ def protocol(
             made = (v.uncertainty for v in found if v.metric == metric["name"] and v.uncertainty)
             yield _recipe(metric, "; ".join(dict.fromkeys(made)))
             yield from _counted(metric, found)
+    yield from _without_facts(contents, found, labels)
     yield from _devices(found)
     if contents["cite"]:
         yield f"Cite: {contents['cite']}"
@@ -399,17 +437,38 @@ def _recipe(metric: Mapping[str, Any], uncertainty: str) -> str:
 
 
 def _counted(metric: Mapping[str, Any], found: Sequence[Value]) -> Iterator[str]:
-    """Yield the range over all rows of each number that the metric counted."""
+    """Yield the range over all rows of each number that the metric recorded."""
     counted: dict[str, list[float]] = {}
-    for note in (note for v in found if v.metric == metric["name"] for note in v.notes):
-        if match := COUNTER.fullmatch(note):
-            counted.setdefault(match[1], []).append(float(match[2]))
+    for facts in (v.facts or {} for v in found if v.metric == metric["name"]):
+        for name, value in facts.items():
+            if name not in RULING and is_number(value):
+                counted.setdefault(name, []).append(value)
     ranges = []
     for name, amounts in counted.items():
         ends = dict.fromkeys(f"{end:.6g}" for end in (min(amounts), max(amounts)))
         ranges.append(f"{name} {' to '.join(ends)}")
     if ranges:
         yield f"{metric['label']} over all rows counted {', '.join(ranges)}."
+
+
+def _without_facts(
+    contents: Contents, found: Sequence[Value], labels: Sequence[str]
+) -> Iterator[str]:
+    """Say which scores a version recorded that knew no facts, naming rows where not all are."""
+    lacking: dict[str, list[str]] = {}
+    for metric in contents["metrics"]:
+        scored = [v for v in found if v.metric == metric["name"] and v.status == OK]
+        old = {(v.row, v.class_) for v in scored if v.facts is None}
+        if old:
+            who = _places(old, {(v.row, v.class_) for v in scored}, labels)
+            lacking.setdefault(who, []).append(metric["label"])
+    if lacking:
+        listed = "; ".join(", ".join(metrics) + who for who, metrics in lacking.items())
+        yield (
+            f"Scores recorded by an older version, without facts: {listed}; bench run keeps them. "
+            "Their notes stand as they were recorded; ranges, tests and warnings that are made "
+            "from facts leave them out. To have them made anew, delete their records first."
+        )
 
 
 def _devices(found: Sequence[Value]) -> Iterator[str]:

@@ -6,9 +6,10 @@ runs leaves out the sampling of patients, which at 25 + 25 cases is the larger p
 therefore rests on a test over patients; a t test over runs stands beside it.
 
 Every test is of ``a`` against ``b``, two-sided but for ``tost``; differences are a - b; standard
-deviations divide by n - 1. scipy does the distributions and Friedman; the rest is written here from
-the papers named at each function. scipy.stats takes half a second to import, so that it is left to
-the few functions that need more of it than the distributions of scipy.special.
+deviations divide by n - 1. The arithmetic that metrics use too is in ``cerebench.core.statistics``;
+here it gets its checks, its interval and its n. scipy does the distributions and Friedman; the rest
+is written from the papers named at each function. scipy.stats takes half a second to import, so
+that it is left to the few functions that need more of it than the distributions of scipy.special.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from cerebench.core import statistics as core
+from cerebench.core.statistics import Group
 from cerebench.reports.base import ReportError
 from cerebench.reports.classification import Statistic, checked
 
@@ -127,7 +130,7 @@ def from_summary(
             means differ.
     """
     name = "Student t" if equal_var else "Welch t"
-    se, df = _error(sd1, n1, sd2, n2, equal_var=equal_var)
+    se, df = _error(Group(mean1, sd1**2, n1), Group(mean2, sd2**2, n2), equal_var=equal_var)
     size = max(abs(mean1), abs(mean2))
     return _t_test(name, mean1 - mean2, se, df, min(n1, n2), unit, size)
 
@@ -189,21 +192,22 @@ def tost(a: ArrayLike, b: ArrayLike, margin: float, *, unit: str) -> Test:
     """
     if not margin > 0:
         raise StatisticsError(f"The margin of equivalence is {margin}; expected more than 0.")
-    (mean1, sd1, n1), (mean2, sd2, n2) = _described(a), _described(b)
-    se, df = _error(sd1, n1, sd2, n2, equal_var=False)
-    difference = mean1 - mean2
-    if se <= NOTHING * max(abs(mean1), abs(mean2)):
-        raise StatisticsError(f"TOST of {n1} and {n2} {unit} without any spread says nothing.")
-    t = (margin - abs(difference)) / se  # of the nearer margin, whose p is the larger of the two
+    one, two = (Group(mean, sd**2, n) for mean, sd, n in (_described(a), _described(b)))
+    se, df = _error(one, two, equal_var=False)
+    difference = one.mean - two.mean
+    if se <= NOTHING * max(abs(one.mean), abs(two.mean)):
+        raise StatisticsError(
+            f"TOST of {one.n} and {two.n} {unit} without any spread says nothing."
+        )
     half = float(special.stdtrit(df, CONFIDENCE)) * se
     return Test(
         name="TOST (Welch)",
-        p=float(special.stdtr(df, -t)),
-        statistic=t,
+        p=core.tost_p(one, two, margin),
+        statistic=float(core.tost_t(one, two, margin)[0]),
         difference=difference,
         low=difference - half,
         high=difference + half,
-        n=min(n1, n2),
+        n=min(one.n, two.n),
         unit=unit,
     )
 
@@ -221,20 +225,15 @@ def _finite(values: ArrayLike) -> Numbers:
     return a
 
 
-def _error(sd1: float, n1: int, sd2: float, n2: int, *, equal_var: bool) -> tuple[float, float]:
+def _error(one: Group, two: Group, *, equal_var: bool) -> tuple[float, float]:
     """Return the standard error of a difference of means, and its degrees of freedom."""
-    if min(n1, n2) < 2:
+    if min(one.n, two.n) < 2:
         raise StatisticsError(
-            f"A t test needs at least 2 values in each group, got {n1} and {n2}. "
+            f"A t test needs at least 2 values in each group, got {one.n} and {two.n}. "
             "Run more seeds: bench run --seeds N."
         )
-    v1, v2, df = sd1**2 / n1, sd2**2 / n2, float(n1 + n2 - 2)
-    if equal_var:
-        pooled = ((n1 - 1) * sd1**2 + (n2 - 1) * sd2**2) / df
-        return math.sqrt(pooled * (1 / n1 + 1 / n2)), df
-    if v1 + v2 > 0:
-        df = (v1 + v2) ** 2 / (v1**2 / (n1 - 1) + v2**2 / (n2 - 1))
-    return math.sqrt(v1 + v2), df
+    se, df = core.standard_error(one, two, pooled=equal_var)
+    return float(se), df
 
 
 def _one_sample(name: str, values: Numbers, ratio: float, unit: str, size: float) -> Test:
@@ -259,7 +258,7 @@ def _t_test(
     half = float(special.stdtrit(df, (1 + CONFIDENCE) / 2)) * se
     return Test(
         name=name,
-        p=float(2 * special.stdtr(df, -abs(difference) / se)),
+        p=core.two_sided_p(difference / se, df),
         statistic=difference / se,
         difference=difference,
         low=difference - half,
@@ -427,21 +426,6 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> Test:
 # Many tests, many methods ----------------------------------------------------------------------
 
 
-def holm(ps: Sequence[float]) -> list[float]:
-    """Correct the p-values of one family for their number (Holm 1979), in the order given.
-
-    Raises:
-        StatisticsError: If one is not a number from 0 to 1.
-    """
-    if bad := [p for p in ps if not 0 <= p <= 1]:
-        raise StatisticsError(f"Holm got p = {bad[0]}; expected numbers from 0 to 1.")
-    corrected, largest = [0.0] * len(ps), 0.0
-    for rank, index in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
-        largest = max(largest, min(1.0, ps[index] * (len(ps) - rank)))
-        corrected[index] = largest
-    return corrected
-
-
 def friedman(table: ArrayLike, *, unit: str) -> tuple[Test, tuple[float, ...]]:
     """Test whether k methods rank alike over independent blocks (Friedman 1937; ties corrected).
 
@@ -499,10 +483,7 @@ def critical_difference(k: int, n: int) -> float:
 
 
 def hedges_g(a: ArrayLike, b: ArrayLike) -> tuple[float, float, float]:
-    """Return the standardised difference of two independent groups with its 95 % interval.
-
-    g = J (mean a - mean b) / pooled sd, J = 1 - 3 / (4 df - 1). The interval is that of the
-    noncentrality of t (exact for normal values of one variance), times J.
+    """Return Hedges g of two independent groups, as in ``core.statistics``, with its 95 % interval.
 
     Args:
         a: (N,) values, N >= 2.
@@ -510,17 +491,11 @@ def hedges_g(a: ArrayLike, b: ArrayLike) -> tuple[float, float, float]:
 
     Raises:
         StatisticsError: If a group has fewer than 2 values, or neither has any spread.
-
-    Source: Hedges 1981, eq. 6e; interval as in Cumming and Finch 2001.
     """
-    (mean1, sd1, n1), (mean2, sd2, n2) = _described(a), _described(b)
-    se, df = _error(sd1, n1, sd2, n2, equal_var=True)
-    if se <= NOTHING * max(abs(mean1), abs(mean2)):
+    one, two = (Group(mean, sd**2, n) for mean, sd, n in (_described(a), _described(b)))
+    if _error(one, two, equal_var=True)[0] <= NOTHING * max(abs(one.mean), abs(two.mean)):
         raise StatisticsError("Hedges g of two groups without any spread does not exist.")
-    t, unit = (mean1 - mean2) / se, (1 - 3 / (4 * df - 1)) * math.sqrt(1 / n1 + 1 / n2)
-    tails = ((1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2)
-    low, high = (float(special.nctdtrinc(df, tail, t)) for tail in tails)
-    return t * unit, low * unit, high * unit
+    return core.hedges_g(one, two), *core.hedges_interval(one, two, CONFIDENCE)
 
 
 class Patients:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cerebench.reports.base import Experiment
+from cerebench.core.facts import Fact
+from cerebench.reports.base import Experiment, left_out
 from cerebench.reports.formatting import first_line
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Value:
             ``sample-seconds`` (per volume), ``clip-fraction``, ``foreground`` (voxels).
         value: Unscaled, unrounded; None if missing.
         notes: What a metric left to read beside the value; of ``train-seconds`` the warnings.
+        facts: Numbers and short strings that a metric recorded beside the value, by name; None in
+            records of versions that knew only notes.
         text: What ``device`` and ``sampler`` have in place of a value, else empty.
         se: Standard error of ``value``; ``uncertainty`` says how it was made.
         status: ``ok``, ``failed``, ``not run`` or ``unavailable``; all but ``ok`` have a reason.
@@ -69,6 +72,7 @@ class Value:
     status: str = OK
     reason: str = ""
     notes: tuple[str, ...] = ()
+    facts: Mapping[str, Fact | None] | None = field(default_factory=dict)
     better: str = ""
     scale: float = 1.0
     recipe_hash: str = ""
@@ -200,6 +204,7 @@ def _scored(owed: Value, row: Mapping[str, Any]) -> Value:
         n_real=row["n_real"],
         n_generated=row["n_generated"],
         notes=tuple(row["notes"]),
+        facts=row.get("facts"),
         status=row["status"],
         reason=first_line(row["reason"] or ""),
     )
@@ -261,8 +266,9 @@ def _canonical(recipe: Mapping[str, Any]) -> str:
 def frame(experiment: Experiment) -> DataFrame:
     """Return every value of an experiment as a data frame, one value a row.
 
-    Columns are the fields of ``Value``, ``class_`` as ``class``, and ``mark``: why its row is
-    marked, as in ``cerebench.reports.marks``, or empty. A missing number is NaN.
+    Columns are the fields of ``Value``, ``class_`` as ``class``, ``facts`` as JSON (empty where
+    there are none), and ``mark``: why its row is marked, as in ``cerebench.reports.marks``, or
+    empty. A missing number is NaN.
 
     Raises:
         ReportError: If a record cannot be read or lies outside the folder.
@@ -271,10 +277,11 @@ def frame(experiment: Experiment) -> DataFrame:
 
     from cerebench.reports.marks import explanation, marks  # which judge what this file reads
 
-    names, found = [field.name for field in fields(Value)], values(experiment)
+    names, found = [column.name for column in fields(Value)], values(experiment)
     rows = [[getattr(value, name) for name in names] for value in found]
     table = pd.DataFrame(rows, columns=[name.rstrip("_") for name in names])
     table["notes"] = table["notes"].map(" | ".join)
+    table["facts"] = [_canonical(value.facts) if value.facts else "" for value in found]
     reasons = {row: explanation(told) for row, told in marks(experiment.contents, found).items()}
     table["mark"] = table["row"].map(lambda row: reasons.get(row, ""))
     floats, integers = ["value", "real_value", "se"], ["seed", "n_real", "n_generated"]
@@ -284,15 +291,20 @@ def frame(experiment: Experiment) -> DataFrame:
 def frames(experiment: Experiment) -> list[DataFrame]:
     """Return the tidy rows of image metrics and cost, and of downstream protocols if it has any.
 
+    Where real cases were left out, a column ``left_out`` says how many.
+
     Raises:
         ReportError: As in ``frame`` and ``downstream_tables.frame``.
     """
-    if not experiment.contents.get("downstream"):
-        return [frame(experiment)]
-    from cerebench.reports.downstream_tables import frame as downstream  # which reads by this file
+    found = [frame(experiment)]
+    if experiment.contents.get("downstream"):
+        from cerebench.reports.downstream_tables import frame as downstream  # reads by this file
 
-    further = downstream(experiment)
-    return [frame(experiment), *([] if further is None else [further])]
+        further = downstream(experiment)
+        found += [] if further is None else [further]
+    if missing := left_out(experiment.contents):
+        found = [table.assign(left_out=f"{missing} cases") for table in found]
+    return found
 
 
 def csv(frames: Sequence[DataFrame]) -> str:

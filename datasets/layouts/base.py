@@ -8,19 +8,26 @@ tables only, never voxels. What it cannot use becomes a finding that names the c
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import re
+import stat
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from cerebench.datasets.base import DatasetError, Finding
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 IMAGES = (".nii.gz", ".nii", ".mha")
+# Tables that decide which layout a folder is, or what its cases are.
+TABLES = (
+    "manifest.csv", "manifest.tsv", "labels.csv", "labels.tsv", "participants.tsv",
+    "name_mapping.csv", "dataset.json",
+)  # fmt: skip
 _DEPTH = 7  # copies nest the official folder twice, and grade, case, session and anat/ come on top
 
 # Stored label -> canonical label: 1 necrotic or non-enhancing core, 2 oedema, 3 enhancing tumour,
@@ -72,32 +79,46 @@ class Listing:
 class Tree:
     """Folders and files below a root; links that lead out of it are set aside, never followed.
 
-    Hidden names are left out. All paths start with ``root``.
+    Hidden names are left out. All paths start with ``root``. ``unusable`` holds what cannot be
+    read, with the reason: nothing vanishes because nobody may look into it.
     """
 
     root: Path
     folders: tuple[Path, ...]
     files: tuple[Path, ...]
     outside: tuple[Path, ...] = ()
+    unusable: Mapping[Path, str] = field(default_factory=dict)
 
     @classmethod
     def walk(cls, root: Path) -> Tree:
         """List a root down to the depth that known layouts need."""
-        real = root.resolve()
+        real = os.path.realpath(root)
         folders, files, outside = [root], [], []
-        for place, below, names in os.walk(root):
+        unusable: dict[Path, str] = {}
+
+        def refuse(error: OSError) -> None:
+            unusable[Path(error.filename)] = f"cannot be read: {error.strerror}"
+
+        for place, below, names in os.walk(root, onerror=refuse):
             here = Path(place)
             below[:] = sorted(n for n in below if not n.startswith("."))
             links = [n for n in below if (here / n).is_symlink()]
             below[:] = [n for n in below if n not in links]
             for name in [*links, *sorted(n for n in names if not n.startswith("."))]:
                 path = here / name
-                inside = not path.is_symlink() or path.resolve().is_relative_to(real)
-                (files if inside else outside).append(path)
+                if not _is_below(path, real):
+                    outside.append(path)
+                elif reason := unreadable(path):
+                    unusable[path] = reason
+                else:
+                    files.append(path)
             folders += [here / n for n in below]
+            unusable |= {here / n: "is a folder, not a file" for n in below if _named_as_file(n)}
             if len(here.relative_to(root).parts) + 1 >= _DEPTH:
                 below.clear()
-        return cls(root, tuple(sorted(folders)), tuple(sorted(files)), tuple(sorted(outside)))
+        return cls(
+            root, tuple(sorted(folders)), tuple(sorted(files)), tuple(sorted(outside)), unusable
+        )
 
     @cached_property
     def _by_folder(self) -> Mapping[Path, Mapping[str, Path]]:
@@ -121,6 +142,33 @@ class Tree:
             if end and (name.removesuffix(end) not in found or end == IMAGES[0]):
                 found[name.removesuffix(end)] = path
         return found
+
+
+def unreadable(path: Path) -> str:
+    """Return why a file cannot be read, or an empty string; a link to a folder is left alone.
+
+    Nothing is opened: opening a pipe would wait for its other end.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as e:
+        if e.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
+            return f"is a link to {os.readlink(path)}, which leads nowhere"
+        return f"cannot be read: {e.strerror}"
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        return "is a pipe, a socket or a device, not a file"
+    return "" if os.access(path, os.R_OK) else f"cannot be read: {os.strerror(errno.EACCES)}"
+
+
+def _is_below(path: Path, root: str) -> bool:
+    """Tell whether a path, if it is a link, leads to somewhere below the root."""
+    if not path.is_symlink():
+        return True
+    return Path(os.path.realpath(path)).is_relative_to(root)
+
+
+def _named_as_file(name: str) -> bool:
+    return bool(ending(name)) or name.lower() in TABLES
 
 
 class Layout(ABC):
@@ -159,7 +207,10 @@ class Layout(ABC):
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table, with lower-case column names and stripped values."""
+    """One row of a table, with lower-case column names and stripped values.
+
+    ``line`` is where it ends in the file, counted from 1.
+    """
 
     line: int
     values: Mapping[str, str] = field(default_factory=dict)
@@ -178,24 +229,79 @@ def read_table(path: Path, required: Sequence[str]) -> list[Row]:
     """Read a CSV or, by its ending, a TSV file.
 
     Raises:
-        DatasetError: If a required column is missing; alternatives are written ``a|b``.
+        DatasetError: If the file cannot be read, or a required column is missing; alternatives are
+            written ``a|b``.
     """
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.DictReader(file, delimiter=delimiter)
-        columns = {(name or "").strip().lower() for name in reader.fieldnames or ()}
-        missing = [c for c in required if not columns & set(c.lower().split("|"))]
-        if missing:
-            raise DatasetError(
-                f"{path} lacks the column {', '.join(missing)}. Use the file of the original "
-                "download, or see docs/datasets.md for the columns."
-            )
-        return [
-            Row(line, {(k or "").strip().lower(): (v or "").strip() for k, v in row.items() if k})
-            for line, row in enumerate(
-                ({k: v for k, v in r.items() if isinstance(v, str)} for r in reader), start=2
-            )
-        ]
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            reader = csv.DictReader(file, delimiter=delimiter)
+            columns = {(name or "").strip().lower() for name in reader.fieldnames or ()}
+            rows = [Row(reader.line_num, _stripped(row)) for row in reader]
+    except (OSError, csv.Error) as e:
+        reason = e.strerror if isinstance(e, OSError) else e
+        raise DatasetError(f"{path} cannot be read: {reason}. Repair or restore the table.") from e
+    missing = [c for c in required if not columns & set(c.lower().split("|"))]
+    if missing:
+        raise DatasetError(
+            f"{path} lacks the column {', '.join(missing)}. Use the file of the original "
+            "download, or see docs/datasets.md for the columns."
+        )
+    return rows
+
+
+def _stripped(row: Mapping[str | None, Any]) -> dict[str, str]:
+    texts = {k: v for k, v in row.items() if k and isinstance(v, str)}
+    return {name.strip().lower(): text.strip() for name, text in texts.items()}
+
+
+def unique_rows(
+    rows: Sequence[Row],
+    column: str,
+    table: str,
+    says: Callable[[Row], Mapping[str, str]],
+) -> tuple[dict[str, Row], list[Finding], set[str]]:
+    """Return one row for each id, and what is to be said of ids that occur more than once.
+
+    Args:
+        rows: All rows.
+        column: Where the id stands.
+        table: Name of the file, for messages.
+        says: What a row tells about its case, by name; rows that agree are counted once.
+
+    Returns:
+        The first row of each id; an error for each id whose rows contradict each other, and a
+        warning for each other repeated one and for rows without an id; the ids whose rows
+        contradict each other.
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.get(column), []).append(row)
+    nameless = [row for row in groups.pop("", []) if any(row.values.values())]
+    findings = [
+        Finding("warning", table, f"line {row.line} has no {column}: not used") for row in nameless
+    ]
+    torn = set()
+    for name, same in groups.items():
+        if len(same) == 1:
+            continue
+        often = "twice" if len(same) == 2 else f"{len(same)} times"
+        where = f"is {often} in {table} (lines {_and(str(row.line) for row in same)})"
+        told = [says(row) for row in same]
+        parts = {k: list(dict.fromkeys(repr(one[k]) for one in told)) for k in told[0]}
+        differing = "; ".join(f"{k} {_and(v)}" for k, v in parts.items() if len(v) > 1)
+        if differing:
+            torn.add(name)
+            message = f"{where}, with {differing}. Keep the row that is right"
+            findings.append(Finding("error", name, message))
+        else:
+            findings.append(Finding("warning", name, f"{where}, alike: counted once"))
+    return {name: same[0] for name, same in groups.items()}, findings, torn
+
+
+def _and(words: Iterable[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def known_value(text: str) -> str:

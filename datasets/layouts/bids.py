@@ -23,6 +23,7 @@ from cerebench.datasets.layouts.base import (
     class_of,
     ending,
     read_table,
+    unique_rows,
 )
 
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
@@ -41,16 +42,17 @@ class Bids(Layout):
         ]
 
     def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
-        rows, findings = _participants(tree)
-        entries = []
+        rows, findings, torn = _participants(tree)
+        entries, told = [], bool(rows)
         for subject in found:
             row = rows.pop(subject.name, None)
-            if row is None and rows:
+            if row is None and told:
                 message = "has no row in participants.tsv"
                 findings.append(Finding("error", subject.name, message))
             grade, fault = class_of(row or Row(0))
             if fault:
                 findings.append(Finding("error", subject.name, fault))
+            if fault or subject.name in torn:
                 grade = "?"  # keeps the case apart from those that have a class
             patient = (row or Row(0)).get("patient", "patient_id") or subject.name
             for folder in _anat(tree, subject):
@@ -74,20 +76,29 @@ def _anat(tree: Tree, subject: Path) -> list[Path]:
     ]
 
 
-def _participants(tree: Tree) -> tuple[dict[str, Row], list[Finding]]:
+def _participants(tree: Tree) -> tuple[dict[str, Row], list[Finding], set[str]]:
+    """Return rows by participant, findings, and the participants whose rows contradict each other.
+
+    One that is listed twice is as in ``unique_rows``.
+    """
     path = tree.within(tree.root).get("participants.tsv")
-    rows: dict[str, Row] = {}
-    findings = []
+    rows, findings = [], []
     for row in read_table(path, ["participant_id"]) if path else []:
         name = row.get("participant_id")
-        if not _SUBJECT.fullmatch(name):
+        if _SUBJECT.fullmatch(name):
+            rows.append(row)
+        else:
             message = f"line {row.line}: '{name}' is no participant; expected sub-<letters, digits>"
             findings.append(Finding("error", "participants.tsv", message))
-        elif name in rows:
-            findings.append(Finding("error", name, "is twice in participants.tsv"))
-        else:
-            rows[name] = row
-    return rows, findings
+    unique, repeats, torn = unique_rows(rows, "participant_id", "participants.tsv", _told)
+    return unique, [*findings, *repeats], torn
+
+
+def _told(row: Row) -> Mapping[str, str]:
+    """Return what a row says of its participant."""
+    grade, fault = class_of(row)
+    patient = row.get("patient", "patient_id")
+    return {"class": grade or fault, "patient": patient, "site": row.get("site")}
 
 
 def _files(tree: Tree, folder: Path) -> tuple[dict[str, Path], dict[str, str]]:

@@ -14,8 +14,8 @@ Source: Menze et al. 2015 (IEEE TMI), Bakas et al. 2017 (Scientific Data 4:17011
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,9 +26,11 @@ from cerebench.datasets.layouts.base import (
     Entry,
     Layout,
     Listing,
+    Row,
     Tree,
     known_value,
     read_table,
+    unique_rows,
 )
 
 CLASSES = ("LGG", "HGG")
@@ -136,23 +138,21 @@ class BraTS2020(Edition):
         return files
 
     def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
-        rows = _read_mapping(_find_mapping(tree, found[0]))
-        entries, findings = [], []
-        unused: set[Path] = set()
+        names = {folder.name.lower(): folder.name for folder in found}
+        rows, repeats, torn = _read_mapping(_find_mapping(tree, found[0]))
+        findings = [replace(f, case=names[f.case]) for f in repeats if f.case in names]
+        entries = []
         for folder in found:
-            grades = rows.get(folder.name.lower(), [])
-            labels = {grade for grade, _ in grades}
-            if len(labels) != 1 or not labels <= set(CLASSES):
-                given = " and ".join(sorted(labels)) or "no row"
-                message = f"{_MAPPING} gives {given}; expected one LGG or HGG"
+            grade, patient = rows.get(folder.name.lower(), ("no row", ""))
+            if grade not in CLASSES:
+                message = f"{_MAPPING} gives {grade or 'no grade'}; expected one LGG or HGG"
                 findings.append(Finding("error", folder.name, message))
-                unused |= set(tree.within(folder).values())
-                continue
-            grade, patient = grades[0]
+            if grade not in CLASSES or folder.name.lower() in torn:
+                grade = "?"  # keeps the case apart from those that have a class
             patient = patient or folder.name
             files = self.files_of(tree, folder)
             entries.append(Entry(folder.name, patient, files, str(folder), grade, site_of(patient)))
-        return Listing(tuple(entries), tuple(findings), _tables(tree) | unused)
+        return Listing(tuple(entries), tuple(findings), _tables(tree))
 
 
 class BraTS2021(Edition):
@@ -211,6 +211,8 @@ def _find_mapping(tree: Tree, case: Path) -> Path:
     for folder in case.parents:
         if _MAPPING in tree.within(folder):
             return tree.within(folder)[_MAPPING]
+        if reason := tree.unusable.get(folder / _MAPPING):
+            raise DatasetError(f"{folder / _MAPPING} {reason}. Repair or replace it.")
         if folder == tree.root:
             break
     raise DatasetError(
@@ -219,10 +221,19 @@ def _find_mapping(tree: Tree, case: Path) -> Path:
     )
 
 
-def _read_mapping(path: Path) -> dict[str, list[tuple[str, str]]]:
-    """Return (grade, 2019 id or "") of every row by lower-case 2020 id."""
-    rows = defaultdict(list)
-    for row in read_table(path, ["Grade", _MAPPING_ID]):
-        patient = known_value(row.get(_MAPPING_PATIENT.lower()))
-        rows[row.get(_MAPPING_ID.lower()).lower()].append((row.get("grade").upper(), patient))
-    return rows
+def _read_mapping(path: Path) -> tuple[dict[str, tuple[str, str]], list[Finding], set[str]]:
+    """Return (grade, 2019 id or "") by lower-case 2020 id; see ``unique_rows`` for the rest."""
+    column = _MAPPING_ID.lower()
+    rows = [
+        replace(row, values={**row.values, column: row.get(column).lower()})
+        for row in read_table(path, ["Grade", _MAPPING_ID])
+    ]
+    unique, repeats, torn = unique_rows(rows, column, _MAPPING, _mapped)
+    told = {name: _mapped(row) for name, row in unique.items()}
+    return {name: (one["class"], one["patient"]) for name, one in told.items()}, repeats, torn
+
+
+def _mapped(row: Row) -> Mapping[str, str]:
+    """Return what a row says of its case."""
+    patient = known_value(row.get(_MAPPING_PATIENT.lower()))
+    return {"class": row.get("grade").upper(), "patient": patient}

@@ -7,6 +7,7 @@ table that stay inside its folder; and, as far as they are known, ``patient_id``
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from cerebench.datasets.layouts.base import (
     Tree,
     class_of,
     read_table,
+    unreadable,
 )
+from cerebench.datasets.names import shown
 
 NAMES = ("manifest.csv", "manifest.tsv")
 
@@ -45,7 +48,8 @@ class Manifest(Layout):
             raise DatasetError(
                 f"{table} has the column {', '.join(unknown)}; known: {expected}. Rename it."
             )
-        entries, findings = [], []
+        rows, findings = _without_copies(rows, table.name)
+        entries = []
         inside = set(tree.files)
         for row in rows:
             place = f"{table.name} line {row.line}"
@@ -63,6 +67,20 @@ class Manifest(Layout):
         return Listing(tuple(entries), tuple(findings), frozenset({table}))
 
 
+def _without_copies(rows: Sequence[Row], table: str) -> tuple[list[Row], list[Finding]]:
+    """Count equal rows once; those that share no more than their id remain."""
+    first: dict[str, int] = {}
+    kept, findings = [], []
+    for row in rows:
+        line = first.setdefault(repr(sorted(row.values.items())), row.line)
+        if line == row.line:
+            kept.append(row)
+        else:
+            message = f"is twice in {table} (lines {line} and {row.line}), alike: counted once"
+            findings.append(Finding("warning", row.get("case_id"), message))
+    return kept, findings
+
+
 def _files(tree: Tree, row: Row, inside: set[Path]) -> tuple[dict[str, Path], dict[str, str]]:
     """Resolve the paths of a row; whatever is not a file inside the root is a problem."""
     files, problems = {}, {}
@@ -71,12 +89,19 @@ def _files(tree: Tree, row: Row, inside: set[Path]) -> tuple[dict[str, Path], di
         if not text:
             continue
         path = tree.root / text
-        if path in inside:
-            files[modality] = path
-        elif not path.resolve().is_relative_to(tree.root.resolve()):
-            problems[modality] = f"{modality} is '{text}', which leads outside the root: not read"
-        elif not path.is_file():
-            problems[modality] = f"{modality} is '{text}', which does not exist"
+        if path not in inside and (fault := _fault(tree, path)):
+            problems[modality] = f"{modality} is {shown(text)}, which {fault}"
         else:
             files[modality] = path
     return files, problems
+
+
+def _fault(tree: Tree, path: Path) -> str:
+    """Return why a path that the tree does not list cannot be used, or an empty string."""
+    if "\0" in str(path):
+        return "holds a NUL character: no path does"
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(tree.root)):
+        return "leads outside the root: not read"
+    if not os.path.lexists(path):
+        return "does not exist"
+    return unreadable(path) or ("is a folder, not a file" if path.is_dir() else "")

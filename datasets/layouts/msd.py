@@ -58,6 +58,8 @@ def _check_description(path: Path) -> None:
     try:
         channels = json.loads(path.read_text("utf-8-sig"))["modality"]
         order = [_CHANNELS.get(channels[str(i)].lower()) for i in range(4)]
+    except OSError as e:
+        raise DatasetError(f"{path} cannot be read: {e.strerror}. Restore the file.") from e
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise DatasetError(
             f"{path} does not name four modalities under 'modality' ({e!r}). Use the file of "

@@ -84,6 +84,10 @@ class MedicalDiffusion(Method):
     def weights(cls, config: Config) -> Sequence[str]:
         return (VGG16,) if config.perceptual == "lpips-vgg" else ()
 
+    @classmethod
+    def without_weights(cls) -> dict[str, str]:
+        return {"perceptual": "none"}
+
     def build(self) -> dict[str, nn.Module]:
         c = self.config
         levels = (self.size // c.latent_size).bit_length() - 1

@@ -72,6 +72,10 @@ class VQGAN(Method):
     def weights(cls, config: Config) -> Sequence[str]:
         return (VGG16,) if config.perceptual == "lpips-vgg" else ()
 
+    @classmethod
+    def without_weights(cls) -> dict[str, str]:
+        return {"perceptual": "none"}
+
     def build(self) -> dict[str, nn.Module]:
         c = self.config
         vocabulary = c.codes + 1  # the last id starts a sequence

@@ -93,6 +93,10 @@ class VQGANCond(Method):
     def weights(cls, config: Config) -> Sequence[str]:
         return (VGG16,) if config.perceptual == "lpips-vgg" else ()
 
+    @classmethod
+    def without_weights(cls) -> dict[str, str]:
+        return {"perceptual": "none"}
+
     def build(self) -> dict[str, nn.Module]:
         c = self.config
         tokens = c.latent_size**3

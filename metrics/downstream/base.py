@@ -8,7 +8,7 @@ engine decides where data and weights lie; reports compute every number from sto
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -165,6 +165,23 @@ class ProtocolInfo:
     weights: str = ""
 
 
+@dataclass(frozen=True)
+class Passes:
+    """What one network of a protocol has to do, for estimates of time.
+
+    Attributes:
+        build: Makes the network, freshly initialised.
+        shape: (C, D, H, W) of what it is given.
+        trained: Cases that go through it forward and backward.
+        read: Cases that go through it forward alone.
+    """
+
+    build: Callable[[], Any]
+    shape: tuple[int, ...]
+    trained: int
+    read: int
+
+
 class DownstreamProtocol(ABC):
     """One downstream experiment, configured.
 
@@ -208,3 +225,15 @@ class DownstreamProtocol(ABC):
         Raises:
             ProtocolError: If the material does not suffice.
         """
+
+    def work(self, material: Material, shape: tuple[int, ...]) -> Sequence[Passes] | None:
+        """Return what all repetitions together have to do, or None where nobody can tell.
+
+        Args:
+            material: As for ``run``, but without voxels.
+            shape: (C, D, H, W) of a volume.
+
+        Raises:
+            ProtocolError: If the material does not suffice.
+        """
+        return None

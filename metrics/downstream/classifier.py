@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from cerebench.core.statistics import auc
 from cerebench.metrics.downstream.base import ProtocolError
 from cerebench.metrics.downstream.focal import focal_loss
 
@@ -150,7 +150,7 @@ class Classifier:
         self.network.train()
         scores = logits.softmax(1)[:, 1].cpu().numpy()
         loss = focal_loss(logits, labels, self.config.gamma)
-        return auc(scores, labels.cpu().numpy()), float(loss)
+        return float(auc(labels.cpu().numpy(), scores)), float(loss)
 
 
 def batch_bounds(cases: int, batch: int) -> list[tuple[int, int]]:
@@ -173,19 +173,6 @@ def batch_bounds(cases: int, batch: int) -> list[tuple[int, int]]:
             "batch normalisation needs. Use larger batches or more cases."
         )
     return kept
-
-
-def auc(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Return the share of (positive, negative) pairs in the right order; ties count half.
-
-    Args:
-        scores: (N,), higher for the positive class.
-        labels: (N,) with both 0 and 1.
-    """
-    positive = labels == 1
-    pairs = np.count_nonzero(positive) * np.count_nonzero(~positive)
-    least = np.arange(1, np.count_nonzero(positive) + 1).sum()
-    return float((rankdata(scores)[positive].sum() - least) / pairs)
 
 
 def predict(network: nn.Module, data: Any) -> NDArray[np.float64]:

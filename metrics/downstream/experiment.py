@@ -28,6 +28,7 @@ from cerebench.metrics.downstream.base import (
     DownstreamProtocol,
     Material,
     Outcome,
+    Passes,
     ProtocolError,
     Repeat,
     Trainer,
@@ -104,6 +105,23 @@ class Experiment(DownstreamProtocol):
             parameters=own + frozen,
             notes=(first.notes if first else ()) + last.notes,
         )
+
+    def work(self, material: Material, shape: tuple[int, ...]) -> list[Passes]:
+        """Count the cases of every stage, validation and prediction of all repetitions."""
+        config = self.config
+        parts = splits.divide(material.development, config.finetune_per_class, material.seed)
+        first, last = self.pretraining(material, parts), self.training(material, parts)
+        trained = read = 0
+        for repeat in range(config.repeats):
+            chosen = splits.validation(parts, config.validation_share, config.repeats, repeat)
+            validation = taken(material.development, chosen)
+            finetune = without_patients(last.cases, set(validation.patients))
+            trained += config.finetune_epochs * len(finetune)
+            read += config.finetune_epochs * len(validation) + len(material.test)
+            if first is not None:
+                trained += config.pretrain_epochs * len(first.cases)
+                read += len(material.test)
+        return [Passes(lambda: self.network(material.seed, shape[0]), shape, trained, read)]
 
     def _repeat(
         self,

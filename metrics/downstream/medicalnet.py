@@ -24,12 +24,12 @@ from torch import nn
 
 from cerebench.core.bounds import Count, Positive
 from cerebench.core.settings import setting
-from cerebench.metrics.downstream.base import Cases, Material, ProtocolInfo, Trainer
+from cerebench.metrics.downstream.base import Cases, Material, Passes, ProtocolInfo, Trainer
 from cerebench.metrics.downstream.config import Changes, Share, presets
 from cerebench.metrics.downstream.config import Config as Shared
 from cerebench.metrics.downstream.experiment import Experiment, Stage, finetuning_set
 from cerebench.metrics.downstream.splits import Parts
-from cerebench.metrics.extractors.medicalnet import MedicalNet, MedicalNet34
+from cerebench.metrics.extractors.medicalnet import MedicalNet, MedicalNet34, ResNet
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,13 @@ class MedicalNetHead(Experiment):
             test=_features(material.test, encoder),
         )
         return features, sum(p.numel() for p in encoder.network.parameters())
+
+    def work(self, material: Material, shape: tuple[int, ...]) -> list[Passes]:
+        """Count the encoder's cases, each read once, and those of the head on its features."""
+        encoder, cases = self.encoder, len(material.development) + len(material.test)
+        features = (encoder.dim, 1, 1, 1)
+        frozen = Passes(lambda: ResNet(encoder.depth).eval(), shape, 0, cases)
+        return [frozen, *super().work(material, features)]
 
     def network(self, seed: int, channels: int) -> nn.Module:
         """Return the head with its initial weights."""

@@ -17,9 +17,12 @@ from cerebench.benchmark.display import Silent
 from cerebench.benchmark.errors import BadConfig, BadPrediction, Interrupted, UsageError
 from cerebench.benchmark.estimate import estimate
 from cerebench.benchmark.experiment import Experiment, Published, Variant
-from cerebench.benchmark.plan import PlannedProtocol, make_plan
+from cerebench.benchmark.plan import make_plan
+from cerebench.benchmark.planned import PlannedProtocol
 from cerebench.benchmark.registry import Registries
-from cerebench.benchmark.runner import Runner, pending
+from cerebench.benchmark.runner import Runner
+from cerebench.benchmark.stage import pending
+from cerebench.core.hashing import key_of
 from cerebench.datasets.base import DatasetError, Split
 from cerebench.metrics.base import LazyVolumes
 from cerebench.metrics.downstream.base import Material, ProtocolError
@@ -170,11 +173,21 @@ def finished(store_of):
     return store_of[1]()
 
 
+def row_of(plan, name="wgan-gp"):
+    """Return a row of a plan by its name."""
+    return next(row for row in plan.rows if row.name == name)
+
+
 def record_of(plan, name, row="wgan-gp"):
     """Return the record of a protocol on the samples of a row."""
-    cell = next(c for c in plan.cells if c.name == row)
-    path = plan.folder / cell.record("downstream", name)
-    return store.read_record(path, cell.downstream_keys[name])
+    stage = row_of(plan, row).stage(f"downstream {name}")
+    return store.read_record(plan.folder / stage.record, stage.key)
+
+
+def keys_of(plan):
+    """Return the keys of the protocols on samples, by row and protocol."""
+    rows = plan.of_kind("method")
+    return {(r.name, p.name): stage.key for r in rows for p, stage in r.classifying()}
 
 
 def test_a_protocol_of_another_package_leaves_the_promised_record(finished):
@@ -188,8 +201,9 @@ def test_a_protocol_of_another_package_leaves_the_promised_record(finished):
     }.items() <= record.items()  # fmt: skip
     assert record["config"]["steps"] == 2
     test = record["test"]
-    assert set(test["ids"]) == set(plan.split.test)
-    labels = {case.id: case.label for case in plan.cases}
+    reference = plan.common.reference
+    assert set(test["ids"]) == set(reference.split.test)
+    labels = {case.id: case.label for case in reference.cases}
     assert test["labels"] == [labels[i] for i in test["ids"]]
     (repeat,) = record["repeats"]
     assert len(repeat["predictions"]) == len(test["ids"]) == 10
@@ -197,7 +211,7 @@ def test_a_protocol_of_another_package_leaves_the_promised_record(finished):
     assert all(0 < p < 1 for p in repeat["predictions"])
     assert repeat["n"]["pretrain"] == {"LGG": 8, "HGG": 8}
     assert repeat["validation_auc"] is repeat["before_finetuning"] is None
-    assert record["finetune_sha256"] == store.key_of(sorted(plan.split.train))
+    assert record["finetune_sha256"] == key_of(sorted(reference.split.train))
     assert record["seconds"] > 0
     assert not list(plan.folder.rglob("downstream/*/"))
 
@@ -236,9 +250,10 @@ def test_the_table_of_contents_lists_every_protocol_and_row(finished):
 
 def test_a_variant_is_a_row_with_its_own_settings_and_equal_settings_share_one_training(finished):
     plan, outcome = finished
-    # two cells of two trainings, samples and a preview; stub on both, the control and real once
-    assert outcome.done == 2 * 4 + 2 + 1 + 1
-    cells = {cell.name: cell for cell in plan.cells}
+    # two cells of two trainings, samples and figures; stub on both, the control and real once;
+    # figures of the real cases
+    assert outcome.done == 2 * 4 + 2 + 1 + 1 + 1
+    cells = {row.name: row for row in plan.of_kind("method")}
     assert cells["wider"].resolved.values["critic_steps"] == 2
     assert cells["same"].folder == cells["wgan-gp"].folder != cells["wider"].folder
     rows = {row["name"]: row for row in contents(plan)["rows"] if row["kind"] == "method"}
@@ -252,14 +267,14 @@ def test_a_variant_is_a_row_with_its_own_settings_and_equal_settings_share_one_t
 def test_a_finished_experiment_has_nothing_to_do(finished, store_of):
     plan, outcome = store_of[1]()
     assert (outcome.done, outcome.failed) == (0, {})
-    # 3 cells of two trainings, samples and a preview; stub on 3 rows, the control on one, real once
-    assert outcome.kept == 3 * 4 + 3 + 1 + 1
+    assert outcome.kept == finished[1].done  # stages that two rows share count once
     assert plan.key == finished[0].key
 
 
 def test_a_dry_run_counts_no_stage_that_is_done(finished, store_of):
     def estimated(plan):
-        return estimate(plan, plan.cells[0], pending(plan, plan.cells[0]))
+        row = row_of(plan)
+        return estimate(row, pending(row.stages, plan.folder))
 
     done = estimated(finished[0])
     assert (done.to_do, done.generator.flops, done.downstream) == ((), 0, ())
@@ -275,15 +290,14 @@ def test_a_changed_setting_runs_this_protocol_again_and_nothing_else(finished, s
     plan, outcome = store_of[1](set={"stub-real": {"steps": 5}})
     assert outcome.done == 1
     assert plan.key != finished[0].key
-    keys = [c.downstream_keys for c in plan.cells]
-    assert keys == [c.downstream_keys for c in finished[0].cells]
+    assert keys_of(plan) == keys_of(finished[0])
 
 
 def test_keys_follow_everything_that_defines_a_result(store_of):
     plan = store_of[0]
 
     def key(**changes):
-        return plan(protocols=["stub"], **changes).cells[0].downstream_keys["stub"]
+        return keys_of(plan(protocols=["stub"], **changes))["wgan-gp", "stub"]
 
     changed = [
         key(),
@@ -306,10 +320,10 @@ def test_a_failing_protocol_stops_no_other_and_is_tried_again(store_of):
     assert reason == "ProtocolError: not today"
     assert record_of(plan, "stub") is None
     assert record_of(plan, "stub-control") is not None
-    cell = plan.cells[0]
-    failure = store.failure_path(plan.folder / cell.record("downstream", "stub"))
+    row = row_of(plan)
+    failure = store.failure_path(plan.folder / row.stage("downstream stub").record)
     assert json.loads(failure.read_text())["reason"] == "not today"
-    assert [p.name for p in pending(plan, cell).protocols] == ["stub"]
+    assert [stage.name for stage in pending(row.stages, plan.folder)] == ["downstream stub"]
     assert run(set={"stub": {"mood": "wild"}}, **changes)[1].failed != {}
 
 
@@ -390,20 +404,20 @@ def test_a_variant_and_a_setting_for_all_reach_the_right_configuration(store_of)
             "same": {"steps": 6},
         }
     )
-    values = {cell.name: cell.resolved.values for cell in plan.cells}
+    values = {row.name: row.resolved.values for row in plan.of_kind("method")}
     assert {v["precision"] for v in values.values()} == {"bf16"}
     assert [v["steps"] for v in values.values()] == [5, 5, 6]
     assert [v["critic_steps"] for v in values.values()] == [3, 2, 3]
-    stub = plan.protocols[0].resolved
+    stub = plan.common.protocols[0].resolved
     assert stub.values["precision"] == "bf16"
     assert stub.sources["precision"] == "[user: --set]"
     assert stub.sources["steps"] == "[ours: fast]"
 
 
 def test_all_means_every_installed_protocol_and_none_means_none(store_of):
-    every = store_of[0](protocols=["all"], samples_per_class=300).protocols
+    every = store_of[0](protocols=["all"], samples_per_class=300).common.protocols
     assert {p.name for p in every} == set(Registries().protocols.names()) > set(NAMES)
-    assert store_of[0](protocols=["none"]).protocols == ()
+    assert store_of[0](protocols=["none"]).common.protocols == ()
 
 
 def test_lists_and_pages_know_a_protocol_of_another_package(plugins):
@@ -496,30 +510,30 @@ def test_generated_volumes_are_joined_in_label_order():
 
 def test_a_leak_is_found_by_case_by_patient_and_beside_the_samples(finished):
     plan, _ = finished
-    leakage.refuse_leakage(plan)
-    test = plan.split.test[0]
-    other = plan.split.train[0]
+    real = plan.common.reference
+    leakage.refuse_leakage(real, plan.folder, plan.rows)
+    test, other = real.split.test[0], real.split.train[0]
 
-    def refused(plan, message):
+    def refused(message, **changes):
         with pytest.raises(DatasetError, match=message):
-            leakage.refuse_leakage(plan)
+            leakage.refuse_leakage(dataclasses.replace(real, **changes), plan.folder, plan.rows)
 
-    both = Split((*plan.split.train, test), plan.split.test)
-    refused(dataclasses.replace(plan, split=both), rf"the split of this dataset: {test}\. Correct")
-    patients = {case.id: case.patient for case in plan.cases}
+    both = Split((*real.split.train, test), real.split.test)
+    refused(rf"the split of this dataset: {test}\. Correct", split=both)
+    patients = {case.id: case.patient for case in real.cases}
     siblings = [
-        dataclasses.replace(c, patient=patients[test]) if c.id == other else c for c in plan.cases
+        dataclasses.replace(c, patient=patients[test]) if c.id == other else c for c in real.cases
     ]
-    refused(dataclasses.replace(plan, cases=siblings), f"the split of this dataset: {test}")
+    refused(f"the split of this dataset: {test}", cases=siblings)
     for name, planted in (
-        ("train/HGG/record.json", lambda text: text.replace(plan.split.train[-1], test)),
+        ("train/HGG/record.json", lambda text: text.replace(real.split.train[-1], test)),
         ("sample/training_cases.tsv", lambda text: text + f"{test}\t\tHGG\n"),
     ):
-        path = plan.folder / plan.cells[0].folder / name
+        path = plan.folder / row_of(plan).folder / name
         before = path.read_text()
         path.write_text(planted(before))
         try:
-            refused(plan, rf"1 test cases are in the training list of wgan-gp.*: {test}\. Remove")
+            refused(rf"1 test cases are in the training list of wgan-gp.*: {test}\. Remove")
         finally:
             path.write_text(before)
 
@@ -543,3 +557,14 @@ def test_the_command_line_asks_for_protocols(bench, plugins):
     assert "bench weights import" in error
     code, _, error = bench(*arguments, "--protocols", "stub", "--n", "5")
     assert (code, "Use --n 6" in error) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil", "/tmp/evil", "a//b", "repeat-0/..", "a\0", "", "x" * 300]
+)
+def test_a_training_whose_name_leads_out_of_its_folder_is_refused(tmp_path, name):
+    folder = tmp_path / "work"
+    trainer = downstream.HarnessTrainer(folder, "k", torch.device("cpu"), None, None)
+    with pytest.raises(BadPrediction, match=r"Rename it in the protocol's run\(\)"):
+        trainer.fit(None, None, name, 0)
+    assert list(tmp_path.iterdir()) == []

@@ -55,7 +55,7 @@ def test_two_plain_folders_give_a_table_and_a_second_run_scores_nothing(bench):
     assert "real, half vs half" in out
     assert "preset" not in out
     assert "training" not in out.split("↓ lower")[0]  # no column that nothing can fill
-    assert "score mine" in err
+    assert "mine · score" in err
     before = {p: p.read_bytes() for p in (bench.folder / "runs").rglob("*@*.json")}
     code, _, err = bench("evaluate", "--real", "real", "--fake", "mine", *QUICK)
     assert code == 0
@@ -352,3 +352,48 @@ def test_rows_have_names_of_their_own(tmp_path):
     assert list(named) == ["a", "y"]
     with pytest.raises(UsageError, match="Two rows are named 'x'"):
         row_names([f"{tmp_path}/1/x", f"{tmp_path}/2/x"])
+
+
+@pytest.mark.parametrize(
+    ("folder", "row"),
+    [("my samples (v2)", "my-samples-v2"), ("Über", "ber"), ("mine", "mine"), ("v1.2_b", "v1.2_b")],
+)
+def test_a_row_takes_a_name_like_that_of_its_folder(folder, row):
+    assert list(row_names([f"somewhere/{folder}"])) == [row]
+
+
+def test_two_folders_that_would_give_one_name_need_names():
+    with pytest.raises(UsageError, match="Two rows are named 'a-b'"):
+        row_names(["x/a b", "x/a+b"])
+    assert list(row_names(["one=x/a b", "x/a+b"])) == ["one", "a-b"]
+
+
+def classes_of(tmp_path, place, *names):
+    """Check a folder whose classes hold different numbers of volumes."""
+    for count, name in enumerate(names, 2):
+        fill(tmp_path / place / name, count)
+    return folders.check(tmp_path / place, (-1.0, 1.0))
+
+
+def test_classes_that_differ_in_case_alone_are_not_exchanged(tmp_path):
+    real = classes_of(tmp_path, "real", "LGG", "lgg")
+    matched = folders.match_classes(real, classes_of(tmp_path, "fake", "lgg", "LGG"))
+    assert {name: len(files) for name, files in matched.classes.items()} == {"LGG": 3, "lgg": 2}
+    for names in (("LGG",), ("LGG", "Lgg"), ("LGG", "lgg", "x")):
+        other = classes_of(tmp_path, "-".join(names), *names)
+        with pytest.raises(DatasetError, match="has the classes LGG, lgg, but"):
+            folders.match_classes(real, other)
+
+
+def test_classes_of_one_spelling_each_match_whatever_their_case(tmp_path):
+    real = classes_of(tmp_path, "real", "LGG", "HGG")
+    matched = folders.match_classes(real, classes_of(tmp_path, "fake", "hgg", "lgg"))
+    assert {name: len(files) for name, files in matched.classes.items()} == {"LGG": 3, "HGG": 2}
+
+
+@pytest.mark.parametrize("label", ["a\0b", "a\x1b[2J", "x" * 201])
+def test_a_class_of_participants_that_cannot_be_shown_is_refused_with_the_table(tmp_path, label):
+    fill(tmp_path / "sub-1", 1)
+    (tmp_path / "participants.tsv").write_text(f"participant_id\tclass\nsub-1\t{label}\n")
+    with pytest.raises(DatasetError, match=r"participants\.tsv: class label "):
+        folders.check(tmp_path, (-1.0, 1.0))

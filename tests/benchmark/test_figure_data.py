@@ -8,6 +8,7 @@ import pytest
 from cerebench.benchmark import figure_data
 from cerebench.benchmark.scoring import RealSets
 from cerebench.metrics.base import VolumeSet
+from cerebench.metrics.memorisation import NN_RATIO
 
 CASES = 9
 
@@ -29,7 +30,7 @@ def real_sets(**options):
 def test_the_closest_pairs_come_first_with_slices_distances_and_ids():
     gaps = [4.0, 0.0, 3.0, 1.0, 2.0, 4.5, 0.5, 3.5]  # from case 2, at 20
     made = volume_set("g", 20 + np.array(gaps), np.linspace(0.1, 0.8, len(gaps)))
-    found = figure_data.neighbours({"LGG": made}, real_sets())
+    found = figure_data.neighbours({"LGG": made}, real_sets(), NN_RATIO)
     assert found["LGG/ids"].tolist() == [[f"g{i}", "t2"] for i in (1, 6, 3, 4, 2, 7)]
     sd = np.std(np.arange(CASES) * 10.0, ddof=1)  # features are standardised with training cases
     np.testing.assert_allclose(found["LGG/distance"] * sd, [0, 0.5, 1, 2, 3, 3.5], atol=1e-5)
@@ -42,14 +43,14 @@ def test_the_closest_pairs_come_first_with_slices_distances_and_ids():
 def test_pairs_are_sought_where_the_generator_was_trained():
     made = volume_set("g", [20.0, 40.0], [0.1, 0.2])
     seen = volume_set("s", [21.0, 47.0], [0.3, 0.4])
-    found = figure_data.neighbours({"LGG": made}, real_sets(seen={"LGG": seen}))
+    found = figure_data.neighbours({"LGG": made}, real_sets(seen={"LGG": seen}), NN_RATIO)
     assert found["LGG/ids"].tolist() == [["g0", "s0"], ["g1", "s1"]]
 
 
 def test_a_class_without_a_distance_has_no_pairs():
     flat = volume_set("t", [1.0, 1.0], [0.1, 0.2])
     real = RealSets({"LGG": flat}, {"LGG": flat}, flat, (1.0, 1.0, 1.0), None)
-    assert figure_data.neighbours({"LGG": flat}, real) == {}
+    assert figure_data.neighbours({"LGG": flat}, real, NN_RATIO) == {}
 
 
 def test_every_volume_adds_one_area_of_foreground_intensities_and_one_volume():

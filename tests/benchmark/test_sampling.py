@@ -1,6 +1,8 @@
 """Shards: fixed, extensible, independent of what surrounds them; bad samples are named."""
 
 import json
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 from cerebench.benchmark import sampling
-from cerebench.benchmark.errors import BadSample, Interrupted
+from cerebench.benchmark.errors import BadSample, ForeignFolder, Interrupted
 from cerebench.benchmark.training import seeded
 from cerebench.methods.wgan_gp import WGANGP
 
@@ -126,9 +128,9 @@ def test_what_is_not_a_set_of_volumes_is_refused(returned, message):
 def test_too_few_or_foreign_samples_are_not_scored(tmp_path):
     write(tmp_path, 3)
     with pytest.raises(BadSample, match="3 of 5 samples of LGG"):
-        sampling.stored_volumes(tmp_path, "k", "LGG", 5)
+        sampling.stored_volumes(tmp_path, "k", ("LGG", "HGG"), "LGG", 5)
     with pytest.raises(BadSample, match="another configuration"):
-        sampling.stored_volumes(tmp_path, "other", "LGG", 3)
+        sampling.stored_volumes(tmp_path, "other", ("LGG", "HGG"), "LGG", 3)
 
 
 class Masked(WGANGP):
@@ -164,3 +166,35 @@ def test_every_training_mask_is_used_once_before_any_is_used_again():
     assert drawn[:4] != drawn[4:8] or drawn[:4] != drawn[8:]
     assert drawn != [masks_of(4, seed=1).draw("LGG", i)[1] for i in range(12)]
     assert drawn[:4] != [masks_of(4).draw("HGG", i)[1] for i in range(4)]
+
+
+def test_samples_of_a_class_are_not_taken_for_those_of_one_whose_name_is_longer(tmp_path):
+    classes = ("A", "A1", "A10")
+    write(tmp_path, 3, classes=classes)
+    for name in classes:
+        found = sampling.stored_volumes(tmp_path, "k", classes, name, 3)
+        assert list(found.ids) == [f"sub-{name}{i:05d}" for i in range(3)]
+    with pytest.raises(BadSample, match="3 of 4 samples of A"):
+        sampling.stored_volumes(tmp_path, "k", classes, "A", 4)
+
+
+def test_labels_that_are_no_folder_names_are_told_by_the_files_themselves(tmp_path):
+    classes = ("../evil", "a*")
+    write(tmp_path / "x" / "sample", 3, classes=classes)
+    assert os.listdir(tmp_path) == ["x"]
+    for label, name in enumerate(classes):
+        found = sampling.stored_volumes(tmp_path / "x" / "sample", "k", classes, name, 3)
+        told = [
+            json.loads(next((tmp_path / "x/sample" / s / "anat").glob("*.json")).read_text())
+            for s in found.ids
+        ]
+        assert [facts["Class"] for facts in told] == [name] * 3
+        assert all(re.fullmatch("sub-[A-Za-z0-9]+", s) for s in found.ids), label
+
+
+def test_samples_in_a_foreign_folder_are_not_written(tmp_path):
+    (tmp_path / "sample").mkdir()
+    (tmp_path / "sample/photo.jpg").write_text("mine")
+    with pytest.raises(ForeignFolder, match=r"photo\.jpg"):
+        write(tmp_path / "sample", 3)
+    assert os.listdir(tmp_path / "sample") == ["photo.jpg"]

@@ -13,8 +13,10 @@ def test_a_new_method_conforms_and_joins_a_run_without_an_edit(bench):
     code, out, _ = bench("new", "method", "demo")
     assert code == 0
     assert "bench check demo" in out
-    assert bench("check", "demo")[0] == 0
-    code, out, _ = bench("run", "tiny.toml", "--methods", "all,demo", "--metrics", "mmd2-kwon")
+    plugin = ("--plugin", "demo/demo.py")
+    assert bench("check", "demo", *plugin)[0] == 0
+    run = ("run", "tiny.toml", "--methods", "all,demo", "--metrics", "mmd2-kwon")
+    code, out, _ = bench(*run, *plugin)
     assert code == 0
     assert "Demo" in out
     assert "3D-WGAN-GP" in out

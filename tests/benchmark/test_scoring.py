@@ -1,10 +1,14 @@
 """Real sets: halves by patient, roles of a separate training set, volumes read from a file."""
 
+import json
+import math
+
 import numpy as np
 import pytest
 
-from cerebench.benchmark.scoring import RealSets, build_control, materialise, part_of
-from cerebench.metrics.base import Metric, VolumeSet
+from cerebench.benchmark.planned import PlannedMetric
+from cerebench.benchmark.scoring import Judged, RealSets, build_control, materialise, part_of, score
+from cerebench.metrics.base import Better, Metric, MetricError, Result, VolumeSet
 from cerebench.metrics.controls import CONTROLS
 from cerebench.metrics.memorisation import NN_RATIO
 from cerebench.metrics.mmd import MMD2_LINEAR
@@ -71,9 +75,9 @@ def test_metrics_that_look_for_copies_say_so():
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda c: c.name)
 def test_every_row_can_be_built_with_and_without_held_out_cases(control):
     for tests in (4, 0):
-        reference, made = build_control(control, real_sets(tests=tests), {"x": 4})
-        assert 2 <= len(made["x"]) <= 4
-        assert len(reference.train["x"]) == (5 if control.halved else 9)
+        judged = build_control(control, real_sets(tests=tests), {"x": 4})
+        assert 2 <= len(judged.generated["x"]) <= 4
+        assert len(judged.real.train["x"]) == (5 if control.halved else 9)
 
 
 def test_volumes_in_a_file_are_those_that_were_given():
@@ -84,3 +88,31 @@ def test_volumes_in_a_file_are_those_that_were_given():
         np.testing.assert_array_equal(kept[i], given[i])
     kept[0][:] = 7  # a copy: nobody else's volume changes
     np.testing.assert_array_equal(kept[0], given[0])
+
+
+def scored(result):
+    """Score one row with a metric that returns this result; return the row of its record."""
+
+    def compute(sets, view):
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    metric = Metric("m", "m", compute, Better.LOWER, {}, "")
+    judged = Judged(real_sets(), {"x": volume_set(3, "g")})
+    fields = score(PlannedMetric(metric, "0" * 64), judged)
+    return json.loads(json.dumps(fields, allow_nan=False))["rows"][0]
+
+
+def test_facts_are_recorded_beside_notes():
+    told = {"n": np.int64(3), "sd": math.pi, "none": math.nan, "which.CSF": "range"}
+    whole = scored(Result(1.0, 9, 3, notes=("n=3",), facts=told))
+    assert whole["facts"] == {"n": 3, "sd": math.pi, "none": None, "which.CSF": "range"}
+    assert whole["notes"] == ["n=3"]
+    assert scored(Result(1.0, 9, 3))["facts"] == scored(MetricError("too few"))["facts"] == {}
+
+
+@pytest.mark.parametrize("facts", [{"a b": 1.0}, {"x": [1.0]}, {"x": True}])
+def test_a_fact_that_cannot_be_recorded_fails_its_metric(facts):
+    with pytest.raises(ValueError, match=next(iter(facts))):
+        scored(Result(1.0, 9, 3, facts=facts))

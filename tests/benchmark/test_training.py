@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from cerebench.benchmark import training
+from cerebench.benchmark.device import peak_mib
 from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.training import (
     TrainingData,
@@ -419,6 +420,23 @@ def test_warnings_are_kept_once_each_and_outlive_an_interruption(tmp_path):
     assert _train(tmp_path / "quiet").warnings == ()
 
 
+@pytest.mark.parametrize("file", ["", "photo.jpg"])
+def test_a_link_in_the_place_of_the_checkpoint_is_removed_and_not_followed(tmp_path, whole, file):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "photo.jpg").write_text("mine")
+    folder = tmp_path / "training"
+    folder.mkdir()
+    (folder / "checkpoint").symlink_to(elsewhere / file)
+    if file:  # nothing can be saved in a file, and nothing needs to be
+        _train(folder, checkpoint_every=1e9)
+    else:
+        _train(folder)
+    assert not (folder / "checkpoint").is_symlink()
+    assert [p.name for p in elsewhere.iterdir()] == ["photo.jpg"]
+    assert _same(whole[0], folder)
+
+
 def test_the_cost_counts_steps_volumes_and_parameters(whole):
     cost = whole[1]
     assert cost.steps == {"first": 6, "second": 6}
@@ -447,7 +465,7 @@ def test_parameters_that_training_never_changes_are_not_counted(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 def test_the_peak_of_memory_is_not_that_of_what_ran_before(tmp_path):
     before = bytearray(400 * 2**20)
-    high = training.peak_mib(torch.device("cpu"))
+    high = peak_mib(torch.device("cpu"))
     del before
     assert _train(tmp_path).peak_mib < high - 300
 

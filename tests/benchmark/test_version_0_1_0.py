@@ -20,18 +20,9 @@ KEYS = json.loads((FIXTURES / "keys-0.1.0.json").read_text("utf-8"))
 
 def keys_of(plan) -> dict[str, str]:
     """Return the key of every stage of a plan by the path of its record."""
-    found = {}
-    for cell in plan.cells:
-        stages = [("train", cell.train_keys), ("score", cell.score_keys)]
-        stages.append(("downstream", cell.downstream_keys))
-        for stage, keys in stages:
-            found |= {cell.record(stage, name).as_posix(): key for name, key in keys.items()}
-        found[cell.record("sample", "").as_posix()] = cell.sample_key
-        if cell.diagnosis_key:
-            found[cell.record("diagnosis", "").as_posix()] = cell.diagnosis_key
-    for anchor in plan.anchors:
-        found |= {anchor.record(name).as_posix(): key for name, key in anchor.score_keys.items()}
-    return found | {p.record.as_posix(): p.key for p in plan.protocols if p.key}
+    stages = [stage for row in plan.rows for stage in row.stages if stage.kind != "figures"]
+    stages += [s for row in plan.of_kind("method", "protocol") for _, s in row.classifying()]
+    return {stage.record.as_posix(): stage.key for stage in stages}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +49,7 @@ def test_keys_are_those_of_0_1_0(store, monkeypatch, name):
     )
     samples = [Samples(n, Path(folder)) for n, folder in asked.get("samples", {}).items()]
     plan = make_plan(experiment, Registries(), Path("runs"), store / "cache", samples)
-    assert plan.fingerprint == expected["fingerprint"]
+    assert plan.common.reference.fingerprint == expected["fingerprint"]
     assert {path: key[:16] for path, key in keys_of(plan).items()} == expected["stages"]
     assert plan.key[:16] == expected["plan"]
     assert plan.table_of_contents.relative_to("runs").as_posix() == expected["contents"]

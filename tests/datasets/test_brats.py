@@ -238,7 +238,10 @@ def test_cases_without_a_usable_row_are_named(root_2020):
         BraTS(16, root_2020).cases()
     assert "BraTS20_Training_001: name_mapping.csv gives XGG" in str(error.value)
     assert "BraTS20_Training_003: name_mapping.csv gives no row" in str(error.value)
-    assert "BraTS20_Training_006: name_mapping.csv gives HGG and LGG" in str(error.value)
+    assert (
+        "BraTS20_Training_006: is twice in name_mapping.csv (lines 6 and 7), with class 'HGG' "
+        "and 'LGG'" in str(error.value)
+    )
 
 
 def test_missing_files_are_named_and_never_dropped(root_2019):

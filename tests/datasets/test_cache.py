@@ -246,6 +246,24 @@ def test_a_killed_preparation_is_not_taken_for_complete_and_is_cleared_later(tmp
     assert not old.exists()
 
 
+def test_only_leftovers_of_our_own_are_removed_and_links_are_not_followed(tmp_path):
+    mine = tmp_path / "mine"
+    cache = tmp_path / "cache"
+    kept = [cache / ".notes.partial", cache / ".notes-2020.partial-draft", cache / ".a-2-x.partial"]
+    for folder in (mine, *kept):
+        folder.mkdir(parents=True)
+        (folder / "photo.jpg").write_text("mine")
+    link = cache / f".tiny-2-{'a' * 16}.partial"
+    link.symlink_to(mine)
+    old = (time.time() - 8 * 86_400,) * 2
+    for path in (mine, *kept):
+        os.utime(path, old)
+    os.utime(link, old, follow_symlinks=False)
+    prepare(Tiny(), cache)
+    assert not link.is_symlink()
+    assert all((folder / "photo.jpg").read_text() == "mine" for folder in (mine, *kept))
+
+
 def test_a_faster_process_wins_and_the_slower_one_uses_its_folder(tmp_path):
     def overtake(done, total):
         if done == 6:
@@ -309,14 +327,94 @@ def test_index_makes_its_folder_on_a_machine_without_a_cache(tmp_path, old_file)
     assert index.exists()
 
 
+def poison(index, path, **changes):
+    """Change what is remembered of a file, so that its use shows."""
+    table = json.loads(index.read_text())
+    table[str(path)].update(changes)
+    index.write_text(json.dumps(table))
+    return table[str(path)]
+
+
 def test_unchanged_files_are_not_read_again(tmp_path, old_file):
     index = tmp_path / "i.json"
-    first = file_hashes([old_file], index)
-    old_file.write_bytes(b"xyz")
-    os.utime(old_file, ns=(10**18, 10**18))  # same size and time: taken from the index
-    assert file_hashes([old_file], index) == first
+    file_hashes([old_file], index)
+    poison(index, old_file, sha256="remembered")
+    assert file_hashes([old_file], index) == {str(old_file): "remembered"}
     os.utime(old_file, ns=(10**18, 10**18 + 1))
-    assert file_hashes([old_file], index) != first
+    assert file_hashes([old_file], index)[str(old_file)].startswith("ba7816bf")
+
+
+SIZE = 200_000  # several times what a sample reads
+TIME = (315532800, 315532800)
+
+
+def aged(path, content):
+    path.write_bytes(content)
+    os.utime(path, TIME)
+    return path
+
+
+def rename(new, old):
+    new.replace(old)
+
+
+def copy_over(new, old):
+    old.write_bytes(new.read_bytes())  # the same inode
+
+
+def swap(new, old):
+    other = old.with_name("other")
+    old.rename(other)
+    new.rename(old)
+    other.rename(new)
+
+
+def swap_folders(new, old):
+    swap(new.parent, old.parent)
+
+
+@pytest.mark.parametrize("replace", [rename, copy_over, swap, swap_folders])
+@pytest.mark.parametrize("where", [0, SIZE // 4, SIZE // 2, SIZE - 1])
+def test_another_file_of_the_same_size_and_time_is_another_file(tmp_path, replace, where):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    content = bytearray(SIZE)
+    old = aged(tmp_path / "a" / "flair.nii", bytes(content))
+    content[where] = 1
+    new = aged(tmp_path / "b" / "flair.nii", bytes(content))
+    index = tmp_path / "i.json"
+    file_hashes([old, new], index)
+    assert len(json.loads(index.read_text())) == 2  # both are remembered
+    replace(new, old)
+    os.utime(old, TIME)
+    expected = hashlib.sha256(content).hexdigest()
+    assert file_hashes([old], index)[str(old)] == expected
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_every_part_of_a_stamp_tells_files_apart(tmp_path, old_file, part):
+    index = tmp_path / "i.json"
+    file_hashes([old_file], index)
+    stamp = json.loads(index.read_text())[str(old_file)]["stamp"]
+    assert len(stamp) == 5
+    stamp[part] = 7
+    poison(index, old_file, stamp=stamp, sha256="of another file")
+    assert file_hashes([old_file], index)[str(old_file)].startswith("ba7816bf")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        lambda status: [status.st_size, status.st_mtime_ns, "old"],  # of version 0.1.0
+        lambda status: {"sha256": "old"},
+        lambda status: None,
+    ],
+)
+def test_an_index_of_another_form_is_not_believed(tmp_path, old_file, entry):
+    index = tmp_path / "i.json"
+    index.write_text(json.dumps({str(old_file): entry(old_file.stat())}))
+    assert file_hashes([old_file], index)[str(old_file)].startswith("ba7816bf")
+    assert [*json.loads(index.read_text())[str(old_file)]] == ["stamp", "sha256"]
 
 
 def test_a_file_just_written_is_read_again(tmp_path):
@@ -329,8 +427,9 @@ def test_a_file_just_written_is_read_again(tmp_path):
     assert file_hashes([path], tmp_path / "i.json") != first
 
 
-def test_a_damaged_index_is_only_a_lost_shortcut(tmp_path, old_file):
-    (tmp_path / "i.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[]", "3"])
+def test_a_damaged_index_is_only_a_lost_shortcut(tmp_path, old_file, text):
+    (tmp_path / "i.json").write_text(text)
     assert file_hashes([old_file], tmp_path / "i.json")[str(old_file)].startswith("ba7816bf")
 
 

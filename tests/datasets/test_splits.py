@@ -56,6 +56,70 @@ def test_a_patient_whose_grade_changed_stays_together():
         assert ("LGG-000-0" in split.test) == ("LGG-000-late" in split.test)
 
 
+def _mixed(patients, first):
+    """Return cases of patients who have both classes; ``first`` is the class of the first id."""
+    names = CLASSES if first == 0 else CLASSES[::-1]
+    return [
+        Case(f"P{patient}-{scan}-{name}", f"P{patient}", CLASSES.index(name))
+        for patient in range(patients)
+        for scan, name in enumerate(names)
+    ]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("pure", [0, 8])
+def test_a_class_whose_patients_all_have_another_one_is_split_too(first, pure):
+    cases = [*_mixed(6, first), *(c for c in _cases((0, pure)))]
+    for seed in range(10):
+        split = patient_split(cases, CLASSES, test=1, seed=seed)
+        label = {case.id: case.label for case in cases}
+        patient = {case.id: case.patient for case in cases}
+        for ids in (split.train, split.test):
+            assert {label[i] for i in ids} == {0, 1}
+        assert not {patient[i] for i in split.train} & {patient[i] for i in split.test}
+        assert set(split.train) | set(split.test) == set(label)
+
+
+def test_patients_of_two_classes_change_no_split_that_was_possible_before():
+    cases = [*_cases((8, 8)), *_mixed(3, 1)]
+    # As version 0.1.0 split them.
+    assert patient_split(cases, CLASSES, test=4, seed=0).test == (
+        "LGG-000-0",
+        "LGG-003-0",
+        "LGG-004-0",
+        "LGG-007-0",
+        "HGG-000-0",
+        "HGG-004-0",
+        "P0-0-HGG",
+        "P0-1-LGG",
+        "P1-0-HGG",
+        "P1-1-LGG",
+    )
+
+
+@pytest.mark.parametrize(
+    ("cases", "named"),
+    [
+        (_mixed(1, 0), "P0 (P0-0-LGG LGG, P0-1-HGG HGG)"),
+        ([*_mixed(1, 1), *_cases((0, 5))], "P0 (P0-0-HGG HGG, P0-1-LGG LGG)"),
+        (
+            [Case(f"c{i}", "everybody", i % 2) for i in range(8)],
+            "everybody (c0 LGG, c1 HGG, c2 LGG, c3 HGG, c4 LGG and 3 more)",
+        ),
+    ],
+)
+def test_a_split_that_patients_of_two_classes_make_impossible_names_them(cases, named):
+    with pytest.raises(DatasetError, match="All cases of a patient stay together") as error:
+        patient_split(cases, CLASSES, test=1, seed=0)
+    assert f"these have several classes: {named}. Correct the patient ids" in str(error.value)
+    assert "Add cases of this class" not in str(error.value)
+
+
+def test_a_class_that_is_too_small_by_itself_blames_no_patient():
+    with pytest.raises(DatasetError, match=r"Class LGG has 1 patients; .* Add cases of this class"):
+        patient_split(_cases((1, 6)), CLASSES, test=1, seed=0)
+
+
 def test_seed_decides_and_order_of_the_cases_does_not():
     cases = _cases((60, 60))
     first = patient_split(cases, CLASSES, test=25, seed=3)
@@ -160,6 +224,18 @@ def test_unused_cases_are_neither_trained_nor_tested_on(tmp_path):
     read = read_split(path, cases)
     assert read.test == split.test
     assert read.train == split.train[1:]
+
+
+def test_a_published_split_may_name_cases_that_were_left_out(tmp_path):
+    cases = _cases((4, 4))
+    split = patient_split(cases, CLASSES, test=1, seed=0)
+    path = publish(tmp_path, split, cases)
+    bad = {split.train[0], split.test[0]}
+    kept = [case for case in cases if case.id not in bad]
+    with pytest.raises(DatasetError, match="not in the data"):
+        read_split(path, kept)
+    read = read_split(path, kept, left_out=bad)
+    assert read == Split(split.train[1:], split.test[1:])
 
 
 def test_a_fold_is_chosen_where_there_are_several(tmp_path):

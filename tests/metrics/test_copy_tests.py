@@ -97,7 +97,8 @@ def test_a_copy_correlates_with_one(volume_sets):
     train, test = blobs(12), blobs(12, 1)
     result = MAX_CORR.compute(volume_sets(train, train, test), "")
     assert result.value == pytest.approx(1, abs=1e-6)
-    assert "copies_fraction=1.0000" in result.notes
+    assert result.facts["copies_fraction"] == 1
+    assert result.facts["highest"] == pytest.approx(1, abs=1e-6)
     assert result.real_value < 0.9
 
 
@@ -129,10 +130,11 @@ def test_correlation_equals_numpy(volume_sets):
 def test_a_copy_in_other_contrast_is_found_and_new_cases_are_not(volume_sets):
     train, test = blobs(12), blobs(40, 1)
     gamma = [0.5 * v - 0.2 for v in train]
-    assert "copies_fraction=1.0000" in MAX_CORR.compute(volume_sets(gamma, train, test), "").notes
+    copied = MAX_CORR.compute(volume_sets(gamma, train, test), "")
+    assert copied.facts["copies_fraction"] == 1
     fresh = MAX_CORR.compute(volume_sets(blobs(40, 2), train, test), "")
-    copies = float(next(n for n in fresh.notes if n.startswith("copies_fraction")).split("=")[1])
-    assert copies < 0.2
+    assert fresh.facts["copies_fraction"] < 0.2
+    assert fresh.facts["n_test"] == 40
 
 
 def test_large_volumes_are_pooled_and_small_or_constant_ones_kept():

@@ -46,11 +46,11 @@ def test_the_error_is_that_of_a_mean():
     assert compute([200] * 10, [100, 200]).se == pytest.approx(0, abs=1e-12)
 
 
-def test_equal_means_with_another_spread_show_in_the_notes():
+def test_equal_means_with_another_spread_show_in_the_facts():
     narrow, wide = compute([190, 210] * 5, [200, 200]), compute([100, 300] * 5, [200, 200])
     assert narrow.value == pytest.approx(wide.value)
-    assert narrow.notes[0] == "sd=0.24"
-    assert wide.notes[0] == "sd=2.4"
+    assert narrow.facts == pytest.approx({"sd": 0.24, "real_sd": 0})
+    assert wide.facts == pytest.approx({"sd": 2.4, "real_sd": 0})
 
 
 def test_no_volumes_are_an_error():

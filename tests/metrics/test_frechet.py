@@ -184,7 +184,7 @@ def test_few_volumes_and_zero_covariance_are_noted():
     few = FD_RADLITE.compute(make_sets(draw(4), draw(40, seed=1)), "")
     assert any(note.startswith("fewer volumes than features") for note in few.notes)
     many = FD_RADLITE.compute(make_sets(draw(40), draw(40, seed=1)), "")
-    assert many.notes == ()
+    assert (many.notes, many.facts) == ((), {})
     same = FD_RADLITE.compute(make_sets(np.ones((40, 6)), draw(40, seed=1)), "")
     assert any(note.startswith("degenerate: all generated") for note in same.notes)
     assert np.isfinite(same.value)
@@ -220,12 +220,13 @@ def test_a_feature_that_makes_most_of_the_distance_is_named_in_its_own_unit():
     rows = {"r0": real.astype(np.float32), "g0": made.astype(np.float32)}
     sets = [VolumeSet([None] * 40, [f"{k}{i}" for i in range(40)], Features()) for k in "gr"]
     result = FD_RADLITE.compute(Sets(*sets, sets[1], sets[1], 0, (1.0, 1.0, 1.0)), "")
-    (note,) = (n for n in result.notes if "of the distance" in n)
-    expected = f"(generated mean {made[:, 4].mean():.4g} ± {made[:, 4].std(ddof=1):.2g}, real "
-    assert note.startswith(("0.9", "1.00"))
-    assert "feature 'range' " + expected in note
+    assert result.facts["ruling_feature"] == "range"
+    assert 0.9 < result.facts["ruling_share"] < 1
+    for side, values in (("generated", made[:, 4]), ("real", real[:, 4])):
+        assert result.facts[f"ruling_{side}_mean"] == pytest.approx(values.mean(), rel=1e-6)
+        assert result.facts[f"ruling_{side}_sd"] == pytest.approx(values.std(ddof=1), rel=1e-6)
     unnamed = FD_RADLITE.compute(make_sets(made, real), "")
-    assert any("feature 'number 4'" in n for n in unnamed.notes)
+    assert unnamed.facts == result.facts | {"ruling_feature": "number 4"}
     assert result.notes[0].endswith("training cases: c")
     assert unnamed.value == result.value
 

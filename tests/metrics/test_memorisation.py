@@ -77,7 +77,9 @@ def test_error_is_not_zero_where_no_volume_is_close():
     p = 2 / 64
     assert far.value == 0
     assert far.se == pytest.approx(np.sqrt(p * (1 - p) / 64))
-    assert {"binomial_low=0.0000", "binomial_high=0.0596"} <= set(far.notes)  # 1 - 0.025^(1/60)
+    assert far.facts["binomial_low"] == 0
+    assert far.facts["binomial_high"] == pytest.approx(1 - 0.025 ** (1 / 60))
+    assert far.facts["n_test"] == 60
 
 
 def test_order_changes_nothing():

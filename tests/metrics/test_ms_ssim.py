@@ -311,12 +311,13 @@ def test_the_result_holds_the_real_sets_own_value_and_both_replicates(metric):
     assert result.replicates["real"] == mirrored.replicates["generated"]
     spread = np.var(result.replicates["generated"])
     assert result.se == pytest.approx(np.sqrt(5 * spread))
-    assert "n_pairs=15" in result.notes
+    assert result.facts["n_pairs"] == 15
     scheme = (standard_scheme if metric is MS_SSIM else kwon_scheme)(train[0].shape)
     table = pair_table(train, draw_pairs(9, seed=0), scheme)
-    assert f"real_n_zero_pairs={table.n_zero}" in result.notes
-    assert f"real_pair_sd={np.std(table.values, ddof=1)}" in result.notes
-    assert any(note.startswith("win") for note in result.notes)
+    assert result.facts["real_n_pairs"] == 36
+    assert result.facts["real_n_zero_pairs"] == table.n_zero
+    assert result.facts["real_pair_sd"] == np.std(table.values, ddof=1)
+    assert result.notes == (scheme.label,)
 
 
 def test_the_real_pairs_are_compared_once_per_set(monkeypatch):

@@ -130,7 +130,8 @@ def test_partners_are_counted_and_the_error_is_that_of_the_mean(volume_sets):
     assert result.value == pytest.approx(np.mean(values))
     assert 0.5 < result.se / (np.std(values, ddof=1) / np.sqrt(12)) < 2
     twice = MAE.compute(volume_sets(made[:2], real, partners=("r0", "r0")), "")
-    assert "distinct_partners=1" in twice.notes
+    assert twice.facts["distinct_partners"] == 1
+    assert result.facts["pair_sd"] == pytest.approx(np.std(values))
 
 
 def test_a_held_out_partner_is_found(volume_sets):

@@ -28,7 +28,7 @@ def test_patient_wise_is_the_mean_of_the_pairs_distances():
     result = FID_PATIENTWISE.compute(make_sets(x, y, partners), "axial")
     expected = np.mean([frechet_distance(x[i], y[int(p[1])]) for i, p in enumerate(partners)])
     assert result.value == pytest.approx(expected, rel=1e-9)
-    assert "distinct_partners=4" in result.notes
+    assert result.facts == {"distinct_partners": 4}
     assert result.n_real == 4
 
 

@@ -44,7 +44,7 @@ def test_expected_coverage_depends_on_the_sizes():
 
 def test_unequal_sets_are_drawn_to_equal_size(feature_sets, draw):
     result = PRDC_RADLITE.compute(feature_sets(draw(250), draw(51, seed=1)), "coverage")
-    assert "equal_n=51" in result.notes
+    assert result.facts == {"equal_n": 51, "expected_coverage": expected_coverage(51, 51)}
     assert result.value == pytest.approx(expected_coverage(51, 51), abs=0.08)
     assert result.value < 0.999  # what 250 against 51 would give
 

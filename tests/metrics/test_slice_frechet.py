@@ -33,7 +33,7 @@ def test_equals_the_distance_of_all_raw_slices():
     expected = frechet_distance(x.reshape(-1, 5), y.reshape(-1, 5))
     assert result.value == pytest.approx(expected, rel=1e-5)
     assert (result.n_generated, result.n_real) == (20, 30)
-    assert {"real_slices=120", "generated_slices=80"} <= set(result.notes)
+    assert result.facts == {"real_slices": 120, "generated_slices": 80}
 
 
 def test_replicates_leave_out_whole_volumes():

@@ -9,8 +9,7 @@ from cerebench.metrics.whiten import Whitener
 
 
 def counted(result):
-    (note,) = (n for n in result.notes if n.startswith("n_components="))
-    return int(note.split("=")[1])
+    return result.facts["n_components"]
 
 
 def test_distance_equals_that_of_scikit_learns_whitened_components(feature_sets, draw):

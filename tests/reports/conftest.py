@@ -240,6 +240,7 @@ class Builder:
                 "notes": ["64 volumes bias a Fréchet distance upwards."]
                 if declared["name"].startswith("fd")
                 else [],
+                "facts": {"n_pairs": 1000} if declared["name"] == "ms-ssim" else {},
                 "status": "ok",
                 "reason": "",
             }

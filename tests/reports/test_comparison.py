@@ -3,12 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cerebench.core.statistics import holm
 from cerebench.reports import comparison
 from cerebench.reports.base import ReportError
 from cerebench.reports.classification import METRICS
 from cerebench.reports.comparison import check_test, compare, leader, resample
 from cerebench.reports.downstream import Missing, Result, Run
-from cerebench.reports.statistics import bootstrap_interval, holm, middle, paired_bootstrap, welch
+from cerebench.reports.statistics import bootstrap_interval, middle, paired_bootstrap, welch
 
 
 def row(name, skill, n=25, seed=0, runs=3, start=0):

@@ -15,7 +15,6 @@ from cerebench.reports.statistics import (
     friedman,
     from_summary,
     hedges_g,
-    holm,
     mcnemar,
     nadeau_bengio,
     paired_bootstrap,
@@ -315,26 +314,6 @@ def test_mcnemar_counts_only_discordant_cases():
 
 
 # Many tests
-
-
-def test_holm_gives_the_vector_of_the_specification_in_the_order_given():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.04, 0.9, 0.6]) == pytest.approx([0.12, 1, 1])
-    assert holm([]) == []
-    with pytest.raises(StatisticsError, match="p = nan"):
-        holm([0.1, math.nan])
-
-
-def test_holm_rejects_what_stepping_down_by_hand_rejects():
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        ps = list(rng.uniform(size=6) ** 3)
-        rejected = set()
-        for step, index in enumerate(np.argsort(ps)):
-            if ps[index] > 0.05 / (6 - step):
-                break
-            rejected.add(int(index))
-        assert {i for i, p in enumerate(holm(ps)) if p <= 0.05} == rejected
 
 
 def test_friedman_gives_the_vector_of_the_specification():

@@ -3,7 +3,12 @@ import json
 import pytest
 
 from cerebench.reports.base import ReportError
+from cerebench.reports.downstream import DEFAULT_TEST
+from cerebench.reports.downstream_tables import build as build_tables
+from cerebench.reports.notes import provenance
+from cerebench.reports.sections import study
 from cerebench.reports.table import build, column_width, panels
+from cerebench.reports.tidy import frames
 
 SCORE = "{}-quick-89abcdef/seed-0/score/{}@4567cdef.json"
 
@@ -217,35 +222,94 @@ def test_the_protocol_lists_the_differences_from_the_paper(runs):
     assert any("one model for all classes" in line for line in protocol)
 
 
-def test_counters_are_ranges_of_the_protocol_and_no_notes(runs):
-    change(runs, SCORE.format("ddpm", "ms-ssim"), notes=["n_zero_pairs=14", "win3/sc3"])
-    change(runs, SCORE.format("wgan-gp", "ms-ssim"), notes=["n_zero_pairs=0"])
+def test_numbers_among_the_facts_are_ranges_of_the_protocol_and_no_notes(runs):
+    told = {"n_zero_pairs": 14, "pair_sd": None, "scheme": "a", "sd.CSF": 0.5}
+    change(runs, SCORE.format("ddpm", "ms-ssim"), facts=told, notes=["win3/sc3"])
+    change(runs, SCORE.format("wgan-gp", "ms-ssim"), facts={"n_zero_pairs": 0})
     table = build(runs.read())
-    assert "MS-SSIM over all rows counted n_zero_pairs 0 to 14." in table.protocol
+    (line,) = (text for text in table.protocol if "over all rows counted" in text)
+    assert line == "MS-SSIM over all rows counted n_pairs 1000, n_zero_pairs 0 to 14, sd.CSF 0.5."
     assert not any("n_zero_pairs" in note for note in table.notes)
     assert "MS-SSIM (3D-DDPM): win3/sc3" in table.notes
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "n_zero_pairs=14",
+        "welch_p=0.001",
+        "welch_p_CSF=0.001",
+        "0.91 of the distance is the feature 'range' (generated mean 0.9, real 1)",
+    ],
+)
+def test_a_note_is_printed_as_it_is_whatever_it_says(runs, text):
+    before = build(runs.read()).protocol
+    for metric in ("ms-ssim", "fd-radlite-v1"):
+        change(runs, SCORE.format("ddpm", metric), notes=[text])
+    table = build(runs.read())
+    assert f"MS-SSIM, FD[radlite-v1] (3D-DDPM): {text}" in table.notes
+    assert not any("Holm" in note or "mostly the distance" in note for note in table.notes)
+    assert table.protocol == before
+
+
 def test_methods_whose_distance_is_one_feature_are_named_once_with_its_largest_share(runs):
-    for path, share in (("ddpm", "0.91"), ("wgan-gp", "0.62")):
-        text = f"{share} of the distance is the feature 'range' (generated mean 0.9, real 1)"
-        change(runs, SCORE.format(path, "fd-radlite-v1"), notes=[text])
-    notes = [note for note in build(runs.read()).notes if "'range'" in note]
-    assert len(notes) == 1
-    assert notes[0].startswith("FD[radlite-v1] is mostly the distance of one feature, 'range'")
-    for part in ("3D-DDPM 0.91 of LGG (generated mean 0.9, real 1)", "3D-WGAN-GP 0.62 of HGG"):
-        assert part in notes[0]
+    means = {"ruling_generated_mean": 0.9, "ruling_generated_sd": 0.01}
+    means |= {"ruling_real_mean": 0.99994, "ruling_real_sd": 0.0007}
+    for path, share, more in (("ddpm", 0.907, means), ("wgan-gp", 0.62, {})):
+        told = {"ruling_feature": "range", "ruling_share": share} | more
+        change(runs, SCORE.format(path, "fd-radlite-v1"), facts=told)
+    table = build(runs.read())
+    assert [note for note in table.notes if "'range'" in note] == [
+        "FD[radlite-v1] is mostly the distance of one feature, 'range'; its share, largest of all "
+        "seeds: 3D-WGAN-GP 0.62 of LGG; 3D-WGAN-GP 0.62 of HGG; "
+        "3D-DDPM 0.91 of LGG (generated mean 0.9 ± 0.01, real 0.9999 ± 0.0007); "
+        "3D-DDPM 0.91 of HGG (generated mean 0.9 ± 0.01, real 0.9999 ± 0.0007)."
+    ]
+    assert not any("ruling" in line for line in table.protocol)
 
 
 def test_p_values_of_equal_means_are_corrected_for_the_classes_of_a_row(runs):
     path = runs.folder / SCORE.format("ddpm", "ms-ssim")
     record = json.loads(path.read_text())
     for row, p in zip(record["rows"], (0.04, 0.01), strict=True):
-        row["notes"] = [f"welch_p={p}"]
+        row["facts"] = {"welch_p": p}
     path.write_text(json.dumps(record))
     (note,) = (n for n in build(runs.read()).notes if "Holm" in n)
     assert "Holm over the 2 tests of a row" in note
     assert "3D-DDPM LGG 0.04, HGG 0.02." in note
+    told = {"welch_p.CSF": 0.004, "welch_p.grey": 0.5, "welch_p.odd": 7, "welch_pair": 0.001}
+    change(runs, SCORE.format("ddpm", "ms-ssim"), facts=told)
+    (note,) = (n for n in build(runs.read()).notes if "Holm" in n)
+    assert "over the 4 tests" in note  # 7 is no p-value
+    assert "3D-DDPM CSF LGG 0.016, grey LGG 1.0, CSF HGG 0.016, grey HGG 1.0." in note
+
+
+BAD = {"cases": {"c1": ["seg is missing"], "c2": ["cut"]}, "others": {"LGG/x": ["?"]}, "total": 9}
+
+
+def test_real_cases_that_were_left_out_are_counted_in_every_table_and_named_in_none(classified):
+    whole = [build(classified.read()), *build_tables(study(classified.read(), DEFAULT_TEST))]
+    assert "left out as unusable" not in str(whole)
+    classified.contents["dataset"]["left_out"] = BAD
+    experiment = classified.read()
+    for table in (build(experiment), *build_tables(study(experiment, DEFAULT_TEST))):
+        assert "01234567 (2 of 9 cases left out as unusable), Cerebench" in table.caption
+        assert "c1" not in str(table)
+    for table in (build(experiment), build_tables(study(experiment, DEFAULT_TEST))[0]):
+        (note,) = (n for n in table.notes if "--skip-bad" in n)
+        assert note.startswith("2 of 9 cases were left out because they cannot be used")
+        assert "besides 1 that are no cases" in note
+    for rows in frames(experiment):
+        assert set(rows["left_out"]) == {"2 of 9 cases"}
+    assert "(2 of 9 cases left out as unusable)" in provenance(experiment.contents)
+
+
+@pytest.mark.parametrize(("headers", "option"), [("image", "--same-axes"), ("own", "--trust-")])
+def test_a_table_says_whose_headers_held(runs, headers, option):
+    assert not any("Axes: " in note for note in build(runs.read()).notes)
+    runs.contents["dataset"]["recipe"]["settings"]["headers"] = headers
+    (note,) = (n for n in build(runs.read()).notes if n.startswith("Axes: "))
+    assert option in note
 
 
 def test_an_experiment_without_a_banner_has_none(runs):

@@ -16,7 +16,6 @@ from cerebench.metrics.downstream.classifier import (
     Classifier,
     Selection,
     Training,
-    auc,
     batch_bounds,
     predict,
 )
@@ -193,10 +192,3 @@ def test_predictions_that_are_not_numbers_are_an_error(cases, trainer):
     nn.init.constant_(net[-1].weight, torch.nan)
     with pytest.raises(ProtocolError, match="17 of 17 probabilities that are not numbers"):
         predict(net, trainer.data(cases))
-
-
-def test_auc_counts_ordered_pairs_and_half_the_ties():
-    labels = np.array([1, 1, 0, 1, 0, 1, 0, 0])
-    assert auc(np.array([0.9, 0.8, 0.7, 0.6, 0.55, 0.4, 0.3, 0.2]), labels) == 0.8125
-    assert auc(np.full(8, 0.5), labels) == 0.5
-    assert auc(np.array([0.5, 0.2, 0.5, 0.1]), np.array([1, 1, 0, 0])) == 0.625

@@ -15,12 +15,12 @@ from torch import nn
 from cerebench.benchmark.errors import Interrupted
 from cerebench.core.bounds import BadConfig
 from cerebench.core.settings import accepted
+from cerebench.core.statistics import auc
 from cerebench.metrics import downstream
 from cerebench.metrics.base import MissingWeights
 from cerebench.metrics.downstream import base, cases, config, experiment, splits
 from cerebench.metrics.downstream.augmentation import TRANSFORMS
 from cerebench.metrics.downstream.base import ProtocolError
-from cerebench.metrics.downstream.classifier import auc
 from cerebench.metrics.downstream.config import OneStage
 from cerebench.metrics.downstream.controls import Oversample, RealOnly, ShuffledLabel, shuffled
 from cerebench.metrics.downstream.exp1 import Exp1
@@ -387,7 +387,7 @@ def test_missing_weights_are_named(configured, material, trainer, monkeypatch, t
 
 def areas(outcome, data, before):
     return [
-        auc(np.array(r.before_finetuning if before else r.predictions), data.test.labels)
+        auc(data.test.labels, r.before_finetuning if before else r.predictions)
         for r in outcome.repeats
     ]
 

@@ -1,0 +1,140 @@
+"""The device that networks run on: which one, its name, memory, generators and arithmetic.
+
+Everything that only a driver can answer goes through one object, a ``Driver``. The device check of
+``bench check`` puts another one in its place (``fake_device.py``), so that it needs no GPU.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import torch
+
+
+class Driver:
+    """What CUDA's driver is asked. Devices are ``cuda`` with or without an index."""
+
+    def count(self) -> int:
+        """Return the number of GPUs that can be used."""
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+    def name(self, device: torch.device) -> str:
+        """Return the name of a GPU."""
+        return torch.cuda.get_device_name(device)
+
+    def memory(self, device: torch.device) -> int:
+        """Return the memory of a GPU, bytes."""
+        return torch.cuda.mem_get_info(device)[1]
+
+    def reset_peak(self, device: torch.device) -> None:
+        """Let ``peak`` count from now on."""
+        torch.cuda.reset_peak_memory_stats(device)
+
+    def peak(self, device: torch.device) -> int:
+        """Return the most memory that tensors took on a GPU, bytes."""
+        return torch.cuda.max_memory_allocated(device)
+
+    def generator(self, device: torch.device) -> torch.Generator:
+        """Return a new generator of a GPU."""
+        return torch.Generator(device)
+
+    def global_generator(self, device: torch.device) -> torch.Generator:
+        """Return the generator that a GPU takes where none is given."""
+        torch.cuda.init()
+        index = torch.cuda.current_device() if device.index is None else device.index
+        return torch.cuda.default_generators[index]
+
+    def wait(self, device: torch.device) -> None:
+        """Return when a GPU has done all it was told."""
+        torch.cuda.synchronize(device)
+
+
+_driver = Driver()
+
+
+@contextmanager
+def driven_by(driver: Driver) -> Iterator[None]:
+    """Ask this object in the place of CUDA's driver."""
+    global _driver
+    before, _driver = _driver, driver
+    try:
+        yield
+    finally:
+        _driver = before
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of this name; ``auto`` is the first GPU, else the CPU."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if _driver.count() else "cpu")
+
+
+def gpus() -> list[str]:
+    """Return the names that a user can give to the GPUs of this machine: ``cuda:0`` and so on."""
+    return [f"cuda:{index}" for index in range(_driver.count())]
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of the device as tables print it."""
+    return _driver.name(device) if device.type == "cuda" else "cpu"
+
+
+def total_memory(device: torch.device) -> int:
+    """Return the memory of a device, bytes."""
+    if device.type == "cuda":
+        return _driver.memory(device)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def reset_peak(device: torch.device) -> None:
+    """Let ``peak_mib`` count from now on.
+
+    On a CPU only Linux can; elsewhere the peak stays that of the process since its start.
+    """
+    if device.type == "cuda":
+        _driver.reset_peak(device)
+    else:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # man 5 proc: resets the peak
+
+
+def peak_mib(device: torch.device) -> float:
+    """Return the peak memory since ``reset_peak``, MiB: of the device, or of the process."""
+    if device.type == "cuda":
+        return _driver.peak(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage: bytes on macOS, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def new_generator(device: torch.device) -> torch.Generator:
+    """Return a new generator whose numbers are made on the device."""
+    return _driver.generator(device) if device.type == "cuda" else torch.Generator(device)
+
+
+def global_generators(device: torch.device) -> list[torch.Generator]:
+    """Return torch's global generators that a computation on the device may use."""
+    # Not torch.manual_seed: it formats a stack trace per call while CUDA is not initialised.
+    own = [_driver.global_generator(device)] if device.type == "cuda" else []
+    return [torch.default_generator, *own]
+
+
+def wait_for(device: torch.device) -> None:
+    """Return when the device has done all it was told."""
+    if device.type == "cuda":
+        _driver.wait(device)
+
+
+@contextmanager
+def exact_arithmetic(device: torch.device) -> Iterator[None]:
+    """Keep float32 convolutions float32 on GPUs, and make the device torch's default."""
+    with ExitStack() as stack:
+        if device.type != "cpu":  # on the CPU this would cost a hook per operation for nothing
+            stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+            stack.enter_context(device)
+        yield
