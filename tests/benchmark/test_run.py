@@ -374,7 +374,11 @@ def test_dry_run_lists_cells_time_and_disk_and_writes_nothing(bench):
         (["run", "--methods", "wgan_gp"], 2, "Did you mean 'wgan-gp'?"),
         (["run", "--metrics", "ms-sim"], 2, "Did you mean 'ms-ssim'?"),
         (["run", "--set", "wgan-gp.stepz=3"], 2, "Did you mean 'steps'?"),
-        (["run", "--set", "wgan-gp.steps=x"], 2, "wgan-gp.steps must be a whole number, got 'x'"),
+        (
+            ["run", "--set", "wgan-gp.steps=x"],
+            2,
+            "wgan-gp.steps must be a whole number of at least 1, got 'x'",
+        ),
         (["run", "--set", "gan.steps=3"], 2, "--set names 'gan'"),
         (["run", "--preset", "quik"], 2, "Did you mean 'quick'?"),
         (["run", "--protocols", "exp9"], 2, "No protocol named 'exp9'"),
