@@ -1,8 +1,13 @@
-"""What holds for every test: one thread a worker, as many workers as pay, and Ctrl-C that stops."""
+"""What holds for every test: threads and workers, fresh random numbers, Ctrl-C that stops.
+
+One thread a worker and as many workers as pay; the global generators are seeded for each test.
+"""
 
 import os
+import random
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,8 +88,18 @@ def _stop_if_pressed(item):
         item.session.stash[PRESSES].stop_if_any()
 
 
+def _seed_global_generators():
+    """Make a test independent of those that its worker happened to run before."""
+    random.seed(0)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item):
+    _seed_global_generators()
     return (yield from _stop_if_pressed(item))
 
 
