@@ -99,7 +99,7 @@ def _files(tree: Tree, row: Row, inside: set[Path]) -> tuple[dict[str, Path], di
 def _fault(tree: Tree, path: Path) -> str:
     """Return why a path that the tree does not list cannot be used, or an empty string."""
     if "\0" in str(path):
-        return "holds a NUL character: no path does"
+        return "is no path: it holds a NUL character"
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(tree.root)):
         return "leads outside the root: not read"
     if not os.path.lexists(path):

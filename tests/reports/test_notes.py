@@ -139,6 +139,7 @@ def test_lines_that_rest_on_facts_are_there(tell):
 MAY_IMPORT_RE = {
     "benchmark/display.py": "exponents in superscript, on terminals that cannot show them",
     "benchmark/store.py": "names of files that a stage writes, before a folder is removed",
+    "benchmark/fake_device.py": "names of operations of torch",
     "benchmark/scaffold.py": "the name of a new plugin, typed by the user",
     "reports/base.py": "the name of an experiment, which becomes a file name",
     "reports/formatting.py": "line breaks of messages and labels",
