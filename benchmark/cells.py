@@ -8,9 +8,10 @@ from typing import Any
 
 from cerebench.benchmark import store
 from cerebench.benchmark.display import Display
-from cerebench.benchmark.errors import UsageError
 from cerebench.benchmark.registry import Registries
 from cerebench.core.bounds import typed
+from cerebench.core.errors import UsageError
+from cerebench.core.files import read_json
 from cerebench.core.settings import accepted
 from cerebench.datasets.names import folder_names
 
@@ -21,7 +22,7 @@ def read_cell(folder: Path) -> dict[str, Any]:
     Raises:
         UsageError: If the folder is no cell of a method, or its training is unfinished.
     """
-    cell = store.read_json(folder / "cell.json")
+    cell = read_json(folder / "cell.json")
     if not isinstance(cell, dict) or cell.get("kind") != "cell":
         raise UsageError(f"{folder} is not a cell. Give a folder like runs/…/wgan-gp-…/seed-0.")
     if not cell["scopes"]:

@@ -17,6 +17,16 @@ from typer.core import TyperGroup
 
 from cerebench.benchmark import errors
 from cerebench.benchmark.display import print_with_replacements
+from cerebench.core.errors import (
+    EXIT_DATA,
+    EXIT_DISK,
+    EXIT_INTERNAL,
+    EXIT_INTERRUPTED,
+    EXIT_SOME_FAILED,
+    EXIT_USAGE,
+    UsageError,
+    UserError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,33 +118,35 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         _complain("Interrupted. The same command continues where it stopped.")
-        sys.exit(errors.EXIT_INTERRUPTED)
+        sys.exit(EXIT_INTERRUPTED)
     except errors.Interrupted:
         _complain("Stopped. The same command continues where it stopped.")
-        sys.exit(errors.EXIT_INTERRUPTED)
+        sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(errors.EXIT_INTERNAL)
+        sys.exit(EXIT_INTERNAL)
     except OSError as error:
         if fault := errors.path_fault(error):
             _complain(fault)
-            sys.exit(errors.EXIT_USAGE)
+            sys.exit(EXIT_USAGE)
         place = f": {error.filename}" if error.filename else ""
         _complain(
             f"{error.strerror or error}{place}. Check the disk and the permissions of --out, of "
             "$CEREBENCH_CACHE and of the data; everything finished so far is kept."
         )
-        sys.exit(errors.EXIT_INTERNAL)
+        sys.exit(EXIT_DISK)
     except errors.PluginExit as error:
         _complain(str(error))
-        sys.exit(errors.EXIT_INTERNAL)
-    except Exception as error:
+        sys.exit(EXIT_INTERNAL)
+    except UserError as error:
+        _complain(str(error))
+        sys.exit(error.exit_code)
+    except ValueError as error:
         fault = errors.path_fault(error)
-        code = errors.EXIT_USAGE if fault else errors.exit_code(error)
-        if code is None:
+        if not fault:
             raise
-        _complain(fault or str(error))
-        sys.exit(code)
+        _complain(fault)
+        sys.exit(EXIT_USAGE)
 
 
 def _complain(text: str) -> None:
@@ -320,9 +332,9 @@ def _end(failed: Mapping[str, str], broken: Mapping[str, str]) -> None:
     for name, reason in broken.items():
         _complain(f"The report '{name}' could not be written: {reason}. All records are kept.")
     if failed:
-        raise typer.Exit(errors.EXIT_SOME_FAILED)
+        raise typer.Exit(EXIT_SOME_FAILED)
     if broken:
-        raise typer.Exit(errors.EXIT_INTERNAL)
+        raise typer.Exit(EXIT_INTERNAL)
 
 
 def _experiment(
@@ -363,7 +375,7 @@ def _numbers(text: str | None) -> list[int] | None:
     try:
         return [int(word) for word in text.split(",")]
     except ValueError as error:
-        raise errors.UsageError(
+        raise UsageError(
             f"--seeds must be whole numbers, got '{text}'. Example: --seeds 0,1,2."
         ) from error
 
@@ -377,7 +389,7 @@ def _data_options(texts: list[str] | None) -> dict[str, Any] | None:
 def _headers(same_axes: bool, trust_headers: bool) -> dict[str, str]:
     """Return the option of scans that says whose header holds; none by default."""
     if same_axes and trust_headers:
-        raise errors.UsageError(
+        raise UsageError(
             "--same-axes and --trust-headers exclude each other: the header of the first image "
             "holds, or each file's own. Give one of them."
         )
@@ -390,7 +402,7 @@ def _pairs(texts: list[str]) -> list[tuple[str, str]]:
     pairs = [text.partition("=") for text in texts]
     for name, equals, folder in pairs:
         if not (name and equals and folder):
-            raise errors.UsageError(
+            raise UsageError(
                 f"--samples expects NAME=DIR, got '{name}'. Example: --samples mine=samples/."
             )
     return [(name, folder) for name, _, folder in pairs]
@@ -527,7 +539,7 @@ def _shape(text: str | None) -> tuple[int, int, int] | None:
         return None
     words = text.split(",")
     if not all(w.isdigit() and int(w) > 3 for w in words) or len(words) not in (1, 3):
-        raise errors.UsageError(
+        raise UsageError(
             f"--resample must be one or three whole numbers above 3, got '{text}'. Example: "
             "--resample 64, or --resample 80,112,80."
         )
@@ -617,7 +629,7 @@ def list_plugins(
     from cerebench.benchmark.registry import suggest
 
     if kind is not None and kind not in listing.KINDS:
-        raise errors.UsageError(suggest("kind of plugin", kind, list(listing.KINDS)))
+        raise UsageError(suggest("kind of plugin", kind, list(listing.KINDS)))
     registries = _registries(plugin)
     found = {k: listing.rows(k, registries) for k in ([kind] if kind else listing.KINDS)}
     if as_json:
@@ -691,7 +703,7 @@ def data_check(
     else:
         work.print_check(found, Console())
     if any(f["severity"] == "error" for f in found["findings"]):
-        raise typer.Exit(errors.EXIT_DATA)
+        raise typer.Exit(EXIT_DATA)
 
 
 @data_app.command("prepare")
@@ -779,7 +791,7 @@ def check(
     else:
         conformance.print_results(name, results, Console())
     if any(r.outcome == conformance.FAILED for r in results):
-        raise typer.Exit(errors.EXIT_SOME_FAILED)
+        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 @new_app.command("method")
@@ -801,7 +813,7 @@ def new_method(
 def weights_list(as_json: Json = False) -> None:
     """List the weight files that extractors and methods can use, and where they were found."""
     from cerebench.benchmark.tables import print_rows
-    from cerebench.metrics import weights
+    from cerebench.core import weights
 
     rows = weights.status()
     if as_json:
@@ -815,7 +827,7 @@ def weights_import(
     file: Annotated[Path, typer.Argument(help="A weight file; recognised by its SHA-256.")],
 ) -> None:
     """Verify a weight file and copy it to where it is found offline."""
-    from cerebench.metrics import weights
+    from cerebench.core import weights
 
     typer.echo(f"Imported {weights.import_file(file)}.")
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cerebench.benchmark.errors import BadConfig, UsageError
 from cerebench.benchmark.registry import suggest
 from cerebench.core import bounds
+from cerebench.core.bounds import BadConfig
+from cerebench.core.errors import UsageError
 from cerebench.core.settings import Preset, accepted, check
 
 
@@ -75,11 +76,8 @@ def resolve(
             raise BadConfig(
                 f"{name} has no setting '{field}'.{near} Settings: {', '.join(fields)}."
             )
-    try:
-        changes = _changes(name, found.config, overrides or {})
-        check(name, found.config, where=f" in preset '{preset}'")
-    except bounds.BadConfig as error:
-        raise BadConfig(str(error)) from error
+    changes = _changes(name, found.config, overrides or {})
+    check(name, found.config, where=f" in preset '{preset}'")
     try:
         config = dataclasses.replace(found.config, **changes)
         config = config if size is None else config.for_size(size)
@@ -142,15 +140,3 @@ def override_table(assignments: Iterable[str]) -> dict[str, dict[str, Any]]:
         method, field, value = parse_assignment(text)
         table.setdefault(method, {})[field] = value
     return table
-
-
-def typed(name: str, value: Any, accepts: Any) -> Any:
-    """Return a value of a TOML file as its annotation has it.
-
-    Raises:
-        BadConfig: If the annotation does not accept it.
-    """
-    try:
-        return bounds.typed(name, value, accepts)
-    except bounds.BadConfig as error:
-        raise BadConfig(str(error)) from error

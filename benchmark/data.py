@@ -15,9 +15,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from cerebench.benchmark.display import Display, Silent, duration
-from cerebench.benchmark.errors import UsageError
 from cerebench.benchmark.names import check_dataset
 from cerebench.benchmark.registry import Registries, suite_version
+from cerebench.core.errors import UsageError
+from cerebench.core.files import write_bytes
 from cerebench.datasets import cache as caching
 from cerebench.datasets.base import Dataset, DatasetError, Split
 from cerebench.datasets.parallel import default_workers
@@ -260,7 +261,7 @@ def prepare(registries: Registries, source: Source, display: Display) -> dict[st
     sha256 = split_sha256(split, dataset.cases())
     path = prepared.folder / f"split-{sha256[:8]}.csv"
     if not path.exists():
-        caching.write_atomic(path, data)
+        write_bytes(path, data)
     return {
         "fingerprint": prepared.fingerprint,
         "folder": str(prepared.folder),

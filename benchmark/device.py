@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from cerebench.benchmark.errors import UsageError
+from cerebench.core.errors import UsageError
 from cerebench.core.machine import cpu_name
 from cerebench.metrics.exact import exact_float32
 

@@ -14,9 +14,9 @@ from rich.console import Console
 from cerebench.benchmark import listing
 from cerebench.benchmark.registry import Registries, suite_version
 from cerebench.benchmark.tables import print_rows
+from cerebench.core import weights
 from cerebench.core.machine import cpu_name
 from cerebench.datasets.cache import default_cache
-from cerebench.metrics import weights
 
 PACKAGES = (
     "torch", "torchvision", "monai", "diffusers", "accelerate", "nibabel", "torchmetrics",

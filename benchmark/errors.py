@@ -1,4 +1,4 @@
-"""Errors a user can act on, and the exit code each ends the command with."""
+"""Errors of the engine and the command line, beside those of ``core`` and the other folders."""
 
 from __future__ import annotations
 
@@ -6,13 +6,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
-class UsageError(ValueError):
-    """The command line or an experiment file asks for something that does not exist."""
-
-
-class BadConfig(UsageError):
-    """A setting is unknown or has an impossible value."""
+from cerebench.core.errors import EXIT_DISK, EXIT_INTERRUPTED, UsageError, UserError
 
 
 class UnknownPlugin(UsageError):
@@ -31,12 +25,16 @@ class BadPrediction(ValueError):
     """A downstream protocol returned something that is not one probability per test case."""
 
 
-class ForeignFolder(Exception):
+class ForeignFolder(UserError):
     """A folder that has to go is not known to be ours; nothing was removed."""
 
+    exit_code = EXIT_DISK
 
-class Interrupted(Exception):
+
+class Interrupted(UserError):
     """The user or the scheduler asked to stop; everything finished is on disk."""
+
+    exit_code = EXIT_INTERRUPTED
 
 
 class PluginExit(RuntimeError):
@@ -53,33 +51,12 @@ def no_exit() -> Iterator[None]:
     try:
         yield
     except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # nobody reads what rich prints
+            raise
         raise PluginExit(
             f"sys.exit({'' if error.code is None else repr(error.code)}) was called. Raise an "
             "error instead, so that this stage fails and the others go on."
         ) from error
-
-
-EXIT_OK, EXIT_INTERNAL, EXIT_USAGE, EXIT_DATA = 0, 1, 2, 3
-EXIT_SOME_FAILED, EXIT_WEIGHTS, EXIT_DISK, EXIT_INTERRUPTED = 4, 5, 6, 75
-
-# Error class name -> exit code. By name, because the classes of the other folders must not be
-# imported (torch, pandas) just to be compared with.
-_CODES = {
-    "UsageError": EXIT_USAGE,
-    "BadConfig": EXIT_USAGE,
-    "ReportError": EXIT_USAGE,
-    "DatasetError": EXIT_DATA,
-    "MetricError": EXIT_DATA,
-    "MissingWeights": EXIT_WEIGHTS,
-    "ForeignFolder": EXIT_DISK,
-    "Interrupted": EXIT_INTERRUPTED,
-}
-
-
-def exit_code(error: BaseException) -> int | None:
-    """Return the exit code of an error the user can act on, or None for a defect of ours."""
-    names = (cls.__name__ for cls in type(error).__mro__)
-    return next((_CODES[name] for name in names if name in _CODES), None)
 
 
 def path_fault(error: BaseException) -> str:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from cerebench.benchmark import folders, structures
 from cerebench.benchmark.display import Display
-from cerebench.benchmark.errors import UsageError
 from cerebench.benchmark.folders import Folder, Shape
 from cerebench.benchmark.names import check_name
 from cerebench.benchmark.plan import Heading, Plan
@@ -24,6 +23,7 @@ from cerebench.benchmark.reference import FolderReference, slug, told_apart
 from cerebench.benchmark.registry import Registries, Registry
 from cerebench.benchmark.rows import Common, ControlRow, FolderRow, RealRow
 from cerebench.benchmark.structures import Volumes as Structures
+from cerebench.core.errors import UsageError
 from cerebench.core.hashing import key_of
 from cerebench.datasets.names import find_folder_label, name_like
 from cerebench.metrics.base import MissingWeights

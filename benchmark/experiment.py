@@ -11,10 +11,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from cerebench.benchmark.config import typed
-from cerebench.benchmark.errors import BadConfig, UnknownPlugin, UsageError
+from cerebench.benchmark.errors import UnknownPlugin
 from cerebench.benchmark.names import check_name
 from cerebench.benchmark.registry import Registry, suggest
+from cerebench.core.bounds import BadConfig, typed
+from cerebench.core.errors import UsageError
 
 SMALL_PRESETS = ("quick", "smoke")
 MOST_SAMPLES = 100_000  # per class: their file names count with five digits

@@ -6,7 +6,6 @@ does not grow with the number of volumes.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import multiprocessing
 import os
@@ -19,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.benchmark import store
 from cerebench.benchmark.registry import Registry
+from cerebench.core.files import replacing, write_bytes
+from cerebench.core.hashing import key_of, sha256_bytes
 from cerebench.metrics.base import VIEWS, Extractor, VolumeSet
 
 BATCH, BATCH_VOXELS = 16, 2**23  # volumes per call of an extractor; features do not depend on it
@@ -82,7 +82,7 @@ class FeatureCache:
         if not path.exists():
             buffer = io.BytesIO()
             np.save(buffer, self._volume_rows(volumes, extractor))
-            store.write_bytes(path, buffer.getvalue())
+            write_bytes(path, buffer.getvalue())
         return np.load(path, mmap_mode="r")
 
     def names(self, name: str) -> Sequence[str]:
@@ -99,7 +99,7 @@ class FeatureCache:
 
     def _path(self, volumes: VolumeSet, name: str, view: str) -> Path:
         extractor = self._extractors[name]
-        key = store.key_of(
+        key = key_of(
             {
                 "volumes": _hashes(volumes),
                 "extractor": extractor.name,
@@ -170,7 +170,7 @@ class FeatureCache:
         first: dict[str, int] = {}
         with ExitStack() as stack:
             writers = {
-                view: _RowWriter(stack.enter_context(store.replacing(path)), len(volumes))
+                view: _RowWriter(stack.enter_context(replacing(path)), len(volumes))
                 for view, path in files.items()
             }
             for index, digest in enumerate(hashes):
@@ -226,7 +226,7 @@ def _hashes(volumes: VolumeSet) -> list[str]:
 def volume_hash(volume: NDArray[np.float32]) -> str:
     """Return the SHA-256 of a volume's shape and float32 voxels."""
     data = np.ascontiguousarray(volume, dtype="<f4")
-    return hashlib.sha256(repr(data.shape).encode() + data.tobytes()).hexdigest()
+    return sha256_bytes(repr(data.shape).encode() + data.tobytes())
 
 
 def slices(volume: NDArray[np.float32], view: str) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cerebench.benchmark import store
 from cerebench.benchmark.scoring import SCORE_SEED, RealSets
 from cerebench.benchmark.stage import Stage
+from cerebench.core.files import write_bytes
 from cerebench.core.hashing import key_of
 from cerebench.metrics.base import Metric, MetricError, Volume, VolumeSet
 from cerebench.metrics.foreground import foreground
@@ -36,7 +37,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays for figures into one compressed npz file, atomically."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    store.write_bytes(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue())
 
 
 def centre_slices(volume: Volume) -> NDArray[np.uint8]:

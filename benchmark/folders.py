@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cerebench.benchmark import store
+from cerebench.core.files import read_json
+from cerebench.core.hashing import key_of
 from cerebench.datasets.base import DatasetError, DatasetNotFound
 from cerebench.datasets.names import check_labels, find_label
 from cerebench.datasets.volumes import SUFFIXES, read_nifti
@@ -137,7 +139,7 @@ def refuse_damaged(folder: Path) -> None:
     Raises:
         DatasetError: Naming the files.
     """
-    record = store.read_json(folder / "record.json")
+    record = read_json(folder / "record.json")
     if not isinstance(record, dict) or record.get("kind") != "sample":
         return
     lost = store.damaged(folder, record.get("files", {}))
@@ -382,7 +384,7 @@ def resampled(values: NDArray[np.floating], shape: Shape) -> NDArray[np.floating
 
 def content_key(folder: Folder, shape: Shape) -> str:
     """Return the SHA-256 of contents, range and shape; independent of where the folder lies."""
-    return store.key_of(
+    return key_of(
         {"files": folder.content, "range": list(folder.value_range), "shape": list(shape)}
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cerebench.benchmark import store
+from cerebench.core.files import read_json
 from cerebench.datasets.base import Case, DatasetError, Split
 from cerebench.datasets.derivative import read_training_cases
 from cerebench.datasets.samples import SampleFolder
@@ -51,7 +51,7 @@ def refuse_leakage(reference: DatasetReference, folder: Path, rows: Iterable[Row
 
 def _told(folder: Path) -> Iterator[tuple[str, str]]:
     """Return what a stage's folder says that its generator was trained on."""
-    record = store.read_json(folder / "record.json") or {}
+    record = read_json(folder / "record.json") or {}
     yield from ((name, "") for name in record.get("train_ids", ()))
     yield from read_training_cases(folder) or ()
 

@@ -75,7 +75,8 @@ def _facts_of(kind: str, plugin: Any) -> dict[str, Any]:
 
 def _missing(kind: str, facts: dict[str, Any]) -> str:
     """Return why a plugin lacks the weight file or package that it needs, or an empty string."""
-    from cerebench.metrics import extractors, weights
+    from cerebench.core import weights
+    from cerebench.metrics import extractors
 
     if kind == "metrics":
         needs = extractors.BUILTIN.get(facts.get("needs", ""), ("", {}))[1]
@@ -94,7 +95,7 @@ def _missing(kind: str, facts: dict[str, Any]) -> str:
 
 def _missing_file(name: str) -> str:
     """Return why there is no weight file of a known name, whatever its hash, or an empty string."""
-    from cerebench.metrics import weights
+    from cerebench.core import weights
     from cerebench.metrics.base import MissingWeights
 
     try:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cerebench.benchmark.errors import BrokenPlugin, UsageError
+from cerebench.benchmark.errors import BrokenPlugin
+from cerebench.core.errors import UsageError
 from cerebench.datasets.base import Dataset
 from cerebench.datasets.names import NAME_RULE, check_labels, is_name, shown
 

@@ -14,7 +14,6 @@ from typing import Any
 from cerebench.benchmark import config as configuration
 from cerebench.benchmark.data import Source
 from cerebench.benchmark.display import Display
-from cerebench.benchmark.errors import BadConfig, UsageError
 from cerebench.benchmark.experiment import Experiment, select_methods, select_protocols
 from cerebench.benchmark.folders import refuse_damaged
 from cerebench.benchmark.leakage import leaked_cases
@@ -32,11 +31,13 @@ from cerebench.benchmark.rows import (
     TrainedRow,
 )
 from cerebench.benchmark.stage import Stage
+from cerebench.core import weights
+from cerebench.core.bounds import BadConfig
+from cerebench.core.errors import UsageError
 from cerebench.core.hashing import key_of
 from cerebench.datasets.base import DatasetError
 from cerebench.datasets.cache import file_hashes
 from cerebench.datasets.samples import SampleFolder
-from cerebench.metrics import weights
 from cerebench.metrics.base import LazyVolumes, MissingWeights
 from cerebench.metrics.suites import asked as asked_suites
 from cerebench.metrics.suites import expand

@@ -10,8 +10,8 @@ from typing import Any
 
 from cerebench.benchmark import config as configuration
 from cerebench.benchmark.registry import Registries
-from cerebench.core.hashing import key_of
-from cerebench.metrics import weights
+from cerebench.core import weights
+from cerebench.core.hashing import key_of, sha256_file
 from cerebench.metrics.base import MissingWeights
 
 
@@ -120,7 +120,7 @@ def plan_protocol(
 def _weights_facts(name: str) -> tuple[str, str]:
     """Return the SHA-256 of a weight file, and why it is unavailable (or an empty string)."""
     try:
-        return weights.sha256(weights.find(name)), ""
+        return sha256_file(weights.find(name)), ""
     except MissingWeights as error:
         return "missing", str(error)
 

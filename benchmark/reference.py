@@ -8,9 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cerebench.benchmark import folders, store
+from cerebench.benchmark import folders
 from cerebench.benchmark.data import left_out
 from cerebench.benchmark.leakage import refuse_leakage
+from cerebench.core.files import write_bytes
 from cerebench.core.hashing import key_of
 from cerebench.datasets.base import Case, Dataset, Split
 from cerebench.datasets.splits import split_sha256, write_split
@@ -157,7 +158,7 @@ class DatasetReference:
 
     def publish(self, folder: Path) -> None:
         """Write the split."""
-        store.write_bytes(folder / self.split_file, write_split(self.split, self.cases))
+        write_bytes(folder / self.split_file, write_split(self.split, self.cases))
 
     def open(self, bench: Workbench) -> RealSets:
         """Prepare the cases and return the real sets."""

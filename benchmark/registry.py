@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import sys
 import traceback
@@ -16,6 +15,7 @@ from cerebench import datasets, methods, metrics, reports
 from cerebench.benchmark import errors
 from cerebench.benchmark.errors import BrokenPlugin, UnknownPlugin, no_exit
 from cerebench.benchmark.names import check_plugin
+from cerebench.core.hashing import sha256_file
 from cerebench.datasets.names import is_name
 from cerebench.metrics import downstream, extractors
 
@@ -128,13 +128,13 @@ class Registry:
     def source_hash(self, name: str) -> str | None:
         """Return the SHA-256 of an external plugin's source, or None for a built-in one."""
         if name in self._files:
-            return hashlib.sha256(self._files[name][0].read_bytes()).hexdigest()
+            return sha256_file(self._files[name][0])
         if name in self._facts:
             return None
         module = importlib.util.find_spec(self._found[name].value.split(":")[0])
         if module is None or module.origin is None:
             return None
-        return hashlib.sha256(Path(module.origin).read_bytes()).hexdigest()
+        return sha256_file(Path(module.origin))
 
 
 class Registries:

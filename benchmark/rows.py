@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from cerebench.benchmark import config as configuration
 from cerebench.benchmark import diagnosis, downstream, figure_data, sampling, scoring, training
-from cerebench.benchmark.errors import BadConfig
 from cerebench.benchmark.planned import PlannedMetric, PlannedProtocol
 from cerebench.benchmark.stage import Stage
+from cerebench.core.bounds import BadConfig
 from cerebench.core.hashing import key_of
 from cerebench.datasets.names import folder_names
 

@@ -20,6 +20,7 @@ from cerebench.benchmark.registry import Registries, suite_version
 from cerebench.benchmark.rows import Row, stages_of
 from cerebench.benchmark.stage import Stage, pending
 from cerebench.benchmark.workbench import Workbench
+from cerebench.core.files import write_json
 from cerebench.core.machine import commit, versions
 from cerebench.metrics.base import MissingWeights
 
@@ -69,7 +70,7 @@ class Runner:
         if lacking := missing_weights(plan, todo):
             raise MissingWeights("\n".join(lacking))
         refuse_imitated_bf16(self.bench.device, to_be_trained(plan, todo))
-        store.write_json(plan.table_of_contents, contents(plan))
+        write_json(plan.table_of_contents, contents(plan))
         plan.common.reference.publish(plan.folder)
         self.outcome.kept = len(stages) - len(todo)
         if todo:
@@ -139,7 +140,7 @@ class Runner:
             head = {"schema": store.SCHEMA, "kind": "cell"}
             made = {"suite_version": suite_version(), "commit": commit(), "versions": versions()}
             whole = {**head, **told, **made, "hardware": hardware(self.bench.device)}
-            store.write_json(self.plan.folder / row.folder / "cell.json", whole)
+            write_json(self.plan.folder / row.folder / "cell.json", whole)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

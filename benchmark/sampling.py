@@ -7,7 +7,6 @@ the set of 32, and a killed run goes on where it stopped.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,11 +25,13 @@ from cerebench.benchmark.errors import BadSample, Interrupted
 from cerebench.benchmark.registry import suite_version
 from cerebench.benchmark.stage import Record, Stage
 from cerebench.benchmark.training import derive_seed, load_networks
+from cerebench.core.files import json_bytes, read_json, write_bytes
+from cerebench.core.hashing import sha256_bytes, sha256_file
 from cerebench.core.machine import versions
 from cerebench.datasets import derivative
 from cerebench.datasets.derivative import sidecar, sidecar_facts, volume_name
 from cerebench.datasets.names import folder_names
-from cerebench.datasets.volumes import nifti_bytes, read_nifti, write_atomic
+from cerebench.datasets.volumes import nifti_bytes, read_nifti
 from cerebench.methods.base import Conditions, Method
 from cerebench.metrics.base import LazyVolumes
 from cerebench.metrics.foreground import foreground_voxels
@@ -248,7 +249,7 @@ class _Drawing:
                 )
         for path in lacking:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, files[path])
+            write_bytes(path, files[path])
             told = path.relative_to(self.folder).as_posix()
             if told in recorded:
                 self.restored.append(told)
@@ -268,13 +269,13 @@ def _lacking(
     lacking = []
     for volume in _volume_paths(folder, spec, name, index):
         described = sidecar(volume)
-        facts = store.read_json(described)
+        facts = read_json(described)
         told = facts if isinstance(facts, dict) and facts.keys() >= _SIDECAR else {}
         claims = [recorded.get(path.relative_to(folder).as_posix()) for path in (volume, described)]
         if claims[0]:
             holds = store.file_holds(volume, claims[0])
         else:
-            holds = volume.is_file() and store.sha256_file(volume) == told.get("VolumeSHA256")
+            holds = volume.is_file() and sha256_file(volume) == told.get("VolumeSHA256")
         if not holds:
             lacking.append(volume)
         # A record that vouches for volumes alone is one of 0.1.0, whose sidecars tell no hash.
@@ -428,12 +429,12 @@ def _encoded(
     for channel, path in zip(volume, _volume_paths(folder, spec, name, index), strict=True):
         files[path] = nifti_bytes(path, channel, spec.spacing)
         told = sidecar_facts({**facts, "VolumeSHA256": _sha256(files[path])})
-        sidecars[sidecar(path)] = store.json_bytes(told)
+        sidecars[sidecar(path)] = json_bytes(told)
     return {**files, **sidecars}
 
 
 def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    return sha256_bytes(data)
 
 
 def _sidecars(folder: Path, spec: SampleSpec, name: str) -> list[dict[str, Any]]:
@@ -447,7 +448,7 @@ def _mean(sidecars: Sequence[Mapping[str, Any]], field: str) -> float:
 
 def _description(folder: Path) -> dict[str, Any] | None:
     """Return ``dataset_description.json`` of a sample folder, or None where it is damaged."""
-    found = store.read_json(folder / DESCRIPTION)
+    found = read_json(folder / DESCRIPTION)
     return found if isinstance(found, dict) else None
 
 
@@ -495,7 +496,7 @@ def _describe(
     files = derivative.furniture(f"Synthetic volumes of {spec.generator}")
     if spec.training:
         files[derivative.TRAINING] = derivative.training_cases(spec.training)
-    for name, data in {DESCRIPTION: store.json_bytes(told), **files}.items():
+    for name, data in {DESCRIPTION: json_bytes(told), **files}.items():
         _write_where_different(folder / name, data)
     return redrawn
 
@@ -515,7 +516,7 @@ def _written(folder: Path, spec: SampleSpec) -> Iterator[Path]:
 def _write_where_different(path: Path, data: bytes) -> None:
     """Write a small file unless it has this content: then its times stay as a record knows them."""
     if not path.is_file() or path.read_bytes() != data:
-        store.write_bytes(path, data)
+        write_bytes(path, data)
 
 
 def _participants(folder: Path, spec: SampleSpec) -> None:

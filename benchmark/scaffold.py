@@ -7,9 +7,9 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-from cerebench.benchmark.errors import UsageError
 from cerebench.benchmark.names import check_name
 from cerebench.benchmark.registry import Registries
+from cerebench.core.errors import UsageError
 
 
 def new_method(name: str, parent: Path) -> tuple[Path, Path]:

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cerebench.benchmark.errors import UsageError
 from cerebench.benchmark.registry import suggest
+from cerebench.core.errors import UsageError
 from cerebench.reports.base import Experiment
 
 # Facts of a kind that would break the lines of its list; a metric's name tells what it needs.

@@ -39,11 +39,11 @@ from cerebench.benchmark.device import (
 )
 from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.stage import Stage
-from cerebench.benchmark.store import replacing
+from cerebench.core import weights
+from cerebench.core.files import read_json, replacing, write_json
 from cerebench.core.hashing import key_of
 from cerebench.core.machine import versions
 from cerebench.methods.base import Batch, Batches, Method, Rows, T
-from cerebench.metrics import weights
 from cerebench.metrics.downstream.base import Learner
 
 if TYPE_CHECKING:
@@ -490,11 +490,11 @@ def _train_instance(row: TrainedRow, scope: str, bench: Workbench, task: Task) -
     key, ids = row.train_keys[scope], row.train_ids(scope)
     folder = (bench.folder / row.train_record(scope)).parent
     mark = folder / "config.json"
-    found = store.read_json(mark)
+    found = read_json(mark)
     if folder.exists() and (found or {}).get("key") != key:
         store.clear(folder, bench.plan.out, "train")
     store.begin(folder)
-    store.write_json(mark, {"key": key, "config": dict(row.resolved.values)})
+    write_json(mark, {"key": key, "config": dict(row.resolved.values)})
     cost = train(
         row.build(scope),
         bench.data(ids),

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema
 
+from cerebench.core.errors import UsageError
+
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]  # the setting's meaning says what 0 does
 Positive = Annotated[float, Field(gt=0)]  # step sizes, limits of gradients
@@ -38,7 +40,7 @@ _LIMITS = {
 }
 
 
-class BadConfig(ValueError):
+class BadConfig(UsageError):
     """A setting has an impossible value, or a preset hides where a value comes from."""
 
 

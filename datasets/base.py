@@ -6,8 +6,6 @@ No torch here: planning and checking data must not wait for it. Volumes are (C, 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +15,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.errors import EXIT_DATA, UserError
+from cerebench.core.hashing import key_of
+
 Progress = Callable[[int, int], None]  # (cases done, all cases)
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError, ValueError):
     """The data cannot be used as they are; the message names the file or case and the next step."""
+
+    exit_code = EXIT_DATA
 
 
 class DatasetNotFound(DatasetError):
@@ -64,7 +67,7 @@ class Recipe:
     @property
     def sha256(self) -> str:
         """Return the SHA-256 of ``facts`` as canonical JSON."""
-        return canonical_sha256(self.facts)
+        return key_of(self.facts)
 
 
 @dataclass(frozen=True)
@@ -249,9 +252,3 @@ class Dataset(ABC):
     def remarks(self) -> Sequence[str]:
         """Return what a run has to tell about its data, one line each; nothing by default."""
         return ()
-
-
-def canonical_sha256(value: Any) -> str:
-    """Return the SHA-256 of a JSON value written with sorted keys, no spaces, in ASCII."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()

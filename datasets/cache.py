@@ -30,10 +30,10 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
+from cerebench.core.files import write_bytes
 from cerebench.datasets.base import Case, Dataset, DatasetError, Loaded, Progress
 from cerebench.datasets.names import is_name, shown
 from cerebench.datasets.parallel import default_workers, in_order
-from cerebench.datasets.volumes import write_atomic
 
 # A file this young may change again without a new time stamp, so its hash is not kept.
 _SETTLED_NS = 2_000_000_000
@@ -129,7 +129,7 @@ def prepare(
                 "recipe": dataset.recipe.facts,
                 "cases": rows,
             }
-            write_atomic(place / "cases.json", json.dumps(manifest, indent=1).encode())
+            write_bytes(place / "cases.json", json.dumps(manifest, indent=1).encode())
     return _open(folder, fingerprint)
 
 
@@ -171,7 +171,7 @@ def file_hashes(paths: Iterable[Path], index: Path) -> dict[str, str]:
         hashes[str(path)] = entry["sha256"]
     if learned:
         index.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(index, json.dumps(known | learned).encode())
+        write_bytes(index, json.dumps(known | learned).encode())
     return hashes
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.hashing import sha256_bytes
 from cerebench.datasets.base import Case, DatasetError, Finding
 from cerebench.datasets.layouts.base import Layout
 from cerebench.datasets.reading import Scan, UnusableCase, grid_faults, read_scan
@@ -166,7 +166,7 @@ def _header_notes(case: str, scan: Scan) -> list[Finding]:
 
 def content_hash(image: NDArray[np.float32]) -> str:
     """Return the SHA-256 of the voxels, whatever the file around them."""
-    return hashlib.sha256(np.ascontiguousarray(image)).hexdigest()
+    return sha256_bytes(np.ascontiguousarray(image))
 
 
 def saturated_fraction(image: NDArray[np.float32], inside: NDArray[np.float32]) -> float:

@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from cerebench.core.files import write_bytes
 from cerebench.datasets.base import Dataset, DatasetError, Progress, Split
 from cerebench.datasets.cache import Prepared
 from cerebench.datasets.names import SLUG_LENGTH, shown
 from cerebench.datasets.splits import write_split
-from cerebench.datasets.volumes import write_atomic, write_nifti
+from cerebench.datasets.volumes import write_nifti
 
 VERSION = "1.10.0"
 # Files beside the volumes that the standard does not know; a validator skips them.
@@ -166,7 +167,7 @@ def export(
     title = f"{info.label} at {dataset.size} voxels"
     files = {**furniture(title), **participants(rows), "split.csv": write_split(split, cases)}
     for name, data in files.items():
-        write_atomic(folder / name, data)
+        write_bytes(folder / name, data)
     told = description(
         title,
         suite_version,
@@ -206,7 +207,7 @@ def _subjects(ids: Sequence[str]) -> dict[str, str]:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    write_atomic(path, json.dumps(value, indent=1).encode())
+    write_bytes(path, json.dumps(value, indent=1).encode())
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:

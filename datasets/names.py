@@ -8,13 +8,13 @@ path, its folder name stands instead: ASCII letters and digits only, since BIDS 
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from cerebench.core.hashing import sha256_bytes
 from cerebench.datasets.base import DatasetError
 
 NAME_LENGTH, LABEL_LENGTH, SLUG_LENGTH = 64, 200, 64
@@ -128,7 +128,7 @@ def _folder_names(labels: tuple[str, ...]) -> dict[str, str]:
 
 
 def _hashed(label: str) -> str:
-    digits = hashlib.sha256(label.encode()).hexdigest()[:_HASH_DIGITS]
+    digits = sha256_bytes(label.encode())[:_HASH_DIGITS]
     kept = re.sub(r"[^A-Za-z0-9]", "", label)[: SLUG_LENGTH - _HASH_DIGITS]
     return f"{kept or 'class'}{digits}"
 

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
+from cerebench.core.hashing import sha256_bytes
 from cerebench.datasets.base import (
     Case,
     CheckReport,
@@ -247,7 +248,7 @@ class Phantom(Dataset):
         """SHA-256 of recipe, size and rule as canonical JSON; there are no files to hash."""
         facts = {"recipe": self.recipe.facts, "size": self.size, "rule": self.rule}
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return sha256_bytes(text.encode())
 
     def load(self, case: Case) -> Loaded:
         """Draw one case.

@@ -19,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.datasets.base import DatasetError, DatasetNotFound, canonical_sha256
+from cerebench.core.hashing import key_of
+from cerebench.datasets.base import DatasetError, DatasetNotFound
 from cerebench.datasets.derivative import read_training_cases
 from cerebench.datasets.names import find_folder_label, find_label, folder_names, label_fault, shown
 from cerebench.datasets.volumes import SUFFIXES, read_nifti
@@ -122,7 +123,7 @@ class SampleFolder:
         return cls(
             folder,
             samples,
-            canonical_sha256({"files": content, "range": [low, high]}),
+            key_of({"files": content, "range": [low, high]}),
             None if told is None else tuple(told),
         )
 

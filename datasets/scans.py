@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cerebench.core.hashing import key_of
 from cerebench.datasets import checking, skipping
 from cerebench.datasets.base import (
     Case,
@@ -27,7 +28,6 @@ from cerebench.datasets.base import (
     Progress,
     Recipe,
     Split,
-    canonical_sha256,
 )
 from cerebench.datasets.layouts.base import LABELS, MODALITIES
 from cerebench.datasets.listing import GRADES, Cases, list_cases, some
@@ -159,7 +159,7 @@ class Scans(Dataset):
             facts["cavity"] = sorted(k for k, v in self.labels.items() if v == CAVITY)
         if self.left_out:
             facts["left_out"] = sorted([*self.left_out.cases, *self.left_out.others])
-        return canonical_sha256(facts)
+        return key_of(facts)
 
     def load(self, case: Case) -> Loaded:
         scan = read_scan(case, self.modalities, self.listed.layout, self.labels, self.headers)

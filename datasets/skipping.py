@@ -12,12 +12,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from cerebench.datasets.base import Case, Finding, LeftOut, Progress, canonical_sha256
+from cerebench.core.files import write_bytes
+from cerebench.core.hashing import key_of
+from cerebench.datasets.base import Case, Finding, LeftOut, Progress
 from cerebench.datasets.cache import file_hashes
 from cerebench.datasets.checking import NAMES, Examined, Examiner, repeats
 from cerebench.datasets.listing import Cases
 from cerebench.datasets.parallel import default_workers, in_order
-from cerebench.datasets.volumes import write_atomic
 
 _VERSION = 1  # of what an examination looks at; raise it when an examiner finds more
 
@@ -47,9 +48,7 @@ def examine(
     files = [path for paths in used.values() for path in paths.values()]
     hashes = file_hashes(files, cache / "hashes.json")
     keys = {
-        name: canonical_sha256(
-            [name, {m: [below(str(p), root), hashes[str(p)]] for m, p in paths.items()}]
-        )
+        name: key_of([name, {m: [below(str(p), root), hashes[str(p)]] for m, p in paths.items()}])
         for name, paths in used.items()
     }
     index = cache / "examined" / f"{_setting(examiner)[:16]}.json"
@@ -66,7 +65,7 @@ def examine(
         if learned:
             index.parent.mkdir(parents=True, exist_ok=True)
             every = {key: asdict(value) for key, value in (known | learned).items()}
-            write_atomic(index, json.dumps(every).encode())
+            write_bytes(index, json.dumps(every).encode())
     return [(known | learned)[keys[case.id]] for case in cases]
 
 
@@ -118,7 +117,7 @@ def _used(examiner: Examiner, case: Case) -> dict[str, Path]:
 
 def _setting(examiner: Examiner) -> str:
     """Return what identifies the way in which cases are looked at."""
-    return canonical_sha256(
+    return key_of(
         {
             "version": _VERSION,
             "modalities": list(examiner.modalities),

@@ -7,7 +7,6 @@ case and fold, role ``train``, ``test`` or ``unused``. Its SHA-256 identifies it
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cerebench.core.hashing import sha256_bytes
 from cerebench.datasets.base import Case, DatasetError, Split
 
 ROLES = ("train", "test", "unused")
@@ -116,7 +116,7 @@ def write_split(split: Split, cases: Sequence[Case]) -> bytes:
 
 def split_sha256(split: Split, cases: Sequence[Case]) -> str:
     """Return the SHA-256 of the file that ``write_split`` makes."""
-    return hashlib.sha256(write_split(split, cases)).hexdigest()
+    return sha256_bytes(write_split(split, cases))
 
 
 def read_split(

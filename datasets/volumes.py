@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -22,6 +21,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from cerebench.core.files import write_bytes
 from cerebench.datasets.base import DatasetError
 from cerebench.datasets.headers import NIFTI2, Grid, nifti_grid, quiet
 from cerebench.datasets.metaimage import metaimage_grid, read_metaimage
@@ -142,7 +142,7 @@ def write_nifti(
         DatasetError: If the volume is not three-dimensional float32 or uint8, or the name ends
             otherwise.
     """
-    write_atomic(path, nifti_bytes(path, volume, spacing, description))
+    write_bytes(path, nifti_bytes(path, volume, spacing, description))
 
 
 def nifti_bytes(
@@ -176,19 +176,6 @@ def nifti_bytes(
     if path.suffix == ".gz":
         data = gzip.compress(data, compresslevel=_COMPRESSION, mtime=0)
     return data
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file that is either complete or not there, also when the process is killed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _open(path: Path, like: Grid | None) -> tuple[nib.Nifti1Image, Grid]:

@@ -15,7 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.errors import EXIT_DATA, UserError
 from cerebench.core.facts import Fact
+from cerebench.core.weights import MissingWeights
 
 Volume = NDArray[np.float32]  # (C, D, H, W) in [-1, 1]
 Array = NDArray[np.float64]
@@ -23,12 +25,10 @@ Array = NDArray[np.float64]
 VIEWS = ("axial", "coronal", "sagittal")
 
 
-class MetricError(ValueError):
+class MetricError(UserError, ValueError):
     """A metric cannot be computed on these sets; the message says why and what would help."""
 
-
-class MissingWeights(RuntimeError):
-    """An extractor needs a weight file that is not there (or is not the one it must be)."""
+    exit_code = EXIT_DATA
 
 
 class MissingExtra(MissingWeights):

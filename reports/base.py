@@ -27,8 +27,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cerebench.core.errors import UserError
 
-class ReportError(ValueError):
+
+class ReportError(UserError, ValueError):
     """Records cannot be put into one report; the message names the differing fields."""
 
 

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cerebench.metrics import weights
+from cerebench.core import weights
+from cerebench.core.hashing import sha256_file
 from cerebench.metrics.base import MetricError, MissingWeights
 from cerebench.metrics.exact import exact_float32
 
@@ -62,7 +63,7 @@ class Inception:
 
     def __init__(self) -> None:
         self.path = self._find()
-        self.weights_sha256 = weights.sha256(self.path)
+        self.weights_sha256 = sha256_file(self.path)
 
     def _find(self) -> Path:
         return weights.find(WEIGHTS)

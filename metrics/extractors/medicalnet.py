@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cerebench.metrics import weights
+from cerebench.core import weights
+from cerebench.core.hashing import sha256_file
 from cerebench.metrics.base import MetricError, MissingWeights
 from cerebench.metrics.exact import exact_float32
 from cerebench.metrics.extractors.radlite import LEAST_VOXELS, THRESHOLD
@@ -137,7 +138,7 @@ class MedicalNet:
 
     def __init__(self) -> None:
         self.path = weights.find(f"medicalnet-resnet{self.depth}")
-        self.weights_sha256 = weights.sha256(self.path)
+        self.weights_sha256 = sha256_file(self.path)
 
     @cached_property
     def network(self) -> nn.Module:

@@ -8,7 +8,6 @@ and are pinned by a hash.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from functools import cached_property
 from itertools import pairwise
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from cerebench.core.hashing import sha256_bytes
 from cerebench.metrics.exact import exact_float32
 
 WIDTHS = (1, 16, 32, 64, 128)
@@ -45,7 +45,7 @@ def random_weights(seed: int, ndim: int) -> list[NDArray[np.float32]]:
 
 def weights_hash(weights: list[NDArray[np.float32]]) -> str:
     """Return the SHA-256 of the weights' bytes, in order."""
-    return hashlib.sha256(b"".join(w.tobytes() for w in weights)).hexdigest()
+    return sha256_bytes(b"".join(w.tobytes() for w in weights))
 
 
 class RandomConv:

@@ -8,8 +8,10 @@ import pytest
 from cerebench.benchmark import experiment as experiments
 from cerebench.benchmark.cells import build_method
 from cerebench.benchmark.config import differences, override_table, parse_assignment, resolve
-from cerebench.benchmark.errors import BadConfig, UnknownPlugin, UsageError, exit_code
+from cerebench.benchmark.errors import UnknownPlugin
 from cerebench.benchmark.registry import Registries
+from cerebench.core.bounds import BadConfig
+from cerebench.core.errors import UsageError
 from cerebench.methods.med_ddpm import MedDDPM
 from cerebench.methods.wgan_gp import WGANGP
 from cerebench.metrics.suites import expand
@@ -226,7 +228,7 @@ def test_a_recorded_configuration_is_checked_when_it_is_built_again(field, value
     with pytest.raises(ValueError, match="must be") as caught:
         build_method(cell, Registries())
     assert str(caught.value) == message
-    assert exit_code(caught.value) == 2
+    assert caught.value.exit_code == 2
 
 
 def test_a_recorded_configuration_is_built_as_it_was():

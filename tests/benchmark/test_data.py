@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cerebench.benchmark.data import parse_options
-from cerebench.benchmark.errors import UsageError
+from cerebench.core.errors import UsageError
 from cerebench.datasets.volumes import read_nifti, write_nifti
 
 sys.path.append(str(Path(__file__).parents[1] / "datasets" / "fakes"))

@@ -16,17 +16,18 @@ from torch import nn
 from cerebench.benchmark import conformance, device
 from cerebench.benchmark.device import Driver, driven_by, pick_device
 from cerebench.benchmark.downstream import HarnessTrainer
-from cerebench.benchmark.errors import Interrupted, UsageError
+from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.fake_device import DEVICE, fake_device
 from cerebench.benchmark.features import FeatureCache
 from cerebench.benchmark.registry import Registries
 from cerebench.benchmark.sampling import TrainingMasks, requests
 from cerebench.benchmark.training import TrainingData, train
+from cerebench.core import weights
+from cerebench.core.errors import UsageError
 from cerebench.core.settings import setting
 from cerebench.datasets.volumes import write_nifti
 from cerebench.methods import perceptual
 from cerebench.methods.base import Method, MethodInfo, randn
-from cerebench.metrics import weights
 from cerebench.metrics.base import MissingWeights, VolumeSet
 from cerebench.metrics.downstream import classifier
 from cerebench.metrics.downstream.base import Cases, Material

@@ -14,7 +14,7 @@ from cerebench.benchmark import downstream, leakage, listing, registry, store
 from cerebench.benchmark.config import resolve
 from cerebench.benchmark.contents import contents
 from cerebench.benchmark.display import Silent
-from cerebench.benchmark.errors import BadConfig, BadPrediction, Interrupted, UsageError
+from cerebench.benchmark.errors import BadPrediction, Interrupted
 from cerebench.benchmark.estimate import estimate
 from cerebench.benchmark.experiment import Experiment, Published, Variant
 from cerebench.benchmark.plan import make_plan
@@ -22,6 +22,8 @@ from cerebench.benchmark.planned import PlannedProtocol
 from cerebench.benchmark.registry import Registries
 from cerebench.benchmark.runner import Runner
 from cerebench.benchmark.stage import pending
+from cerebench.core.bounds import BadConfig
+from cerebench.core.errors import UsageError
 from cerebench.core.hashing import key_of
 from cerebench.datasets.base import DatasetError, Split
 from cerebench.metrics.base import LazyVolumes

@@ -10,8 +10,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from cerebench.benchmark import folders
-from cerebench.benchmark.errors import UsageError
 from cerebench.benchmark.evaluate import row_names
+from cerebench.core.errors import UsageError
 from cerebench.datasets.base import DatasetError, DatasetNotFound
 from cerebench.datasets.volumes import write_nifti
 

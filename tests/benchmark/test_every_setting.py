@@ -9,9 +9,8 @@ import math
 import pytest
 
 from cerebench.benchmark.config import preset_of, resolve
-from cerebench.benchmark.errors import BadConfig
 from cerebench.benchmark.registry import Registries
-from cerebench.core.bounds import in_words
+from cerebench.core.bounds import BadConfig, in_words
 from cerebench.core.settings import accepted, check
 
 REGISTRIES = Registries()

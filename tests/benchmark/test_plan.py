@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cerebench.metrics import weights
+from cerebench.core import weights
 
 NEEDY = """
 from dataclasses import dataclass

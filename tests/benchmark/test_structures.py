@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cerebench.benchmark import structures
-from cerebench.benchmark.errors import UsageError
 from cerebench.benchmark.evaluate import of_rows
+from cerebench.core.errors import UsageError
 from cerebench.datasets.base import DatasetError
 from cerebench.datasets.volumes import write_nifti
 

@@ -6,8 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from cerebench.core.files import write_bytes
 from cerebench.datasets.base import DatasetError
-from cerebench.datasets.volumes import read_nifti, read_stored, write_atomic, write_nifti
+from cerebench.datasets.volumes import read_nifti, read_stored, write_nifti
 
 RAS = np.diag([1.0, 2.0, 3.0, 1.0])
 
@@ -101,14 +102,14 @@ def test_written_bytes_depend_on_the_volume_only(tmp_path):
 
 def test_interrupted_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     path = tmp_path / "v.json"
-    write_atomic(path, b"old")
+    write_bytes(path, b"old")
 
     def no_power(fd):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("os.fsync", no_power)
     with pytest.raises(KeyboardInterrupt):
-        write_atomic(path, b"new")
+        write_bytes(path, b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["v.json"]
     assert path.read_bytes() == b"old"
 

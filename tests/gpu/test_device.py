@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from cerebench.benchmark import device
-from cerebench.benchmark.errors import UsageError
 from cerebench.benchmark.training import seeded
+from cerebench.core.errors import UsageError
 from cerebench.metrics.exact import exact_float32, is_exact
 
 

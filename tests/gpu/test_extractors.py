@@ -7,7 +7,7 @@ from torch import nn
 
 from cerebench.benchmark.features import FeatureCache
 from cerebench.benchmark.registry import Registries
-from cerebench.metrics import weights
+from cerebench.core import weights
 from cerebench.metrics.base import VolumeSet
 from cerebench.metrics.extractors import inception, medicalnet
 

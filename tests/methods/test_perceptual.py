@@ -10,6 +10,8 @@ from torch import nn
 
 from cerebench.benchmark.estimate import _Counter
 from cerebench.benchmark.training import train
+from cerebench.core import weights
+from cerebench.core.hashing import sha256_file
 from cerebench.methods.perceptual import (
     BLOCKS,
     LPIPS,
@@ -20,7 +22,6 @@ from cerebench.methods.perceptual import (
     slice_loss,
 )
 from cerebench.methods.wgan_gp import WGANGP
-from cerebench.metrics import weights
 from cerebench.metrics.base import MissingWeights
 
 WIDTHS = [width for width, _ in BLOCKS]
@@ -298,7 +299,7 @@ def test_the_harness_fills_the_backbone_from_a_verified_file(backbone, tmp_path,
     with pytest.raises(MissingWeights, match="wrong file"):
         train(method, None, tmp_path / "refused", seed=0, scope="LGG")
 
-    right = dataclasses.replace(known, sha256_prefix=weights.sha256(path)[:8])
+    right = dataclasses.replace(known, sha256_prefix=sha256_file(path)[:8])
     monkeypatch.setattr(weights, "KNOWN", {VGG16: right})
     train(method, None, tmp_path / "trained", seed=0, scope="LGG")
     for key, value in backbone.state_dict().items():

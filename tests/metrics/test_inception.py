@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from cerebench.metrics import weights
+from cerebench.core import weights
+from cerebench.core.hashing import sha256_file
 from cerebench.metrics.base import MetricError, MissingWeights
 from cerebench.metrics.extractors import inception
 from cerebench.metrics.extractors.inception import (
@@ -67,9 +68,7 @@ def weight_file(tmp_path_factory):
 @pytest.fixture
 def trusted(weight_file, monkeypatch):
     """The random file passes for the canonical one, and the network is cut."""
-    known = dataclasses.replace(
-        weights.KNOWN[WEIGHTS], sha256_prefix=weights.sha256(weight_file)[:8]
-    )
+    known = dataclasses.replace(weights.KNOWN[WEIGHTS], sha256_prefix=sha256_file(weight_file)[:8])
     monkeypatch.setattr(weights, "KNOWN", {WEIGHTS: known})
     monkeypatch.setenv("CEREBENCH_WEIGHTS_DIR", str(weight_file.parent))
 
@@ -185,7 +184,7 @@ def test_features_do_not_depend_on_the_batch(trusted):
 
 
 def test_identity_of_the_weights_is_their_full_hash(trusted, weight_file):
-    assert trusted.weights_sha256 == weights.sha256(weight_file)
+    assert trusted.weights_sha256 == sha256_file(weight_file)
     assert len(trusted.weights_sha256) == 64
 
 
@@ -249,7 +248,7 @@ def test_a_wrong_hash_loses_the_name(weight_file, monkeypatch, tmp_path):
     other = inception.InceptionUnverified()
     assert (other.name, other.weights_sha256) == (
         "inception-unverified",
-        weights.sha256(weight_file),
+        sha256_file(weight_file),
     )
     assert (FD_UNVERIFIED.name, FD_UNVERIFIED.label) == (
         "fd-inception-unverified",

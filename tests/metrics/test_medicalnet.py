@@ -5,7 +5,8 @@ import pytest
 import torch
 from monai.networks import nets
 
-from cerebench.metrics import weights
+from cerebench.core import weights
+from cerebench.core.hashing import sha256_file
 from cerebench.metrics.base import MetricError, MissingWeights
 from cerebench.metrics.extractors import medicalnet
 from cerebench.metrics.extractors.medicalnet import MedicalNet10, ResNet, load_network, standardised
@@ -97,7 +98,7 @@ def test_features_do_not_depend_on_the_batch_or_on_a_linear_change_of_intensity(
     assert not together[2].any()  # no object
     brighter = np.where(batch > -1, 0.5 * batch + 0.2, -1).astype(np.float32)
     np.testing.assert_allclose(extractor.extract(brighter)[:2], together[:2], atol=1e-3)
-    assert extractor.weights_sha256 == weights.sha256(weight_file)
+    assert extractor.weights_sha256 == sha256_file(weight_file)
 
 
 def test_background_is_the_minimum_and_the_foreground_standardised():

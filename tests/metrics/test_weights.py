@@ -8,7 +8,7 @@ import os
 import pytest
 import torch
 
-from cerebench.metrics import weights
+from cerebench.core import weights
 from cerebench.metrics.base import MissingWeights
 
 NAME = "inception-2015-12-05"
@@ -69,8 +69,8 @@ def test_a_wrong_file_is_passed_over(folders):
 
 def test_a_file_is_hashed_again_only_when_it_changed(folders, monkeypatch):
     hashed = []
-    sha256 = weights.sha256
-    monkeypatch.setattr(weights, "sha256", lambda path: hashed.append(path) or sha256(path))
+    sha256 = weights.sha256_file
+    monkeypatch.setattr(weights, "sha256_file", lambda path: hashed.append(path) or sha256(path))
     path = folders["hub"] / FILE
     path.write_bytes(CONTENT)
     assert [weights.find(NAME), weights.find(NAME)] == [path, path]
@@ -85,7 +85,7 @@ def test_status_looks_only_at_the_files_asked_for(folders, monkeypatch):
     other = dataclasses.replace(weights.KNOWN[NAME], name="other", file="other.pth")
     monkeypatch.setattr(weights, "KNOWN", {**weights.KNOWN, "other": other})
     (folders["hub"] / FILE).write_bytes(CONTENT)
-    monkeypatch.setattr(weights, "sha256", lambda path: pytest.fail(f"{path} was hashed"))
+    monkeypatch.setattr(weights, "sha256_file", lambda path: pytest.fail(f"{path} was hashed"))
     assert [row["name"] for row in weights.status("other")] == ["other"]
 
 

@@ -7,77 +7,24 @@ protocol, so that numbers from two different files never share a column.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 from platformdirs import user_data_path
 
-from cerebench.metrics.base import MissingWeights
+from cerebench.core.errors import EXIT_WEIGHTS, UserError
+from cerebench.core.hashing import sha256_bytes, sha256_file
+from cerebench.core.known_weights import KNOWN, Weights
 
 
-@dataclass(frozen=True)
-class Weights:
-    """One known weight file.
+class MissingWeights(UserError, RuntimeError):
+    """A weight file is needed that is not there (or is not the one it must be)."""
 
-    Attributes:
-        name: For example ``inception-2015-12-05``.
-        file: File name under which it is published and kept.
-        sha256_prefix: How the file's SHA-256 begins; empty where its publisher states none.
-        layout_sha256: ``layout_hash`` of the tensors in it.
-        licence: Licence, as its publisher states it.
-        origin: Where to get it, in words.
-    """
-
-    name: str
-    file: str
-    sha256_prefix: str
-    layout_sha256: str
-    licence: str
-    origin: str
-
-
-def _medicalnet(depth: int, layout: str) -> Weights:
-    return Weights(
-        name=f"medicalnet-resnet{depth}",
-        file=f"resnet_{depth}_23dataset.pth",
-        sha256_prefix="",
-        layout_sha256=layout,
-        licence="MIT",
-        origin="the pretrained models of Tencent/MedicalNet at github.com",
-    )
-
-
-KNOWN: Mapping[str, Weights] = {
-    w.name: w
-    for w in (
-        Weights(
-            name="inception-2015-12-05",
-            file="pt_inception-2015-12-05-6726825d.pth",
-            sha256_prefix="6726825d",
-            layout_sha256="954403df03f5a6d824cbccdc11f2b359003e906b126822a8a9a1afc4b6c8b849",
-            licence="Apache-2.0",
-            origin="the release file of pytorch-fid, tag fid_weights, at github.com/mseitzer",
-        ),
-        Weights(
-            name="vgg16-imagenet",
-            file="vgg16-397923af.pth",
-            sha256_prefix="397923af",
-            layout_sha256="8d869fc271c121044b33fc40cad6ff8f4f77d3fc910f61ff601cd53a5de4e832",
-            licence="BSD-3-Clause; the terms of its training data, ImageNet, may apply",
-            origin="torchvision, whose models.vgg16(weights='IMAGENET1K_V1') downloads its 528 MB",
-        ),
-        _medicalnet(10, "8ea6c74b878f557915b0dc2cf4a59a7b2c4fb8baad1216dc3e33cd981b4ab7d2"),
-        _medicalnet(18, "c66a6566fd0eeddb10063fc943fcdd7e446a110bbbd9caaa59231b09baf14825"),
-        _medicalnet(34, "d90d9db967d7c57da55330f7850a129155ce0d2d35095af95b65af5f9fc1faf2"),
-        _medicalnet(50, "bea567d462af6c4a7d5b9915c6f6267c2fb4d4d317b2a28bd18845600eb2f8d2"),
-    )
-}
+    exit_code = EXIT_WEIGHTS
 
 
 def find(name: str) -> Path:
@@ -162,7 +109,7 @@ def import_file(path: Path) -> str:
     """
     if not path.is_file():
         raise MissingWeights(f"{path} is not a file. Give the path of a weight file.")
-    digest = sha256(path)
+    digest = sha256_file(path)
     for weights in KNOWN.values():
         stated = weights.sha256_prefix
         if digest.startswith(stated) if stated else path.name == weights.file:
@@ -181,19 +128,13 @@ def layout_hash(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> str:
     Batch counters are left out because not every file carries them.
     """
     lines = [f"{n}:{tuple(s)}" for n, s in shapes if not n.endswith("num_batches_tracked")]
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256_bytes("\n".join(sorted(lines)).encode())
 
 
 @cache
 def _remembered_sha256(path: Path, size: int, changed: int) -> str:
     """Hash a file once a process, unless its size or its time of change becomes another."""
-    return sha256(path)
+    return sha256_file(path)
 
 
 def _look_up(weights: Weights) -> tuple[Path | None, str]:
