@@ -122,7 +122,7 @@ def test_a_trained_method_needs_its_weights_no_more(needy, weight_file):
 
 def test_a_file_is_hashed_once_for_all_seeds(needy, weight_file, monkeypatch):
     hashed = []
-    sha256 = weights.sha256
-    monkeypatch.setattr(weights, "sha256", lambda path: hashed.append(path) or sha256(path))
+    sha256 = weights.sha256_file
+    monkeypatch.setattr(weights, "sha256_file", lambda path: hashed.append(path) or sha256(path))
     assert needy(*RUN, "--seeds", "0,1")[0] == 0
     assert hashed == [weight_file]

@@ -427,7 +427,7 @@ def test_a_mistake_gets_one_line_and_its_exit_code(bench, monkeypatch, arguments
 def test_a_folder_that_cannot_be_written_is_named(bench):
     (bench.folder / "file").write_text("")
     code, _, err = bench("run", "tiny.toml", "--out", "file/runs")
-    assert code == 1
+    assert code == 6
     assert "file" in err
     assert "Traceback" not in err
 

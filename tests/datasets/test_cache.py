@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cerebench.core.hashing import key_of
 from cerebench.datasets.base import (
     Case,
     CheckReport,
@@ -20,7 +21,6 @@ from cerebench.datasets.base import (
     Loaded,
     Recipe,
     Split,
-    canonical_sha256,
 )
 from cerebench.datasets.cache import (
     default_cache,
@@ -44,7 +44,7 @@ class Tiny(Dataset):
         return [Case(f"case-{i}", f"patient-{i // 2}", i % 2) for i in range(6)]
 
     def fingerprint(self, hashes):
-        return canonical_sha256({"size": self.size})
+        return key_of({"size": self.size})
 
     def load(self, case):
         self.loads += 1
@@ -438,12 +438,6 @@ def test_a_damaged_index_is_only_a_lost_shortcut(tmp_path, old_file, text):
 def test_an_unreadable_file_is_named(tmp_path):
     with pytest.raises(DatasetError, match=r"gone\.bin cannot be read"):
         file_hashes([tmp_path / "gone.bin"], tmp_path / "i.json")
-
-
-def test_canonical_sha256_has_the_agreed_values():
-    assert canonical_sha256({"b": [1, 2.5], "a": 1}) == (
-        "07ac8340cb8a1f1a4c2cc05b1f6e885b0d7239278fdf513db654864fcb9ec9e3"
-    )
 
 
 def test_cache_folder_comes_from_the_environment(monkeypatch, tmp_path):

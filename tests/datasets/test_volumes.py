@@ -6,7 +6,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from cerebench.core.files import write_bytes
 from cerebench.datasets.base import DatasetError
 from cerebench.datasets.volumes import read_nifti, read_stored, write_nifti
 
@@ -98,20 +97,6 @@ def test_written_bytes_depend_on_the_volume_only(tmp_path):
     assert data == (tmp_path / "b.nii.gz").read_bytes()
     assert data[3] == 0  # no file name, comment or extra field in the gzip header
     assert data[4:8] == bytes(4)  # no time
-
-
-def test_interrupted_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    path = tmp_path / "v.json"
-    write_bytes(path, b"old")
-
-    def no_power(fd):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("os.fsync", no_power)
-    with pytest.raises(KeyboardInterrupt):
-        write_bytes(path, b"new")
-    assert [p.name for p in tmp_path.iterdir()] == ["v.json"]
-    assert path.read_bytes() == b"old"
 
 
 @pytest.mark.parametrize(
