@@ -75,7 +75,7 @@ class Found:
     Attributes:
         volumes: By class.
         faults: What cannot be used.
-        notes: What was set aside without being wrong, for the end of "of its files, …".
+        notes: What was set aside without being wrong, each for the end of a sentence.
     """
 
     volumes: Mapping[str, tuple[Volume, ...]]
@@ -238,6 +238,8 @@ def _nothing(folder: Path, files: _Files, classes: Sequence[str] | None) -> Data
             f"those of segmentations ({files.segmentations[0].name}). Rename them if they are "
             "volumes."
         )
+    if any(path.suffix.lower() == ".mha" for path in files.strays):
+        return DatasetError(f"{folder} holds {files.strays[0].name}: {scans(folder)}")
     other = f" but {_some(path.name for path in files.strays)}" if files.strays else ""
     advice = "Convert them to NIfTI, or check the path." if files.strays else "Check the path."
     return DatasetError(
@@ -488,7 +490,7 @@ def _below(path: Path, folder: Path) -> str:
 
 
 def _some(names: Iterable[str]) -> str:
-    """List a few names."""
-    listed = list(names)
+    """List a few names, those that cannot be shown in quotes."""
+    listed = [shown(name) if label_fault(name) else name for name in names]
     more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
     return f"{', '.join(listed[:_NAMED])}{more}"

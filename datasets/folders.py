@@ -111,7 +111,7 @@ class Folder:
         options: How it was read.
         classes: Usable files by class.
         faults: What cannot be used.
-        notes: What a reader must know about the others, each for the end of a sentence.
+        notes: What a reader must know of its files, each for the end of a sentence.
         training: (Case, patient) of what the generator was trained on; None where it is not told.
     """
 
@@ -258,7 +258,7 @@ def _with_range(folder: Folder, declared: Span) -> Folder:
             taken += 1
         elif reason:
             faults.append(Fault(entry.path, reason, odd_range=inside))
-    note = f"{taken} look like another range and were taken as they are (--accept-range)"
+    note = f"{taken} that look like another range, taken as they are (--accept-range)"
     kept = _without(folder, faults)
     return replace(kept, notes=(*kept.notes, *([note] if taken else [])))
 
@@ -280,12 +280,12 @@ def _described(folder: Folder, declared: Span) -> Folder:
     if clipped:
         voxels = sum(entry.outside for entry in clipped)
         notes.append(
-            f"{len(clipped)} have values outside {declared}, by at most {100 * REACH:g} % of its "
-            f"width: {voxels} voxels were clipped"
+            f"{len(clipped)} with values outside {declared}, by at most {100 * REACH:g} % of its "
+            f"width ({voxels} voxels clipped)"
         )
     repeated = len(entries) - len({entry.sha256 for entry in entries})
     if repeated:
-        notes.append(f"{repeated} are byte by byte equal to another one")
+        notes.append(f"{repeated} byte by byte equal to another one")
     odd = Counter(note for entry in entries for note in entry.grid.notes)
     notes += [f"{count} with an odd header ({note})" for note, count in sorted(odd.items())]
     return replace(folder, notes=(*folder.notes, *notes))
@@ -341,7 +341,7 @@ def with_axes(folder: Folder, like: Grid) -> Folder:
         for name, files in folder.classes.items()
     }
     changed = sum(entry.grid.codes != like.codes for entry in folder.entries)
-    note = f"{changed} were read as stored {like.codes}, against their headers (--same-axes)"
+    note = f"{changed} read as stored {like.codes}, against their headers (--same-axes)"
     return replace(folder, classes=classes, notes=(*folder.notes, note))
 
 
@@ -410,8 +410,8 @@ def settled(folder: Folder, real: Folder | None, axes: Axes) -> Folder:
         return folder
     if axes == "compare":
         raise DatasetError(fault)
-    note = "their headers differ from the real ones', or say nothing, and were trusted"
-    return replace(folder, notes=(*folder.notes, f"{note} (--trust-headers)"))
+    note = "headers that differ from the real ones', or say nothing, trusted (--trust-headers)"
+    return replace(folder, notes=(*folder.notes, note))
 
 
 def _axes_fault(folder: Folder, real: Folder | None) -> str:

@@ -216,7 +216,7 @@ def test_overshoot_is_clipped_counted_and_told(bench):
     assert code == 0
     told = " ".join(out.split())
     assert "0.1953 % of voxels lay outside [-1, 1] and were clipped" in told
-    assert "4 have values outside [-1, 1], by at most 2 % of its width: 32 voxels were" in told
+    assert "4 with values outside [-1, 1], by at most 2 % of its width (32 voxels clipped)" in told
 
 
 def test_the_training_folder_is_what_copies_are_looked_for_in(bench):

@@ -114,7 +114,7 @@ def test_the_table_of_a_run_tells_what_was_set_aside_and_clipped(ask):
     for words in (
         "1 of its 6 files were left out as unusable",
         "1 named like a segmentation, set aside: LGG/s000_seg.nii.gz",
-        "20 voxels were clipped",
+        "(20 voxels clipped)",
         "0.1628 % of voxels lay outside [-1, 1] and were clipped",
     ):
         assert words in told
@@ -141,7 +141,7 @@ def test_files_of_mixed_ranges_are_scored_as_they_are_when_told_to_and_the_table
     fakes.make(ask.folder / "theirs")
     for path in fakes.files(ask.folder / "theirs")[::2]:
         fakes.change(path, lambda v: (v + 1) / 2)
-    words = "3 look like another range and were taken as they are (--accept-range)"
+    words = "3 that look like another range, taken as they are (--accept-range)"
     code, told = ask("--fake", "theirs", "--accept-range")
     assert code == 0, told
     assert f"its files: {words}" in told
@@ -197,12 +197,12 @@ def test_equal_voxels_with_a_lost_header_are_refused_and_score_0_with_the_axes_o
     assert "--trust-headers" in err
     code, out, err = ask.bench(*command, "--same-axes")
     assert code == 0, err
-    assert "8 were read as stored LPS, against their headers (--same-axes)" in flat(out)
+    assert "8 read as stored LPS, against their headers (--same-axes)" in flat(out)
     assert values(ask, "mae", "fake-samples") == [0, 0]
     assert values(ask, "fd-rand3d-v1", "fake-samples") == pytest.approx([0, 0], abs=1e-6)
     code, out, err = ask.bench(*command, "--trust-headers", "--out", "trusted")
     assert code == 0, err
-    assert "were trusted (--trust-headers)" in flat(out)
+    assert "trusted (--trust-headers)" in flat(out)
     (mae,) = (ask.folder / "trusted").rglob("*fake-samples*/**/mae@*.json")
     assert min(row["value"] for row in json.loads(mae.read_text())["rows"]) > 0.01
 
@@ -284,6 +284,22 @@ def test_the_same_folder_has_the_same_volumes_in_both_commands(ask):
             assert np.array_equal(a, b)
     assert rows[0].given["HGG"].ids == ("HGG/s000.NII.GZ", "HGG/s001.nii.gz")
     assert rows[1].given["HGG"].ids == ("HGG/s000", "HGG/s001", "HGG/s002")
+
+
+def test_a_run_takes_the_first_volumes_by_their_paths_as_text(ask):
+    from cerebench.benchmark import plan
+    from cerebench.benchmark.experiment import read
+    from cerebench.benchmark.registry import Registries
+
+    fakes.make(ask.folder / "theirs")
+    for i, place in enumerate(("b", "a", "a-b")):
+        fakes.save(ask.folder / f"theirs/LGG/{place}/x.nii.gz", fakes.volume(90 + i))
+    experiment = plan.dataclasses.replace(read("tiny.toml"), methods=[], samples_per_class=2)
+    theirs = plan.Samples("mine", Path("theirs"))
+    ran = plan.make_plan(experiment, Registries(), Path("r"), Path("c"), [theirs])
+    (row,) = ran.of_kind("samples")
+    assert row.given["LGG"].ids == ("LGG/a-b/x.nii.gz", "LGG/a/x.nii.gz")
+    assert np.array_equal(row.given["LGG"][0][0], fakes.volume(92).T)
 
 
 def test_the_key_of_samples_follows_contents_and_range_but_not_the_place(ask):

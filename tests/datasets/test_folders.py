@@ -215,7 +215,7 @@ def test_folders_of_other_axes_are_refused_with_both_named(tmp_path, real, fake)
             codes = "RAS" if name in ("identity", "shifted") else name
             assert f" {codes}" in str(error.value)
     trusted = folders.settled(theirs, ours, "trust")
-    assert "were trusted (--trust-headers)" in told(trusted)
+    assert "trusted (--trust-headers)" in told(trusted)
     assert np.array_equal(trusted.volumes("LGG")[0], theirs.volumes("LGG")[0])
     assert trusted.turned == {}
 
@@ -269,7 +269,7 @@ def test_beside_prepared_data_a_placeholder_needs_a_word(tmp_path):
     folder = of_axes(tmp_path, "identity", classes=CLASSES)
     with pytest.raises(DatasetError, match=r"RAS \(identity affine\), prepared data RAS"):
         folders.settled(folder, None, "compare")
-    assert "were trusted" in told(folders.settled(folder, None, "trust"))
+    assert "trusted (--trust" in told(folders.settled(folder, None, "trust"))
     assert folders.with_axes(folder, PREPARED) is folder
     lps = folders.with_axes(of_axes(tmp_path, "LPS", classes=CLASSES), PREPARED)
     assert lps.turned == {"axes": "RAS"}
@@ -301,7 +301,7 @@ def test_a_folder_of_headers_with_and_without_axes_is_refused(tmp_path, count):
     like = folders.axes_of(folder)
     assert like.codes == "LPS"
     same = folders.with_axes(folder, like)
-    assert f"{count} were read as stored LPS, against their headers" in told(same)
+    assert f"{count} read as stored LPS, against their headers" in told(same)
 
 
 def test_files_of_one_folder_that_are_stored_differently_are_turned_each_by_its_header(tmp_path):
@@ -322,7 +322,7 @@ def test_odd_ranges_are_taken_as_they_are_when_told_to(tmp_path):
     with pytest.raises(DatasetError, match=r"--skip-bad; --accept-range takes 3 of them"):
         whole(tmp_path)
     taken = read(tmp_path, Options(classes=CLASSES, accept_range=True))
-    assert told(taken) == "3 look like another range and were taken as they are (--accept-range)"
+    assert told(taken) == "3 that look like another range, taken as they are (--accept-range)"
     assert taken.volumes("HGG")[0].min() == 0
 
 

@@ -423,6 +423,11 @@ FAULTS = [
     Case(
         "scans of one contrast", "these are scans, bench data export first", _scans_of_one_contrast
     ),
+    Case(
+        "scans of BRATS 2015",
+        "{path} holds s000.mha: these are scans, bench data export first",
+        lambda root: [p.rename(p.with_name(f"{p.name[:4]}.mha")) for p in files(root)],
+    ),
     Case("scans of the Decathlon", "these are scans, bench data export first", _decathlon),
     Case(
         "masks alone",
@@ -484,6 +489,8 @@ FINE = [
             ".bidsignore")], bids=True),
     Case("a document like a readme", "1 no NIfTI volume, not read: readme2.docx",
          lambda root: (root / "readme2.docx").touch(), bids=True),
+    Case("a stray whose name cannot be shown", "1 no NIfTI volume, not read: 'LGG/a\\x1b[2J'",
+         lambda root: (root / "LGG/a\x1b[2J").touch()),
     Case("a hidden copy", "1 hidden, not read: LGG/._s000.nii.gz",
          _copy("LGG/s000.nii.gz", "LGG/._s000.nii.gz")),
     Case("a hidden folder", "1 hidden, not read: .ipynb_checkpoints",
@@ -495,14 +502,14 @@ FINE = [
     Case("class folders in other letters", "", lambda root: [
         (root / "LGG").rename(root / "class_lgg"), (root / "HGG").rename(root / "Hgg")],
         expected=True),
-    Case("a little over the range", "1 have values outside [-1, 1], by at most 2 % of its width: "
-         "9 voxels were clipped", _one(at(slice(9), 1.04))),
-    Case("a little under the range", "1 have values outside [-1, 1], by at most 2 % of its width: "
-         "9 voxels were clipped", _one(at(slice(9), -1.04))),
+    Case("a little over the range", "1 with values outside [-1, 1], by at most 2 % of its width "
+         "(9 voxels clipped)", _one(at(slice(9), 1.04))),
+    Case("a little under the range", "1 with values outside [-1, 1], by at most 2 % of its width "
+         "(9 voxels clipped)", _one(at(slice(9), -1.04))),
     Case("rounding over the range", "", _one(at(slice(9), np.float32(1.0000001)))),
     Case("a subject twice with one class", "sub-LGG1 is twice in participants.tsv (lines 3 and 8), "
          "alike: counted once", _table(lambda t: t + "sub-LGG1\tLGG\n"), bids=True),
     Case("a session each", "", _sessions("ses-7/anat"), bids=True),
-    Case("a copy", "1 are byte by byte equal to another one",
+    Case("a copy", "1 byte by byte equal to another one",
          _copy("LGG/s000.nii.gz", "LGG/x.nii.gz")),
 ]  # fmt: skip
