@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cerebench.benchmark.experiment import Experiment
     from cerebench.benchmark.plan import Plan
     from cerebench.benchmark.registry import Registries
+    from cerebench.datasets.folders import Axes
 
 
 class Commands(TyperGroup):
@@ -85,21 +86,31 @@ SkipBad = Annotated[
     bool,
     typer.Option(
         "--skip-bad",
-        help="Leave out cases that cannot be used: named on the screen, counted in every table.",
+        help="Leave out cases and files that cannot be used: named on the screen, counted in every "
+        "table.",
     ),
 ]
 SameAxes = Annotated[
     bool,
     typer.Option(
         "--same-axes",
-        help="Where headers of a case differ, that of its first image holds for all its files.",
+        help="Where headers of a case differ, that of its first image holds for all its files; "
+        "generated volumes lie as the real ones do, whatever their headers say.",
     ),
 ]
 TrustHeaders = Annotated[
     bool,
     typer.Option(
         "--trust-headers",
-        help="Where headers of a case differ, each file is turned by its own.",
+        help="Where headers differ, of a case or of real and generated volumes, each file is "
+        "turned by its own.",
+    ),
+]
+AcceptRange = Annotated[
+    bool,
+    typer.Option(
+        "--accept-range",
+        help="Score volumes whose values look like another range as they are; the table says so.",
     ),
 ]
 Root = Annotated[Path | None, typer.Argument(help="Folder of the files, or a manifest.")]
@@ -183,6 +194,7 @@ def run(
     samples_range: Annotated[
         tuple[float, float], typer.Option(help="Background and maximum value of --samples files.")
     ] = (-1.0, 1.0),
+    accept_range: AcceptRange = False,
     dataset: Annotated[str | None, typer.Option(help="Dataset name (bench list datasets).")] = None,
     data_root: Annotated[str | None, typer.Option(help="Folder of the dataset's files.")] = None,
     data: Data = None,
@@ -239,13 +251,14 @@ def run(
     """
     began = time.perf_counter()
     registries = _registries(plugin)
+    axes, headers = _axes(same_axes, trust_headers), _headers(same_axes, trust_headers)
     chosen = _experiment(
         experiment,
         methods=methods,
         dataset=dataset,
         data_root=data_root,
         data=_data_options(data),
-        headers=_headers(same_axes, trust_headers),
+        headers={} if samples else headers,
         split_file=split,
         skip_bad=skip_bad or None,
         allow_leakage=allow_leakage or None,
@@ -261,11 +274,16 @@ def run(
     )
     from cerebench.benchmark.data import tell
     from cerebench.benchmark.display import choose
-    from cerebench.benchmark.plan import Samples, make_plan
+    from cerebench.benchmark.plan import Samples, make_plan, with_headers
     from cerebench.datasets.cache import default_cache
 
     _check_device(device)
-    rows = [Samples(name, Path(folder), samples_range) for name, folder in _pairs(samples or [])]
+    rows = [
+        Samples(name, Path(folder), samples_range, accept_range, axes)
+        for name, folder in _pairs(samples or [])
+    ]
+    if rows:
+        chosen = with_headers(chosen, headers, registries)
     shown = choose(Console(stderr=as_json), silent=as_json)
     plan = make_plan(chosen, registries, out, default_cache(), rows, shown)
     tell(plan.common.reference.dataset, shown)
@@ -386,16 +404,25 @@ def _data_options(texts: list[str] | None) -> dict[str, Any] | None:
     return parse_options(texts) if texts else None
 
 
-def _headers(same_axes: bool, trust_headers: bool) -> dict[str, str]:
-    """Return the option of scans that says whose header holds; none by default."""
+def _axes(same_axes: bool, trust_headers: bool) -> Axes:
+    """Return what is done where headers differ."""
     if same_axes and trust_headers:
         raise UsageError(
             "--same-axes and --trust-headers exclude each other: the header of the first image "
             "holds, or each file's own. Give one of them."
         )
     if same_axes:
-        return {"headers": "image"}
-    return {"headers": "own"} if trust_headers else {}
+        return "same"
+    return "trust" if trust_headers else "compare"
+
+
+def _headers(same_axes: bool, trust_headers: bool) -> dict[str, str]:
+    """Return the option of scans that says whose header holds; none by default."""
+    return {
+        "same": {"headers": "image"},
+        "trust": {"headers": "own"},
+        "compare": {},
+    }[_axes(same_axes, trust_headers)]
 
 
 def _pairs(texts: list[str]) -> list[tuple[str, str]]:
@@ -480,9 +507,10 @@ def evaluate(
     resample: Annotated[
         str | None, typer.Option(help="Resample all volumes to N^3 or to D,H,W voxels.")
     ] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out files that cannot be used.")
-    ] = False,
+    skip_bad: SkipBad = False,
+    accept_range: AcceptRange = False,
+    same_axes: SameAxes = False,
+    trust_headers: TrustHeaders = False,
     paired: Annotated[
         bool, typer.Option("--paired", help="Equal file names are pairs (for ssim, psnr, mae).")
     ] = False,
@@ -520,6 +548,8 @@ def evaluate(
         fake_range=fake_range or value_range,
         shape=_shape(resample),
         skip_bad=skip_bad,
+        accept_range=accept_range,
+        axes=_axes(same_axes, trust_headers),
         paired=paired,
         structures=of_rows(structures or [], rows),
         real_structures=real_structures,

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cerebench.benchmark import folders, structures
+from cerebench.benchmark import structures
 from cerebench.benchmark.display import Display
-from cerebench.benchmark.folders import Folder, Shape
+from cerebench.benchmark.foreign import open_folder, settle_faults, tell_axes, told
 from cerebench.benchmark.names import check_name
 from cerebench.benchmark.plan import Heading, Plan
 from cerebench.benchmark.planned import PlannedMetric, plan_metric
-from cerebench.benchmark.reference import FolderReference, slug, told_apart
+from cerebench.benchmark.reference import FolderReference, content_key, slug, told_apart
 from cerebench.benchmark.registry import Registries, Registry
 from cerebench.benchmark.rows import Common, ControlRow, FolderRow, RealRow
 from cerebench.benchmark.structures import Volumes as Structures
 from cerebench.core.errors import UsageError
 from cerebench.core.hashing import key_of
+from cerebench.datasets import folders
+from cerebench.datasets.base import DatasetError
+from cerebench.datasets.finding import ONE_CLASS
+from cerebench.datasets.folders import Axes, Folder, Options, Shape
 from cerebench.datasets.names import find_folder_label, name_like
 from cerebench.metrics.base import MissingWeights
 from cerebench.metrics.controls import CONTROLS
@@ -46,6 +49,9 @@ class Request:
         fake_range: The same in the folders of generated volumes.
         shape: Shape (D, H, W) to resample everything to, or None to refuse differing shapes.
         skip_bad: Leave out files that cannot be used instead of refusing the folder.
+        accept_range: Take files whose values look like another range as they are.
+        axes: What to do where folders store their voxels along different axes; see
+            ``folders.settled``.
         paired: A generated volume's partner is the real one with the same path below its folder.
         structures: Row name to volumes of structures: a table or a folder of label files.
         real_structures: The same of the real folder.
@@ -62,6 +68,8 @@ class Request:
     fake_range: tuple[float, float] = (-1.0, 1.0)
     shape: Shape | None = None
     skip_bad: bool = False
+    accept_range: bool = False
+    axes: Axes = "compare"
     paired: bool = False
     structures: Mapping[str, Path] = field(default_factory=dict)
     real_structures: Path | None = None
@@ -90,10 +98,7 @@ def make_plan(request: Request, registries: Registries, display: Display) -> Pla
         raise MissingWeights(lacking[0])
     if not metrics:
         raise UsageError("No metric to compute. Give --suite core, or names with --metrics.")
-    matched, shape = folders.with_shape(_checked(request, display), request.shape)
-    if not request.skip_bad:
-        folders.refuse_faults(matched)
-    real, *others = (folders.match_classes(matched[0], folder) for folder in matched)
+    (real, *others), shape = _checked(request, display)
     train = others.pop() if request.train else None
     reference = FolderReference(
         real,
@@ -150,20 +155,49 @@ def _planned(name: str, registries: Registries, no_training: bool) -> PlannedMet
     return dataclasses.replace(planned, unavailable=NO_TRAINING) if without else planned
 
 
-def _checked(request: Request, display: Display) -> list[Folder]:
-    """Check the real folder, the generated ones and the training one, in this order."""
-    given = [(request.real, request.value_range)]
-    given += [(path, request.fake_range) for path in request.fakes.values()]
-    given += [(request.train, request.value_range)] if request.train else []
-    found = []
-    for path, value_range in given:
-        began, title = time.perf_counter(), f"check {path}"
-        with display.task(title) as task:
-            folder = folders.check(path, value_range, task.update)
-        reason = f"{len(folder.faults)} files cannot be used" if folder.faults else ""
-        display.ended(title, "done", time.perf_counter() - began, reason)
-        found.append(folder)
-    return found
+def _checked(request: Request, display: Display) -> tuple[list[Folder], Shape]:
+    """Check the real folder, the generated ones and the training one, in this order.
+
+    Returns:
+        The folders, and the shape of every volume that is read from them.
+    """
+    own = Options(request.value_range, "--range", None, request.accept_range, real=True)
+    real = open_folder(request.real, own, display)
+    classes = tuple(real.classes)
+    # What has no class anywhere can be compared with nothing but what has none either.
+    own = dataclasses.replace(own, classes=None if classes == (ONE_CLASS,) else classes)
+    fake = dataclasses.replace(
+        own, value_range=request.fake_range, range_option="--fake-range", real=False
+    )
+    opened = [real]
+    opened += [open_folder(path, fake, display) for path in request.fakes.values()]
+    opened += [open_folder(request.train, own, display)] if request.train else []
+    found = opened
+    if request.axes == "same":
+        like = folders.axes_of(real)
+        found = [folders.with_axes(folder, like) for folder in found]
+    found, shape = folders.with_shape(found, request.shape)
+    settle_faults(found, request.skip_bad, display)
+    for folder in found:
+        _refuse_unclassed(real, folder)
+        folders.refuse_few(folder, classes)
+    found = [folders.settled(folder, found[0], request.axes) for folder in found]
+    tell_axes(opened, found, display)
+    return found, shape
+
+
+def _refuse_unclassed(real: Folder, folder: Folder) -> None:
+    """Refuse classes of volumes whose counterparts have none.
+
+    Raises:
+        DatasetError: Naming both folders.
+    """
+    if tuple(real.classes) == (ONE_CLASS,) and tuple(folder.classes) not in ((), (ONE_CLASS,)):
+        raise DatasetError(
+            f"The volumes in {real.path} have no class, but {folder.path} has the classes "
+            f"{', '.join(folder.classes)}. Give both the same subfolders (or classes in "
+            "participants.tsv), or point at one class of each."
+        )
 
 
 def _controls(common: Common, request: Request, fake: Folder) -> list[ControlRow]:
@@ -183,7 +217,7 @@ def _controls(common: Common, request: Request, fake: Folder) -> list[ControlRow
 def _row(common: Common, name: str, fake: Folder, request: Request) -> FolderRow:
     """Plan a folder of generated volumes; its key is the content of the files."""
     shape, measured = common.reference.shape, _structures(fake, request.structures.get(name))
-    content = {"content": folders.content_key(fake, shape), "paired": request.paired}
+    content = {"content": content_key(fake, shape), "paired": request.paired}
     key = key_of(content | told_apart(measured))
     return FolderRow(
         name,
@@ -191,8 +225,8 @@ def _row(common: Common, name: str, fake: Folder, request: Request) -> FolderRow
         common,
         Path(f"{slug(Path(name))}-samples-{key[:8]}") / "seed-0",
         key,
-        {c: folders.volumes(fake, c, shape) for c in fake.classes},
-        {c: folders.clip_fraction(fake, c) for c in fake.classes},
+        {c: fake.volumes(c, shape) for c in fake.classes},
+        {c: fake.clip_fraction(c) for c in fake.classes},
         source=_told(fake, common.reference),
         partners=request.paired,
         structures=measured,
@@ -218,25 +252,24 @@ def _structures(folder: Folder, path: Path | None) -> dict[str, Structures]:
 
 def _told(fake: Folder, reference: FolderReference) -> str:
     """Say what a reader must know about a folder before believing its numbers."""
-    told = ["a folder of volumes"]
+    parts = ["a folder of volumes"]
     if reference.train is None:
-        told.append("which cases it was trained on is not known")
-    for folder, name in ((fake, "its"), (reference.real, "the real folder's")):
-        if folder.faults:
-            total = len(folder.faults) + len(folder.entries)
-            told.append(f"{len(folder.faults)} of {name} {total} files were left out as unusable")
+        parts.append("which cases it was trained on is not known")
+    parts += [*told(fake, "its"), *told(reference.real, "the real folder's")]
+    if reference.train is not None:
+        parts += told(reference.train, "the training folder's")
     known = {
         e.sha256 for other in (reference.real, reference.train) if other for e in other.entries
     }
     same = sum(e.sha256 in known for e in fake.entries)
     if same:
-        told.append(f"{same} of its {len(fake.entries)} files are byte by byte real ones")
+        parts.append(f"{same} of its {len(fake.entries)} files are byte by byte real ones")
     ours, real = (folders.spacing_of(f, reference.shape) for f in (fake, reference.real))
     if any(abs(a / b - 1) > folders.SPACING_TOLERANCE for a, b in zip(ours, real, strict=True)):
-        told.append(
+        parts.append(
             f"its voxel size {ours} mm is not the real one {real} mm, which is used for both"
         )
-    return "; ".join(told)
+    return "; ".join(parts)
 
 
 def of_rows(given: Sequence[str], rows: Mapping[str, Path]) -> dict[str, Path]:

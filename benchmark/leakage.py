@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cerebench.core.files import read_json
 from cerebench.datasets.base import Case, DatasetError, Split
 from cerebench.datasets.derivative import read_training_cases
-from cerebench.datasets.samples import SampleFolder
+from cerebench.datasets.folders import Folder
 from cerebench.datasets.splits import overlap
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Seen = Iterable[tuple[str, str]]  # (case, patient); the patient may be empty
 
 
-def leaked_cases(folder: SampleFolder, split: Split, cases: Sequence[Case]) -> list[str]:
+def leaked_cases(folder: Folder, split: Split, cases: Sequence[Case]) -> list[str]:
     """Return the test cases that the generator of a sample folder has seen, as far as it tells."""
     return _leaked(folder.training or (), split, cases)
 

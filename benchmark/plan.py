@@ -13,9 +13,9 @@ from typing import Any
 
 from cerebench.benchmark import config as configuration
 from cerebench.benchmark.data import Source
-from cerebench.benchmark.display import Display
+from cerebench.benchmark.display import Display, Silent
 from cerebench.benchmark.experiment import Experiment, select_methods, select_protocols
-from cerebench.benchmark.folders import refuse_damaged
+from cerebench.benchmark.foreign import open_folder, settle_faults, tell_axes, told
 from cerebench.benchmark.leakage import leaked_cases
 from cerebench.benchmark.names import check_name
 from cerebench.benchmark.planned import PlannedProtocol, plan_metric, plan_protocol
@@ -37,7 +37,17 @@ from cerebench.core.errors import UsageError
 from cerebench.core.hashing import key_of
 from cerebench.datasets.base import DatasetError
 from cerebench.datasets.cache import file_hashes
-from cerebench.datasets.samples import SampleFolder
+from cerebench.datasets.folders import (
+    PREPARED,
+    Axes,
+    Entry,
+    Folder,
+    Options,
+    of_shape,
+    refuse_few,
+    settled,
+    with_axes,
+)
 from cerebench.metrics.base import LazyVolumes, MissingWeights
 from cerebench.metrics.suites import asked as asked_suites
 from cerebench.metrics.suites import expand
@@ -104,11 +114,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Samples:
-    """A ``--samples NAME=DIR`` row and the range its values are in."""
+    """A ``--samples NAME=DIR`` row and how its files are read; see ``datasets/folders.py``."""
 
     name: str
     folder: Path
     value_range: tuple[float, float] = (-1.0, 1.0)
+    accept_range: bool = False
+    axes: Axes = "compare"
 
 
 def make_plan(
@@ -150,7 +162,7 @@ def make_plan(
     }
     _check_overrides(experiment, asked, protocols)
     size = experiment.size or _preset_size(classes, experiment.preset)
-    reference = _reference(experiment, registries, size, cache, display)
+    reference = _reference(experiment, registries, size, cache, display, bool(samples))
     preset = experiment.protocol_preset or experiment.preset
     common = Common(
         reference,
@@ -170,7 +182,11 @@ def make_plan(
         for each in asked.values()
         for seed in experiment.seeds
     ]
-    rows += [_given(common, each, allow_leakage=experiment.allow_leakage) for each in samples]
+    folders = _folders(samples, reference, experiment.skip_bad, display or Silent())
+    rows += [
+        _given(common, each.name, folder, allow_leakage=experiment.allow_leakage)
+        for each, folder in zip(samples, folders, strict=True)
+    ]
     alone = [ProtocolRow(p, common) for p in common.protocols if not p.needs_samples]
     _refuse_repeats(rows)
     if not (rows or alone):
@@ -197,13 +213,17 @@ def _reference(
     size: int,
     cache: Path,
     display: Display | None,
+    with_samples: bool,
 ) -> DatasetReference:
     """Open the data, hash the files and take the split."""
-    dataset = source_of(experiment, size).open(registries, display, cache)
+    source = source_of(experiment, size)
+    if with_samples and not registries.datasets.load(source.name).can_leave_out:
+        source = dataclasses.replace(source, skip_bad=False)  # it is for the samples then
+    dataset = source.open(registries, display, cache)
     cases = dataset.cases()
     paths = [path for case in cases for path in case.files.values()]
     fingerprint = dataset.fingerprint(file_hashes(paths, cache / "hashes.json"))
-    split = source_of(experiment, size).split(dataset)
+    split = source.split(dataset)
     return DatasetReference(dataset, cases, split, fingerprint, bool(experiment.split_file))
 
 
@@ -307,6 +327,25 @@ def source_of(experiment: Experiment, size: int) -> Source:
     )
 
 
+def with_headers(
+    experiment: Experiment, headers: Mapping[str, str], registries: Registries
+) -> Experiment:
+    """Return an experiment whose data take an option for headers, where that changes anything.
+
+    Beside ``--samples`` the option may be meant for those alone. Data whose headers agree then keep
+    their fingerprint, and with it everything that was trained on them.
+    """
+    cls = registries.datasets.load(experiment.dataset)
+    if not headers or "headers" not in cls.option_names:
+        return experiment
+    dataset = source_of(dataclasses.replace(experiment, skip_bad=False), experiment.size or 1).open(
+        registries
+    )
+    if not dataset.headers_differ():
+        return experiment
+    return dataclasses.replace(experiment, data={**experiment.data, **headers})
+
+
 def _trained(
     common: Common, asked: _Asked, seed: int, experiment: Experiment, registries: Registries
 ) -> TrainedRow:
@@ -325,36 +364,68 @@ def _trained(
     )
 
 
-def _given(common: Common, row: Samples, *, allow_leakage: bool) -> FolderRow:
+def _folders(
+    rows: Sequence[Samples], reference: DatasetReference, skip_bad: bool, display: Display
+) -> list[Folder]:
+    """Read the folders of ``--samples``; all files that cannot be used are named at once."""
+    opened, read = [], []
+    for row in rows:
+        classes = tuple(reference.classes)
+        options = Options(row.value_range, "--samples-range", classes, row.accept_range)
+        folder = open_folder(row.folder, options, display)
+        opened.append(folder)
+        if row.axes == "same":
+            folder = with_axes(folder, PREPARED)
+        advice = "Generate at that size, or compare at another one with --size."
+        read.append(of_shape(folder, (reference.size,) * 3, "", advice))
+    settle_faults(read, skip_bad, display)
+    for folder in read:
+        refuse_few(folder, reference.classes)
+    read = [settled(folder, None, row.axes) for row, folder in zip(rows, read, strict=True)]
+    tell_axes(opened, read, display)
+    return read
+
+
+def _given(common: Common, name: str, folder: Folder, *, allow_leakage: bool) -> FolderRow:
     """Resolve one ``--samples`` row; its key is the content of the files."""
-    reference = common.reference
-    refuse_damaged(row.folder)
-    folder = SampleFolder.open(
-        row.folder, reference.classes, reference.size, value_range=row.value_range
-    )
+    reference, given_range = common.reference, list(folder.options.value_range)
     leaked = leaked_cases(folder, reference.split, reference.cases)
     if leaked and not allow_leakage:
         raise DatasetError(
-            f"The samples in {row.folder} come from a generator that was trained on "
+            f"The samples in {folder.path} come from a generator that was trained on "
             f"{len(leaked)} test cases of this split: {', '.join(leaked[:5])}. Use the split it "
             "was trained with (--split FILE), or --allow-leakage, which marks every table."
         )
-    key = key_of({"kind": "samples", "content": folder.sha256, "range": list(row.value_range)})
-    given = {name: folder.classes[name] for name in reference.classes}
+    # The first n by path, as text: what version 0.1.0 took.
+    given = {
+        label: sorted(files, key=lambda entry: entry.relative)
+        for label, files in folder.classes.items()
+    }
+    content = {
+        "files": {label: {e.relative: e.sha256 for e in files} for label, files in given.items()},
+        "range": given_range,
+    }
+    upstream = {"kind": "samples", "content": key_of(content), "range": given_range}
+    key = key_of({**upstream, **folder.turned})
+    source = f"a folder of samples; which cases it was trained on is {_trained_on(folder, leaked)}"
     return FolderRow(
-        row.name,
-        row.name,
+        name,
+        name,
         common,
-        Path(f"{row.name}-samples-{key[:8]}") / "seed-0",
+        Path(f"{name}-samples-{key[:8]}") / "seed-0",
         key,
-        {c: LazyVolumes(v.ids[: common.n], v.__getitem__) for c, v in given.items()},
-        {name: samples.clip_fraction for name, samples in given.items()},
-        source=f"a folder of samples; which cases it was trained on is {_told(folder, leaked)}",
+        {label: _lazy(folder, files[: common.n]) for label, files in given.items()},
+        {label: folder.clip_fraction(label) for label in given},
+        source="; ".join([source, *told(folder, "its")]),
         leaked=tuple(leaked),
     )
 
 
-def _told(folder: SampleFolder, leaked: Sequence[str]) -> str:
+def _lazy(folder: Folder, files: Sequence[Entry]) -> LazyVolumes:
+    return LazyVolumes([e.relative for e in files], lambda index: folder.volume(files[index]))
+
+
+def _trained_on(folder: Folder, leaked: Sequence[str]) -> str:
     """Say what a sample folder tells about its generator's training."""
     if folder.training is None:
         return "not known"

@@ -8,16 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cerebench.benchmark import folders
 from cerebench.benchmark.data import left_out
 from cerebench.benchmark.leakage import refuse_leakage
 from cerebench.core.files import write_bytes
 from cerebench.core.hashing import key_of
 from cerebench.datasets.base import Case, Dataset, Split
+from cerebench.datasets.folders import Folder, Shape, spacing_of
 from cerebench.datasets.splits import split_sha256, write_split
 
 if TYPE_CHECKING:
-    from cerebench.benchmark.folders import Folder, Shape
     from cerebench.benchmark.plan import Plan
     from cerebench.benchmark.scoring import RealSets
     from cerebench.benchmark.structures import Volumes as Structures
@@ -227,13 +226,13 @@ class FolderReference:
     @cached_property
     def key(self) -> str:
         """Identify the contents of the folders."""
-        seen = folders.content_key(self.train, self.shape) if self.train else None
+        seen = content_key(self.train, self.shape) if self.train else None
         return key_of({"real": self.fingerprint, "train": seen, **told_apart(self.structures)})
 
     @cached_property
     def fingerprint(self) -> str:
         """Identify the contents of the real folder."""
-        return folders.content_key(self.real, self.shape)
+        return content_key(self.real, self.shape)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -248,7 +247,7 @@ class FolderReference:
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Most common voxel edge lengths (D, H, W), mm."""
-        return folders.spacing_of(self.real, self.shape)
+        return spacing_of(self.real, self.shape)
 
     @property
     def size(self) -> int:
@@ -272,7 +271,7 @@ class FolderReference:
         from cerebench.metrics.base import VolumeSet
 
         def sets(folder: Folder, measured: Mapping[str, Structures]) -> dict[str, VolumeSet]:
-            found = {name: folders.volumes(folder, name, self.shape) for name in folder.classes}
+            found = {name: folder.volumes(name, self.shape) for name in folder.classes}
             return {
                 n: VolumeSet(materialise(v), v.ids, bench.features, structures=measured.get(n))
                 for n, v in found.items()
@@ -290,7 +289,7 @@ class FolderReference:
 
     def entry(self) -> dict[str, Any]:
         """Return what reports are told about the data."""
-        low, high = self.real.value_range
+        low, high = self.real.options.value_range
         settings = {
             "range": f"[{low:g}, {high:g}] to [-1, 1]",
             "shape": list(self.shape),
@@ -315,12 +314,21 @@ class FolderReference:
         }
 
     def left_out(self) -> dict[str, Any]:
-        """Return nothing: files that are left out are told of each folder."""
-        return {}
+        """Return which real files ``--skip-bad`` left out; nothing where it left out none."""
+        reasons = {fault.path.as_posix(): [fault.reason] for fault in self.real.faults}
+        bad = {"cases": {}, "others": reasons, "total": self.real.total}
+        return {"left_out": bad} if reasons else {}
 
     def facts(self) -> dict[str, Any]:
         """Return what ``cell.json`` tells about the data."""
         return {"fingerprint": self.fingerprint, "split": {"train": [], "test": []}}
+
+
+def content_key(folder: Folder, shape: Shape) -> str:
+    """Return the SHA-256 of contents, range and shape; independent of where the folder lies."""
+    files = {name: {e.id: e.sha256 for e in group} for name, group in folder.classes.items()}
+    given = list(folder.options.value_range)
+    return key_of({"files": files, "range": given, "shape": list(shape), **folder.turned})
 
 
 def told_apart(measured: Mapping[str, Structures]) -> dict[str, Any]:

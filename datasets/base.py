@@ -249,6 +249,10 @@ class Dataset(ABC):
             f"The dataset {self.info.name} cannot leave out cases. Run without --skip-bad."
         )
 
+    def headers_differ(self) -> bool:
+        """Say whether the option ``headers`` would change anything, of a dataset that has it."""
+        return True
+
     def remarks(self) -> Sequence[str]:
         """Return what a run has to tell about its data, one line each; nothing by default."""
         return ()

@@ -37,11 +37,13 @@ class Grid:
         shape: Voxels along the three stored axes.
         affine: (4, 4), from stored indices to RAS+ mm.
         notes: What is odd about the header, one sentence each.
+        silent: Whether the header says nothing about the axes, so that the affine is a guess.
     """
 
     shape: tuple[int, ...]
     affine: NDArray[np.float64]
     notes: tuple[str, ...] = ()
+    silent: bool = False
 
     @property
     def codes(self) -> str:
@@ -49,10 +51,17 @@ class Grid:
         return "".join(code or "?" for code in nib.aff2axcodes(self.affine))
 
     @property
+    def placeholder(self) -> str:
+        """Say in two words that nobody has filled the header in; empty where somebody has."""
+        if self.silent:
+            return "no axes"
+        lost = np.array_equal(self.affine[:3, :3], np.eye(3)) and not self.affine[:3, 3].any()
+        return "identity affine" if lost else ""
+
+    @property
     def told(self) -> str:
         """Return the codes; of a header as it is before anybody has filled it in, this too."""
-        lost = np.array_equal(self.affine[:3, :3], np.eye(3)) and not self.affine[:3, 3].any()
-        return f"{self.codes} (identity affine)" if lost else self.codes
+        return f"{self.codes} ({self.placeholder})" if self.placeholder else self.codes
 
     @property
     def directions(self) -> NDArray[np.float64]:
@@ -132,7 +141,8 @@ def nifti_grid(path: Path, data: bytes) -> Grid:
         )
     affine = header.get_best_affine()
     notes = [*_diagnosed(raw, block), *_form_notes(header, affine), *_unit_notes(raw)]
-    return Grid(tuple(header.get_data_shape()[:3]), affine, tuple(notes))
+    silent = not (codes["qform_code"] or codes["sform_code"])
+    return Grid(tuple(header.get_data_shape()[:3]), affine, tuple(notes), silent)
 
 
 @contextmanager

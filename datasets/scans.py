@@ -32,9 +32,10 @@ from cerebench.datasets.base import (
 from cerebench.datasets.layouts.base import LABELS, MODALITIES
 from cerebench.datasets.listing import GRADES, Cases, list_cases, some
 from cerebench.datasets.parallel import default_workers, in_order
-from cerebench.datasets.reading import CAVITY, HEADERS, UnusableCase, read_scan
+from cerebench.datasets.reading import CAVITY, HEADERS, UnusableCase, grid_faults, read_scan
 from cerebench.datasets.recipes import OPTIONS, procedure
 from cerebench.datasets.splits import describe_split, falls_short, patient_split, read_rule
+from cerebench.datasets.volumes import read_grid
 
 
 class Scans(Dataset):
@@ -230,6 +231,18 @@ class Scans(Dataset):
             self.__dict__["listed"] = skipping.without(self.listed, found)
         kept = {case.id for case in self.listed.cases}
         self._examined = [e for e in examined if e.id in kept]
+
+    def headers_differ(self) -> bool:
+        """Say whether files of any case differ in their axes, or have no header that can be read.
+
+        Reads headers only.
+        """
+        names = (*self.modalities, "seg")
+        files = ({n: c.files[n] for n in names if n in c.files} for c in self.listed.cases)
+        try:
+            return any(grid_faults({n: (p, read_grid(p)) for n, p in f.items()}) for f in files)
+        except DatasetError:
+            return True
 
     def remarks(self) -> Sequence[str]:
         """Return what is odd about names and tables, the same of several cases in one line."""

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from cerebench.core.errors import EXIT_DATA, UserError
 from cerebench.core.facts import Fact
+from cerebench.core.volumes import LazyVolumes as LazyVolumes  # of the contract, for plugins
+from cerebench.core.volumes import Volume
 from cerebench.core.weights import MissingWeights
 
-Volume = NDArray[np.float32]  # (C, D, H, W) in [-1, 1]
 Array = NDArray[np.float64]
 
 VIEWS = ("axial", "coronal", "sagittal")
@@ -71,24 +72,6 @@ class Result:
     replicates: Mapping[str, Sequence[float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Fact] = field(default_factory=dict)
-
-
-class LazyVolumes(Sequence[Volume]):
-    """Volumes that are made when they are indexed.
-
-    Args:
-        ids: One identifier a volume.
-        make: Index to volume, (C, D, H, W) float32 in [-1, 1]; the same one at every call.
-    """
-
-    def __init__(self, ids: Sequence[str], make: Callable[[int], Volume]) -> None:
-        self.ids, self._make = tuple(ids), make
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> Volume:
-        return self._make(range(len(self))[index]).astype(np.float32, copy=False)
 
 
 class VolumeSet:

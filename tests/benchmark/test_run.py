@@ -402,7 +402,7 @@ def test_dry_run_lists_cells_time_and_disk_and_writes_nothing(bench):
         ),
         (["run", "--plugin", "no.py"], 2, "no.py does not exist"),
         (["run", "--dataset", "brats", "--data-root", "nowhere"], 3, "nowhere"),
-        (["run", "--samples", "x=nowhere"], 3, "No sample folder at nowhere"),
+        (["run", "--samples", "x=nowhere"], 3, "No folder at nowhere"),
         (["run", "--metrics", "fid"], 5, "bench weights import"),
         (["report", "--out", "nowhere"], 2, "No results in nowhere"),
         (["show", "wgan"], 2, "Did you mean 'wgan-gp'?"),

@@ -7,7 +7,7 @@ import pytest
 
 from cerebench.datasets import names
 from cerebench.datasets.base import DatasetError
-from cerebench.datasets.samples import find_samples
+from cerebench.datasets.finding import find
 
 LABELS = [
     "../../evil",
@@ -156,8 +156,8 @@ def fill(root, *folders):
 
 def test_sample_folders_of_classes_that_differ_in_case_are_not_exchanged(tmp_path):
     root = fill(tmp_path, *names.folder_names(["LGG", "lgg", "a/b"]).values())
-    found = find_samples(root, ["LGG", "lgg", "a/b"])
-    assert {c: [p.name for p in files] for c, files in found.items()} == {
+    found = find(root, ["LGG", "lgg", "a/b"]).volumes
+    assert {c: [v.path.name for v in files] for c, files in found.items()} == {
         "LGG": ["of-LGG875f5b.nii.gz"],
         "lgg": ["of-lgg2ad1d6.nii.gz"],
         "a/b": ["of-abc14cdd.nii.gz"],
@@ -165,15 +165,17 @@ def test_sample_folders_of_classes_that_differ_in_case_are_not_exchanged(tmp_pat
 
 
 def test_a_sample_folder_that_lacks_a_class_is_told_its_folder_name(tmp_path):
-    with pytest.raises(DatasetError, match=r"expected LGG/, abc14cdd/"):
-        find_samples(tmp_path, ["LGG", "a/b"])
+    with pytest.raises(DatasetError, match=r"expected LGG/ and abc14cdd/"):
+        find(tmp_path, ["LGG", "a/b"])
 
 
 @pytest.mark.parametrize("subject", ["../secret", "/etc", "sub-\0", "x" * 300, "a/../../b", ""])
 def test_a_participant_that_is_no_folder_is_refused(tmp_path, subject):
-    (tmp_path / "participants.tsv").write_text(f"participant_id\tclass\n{subject}\tLGG\n")
+    fill(tmp_path, "sub-1")
+    rows = f"sub-1\tLGG\n{subject}\tLGG\n"
+    (tmp_path / "participants.tsv").write_text(f"participant_id\tclass\n{rows}")
     with pytest.raises(DatasetError, match=r"participants.tsv: a participant "):
-        find_samples(tmp_path, ["LGG"])
+        find(tmp_path, ["LGG"])
 
 
 @pytest.mark.parametrize(
