@@ -18,6 +18,7 @@ from cerebench.benchmark import store
 from cerebench.benchmark.scoring import SCORE_SEED, RealSets
 from cerebench.benchmark.stage import Stage
 from cerebench.core.hashing import key_of
+from cerebench.core.records.scored import FiguresRecord
 from cerebench.metrics.base import MetricError, Volume, VolumeSet
 from cerebench.metrics.foreground import foreground
 from cerebench.metrics.memorisation import NN_RATIO, closest_pairs
@@ -148,11 +149,11 @@ def stage(row: Row, upstream: Mapping[str, Any], needs: tuple[str, ...] = ()) ->
     return Stage("figures", key, record, run, needs, line="score", left=tuple(left.values()))
 
 
-def _write(row: Row, bench: Workbench, task: Task) -> dict[str, Any]:
+def _write(row: Row, bench: Workbench, task: Task) -> FiguresRecord:
     """Write the arrays of a row."""
     judged, left = bench.judged(row), {n: bench.folder / p for n, p in files(row).items()}
     write_arrays(left["preview"], preview(judged.generated))
     write_arrays(left["distributions"], distributions(judged.generated, judged.real.spacing))
     if "neighbours" in left:
         write_arrays(left["neighbours"], neighbours(judged.generated, judged.real))
-    return {"files": store.describe_files(left["preview"].parent, left.values())}
+    return FiguresRecord(files=store.describe_files(left["preview"].parent, left.values()))

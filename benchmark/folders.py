@@ -18,6 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cerebench.benchmark import store
+from cerebench.core.records import files as recorded
+from cerebench.core.records.base import Misfit
+from cerebench.core.records.trained import SampleRecord
 from cerebench.datasets.base import DatasetError, DatasetNotFound
 from cerebench.datasets.names import check_labels, find_label
 from cerebench.datasets.volumes import SUFFIXES, read_nifti
@@ -137,10 +140,17 @@ def refuse_damaged(folder: Path) -> None:
     Raises:
         DatasetError: Naming the files.
     """
-    record = store.read_json(folder / "record.json")
-    if not isinstance(record, dict) or record.get("kind") != "sample":
+    told = store.read_json(folder / "record.json")
+    if not isinstance(told, dict) or told.get("kind") != SampleRecord.kind:
         return
-    lost = store.damaged(folder, record.get("files", {}))
+    try:
+        found = recorded.read(SampleRecord, folder / "record.json")
+    except Misfit as fault:
+        raise DatasetError(
+            f"{fault}. So nothing vouches for these samples: the run that made them makes it anew; "
+            "or copy the volumes you want into a folder of their own, without record.json."
+        ) from fault
+    lost = store.damaged(folder, found[1].files if found else {})
     if lost:
         more = f" and {len(lost) - _NAMED_FAULTS} more" if len(lost) > _NAMED_FAULTS else ""
         raise DatasetError(

@@ -13,14 +13,17 @@ from pathlib import Path
 from cerebench.benchmark import store
 from cerebench.benchmark.contents import contents
 from cerebench.benchmark.display import Display, Task
-from cerebench.benchmark.errors import ForeignFolder, Interrupted, no_exit
+from cerebench.benchmark.errors import ForeignFolder, Interrupted
 from cerebench.benchmark.plan import Plan, missing_weights
 from cerebench.benchmark.registry import Registries, suite_version
 from cerebench.benchmark.rows import Row, stages_of
-from cerebench.benchmark.stage import Stage, pending
+from cerebench.benchmark.stage import Stage, misfits, pending
 from cerebench.benchmark.workbench import Workbench
 from cerebench.core.machine import commit, versions
+from cerebench.core.records.cells import CellFile, Hardware
 from cerebench.metrics.base import MissingWeights
+
+CELL = "cell.json"  # what explains the results of a row, beside them
 
 
 @dataclass
@@ -58,6 +61,7 @@ class Runner:
         Raises:
             DatasetError: If a generator was trained on a test case.
             MissingWeights: If a method still to be trained needs a weight file that is not there.
+            Misfit: If a newer version made a record of this plan.
             Interrupted: If a signal asked to stop; the same command continues.
         """
         plan = self.plan
@@ -66,7 +70,8 @@ class Runner:
         todo = pending(stages, plan.folder)
         if lacking := missing_weights(plan, todo):
             raise MissingWeights("\n".join(lacking))
-        store.write_json(plan.table_of_contents, contents(plan))
+        self._mend(todo)
+        store.write(plan.table_of_contents, contents(plan))
         plan.common.reference.publish(plan.folder)
         self.outcome.kept = len(stages) - len(todo)
         if todo:
@@ -74,6 +79,15 @@ class Runner:
                 for row in plan.rows:
                     self._row(row)
         return self.outcome
+
+    def _mend(self, todo: Sequence[Stage]) -> None:
+        """Name what does not fit its schema; the stages to do make it anew, cells are told here."""
+        for fault in misfits(todo, self.plan.folder):
+            self.display.say(f"{fault}; it is made anew.")
+        for row in self.plan.rows:
+            if fault := store.misfit(self.plan.folder / row.folder / CELL, CellFile):
+                self.display.say(f"{fault}; it is made anew.")
+                self._describe(row)
 
     def _row(self, row: Row) -> None:
         """Run what a row lacks, line by line."""
@@ -116,9 +130,7 @@ class Runner:
         """Run one stage and write its record, or beside it why it failed."""
         record = self.plan.folder / stage.record
         try:
-            with no_exit():
-                fields = stage.run(self.bench, task)
-            store.write_record(record, stage.kind, stage.key, fields)
+            stage.finish(self.plan.folder, self.bench, task)
             stage.clean(record, self.plan.out)
         except (Interrupted, ForeignFolder):  # the latter: not even a failure is written there
             raise
@@ -132,10 +144,14 @@ class Runner:
         """Write cell.json: everything that explains a result but is not the result."""
         told = row.cell()
         if told is not None:
-            head = {"schema": store.SCHEMA, "kind": "cell"}
-            made = {"suite_version": suite_version(), "commit": commit(), "versions": versions()}
-            whole = {**head, **told, **made, "hardware": self.bench.hardware()}
-            store.write_json(self.plan.folder / row.folder / "cell.json", whole)
+            cell = CellFile(
+                **told,
+                suite_version=suite_version(),
+                commit=commit(),
+                versions=versions(),
+                hardware=Hardware(**self.bench.hardware()),
+            )
+            store.write(self.plan.folder / row.folder / CELL, cell)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -42,6 +42,7 @@ from cerebench.benchmark.stage import Stage
 from cerebench.benchmark.store import replacing
 from cerebench.core.hashing import key_of
 from cerebench.core.machine import versions
+from cerebench.core.records.trained import TrainRecord
 from cerebench.methods.base import Batch, Batches, Method, Rows, T
 from cerebench.metrics import weights
 from cerebench.metrics.downstream.base import Learner
@@ -476,7 +477,7 @@ def stages(row: TrainedRow) -> Iterator[Stage]:
         yield Stage(f"train {scope}", key, record, partial(_train_instance, row, scope))
 
 
-def _train_instance(row: TrainedRow, scope: str, bench: Workbench, task: Task) -> dict[str, Any]:
+def _train_instance(row: TrainedRow, scope: str, bench: Workbench, task: Task) -> TrainRecord:
     """Train one instance of a row, or go on with it; a folder of another key is cleared first."""
     key, ids = row.train_keys[scope], row.train_ids(scope)
     folder = (bench.folder / row.train_record(scope)).parent
@@ -500,14 +501,14 @@ def _train_instance(row: TrainedRow, scope: str, bench: Workbench, task: Task) -
     )
     for text in cost.warnings:
         bench.display.say(f"{row.name} · {scope}: {text}")
-    return {
-        "method": row.method.info.name,
-        "method_version": row.method.info.version,
-        "class": scope,
-        "seed": row.seed,
+    return TrainRecord(
+        method=row.method.info.name,
+        method_version=row.method.info.version,
+        class_=scope,
+        seed=row.seed,
         **asdict(cost),
-        "n_train": len(ids),
-        "train_ids": ids,
-        "versions": versions(),
-        "files": store.describe_files(folder, [folder / "model.safetensors"]),
-    }
+        n_train=len(ids),
+        train_ids=tuple(ids),
+        versions=versions(),
+        files=store.describe_files(folder, [folder / "model.safetensors"]),
+    )
