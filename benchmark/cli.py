@@ -576,7 +576,7 @@ def report(
     """Print or write tables from records. Needs neither torch nor the data."""
     from cerebench.benchmark import tables
 
-    found = tables.find(out, experiment, older=older)
+    found, broken = tables.find(out, experiment, older=older)
     if csv:
         tables.print_csv(found)
     if markdown:
@@ -597,6 +597,10 @@ def report(
         style = {"anchors": anchors, "protocol": protocol}
         shown = tables.console()
         tables.print_terminal(found, shown, test=test, published=with_published, **style)
+    for fault in broken:
+        _complain(fault)
+    if broken:
+        raise typer.Exit(errors.EXIT_DATA)
 
 
 @app.command(name="list")

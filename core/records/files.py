@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from cerebench.core.records.base import SCHEMA, File, Head, Misfit, Part, Record, shown
+from cerebench.core.records.base import SCHEMA, File, Head, Misfit, Part, Record, RecordHead, shown
 
 Whole = TypeVar("Whole", bound=File)
 
@@ -56,7 +56,13 @@ def read(kind: type[Whole], path: Path, place: object = None) -> tuple[Head, Who
     """
     place = place or path
     if path.is_file():
-        return parse(kind, path.read_bytes(), place)
+        head, whole = parse(kind, path.read_bytes(), place)
+        _, at, named = path.stem.rpartition("@")
+        if at and isinstance(head, RecordHead) and not head.key.startswith(named):
+            raise Misfit(
+                place, f"key must begin with {named} as the file says, got {shown(head.key[:8])}"
+            )
+        return head, whole
     if path.exists():  # a pipe would be waited for
         raise Misfit(place, "it is a folder" if path.is_dir() else "it is no file")
     return None
