@@ -158,7 +158,8 @@ def write(path: Path, whole: File, **head: str) -> None:
         Misfit: If a field is not what the schema says; nothing was written.
     """
     told = dump(whole, **head)
-    parse(type(whole), json.dumps(told, default=repr).encode(), path)
+    # What JSON does not have stands for an object, so that its field is named.
+    parse(type(whole), json.dumps(told, default=lambda value: {}).encode(), path)
     write_json(path, told)
 
 

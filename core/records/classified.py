@@ -65,8 +65,8 @@ class DownstreamRecord(Record):
     No AUC is stored: every number of a report is computed from the predictions.
 
     Attributes:
-        protocol: Name of the protocol; ``version`` changes when its predictions do.
-        version: Version of the protocol.
+        protocol: Name of the protocol.
+        version: Changes when its predictions do.
         preset: Its preset.
         config: Its settings.
         recipe_hash: SHA-256 that identifies protocol, version, settings, code and weights.

@@ -59,9 +59,8 @@ def read(kind: type[Whole], path: Path, place: object = None) -> tuple[Head, Who
         head, whole = parse(kind, path.read_bytes(), place)
         _, at, named = path.stem.rpartition("@")
         if at and isinstance(head, RecordHead) and not head.key.startswith(named):
-            raise Misfit(
-                place, f"key must begin with {named} as the file says, got {shown(head.key[:8])}"
-            )
+            got = shown(head.key[:8])
+            raise Misfit(place, f"key must begin with {named} as the name says, got {got}")
         return head, whole
     if path.exists():  # a pipe would be waited for
         raise Misfit(place, "it is a folder" if path.is_dir() else "it is no file")
@@ -115,6 +114,7 @@ _EXPECTED = {
     "float_type": "a number",
     "finite_number": "a finite number",
     "tuple_type": "a list",
+    "dict_type": "an object",
     "mapping_type": "an object",
     "dataclass_type": "an object",
     "literal_error": "{expected}",
@@ -137,5 +137,7 @@ def _fault(error: ErrorDetails) -> str:
         return f"{field}.{told['error']}".removeprefix(".")
     if kind == "form":
         return f"{field} {error['msg']}"
-    expected = _EXPECTED.get(kind, f"as {error['msg']}").format(**told)
-    return f"{field or 'it'} must be {expected}, got {shown(error['input'])}"
+    field = field or "it"
+    if kind not in _EXPECTED:
+        return f"{field}: {error['msg']}"
+    return f"{field} must be {_EXPECTED[kind].format(**told)}, got {shown(error['input'])}"

@@ -67,8 +67,8 @@ class ScoreRecord(Record):
     """One metric of one row of the table.
 
     Attributes:
-        metric: Name of the metric; ``metric_version`` changes when the number does.
-        metric_version: Version of the metric.
+        metric: Name of the metric.
+        metric_version: Changes when the number does.
         recipe: Every field that defines the number.
         recipe_hash: SHA-256 that identifies metric, version, recipe and feature space.
         rows: One a class and view.

@@ -51,7 +51,7 @@ class TrainRecord(Record):
     """One trained instance of a method.
 
     Attributes:
-        method: Name of the plugin; ``method_version`` that of its algorithm.
+        method: Name of the plugin.
         method_version: Changes when the algorithm does.
         class_: Class that it was trained on, or ``all``.
         seed: Training seed.
@@ -102,7 +102,16 @@ class FitRecord(Record):
     """One finished training of a protocol; it goes when the protocol is done.
 
     Attributes:
-        seconds: As of a ``train`` record, like the others.
+        seconds: Wall time spent training, summed over interruptions.
+        peak_mib: Peak memory since the training began, MiB.
+        steps: Phase to optimiser steps.
+        volumes_seen: Volumes drawn from the data, repetitions counted.
+        parameters: Network to trainable parameters.
+        device: Name of the device.
+        precision: ``fp32`` or ``bf16``.
+        threads: Threads of one operation on the CPU.
+        warnings: What was told about this training, each text once.
+        files: File beside the record to what it vouches for.
     """
 
     kind = "fit"
