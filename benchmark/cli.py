@@ -573,7 +573,11 @@ def report(
         Path | None, typer.Option(help="Folder for files; default: report/ beside the records.")
     ] = None,
 ) -> None:
-    """Print or write tables from records. Needs neither torch nor the data."""
+    """Print or write tables from records. Needs neither torch nor the data.
+
+    A record that does not fit its schema is left out and named with file and field.
+    Exit code 3 when a table of contents does not fit; the others are printed.
+    """
     from cerebench.benchmark import tables
 
     found, broken = tables.find(out, experiment, older=older)

@@ -483,7 +483,7 @@ def _train_instance(row: TrainedRow, scope: str, bench: Workbench, task: Task) -
     folder = (bench.folder / row.train_record(scope)).parent
     mark = folder / "config.json"
     found = store.read_json(mark)
-    if folder.exists() and (found or {}).get("key") != key:
+    if folder.exists() and not (isinstance(found, dict) and found.get("key") == key):
         store.clear(folder, bench.plan.out, "train")
     store.begin(folder)
     store.write_json(mark, {"key": key, "config": dict(row.resolved.values)})
