@@ -11,47 +11,47 @@ from cerebench.benchmark.display import Display
 from cerebench.benchmark.registry import Registries
 from cerebench.core.bounds import typed
 from cerebench.core.errors import UsageError
-from cerebench.core.files import read_json
+from cerebench.core.records.cells import CellFile
+from cerebench.core.records.files import read
+from cerebench.core.records.trained import SampleRecord, TrainRecord
 from cerebench.core.settings import accepted
 from cerebench.datasets.names import folder_names
 
 
-def read_cell(folder: Path) -> dict[str, Any]:
+def read_cell(folder: Path) -> CellFile:
     """Read ``cell.json`` of a trained cell.
 
     Raises:
         UsageError: If the folder is no cell of a method, or its training is unfinished.
+        Misfit: If the file does not fit its schema.
     """
-    cell = read_json(folder / "cell.json")
-    if not isinstance(cell, dict) or cell.get("kind") != "cell":
+    found = read(CellFile, folder / "cell.json")
+    if found is None:
         raise UsageError(f"{folder} is not a cell. Give a folder like runs/…/wgan-gp-…/seed-0.")
-    if not cell["scopes"]:
+    _, cell = found
+    if not cell.scopes:
         raise UsageError(f"{folder} holds somebody's samples; there is no method to sample from.")
-    for scope, place in folder_names(cell["scopes"]).items():
+    for scope, place in folder_names(cell.scopes).items():
         record = folder / "train" / place / "record.json"
-        if store.read_record(record, cell["train_keys"][scope]) is None:
+        if store.read_record(record, cell.train_keys[scope], TrainRecord) is None:
             raise UsageError(f"Training {scope} of {folder} is not finished. Run bench run first.")
     return cell
 
 
-def build_method(cell: dict[str, Any], registries: Registries) -> Any:
+def build_method(cell: CellFile, registries: Registries) -> Any:
     """Construct the method of a cell from its recorded configuration.
 
     Raises:
         BadConfig: If a recorded value is one that its setting does not accept.
     """
-    cls, found = registries.methods.load(cell["name"]), cell["config"]
+    cls, found = registries.methods.load(cell.name), cell.config
     values = {
-        field: typed(f"{cell['name']}.{field}", found[field], accepts, where=" in cell.json")
+        field: typed(f"{cell.name}.{field}", found[field], accepts, where=" in cell.json")
         for field, accepts in accepted(cls.Config).items()
         if field in found
     }
-    return cls(
-        cls.Config(**values),
-        size=cell["size"],
-        classes=cell["classes"],
-        channels=len(cell["channels"]),
-    )
+    config = cls.Config(**values)
+    return cls(config, size=cell.size, classes=cell.classes, channels=len(cell.channels))
 
 
 def extend_samples(
@@ -72,12 +72,13 @@ def extend_samples(
 
     Raises:
         UsageError: If the folder is not a trained cell.
+        Misfit: If its ``cell.json`` does not fit its schema.
     """
     cell = read_cell(folder)
     record = folder / "sample" / "record.json"
-    found = store.read_record(record, cell["sample_key"])
-    if found is not None and min(found["n"].values()) >= n:
-        display.say(f"Nothing to do: {folder} has {min(found['n'].values())} samples per class.")
+    found = store.read_record(record, cell.sample_key, SampleRecord)
+    if found is not None and min(found.n.values()) >= n:
+        display.say(f"Nothing to do: {folder} has {min(found.n.values())} samples per class.")
         return
     from cerebench.benchmark.device import pick_device
     from cerebench.benchmark.sampling import (
@@ -89,34 +90,34 @@ def extend_samples(
     )
 
     device = pick_device(device_name)
-    methods = load_trained(lambda _: build_method(cell, registries), cell["scopes"], folder, device)
-    if registries.methods.load(cell["name"]).info.conditioning == "mask":
+    methods = load_trained(lambda _: build_method(cell, registries), cell.scopes, folder, device)
+    if registries.methods.load(cell.name).info.conditioning == "mask":
         raise UsageError(
-            f"{cell['name']} samples from training masks, which only a run has. "
+            f"{cell.name} samples from training masks, which only a run has. "
             f"Use bench run --n {n} instead."
         )
     spec = SampleSpec(
-        classes=tuple(cell["classes"]),
-        channels=tuple(cell["channels"]),
-        spacing=tuple(cell["spacing"]),
+        classes=cell.classes,
+        channels=cell.channels,
+        spacing=cell.spacing,
         n=n,
-        seed=cell["seed"],
-        key=cell["sample_key"],
-        generator=f"{cell['label']} ({cell['preset']})",
-        networks=trained_weights(folder, cell["train_keys"]),
+        seed=cell.seed,
+        key=cell.sample_key,
+        generator=f"{cell.label} ({cell.preset})",
+        networks=trained_weights(folder, cell.train_keys),
     )
-    title, began = f"{cell['name']} · seed {cell['seed']} · sample", time.perf_counter()
+    title, began = f"{cell.name} · seed {cell.seed} · sample", time.perf_counter()
     with display.task(title) as task:
-        fields = sample(
+        made = sample(
             methods,
             spec,
             record.parent,
             device=device,
             progress=task.update,
             stop=lambda: False,
-            found=store.read_claim(record, cell["sample_key"]),
+            found=store.read_claim(record, cell.sample_key, SampleRecord),
             derived=[folder / stage for stage in DERIVED],
         )
-    store.write_record(record, "sample", cell["sample_key"], fields)
+    store.write_record(record, cell.sample_key, made)
     display.ended(title, "done", time.perf_counter() - began)
     display.say(f"{n} samples per class in {record.parent}")

@@ -617,10 +617,14 @@ def report(
         Path | None, typer.Option(help="Folder for files; default: report/ beside the records.")
     ] = None,
 ) -> None:
-    """Print or write tables from records. Needs neither torch nor the data."""
+    """Print or write tables from records. Needs neither torch nor the data.
+
+    A record that does not fit its schema is left out and named with file and field.
+    Exit code 3 when a table of contents does not fit; the others are printed.
+    """
     from cerebench.benchmark import tables
 
-    found = tables.find(out, experiment, older=older)
+    found, broken = tables.find(out, experiment, older=older)
     if csv:
         tables.print_csv(found)
     if markdown:
@@ -641,6 +645,10 @@ def report(
         style = {"anchors": anchors, "protocol": protocol}
         shown = tables.console()
         tables.print_terminal(found, shown, test=test, published=with_published, **style)
+    for fault in broken:
+        _complain(fault)
+    if broken:
+        raise typer.Exit(EXIT_DATA)
 
 
 @app.command(name="list")

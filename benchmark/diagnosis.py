@@ -21,6 +21,8 @@ from cerebench.benchmark.scoring import SCORE_SEED
 from cerebench.benchmark.stage import Stage
 from cerebench.benchmark.training import TrainingData
 from cerebench.core.hashing import key_of
+from cerebench.core.records.scored import DiagnosisRecord
+from cerebench.core.records.scored import Diagnostic as Diagnosed
 from cerebench.methods.base import Diagnostic, Method, has_hook
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def diagnostics(
     n: int,
     seed: int,
     masks: TrainingMasks | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Diagnosed]:
     """Return the method's diagnostics of one class as a record holds them.
 
     Args:
@@ -64,19 +66,19 @@ def diagnostics(
     return [_entry(method.info.name, name, diagnostic) for diagnostic in found]
 
 
-def _entry(method: str, name: str, diagnostic: Diagnostic) -> dict[str, Any]:
+def _entry(method: str, name: str, diagnostic: Diagnostic) -> Diagnosed:
     for kind, values in diagnostic.values.items():
         if not all(math.isfinite(v) for v in values):
             raise BadSample(
                 f"{method} diagnosed {diagnostic.name} of class {name}, set {kind}, with a value "
                 "that is not finite. Look at its diagnose()."
             )
-    return {
-        "class": name,
-        "name": diagnostic.name,
-        "meaning": diagnostic.meaning,
-        "values": {kind: [float(v) for v in values] for kind, values in diagnostic.values.items()},
-    }
+    return Diagnosed(
+        class_=name,
+        name=diagnostic.name,
+        meaning=diagnostic.meaning,
+        values={kind: tuple(map(float, values)) for kind, values in diagnostic.values.items()},
+    )
 
 
 def importance_maps(method: Method, name: str, test: TrainingData) -> dict[str, NDArray[Any]]:
@@ -121,7 +123,7 @@ def stages(row: TrainedRow) -> Iterator[Stage]:
         yield Stage("diagnosis", key, record, partial(_diagnose, row), needs)
 
 
-def _diagnose(row: TrainedRow, bench: Workbench, task: Task) -> dict[str, Any]:
+def _diagnose(row: TrainedRow, bench: Workbench, task: Task) -> DiagnosisRecord:
     """Ask the trained instances about themselves, class by class."""
     began = time.perf_counter()
     reference, folder = row.common.reference, bench.folder / row.folder / "diagnosis"
@@ -138,8 +140,8 @@ def _diagnose(row: TrainedRow, bench: Workbench, task: Task) -> dict[str, Any]:
     files = [folder / "maps.npz"] if maps else []
     for path in files:
         write_arrays(path, maps)
-    return {
-        "seconds": time.perf_counter() - began,
-        "diagnostics": told,
-        "files": store.describe_files(folder, files),
-    }
+    return DiagnosisRecord(
+        seconds=time.perf_counter() - began,
+        diagnostics=tuple(told),
+        files=store.describe_files(folder, files),
+    )

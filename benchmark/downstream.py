@@ -27,6 +27,9 @@ from cerebench.benchmark.stage import Stage
 from cerebench.benchmark.training import TrainingData, load_networks, seeded, train
 from cerebench.core.hashing import key_of
 from cerebench.core.machine import versions
+from cerebench.core.records.classified import DownstreamRecord, TestSet
+from cerebench.core.records.classified import Repeat as Repeated
+from cerebench.core.records.trained import FitRecord
 from cerebench.datasets.base import Split
 from cerebench.datasets.cache import Prepared
 from cerebench.metrics.base import LazyVolumes, Volume
@@ -64,7 +67,7 @@ class HarnessTrainer:
         stop: Callable[[], bool],
     ) -> None:
         self.device = device
-        self.costs: list[dict[str, Any]] = []
+        self.costs: list[FitRecord] = []
         self._folder, self._key = folder, key
         self._progress, self._stop = progress, stop
 
@@ -85,11 +88,11 @@ class HarnessTrainer:
         store.begin(self._folder)
         folder = self._folder / name
         model, record = folder / "model.safetensors", folder / "record.json"
-        done = store.read_record(record, self._key)
+        done = store.read_record(record, self._key, FitRecord)
         if done is None:
             cost = self._train(learner, train, name, seed)
             files = store.describe_files(folder, [model])
-            done = store.write_record(record, "fit", self._key, {**asdict(cost), "files": files})
+            done = store.write_record(record, self._key, FitRecord(**asdict(cost), files=files))
         else:
             load_networks(learner.nets, model, self.device)
         self.costs.append(done)
@@ -163,8 +166,8 @@ def material(
     )
 
 
-def run(planned: PlannedProtocol, given: Material, trainer: HarnessTrainer) -> dict[str, Any]:
-    """Run a protocol and return the fields of its record.
+def run(planned: PlannedProtocol, given: Material, trainer: HarnessTrainer) -> DownstreamRecord:
+    """Run a protocol and return its record.
 
     Raises:
         BadPrediction: If the protocol returns something that is not a probability per test case.
@@ -174,33 +177,34 @@ def run(planned: PlannedProtocol, given: Material, trainer: HarnessTrainer) -> d
     info = planned.protocol.info
     with seeded(given.seed, info.name, device=trainer.device):
         outcome = planned.protocol.run(given, trainer)
-    return {
-        "protocol": info.name,
-        "version": info.version,
-        "preset": planned.resolved.preset,
-        "config": dict(planned.resolved.values),
-        "recipe_hash": planned.recipe_hash,
-        "classes": list(given.classes),
-        "positive": given.classes[-1],
-        "test": {
-            "ids": list(given.test.ids),
-            "patients": list(given.test.patients),
-            "labels": given.test.labels.tolist(),
-        },
-        "finetune_ids": list(outcome.finetune_ids),
-        "finetune_sha256": key_of(sorted(outcome.finetune_ids)),
-        "repeats": _repeats(info.name, outcome, len(given.test)),
-        "parameters": outcome.parameters,
+    return DownstreamRecord(
+        protocol=info.name,
+        version=info.version,
+        preset=planned.resolved.preset,
+        config=dict(planned.resolved.values),
+        recipe_hash=planned.recipe_hash,
+        classes=tuple(given.classes),
+        positive=given.classes[-1],
+        test=TestSet(
+            ids=tuple(given.test.ids),
+            patients=tuple(given.test.patients),
+            labels=tuple(given.test.labels.tolist()),
+        ),
+        finetune_ids=tuple(outcome.finetune_ids),
+        finetune_sha256=key_of(sorted(outcome.finetune_ids)),
+        repeats=_repeats(info.name, outcome, len(given.test)),
+        parameters=outcome.parameters,
         **_cost(trainer.costs),
-        "notes": list(outcome.notes),
-    }
+        notes=tuple(outcome.notes),
+        versions=versions(),
+    )
 
 
-def _repeats(name: str, outcome: Outcome, n_test: int) -> list[dict[str, Any]]:
+def _repeats(name: str, outcome: Outcome, n_test: int) -> tuple[Repeated, ...]:
     for number, repeat in enumerate(outcome.repeats):
         for scores in filter(None, (repeat.predictions, repeat.before_finetuning)):
             _check_scores(f"{name}, repeat {number}", scores, n_test)
-    return [_repeat(number, repeat) for number, repeat in enumerate(outcome.repeats)]
+    return tuple(_repeat(number, repeat) for number, repeat in enumerate(outcome.repeats))
 
 
 def _check_scores(title: str, scores: Sequence[float], n_test: int) -> None:
@@ -211,30 +215,28 @@ def _check_scores(title: str, scores: Sequence[float], n_test: int) -> None:
         raise BadPrediction(f"{title}: {wrong[0]} was predicted; probabilities lie in [0, 1].")
 
 
-def _repeat(number: int, repeat: Repeat) -> dict[str, Any]:
+def _repeat(number: int, repeat: Repeat) -> Repeated:
     before = repeat.before_finetuning
-    return {
-        "repeat": number,
-        "seed": repeat.seed,
-        "epoch": repeat.epoch,
-        "validation_auc": store.finite(repeat.validation_auc),
-        "validation_ids": list(repeat.validation_ids),
-        "n": {stage: dict(counts) for stage, counts in repeat.n.items()},
-        "n_synthetic": {stage: dict(counts) for stage, counts in repeat.n_synthetic.items()},
-        "before_finetuning": None if before is None else list(before),
-        "predictions": list(repeat.predictions),
-    }
+    return Repeated(
+        repeat=number,
+        seed=repeat.seed,
+        epoch=repeat.epoch,
+        validation_auc=store.finite(repeat.validation_auc),
+        validation_ids=tuple(repeat.validation_ids),
+        n=repeat.n,
+        n_synthetic=repeat.n_synthetic,
+        before_finetuning=None if before is None else tuple(before),
+        predictions=tuple(repeat.predictions),
+    )
 
 
-def _cost(costs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _cost(costs: Sequence[FitRecord]) -> dict[str, Any]:
     """Return the cost of all trainings together; predicting is not part of it."""
     return {
-        "seconds": math.fsum(cost["seconds"] for cost in costs),
-        "peak_mib": max((cost["peak_mib"] for cost in costs), default=None),
-        **{
-            name: ", ".join(sorted({str(cost[name]) for cost in costs}))
-            for name in ("device", "precision")
-        },
+        "seconds": math.fsum(cost.seconds for cost in costs),
+        "peak_mib": max((cost.peak_mib for cost in costs), default=None),
+        "device": ", ".join(sorted({cost.device for cost in costs})),
+        "precision": ", ".join(sorted({cost.precision for cost in costs})),
         "threads": torch.get_num_threads(),
     }
 
@@ -256,14 +258,14 @@ def stage(row: Row, planned: PlannedProtocol, upstream: Mapping[str, Any]) -> St
 
 def _classify(
     row: Row, planned: PlannedProtocol, key: str, record: Path, bench: Workbench, task: Task
-) -> dict[str, Any]:
+) -> DownstreamRecord:
     """Run a protocol on the samples of a row, or on the real cases alone."""
     generated = row.volumes(bench) if planned.needs_samples else None
     reference = row.common.reference
     given = material(bench.prepared, reference.split, reference.classes, generated)
     work = (bench.folder / record).with_suffix("")
     trainer = HarnessTrainer(work, key, bench.device, task.update, bench.stop)
-    return {**run(planned, given, trainer), "versions": versions()}
+    return run(planned, given, trainer)
 
 
 def _clean(record: Path, root: Path) -> None:

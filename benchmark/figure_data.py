@@ -19,6 +19,7 @@ from cerebench.benchmark.scoring import SCORE_SEED, RealSets
 from cerebench.benchmark.stage import Stage
 from cerebench.core.files import write_bytes
 from cerebench.core.hashing import key_of
+from cerebench.core.records.scored import FiguresRecord
 from cerebench.metrics.base import Metric, MetricError, Volume, VolumeSet
 from cerebench.metrics.foreground import foreground
 
@@ -154,7 +155,7 @@ def stage(row: Row, upstream: Mapping[str, Any], needs: tuple[str, ...] = ()) ->
     return Stage("figures", key, record, run, needs, line="score", left=tuple(left.values()))
 
 
-def _write(row: Row, bench: Workbench, task: Task) -> dict[str, Any]:
+def _write(row: Row, bench: Workbench, task: Task) -> FiguresRecord:
     """Write the arrays of a row."""
     judged, left = bench.judged(row), {n: bench.folder / p for n, p in files(row).items()}
     write_arrays(left["preview"], preview(judged.generated))
@@ -162,4 +163,4 @@ def _write(row: Row, bench: Workbench, task: Task) -> dict[str, Any]:
     if "neighbours" in left:
         metric = _with_pairs(row)
         write_arrays(left["neighbours"], neighbours(judged.generated, judged.real, metric))
-    return {"files": store.describe_files(left["preview"].parent, left.values())}
+    return FiguresRecord(files=store.describe_files(left["preview"].parent, left.values()))

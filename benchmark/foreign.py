@@ -13,6 +13,9 @@ from pathlib import Path
 from cerebench.benchmark import store
 from cerebench.benchmark.display import Display
 from cerebench.core.files import read_json
+from cerebench.core.records import files as recorded
+from cerebench.core.records.base import Misfit
+from cerebench.core.records.trained import SampleRecord
 from cerebench.datasets import folders
 from cerebench.datasets.base import DatasetError
 from cerebench.datasets.folders import Folder, Options
@@ -69,10 +72,17 @@ def refuse_damaged(folder: Path) -> None:
     """
     path = folder / "record.json"
     # Not a pipe, and not behind a lock: the check of the folder names those.
-    record = read_json(path) if os.access(path, os.R_OK) and path.is_file() else None
-    if not isinstance(record, dict) or record.get("kind") != "sample":
+    told = read_json(path) if os.access(path, os.R_OK) and path.is_file() else None
+    if not isinstance(told, dict) or told.get("kind") != SampleRecord.kind:
         return
-    lost = store.damaged(folder, record.get("files", {}))
+    try:
+        found = recorded.read(SampleRecord, path)
+    except Misfit as fault:
+        raise DatasetError(
+            f"{fault}. So nothing vouches for these samples: the run that made them makes it anew; "
+            "or copy the volumes you want into a folder of their own, without record.json."
+        ) from fault
+    lost = store.damaged(folder, found[1].files if found else {})
     if lost:
         more = f" and {len(lost) - _NAMED_FILES} more" if len(lost) > _NAMED_FILES else ""
         raise DatasetError(

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cerebench.core.files import read_json
+from cerebench.core.records.base import Misfit
+from cerebench.core.records.files import read
+from cerebench.core.records.trained import TrainRecord
 from cerebench.datasets.base import Case, DatasetError, Split
 from cerebench.datasets.derivative import read_training_cases
 from cerebench.datasets.folders import Folder
@@ -15,6 +17,7 @@ from cerebench.datasets.splits import overlap
 if TYPE_CHECKING:
     from cerebench.benchmark.reference import DatasetReference
     from cerebench.benchmark.rows import Row
+    from cerebench.benchmark.stage import Stage
 
 Seen = Iterable[tuple[str, str]]  # (case, patient); the patient may be empty
 
@@ -46,14 +49,23 @@ def refuse_leakage(reference: DatasetReference, folder: Path, rows: Iterable[Row
             if stage.kind in ("train", "sample"):
                 place = (folder / stage.record).parent
                 remedy = f"Remove {folder / row.folder}; the same command then trains anew."
-                _refuse(f"{row.name}, {place}", _told(place), reference, remedy)
+                _refuse(f"{row.name}, {place}", _told(folder, stage), reference, remedy)
 
 
-def _told(folder: Path) -> Iterator[tuple[str, str]]:
-    """Return what a stage's folder says that its generator was trained on."""
-    record = read_json(folder / "record.json") or {}
-    yield from ((name, "") for name in record.get("train_ids", ()))
-    yield from read_training_cases(folder) or ()
+def _told(folder: Path, stage: Stage) -> Iterator[tuple[str, str]]:
+    """Return what a stage left behind says that its generator was trained on."""
+    if stage.made is TrainRecord:
+        yield from ((name, "") for name in _trained_on(folder / stage.record))
+    yield from read_training_cases((folder / stage.record).parent) or ()
+
+
+def _trained_on(record: Path) -> Sequence[str]:
+    """Return the cases that a record names; none if it does not fit, as it will be made anew."""
+    try:
+        found = read(TrainRecord, record)
+    except Misfit:
+        return ()
+    return found[1].train_ids if found else ()
 
 
 def _refuse(where: str, seen: Seen, reference: DatasetReference, remedy: str) -> None:

@@ -14,15 +14,17 @@ from cerebench.benchmark import store
 from cerebench.benchmark.contents import contents
 from cerebench.benchmark.device import hardware, refuse_imitated_bf16
 from cerebench.benchmark.display import Display, Task
-from cerebench.benchmark.errors import ForeignFolder, Interrupted, no_exit
+from cerebench.benchmark.errors import ForeignFolder, Interrupted
 from cerebench.benchmark.plan import Plan, missing_weights, to_be_trained
 from cerebench.benchmark.registry import Registries, suite_version
 from cerebench.benchmark.rows import Row, stages_of
-from cerebench.benchmark.stage import Stage, pending
+from cerebench.benchmark.stage import Stage, misfits, pending
 from cerebench.benchmark.workbench import Workbench
-from cerebench.core.files import write_json
 from cerebench.core.machine import commit, versions
+from cerebench.core.records.cells import CellFile, Hardware
 from cerebench.metrics.base import MissingWeights
+
+CELL = "cell.json"  # what explains the results of a row, beside them
 
 
 @dataclass
@@ -61,6 +63,7 @@ class Runner:
             DatasetError: If a generator was trained on a test case.
             MissingWeights: If a method still to be trained needs a weight file that is not there.
             UsageError: If something would be trained in bf16 on a GPU without it.
+            Misfit: If a newer version made a record of this plan.
             Interrupted: If a signal asked to stop; the same command continues.
         """
         plan = self.plan
@@ -70,7 +73,8 @@ class Runner:
         if lacking := missing_weights(plan, todo):
             raise MissingWeights("\n".join(lacking))
         refuse_imitated_bf16(self.bench.device, to_be_trained(plan, todo))
-        write_json(plan.table_of_contents, contents(plan))
+        self._mend(todo)
+        store.write(plan.table_of_contents, contents(plan))
         plan.common.reference.publish(plan.folder)
         self.outcome.kept = len(stages) - len(todo)
         if todo:
@@ -79,6 +83,15 @@ class Runner:
                 for row in plan.rows:
                     self._row(row)
         return self.outcome
+
+    def _mend(self, todo: Sequence[Stage]) -> None:
+        """Name what does not fit its schema; the stages to do make it anew, cells are told here."""
+        for fault in misfits(todo, self.plan.folder):
+            self.display.say(f"{fault}; it is made anew.")
+        for row in self.plan.rows:
+            if fault := store.misfit(self.plan.folder / row.folder / CELL, CellFile):
+                self.display.say(f"{fault}; it is made anew.")
+                self._describe(row)
 
     def _row(self, row: Row) -> None:
         """Run what a row lacks, line by line."""
@@ -121,9 +134,7 @@ class Runner:
         """Run one stage and write its record, or beside it why it failed."""
         record = self.plan.folder / stage.record
         try:
-            with no_exit():
-                fields = stage.run(self.bench, task)
-            store.write_record(record, stage.kind, stage.key, fields)
+            stage.finish(self.plan.folder, self.bench, task)
             stage.clean(record, self.plan.out)
         except (Interrupted, ForeignFolder):  # the latter: not even a failure is written there
             raise
@@ -137,10 +148,14 @@ class Runner:
         """Write cell.json: everything that explains a result but is not the result."""
         told = row.cell()
         if told is not None:
-            head = {"schema": store.SCHEMA, "kind": "cell"}
-            made = {"suite_version": suite_version(), "commit": commit(), "versions": versions()}
-            whole = {**head, **told, **made, "hardware": hardware(self.bench.device)}
-            write_json(self.plan.folder / row.folder / "cell.json", whole)
+            cell = CellFile(
+                **told,
+                suite_version=suite_version(),
+                commit=commit(),
+                versions=versions(),
+                hardware=Hardware(**hardware(self.bench.device)),
+            )
+            store.write(self.plan.folder / row.folder / CELL, cell)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -23,11 +23,12 @@ from cerebench.benchmark import store
 from cerebench.benchmark.device import device_name, exact_arithmetic, peak_mib, reset_peak
 from cerebench.benchmark.errors import BadSample, Interrupted
 from cerebench.benchmark.registry import suite_version
-from cerebench.benchmark.stage import Record, Stage
+from cerebench.benchmark.stage import Stage
 from cerebench.benchmark.training import derive_seed, load_networks
 from cerebench.core.files import json_bytes, read_json, write_bytes
 from cerebench.core.hashing import sha256_bytes, sha256_file
 from cerebench.core.machine import versions
+from cerebench.core.records.trained import WEIGHTS, FileFact, SampleRecord, TrainRecord
 from cerebench.datasets import derivative
 from cerebench.datasets.derivative import sidecar, sidecar_facts, volume_name
 from cerebench.datasets.names import folder_names
@@ -119,9 +120,9 @@ def sample(
     progress: Callable[[int, int], None],
     stop: Callable[[], bool],
     root: Path | None = None,
-    found: Mapping[str, Any] | None = None,
+    found: SampleRecord | None = None,
     derived: Sequence[Path] = (),
-) -> dict[str, Any]:
+) -> SampleRecord:
     """Write ``spec.n`` volumes of each class to a folder, keeping those that are intact.
 
     A file that is gone or damaged is drawn again in its shard. Where that does not give the
@@ -140,47 +141,49 @@ def sample(
         derived: Folders of what is computed from the samples.
 
     Returns:
-        The fields of the stage's record.
+        The stage's record.
 
     Raises:
         BadSample: If the method returns something that is not a set of volumes.
         ForeignFolder: If a folder that is not ours is in the way.
         Interrupted: If ``stop`` turned true.
     """
-    before = dict(found or {})
+    before = found
     if before:  # what an earlier record vouches for is kept, also where fewer are asked for
-        spec = replace(spec, n=max(spec.n, *before["n"].values()))
+        spec = replace(spec, n=max(spec.n, *before.n.values()))
     reset_peak(device)
     drawing = _Drawing(methods, spec, folder, device, progress, stop)
     redrawn = _other_networks(folder, spec)
     if not redrawn:
-        told = _describe(folder, spec, root or folder.parent, recorded=bool(before))
+        told = _describe(folder, spec, root or folder.parent, recorded=before is not None)
         try:
-            drawing.draw(before.get("files", {}))
+            drawing.draw(before.files if before else {})
         except OtherBits as difference:
             redrawn = str(difference)
     if redrawn:
         store.forget(derived)
-        before = {}
+        before = None
         drawing = _Drawing(methods, spec, folder, device, progress, stop)
         told = _describe(folder, spec, root or folder.parent, recorded=False, redrawn=redrawn)
         drawing.draw({})
     _participants(folder, spec)
     sidecars = {name: _sidecars(folder, spec, name) for name in spec.classes}
     seconds, made = drawing.seconds, drawing.made
-    return {
-        "seconds": seconds + (before.get("seconds") or 0.0),
-        "seconds_per_sample": seconds / made if made else before.get("seconds_per_sample"),
-        "peak_mib": peak_mib(device),
-        "device": device_name(device),
-        "n": dict.fromkeys(spec.classes, spec.n),
-        "clip_fraction": {c: _mean(s, "ClippedFraction") for c, s in sidecars.items()},
-        "foreground": {c: _mean(s, "ForegroundVoxels") for c, s in sidecars.items()},
-        "networks": dict(spec.networks),
-        "restored": drawing.restored,
-        "redrawn": told or None,
-        "files": store.describe_files(folder, _written(folder, spec)),
-    }
+    earlier = before.seconds_per_sample if before else None
+    return SampleRecord(
+        seconds=seconds + ((before and before.seconds) or 0.0),
+        seconds_per_sample=seconds / made if made else earlier,
+        peak_mib=peak_mib(device),
+        device=device_name(device),
+        n=dict.fromkeys(spec.classes, spec.n),
+        clip_fraction={c: _mean(s, "ClippedFraction") for c, s in sidecars.items()},
+        foreground={c: _mean(s, "ForegroundVoxels") for c, s in sidecars.items()},
+        networks=dict(spec.networks),
+        restored=tuple(drawing.restored),
+        redrawn=told or None,
+        files=store.describe_files(folder, _written(folder, spec)),
+        versions=versions(),
+    )
 
 
 class _Drawing:
@@ -200,7 +203,7 @@ class _Drawing:
         self.seconds, self.made = 0.0, 0
         self.restored: list[str] = []  # recorded files that were written again
 
-    def draw(self, recorded: Mapping[str, Mapping[str, Any]]) -> None:
+    def draw(self, recorded: Mapping[str, FileFact]) -> None:
         """Write what is missing.
 
         Args:
@@ -234,7 +237,7 @@ class _Drawing:
         index: int,
         volume: NDArray[np.float32],
         lacking: Sequence[Path],
-        recorded: Mapping[str, Mapping[str, Any]],
+        recorded: Mapping[str, FileFact],
     ) -> None:
         """Write the lacking files of one sample, the volumes before their sidecars."""
         if not lacking:
@@ -242,7 +245,7 @@ class _Drawing:
         files = _encoded(self.folder, self.spec, name, index, volume)
         for path, data in files.items():
             fact = recorded.get(path.relative_to(self.folder).as_posix())
-            if fact and path.suffix == ".gz" and _sha256(data) != fact["sha256"]:
+            if fact and path.suffix == ".gz" and _sha256(data) != fact.sha256:
                 raise OtherBits(
                     f"{path.name} was damaged, and drawing it again gave other bits than its "
                     "record: the processor or torch is another one."
@@ -260,7 +263,7 @@ def _lacking(
     spec: SampleSpec,
     name: str,
     index: int,
-    recorded: Mapping[str, Mapping[str, Any]],
+    recorded: Mapping[str, FileFact],
 ) -> list[Path]:
     """Return the files of one sample that are missing or damaged.
 
@@ -293,8 +296,8 @@ def trained_weights(cell: Path, keys: Mapping[str, str]) -> dict[str, str]:
     """
     places = folder_names(list(keys))
     paths = {scope: cell / "train" / place / "record.json" for scope, place in places.items()}
-    records = {s: store.read_claim(path, keys[s]) for s, path in paths.items()}
-    return {s: r["files"]["model.safetensors"]["sha256"] for s, r in records.items() if r}
+    records = {s: store.read_claim(path, keys[s], TrainRecord) for s, path in paths.items()}
+    return {s: r.files[WEIGHTS].sha256 for s, r in records.items() if r}
 
 
 def load_trained(
@@ -304,7 +307,7 @@ def load_trained(
     methods = {scope: build(scope) for scope in scopes}
     places = folder_names(list(methods))
     for scope, method in methods.items():
-        load_networks(method.nets, cell / "train" / places[scope] / "model.safetensors", device)
+        load_networks(method.nets, cell / "train" / places[scope] / WEIGHTS, device)
     return methods
 
 
@@ -537,14 +540,14 @@ def stage(row: TrainedRow) -> Stage:
     return Stage("sample", row.sample_key, record, partial(_sample, row), trainings, holds=holds)
 
 
-def _answers(row: TrainedRow, folder: Path, record: Record) -> bool:
+def _answers(row: TrainedRow, folder: Path, record: SampleRecord) -> bool:
     """Say whether recorded samples are enough, and of the networks that are there now."""
     ours = trained_weights(folder / row.folder, row.train_keys)
-    known = record.get("networks") or ours  # version 0.1.0 did not record them
-    return min(record["n"].values()) >= row.common.n and known == ours
+    known = record.networks or ours  # version 0.1.0 did not record them
+    return min(record.n.values()) >= row.common.n and known == ours
 
 
-def _sample(row: TrainedRow, bench: Workbench, task: Task) -> dict[str, Any]:
+def _sample(row: TrainedRow, bench: Workbench, task: Task) -> SampleRecord:
     """Draw the samples of a row, and tell where damage was mended."""
     reference, folder = row.common.reference, bench.folder / row.folder
     spec = SampleSpec(
@@ -559,7 +562,7 @@ def _sample(row: TrainedRow, bench: Workbench, task: Task) -> dict[str, Any]:
         training=reference.training_cases(),
         networks=trained_weights(folder, row.train_keys),
     )
-    fields = sample(
+    record = sample(
         bench.trained(row),
         spec,
         folder / "sample",
@@ -567,17 +570,17 @@ def _sample(row: TrainedRow, bench: Workbench, task: Task) -> dict[str, Any]:
         progress=task.update,
         stop=bench.stop,
         root=bench.plan.out,
-        found=store.read_claim(folder / "sample" / "record.json", row.sample_key),
+        found=store.read_claim(folder / "sample/record.json", row.sample_key, SampleRecord),
         derived=[folder / stage for stage in DERIVED],
     )
-    if fields["restored"]:
+    if record.restored:
         bench.display.say(
-            f"{row.name}: {len(fields['restored'])} damaged or missing files of the samples were "
-            f"drawn again to the recorded bits: {', '.join(fields['restored'][:3])}"
+            f"{row.name}: {len(record.restored)} damaged or missing files of the samples were "
+            f"drawn again to the recorded bits: {', '.join(record.restored[:3])}"
         )
-    if fields["redrawn"]:
-        bench.display.say(f"{row.name}: all samples were drawn anew: {fields['redrawn']}")
-    return {**fields, "versions": versions()}
+    if record.redrawn:
+        bench.display.say(f"{row.name}: all samples were drawn anew: {record.redrawn}")
+    return record
 
 
 def told_stage(row: FolderRow) -> Stage:
@@ -587,19 +590,19 @@ def told_stage(row: FolderRow) -> Stage:
     )
 
 
-def _tell(row: FolderRow, bench: Workbench, task: Task) -> dict[str, Any]:
+def _tell(row: FolderRow, bench: Workbench, task: Task) -> SampleRecord:
     """Tell what a folder holds, at no cost to us."""
     generated = bench.judged(row).generated
-    return {
-        "seconds": None,
-        "seconds_per_sample": None,
-        "peak_mib": None,
-        "device": None,
-        "n": {name: len(volumes) for name, volumes in generated.items()},
-        "clip_fraction": dict(row.clip_fraction),
-        "foreground": {
+    return SampleRecord(
+        seconds=None,
+        seconds_per_sample=None,
+        peak_mib=None,
+        device=None,
+        n={name: len(volumes) for name, volumes in generated.items()},
+        clip_fraction=dict(row.clip_fraction),
+        foreground={
             name: sum(foreground_voxels(v) for v in volumes) / len(volumes)
             for name, volumes in generated.items()
         },
-        "files": {},
-    }
+        files={},
+    )

@@ -17,6 +17,7 @@ from cerebench.benchmark.features import FeatureCache
 from cerebench.benchmark.planned import PlannedMetric
 from cerebench.benchmark.stage import Stage
 from cerebench.core import facts
+from cerebench.core.records.scored import ScoreRecord, ScoreRow
 from cerebench.datasets.base import Split
 from cerebench.datasets.cache import Prepared
 from cerebench.metrics.base import (
@@ -229,68 +230,73 @@ def stages(
         yield Stage(f"score {planned.name}", key, record, run, needs, line="score")
 
 
-def _score(row: Row, planned: PlannedMetric, bench: Workbench, task: Task) -> dict[str, Any]:
+def _score(row: Row, planned: PlannedMetric, bench: Workbench, task: Task) -> ScoreRecord:
     return score(planned, bench.judged(row))
 
 
-def score(planned: PlannedMetric, judged: Judged) -> dict[str, Any]:
-    """Compute a metric of every class and view; return the fields of its record."""
-    return {
-        "metric": planned.name,
-        "metric_version": planned.metric.version,
-        "recipe": dict(planned.metric.recipe),
-        "recipe_hash": planned.recipe_hash,
-        "rows": [
+def score(planned: PlannedMetric, judged: Judged) -> ScoreRecord:
+    """Compute a metric of every class and view."""
+    return ScoreRecord(
+        metric=planned.name,
+        metric_version=planned.metric.version,
+        recipe=dict(planned.metric.recipe),
+        recipe_hash=planned.recipe_hash,
+        rows=tuple(
             _row(planned, judged.real.sets(name, volumes, planned.metric), name, view)
             for name, volumes in judged.generated.items()
             for view in planned.metric.views
-        ],
-    }
+        ),
+    )
 
 
-def _row(planned: PlannedMetric, sets: Sets, name: str, view: str) -> dict[str, Any]:
+def _row(planned: PlannedMetric, sets: Sets, name: str, view: str) -> ScoreRow:
     """Compute one value; a value that cannot exist is a row with its reason."""
-    head = {"class": name, "view": view}
     metric = planned.metric
-    counts = {"n_real": len(sets.train), "n_generated": len(sets.generated)}
+    least = min(len(sets.train), len(sets.generated))
     if planned.unavailable:
-        return {**head, **_unavailable(planned.unavailable), **counts}
-    if min(counts.values()) < metric.least:
+        return _unavailable(sets, name, view, planned.unavailable)
+    if least < metric.least:
         reason = f"needs at least {metric.least} volumes per set"
-        return {**head, **_unavailable(reason), **counts}
+        return _unavailable(sets, name, view, reason)
     try:
         result = metric.compute(sets, view)
     except MetricError as error:
-        return {**head, **_unavailable(str(error)), **counts}
-    return {**head, **_values(result)}
+        return _unavailable(sets, name, view, str(error))
+    return _valued(result, name, view)
 
 
-def _values(result: Result) -> dict[str, Any]:
-    undefined = store.finite(result.value) is None
-    return {
-        "value": store.finite(result.value),
-        "real_value": store.finite(result.real_value),
-        "se": store.finite(result.se),
-        "uncertainty": result.uncertainty,
-        "replicates": {k: [store.finite(v) for v in r] for k, r in result.replicates.items()},
-        "n_real": result.n_real,
-        "n_generated": result.n_generated,
-        "notes": list(result.notes),
-        "facts": facts.plain(result.facts),
-        "status": "unavailable" if undefined else "ok",
-        "reason": f"the value is {result.value}" if undefined else "",
-    }
+def _valued(result: Result, name: str, view: str) -> ScoreRow:
+    value = store.finite(result.value)
+    return ScoreRow(
+        class_=name,
+        view=view,
+        value=value,
+        real_value=store.finite(result.real_value),
+        se=store.finite(result.se),
+        uncertainty=result.uncertainty,
+        replicates={k: tuple(map(store.finite, r)) for k, r in result.replicates.items()},
+        n_real=result.n_real,
+        n_generated=result.n_generated,
+        notes=tuple(result.notes),
+        facts=facts.plain(result.facts),
+        status="unavailable" if value is None else "ok",
+        reason=f"the value is {result.value}" if value is None else "",
+    )
 
 
-def _unavailable(reason: str) -> dict[str, Any]:
-    return {
-        "value": None,
-        "real_value": None,
-        "se": None,
-        "uncertainty": "",
-        "replicates": {},
-        "notes": [],
-        "facts": {},
-        "status": "unavailable",
-        "reason": reason,
-    }
+def _unavailable(sets: Sets, name: str, view: str, reason: str) -> ScoreRow:
+    return ScoreRow(
+        class_=name,
+        view=view,
+        value=None,
+        real_value=None,
+        se=None,
+        uncertainty="",
+        replicates={},
+        n_real=len(sets.train),
+        n_generated=len(sets.generated),
+        notes=(),
+        facts={},
+        status="unavailable",
+        reason=reason,
+    )

@@ -1,11 +1,12 @@
 """Runs on disk: keys, records that are written last and atomically, and failures.
 
-A stage is done when its record says ``ok``, its key matches and the SHA-256 of every file it
-vouches for holds. Nothing is rounded.
+A stage is done when its record fits its schema (``cerebench.core.records``), its key matches and
+the SHA-256 of every file it vouches for holds. Nothing is rounded.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -14,13 +15,17 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from cerebench.benchmark.errors import ForeignFolder
-from cerebench.core.files import read_json, write_bytes, write_json
+from cerebench.core.files import write_bytes, write_json
 from cerebench.core.hashing import sha256_file
+from cerebench.core.records.base import File, Misfit, Record
+from cerebench.core.records.cells import Failure
+from cerebench.core.records.files import dump, parse, read
+from cerebench.core.records.trained import FileFact
 
-SCHEMA = 1
+Recorded = TypeVar("Recorded", bound=Record)
 MARKER = ".cerebench"  # in every folder that a stage makes and may have to remove
 
 # What a stage writes into its folder, by relative path; folders end in a slash. Version 0.1.0 left
@@ -48,21 +53,21 @@ def finite(value: float | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def describe_files(folder: Path, files: Iterable[Path]) -> dict[str, dict[str, Any]]:
+def describe_files(folder: Path, files: Iterable[Path]) -> dict[str, FileFact]:
     """Return what a record vouches for: relative path to SHA-256, size and times of change."""
     described = {}
     for path in sorted(files):
         stat = path.stat()
-        described[path.relative_to(folder).as_posix()] = {
-            "sha256": sha256_file(path),
-            "size": stat.st_size,
-            "mtime_ns": stat.st_mtime_ns,
-            "ctime_ns": stat.st_ctime_ns,
-        }
+        described[path.relative_to(folder).as_posix()] = FileFact(
+            sha256=sha256_file(path),
+            size=stat.st_size,
+            mtime_ns=stat.st_mtime_ns,
+            ctime_ns=stat.st_ctime_ns,
+        )
     return described
 
 
-def file_holds(path: Path, fact: Mapping[str, Any]) -> bool:
+def file_holds(path: Path, fact: FileFact) -> bool:
     """Say whether a file has its recorded content.
 
     The hash is skipped where size, modification and change time are as recorded; the last of them
@@ -72,46 +77,89 @@ def file_holds(path: Path, fact: Mapping[str, Any]) -> bool:
         stat = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return False
-    if not path.is_file() or stat.st_size != fact["size"]:
+    if not path.is_file() or stat.st_size != fact.size:
         return False
     times = (stat.st_mtime_ns, stat.st_ctime_ns)
-    unchanged = times == (fact["mtime_ns"], fact.get("ctime_ns"))
-    return unchanged or sha256_file(path) == fact["sha256"]
+    unchanged = times == (fact.mtime_ns, fact.ctime_ns)
+    return unchanged or sha256_file(path) == fact.sha256
 
 
-def damaged(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def damaged(folder: Path, files: Mapping[str, FileFact]) -> list[str]:
     """Return the names of recorded files that are gone or hold something else."""
     return [name for name, fact in files.items() if not file_holds(folder / name, fact)]
 
 
-def files_hold(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> bool:
+def files_hold(folder: Path, files: Mapping[str, FileFact]) -> bool:
     """Say whether every file has its recorded content."""
     return all(file_holds(folder / name, fact) for name, fact in files.items())
 
 
-def write_record(path: Path, kind: str, key: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the record that marks a stage as done, and clear its failure."""
-    head = {"schema": SCHEMA, "kind": kind, "status": "ok", "key": key, "utc": now()}
-    record = {**head, **fields}
-    write_json(path, record)
-    failure_path(path).unlink(missing_ok=True)
+def write(path: Path, whole: File, **head: str) -> None:
+    """Write a file that has a schema.
+
+    Args:
+        path: Where to write.
+        whole: Its content.
+        head: ``key`` and ``utc`` of a record.
+
+    Raises:
+        Misfit: If a field is not what the schema says; nothing was written.
+    """
+    told = dump(whole, **head)
+    # What JSON does not have stands for an object, so that its field is named.
+    parse(type(whole), json.dumps(told, default=lambda value: {}).encode(), path)
+    write_json(path, told)
+
+
+def write_record(path: Path, key: str, record: Recorded) -> Recorded:
+    """Write the record that marks a stage as done, and clear its failure.
+
+    Raises:
+        Misfit: As in ``write``.
+    """
+    write(path, record, key=key, utc=now())
+    failure = failure_path(path)
+    if not failure.is_dir():  # what is in the way belongs to somebody else
+        failure.unlink(missing_ok=True)
     return record
 
 
-def read_claim(path: Path, key: str) -> dict[str, Any] | None:
-    """Return a finished stage's record if its key matches, whatever became of its files."""
-    record = read_json(path)
-    if not isinstance(record, dict) or record.get("status") != "ok" or record.get("key") != key:
+def misfit(path: Path, kind: type[File]) -> str:
+    """Say what is wrong with a file; empty where there is none, or it fits."""
+    try:
+        read(kind, path)
+    except Misfit as fault:
+        return str(fault)
+    return ""
+
+
+def read_claim(path: Path, key: str, kind: type[Recorded]) -> Recorded | None:
+    """Return a finished stage's record if its key matches, whatever became of its files.
+
+    One that does not fit its schema is none, so that the stage is done again.
+
+    Raises:
+        Misfit: If a newer version wrote it, whose result must not be lost.
+    """
+    try:
+        found = read(kind, path)
+    except Misfit as fault:
+        if fault.newer:
+            raise
         return None
-    return record
+    return found[1] if found is not None and found[0].key == key else None
 
 
-def read_record(path: Path, key: str) -> dict[str, Any] | None:
-    """Return a finished stage's record if its key matches and its files hold, else None."""
-    record = read_claim(path, key)
+def read_record(path: Path, key: str, kind: type[Recorded]) -> Recorded | None:
+    """Return a finished stage's record if its key matches and its files hold, else None.
+
+    Raises:
+        Misfit: As in ``read_claim``.
+    """
+    record = read_claim(path, key, kind)
     if record is None:
         return None
-    return record if files_hold(path.parent, record.get("files", {})) else None
+    return record if files_hold(path.parent, getattr(record, "files", {})) else None
 
 
 def failure_path(record: Path) -> Path:
@@ -122,16 +170,15 @@ def failure_path(record: Path) -> Path:
 
 def write_failure(record: Path, stage: str, error: BaseException) -> None:
     """Record why a stage failed, beside where its record would be."""
-    fields = {
-        "schema": SCHEMA,
-        "kind": "failure",
-        "stage": stage,
-        "reason": str(error) or type(error).__name__,
-        "error": type(error).__name__,
-        "traceback": "".join(traceback.format_exception(error)),
-        "utc": now(),
-    }
-    write_json(failure_path(record), fields)
+    failure = Failure(
+        stage=stage,
+        reason=str(error) or type(error).__name__,
+        error=type(error).__name__,
+        traceback="".join(traceback.format_exception(error)),
+        utc=now(),
+    )
+    if not failure_path(record).is_dir():  # as above
+        write(failure_path(record), failure)
 
 
 def forget(folders: Iterable[Path]) -> None:

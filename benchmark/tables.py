@@ -15,13 +15,15 @@ from rich.table import Table
 
 from cerebench.benchmark.registry import suggest
 from cerebench.core.errors import UsageError
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import BadContents, Experiment
 
 # Facts of a kind that would break the lines of its list; a metric's name tells what it needs.
 IN_SHOW_ALONE = {"metrics": ("source", "needs"), "extractors": ("source",)}
 
 
-def find(out: Path, name: str | None = None, *, older: bool = False) -> list[Experiment]:
+def find(
+    out: Path, name: str | None = None, *, older: bool = False
+) -> tuple[list[Experiment], list[str]]:
     """Return tables of contents, oldest first: the newest of each (dataset folder, name).
 
     Args:
@@ -29,20 +31,31 @@ def find(out: Path, name: str | None = None, *, older: bool = False) -> list[Exp
         name: Only experiments of this name.
         older: Also return those that a later run of the same name has replaced.
 
+    Returns:
+        The experiments, and what is wrong with further tables of contents that cannot be read.
+
     Raises:
         UsageError: If the folder holds none, or none of this name.
-        ReportError: If one cannot be read.
+        BadContents: If none of them can be read.
     """
-    everything = [Experiment.read(path) for path in sorted(out.glob("*/experiment-*.json"))]
+    everything, broken = [], []
+    for path in sorted(out.glob("*/experiment-*.json")):
+        try:
+            everything.append(Experiment.read(path))
+        except BadContents as error:
+            if name is None or path.stem.rpartition("-")[0] == f"experiment-{name}":
+                broken.append(str(error))
+    if broken and not any(name in (None, e.name) for e in everything):
+        raise BadContents("\n".join(broken))
     if not everything:
         raise UsageError(f"No results in {out}. Run bench run first, or give --out.")
-    names = sorted({e.contents["name"] for e in everything})
+    names = sorted({e.name for e in everything})
     if name is not None and name not in names:
         raise UsageError(suggest("experiment with results", name, names))
-    everything.sort(key=lambda e: e.contents["utc"])
-    wanted = [e for e in everything if name in (None, e.contents["name"])]
-    newest = {(e.folder, e.contents["name"]): e for e in wanted}
-    return wanted if older else list(newest.values())
+    everything.sort(key=lambda e: e.contents.utc)
+    wanted = [e for e in everything if name in (None, e.name)]
+    newest = {(e.folder, e.name): e for e in wanted}
+    return (wanted if older else list(newest.values())), broken
 
 
 def report_folder(experiment: Experiment) -> Path:

@@ -43,6 +43,7 @@ from cerebench.core import weights
 from cerebench.core.files import read_json, replacing, write_json
 from cerebench.core.hashing import key_of
 from cerebench.core.machine import versions
+from cerebench.core.records.trained import TrainRecord
 from cerebench.methods.base import Batch, Batches, Method, Rows, T
 from cerebench.metrics.downstream.base import Learner
 
@@ -485,13 +486,13 @@ def stages(row: TrainedRow) -> Iterator[Stage]:
         yield Stage(f"train {scope}", key, record, partial(_train_instance, row, scope))
 
 
-def _train_instance(row: TrainedRow, scope: str, bench: Workbench, task: Task) -> dict[str, Any]:
+def _train_instance(row: TrainedRow, scope: str, bench: Workbench, task: Task) -> TrainRecord:
     """Train one instance of a row, or go on with it; a folder of another key is cleared first."""
     key, ids = row.train_keys[scope], row.train_ids(scope)
     folder = (bench.folder / row.train_record(scope)).parent
     mark = folder / "config.json"
     found = read_json(mark)
-    if folder.exists() and (found or {}).get("key") != key:
+    if folder.exists() and not (isinstance(found, dict) and found.get("key") == key):
         store.clear(folder, bench.plan.out, "train")
     store.begin(folder)
     write_json(mark, {"key": key, "config": dict(row.resolved.values)})
@@ -509,14 +510,14 @@ def _train_instance(row: TrainedRow, scope: str, bench: Workbench, task: Task) -
     )
     for text in cost.warnings:
         bench.display.say(f"{row.name} · {scope}: {text}")
-    return {
-        "method": row.method.info.name,
-        "method_version": row.method.info.version,
-        "class": scope,
-        "seed": row.seed,
+    return TrainRecord(
+        method=row.method.info.name,
+        method_version=row.method.info.version,
+        class_=scope,
+        seed=row.seed,
         **asdict(cost),
-        "n_train": len(ids),
-        "train_ids": ids,
-        "versions": versions(),
-        "files": store.describe_files(folder, [folder / "model.safetensors"]),
-    }
+        n_train=len(ids),
+        train_ids=tuple(ids),
+        versions=versions(),
+        files=store.describe_files(folder, [folder / "model.safetensors"]),
+    )

@@ -52,5 +52,11 @@ def read_json(path: Path) -> Any | None:
     """Return the content of a JSON file, or None where there is none or it is cut short."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+    except (
+        FileNotFoundError,
+        IsADirectoryError,
+        NotADirectoryError,
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+    ):
         return None

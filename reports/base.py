@@ -15,42 +15,51 @@ The layout, written by ``cerebench.benchmark.store`` and documented in docs/resu
         diagnosis/record.json              or failure.json; only methods that can diagnose
         diagnosis/maps.npz                 importance maps, where the method has them
 
-Every path inside the table of contents is relative to the folder that holds it.
+Every path inside the table of contents is relative to the folder that holds it. What a file holds
+says its dataclass in ``cerebench.core.records``; one that does not fit is left out and named.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from cerebench.core.errors import UserError
+from cerebench.core.errors import EXIT_DATA, UserError
+from cerebench.core.records.base import File, Misfit
+from cerebench.core.records.contents import Contents
+from cerebench.core.records.files import read
+from cerebench.reports.formatting import plain
+
+Whole = TypeVar("Whole", bound=File)
 
 
 class ReportError(UserError, ValueError):
     """Records cannot be put into one report; the message names the differing fields."""
 
 
-def left_out(contents: Mapping[str, Any]) -> str:
+class BadContents(ReportError):
+    """A table of contents cannot be read; the message names file and field."""
+
+    exit_code = EXIT_DATA
+
+
+def left_out(contents: Contents) -> str:
     """Return how many of all real cases ``--skip-bad`` left out, "41 of 251"; empty for none."""
-    told = contents["dataset"].get("left_out")
-    return f"{len(told['cases'])} of {told['total']}" if told else ""
+    told = contents.dataset.left_out
+    return f"{len(told.cases)} of {told.total}" if told else ""
 
 
 @dataclass(frozen=True)
 class Experiment:
     """One table of contents with the folder that its paths are relative to.
 
-    ``contents`` holds the JSON object described in docs/results.md, section "Table of contents".
-    Records are read once, so that all tables of a report show one state of a run that goes on.
+    Files are read once, so that all tables of a report show one state of a run that goes on.
     """
 
     folder: Path
-    contents: dict[str, Any]
-    _records: dict[str, dict[str, Any] | None] = field(
+    contents: Contents
+    _read: dict[tuple[str, type[File]], tuple[Any, str]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -59,45 +68,23 @@ class Experiment:
         """Read ``experiment-<name>-<key8>.json``.
 
         Raises:
-            ReportError: If the file is not a table of contents.
+            BadContents: If the file is not a table of contents.
         """
-        try:
-            contents = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ReportError(f"{path} cannot be read as JSON: {error}.") from error
-        if not isinstance(contents, dict) or contents.get("kind") != "experiment":
-            raise ReportError(f"{path} is not a table of contents (kind: experiment).")
-        return cls(path.parent, contents)
+        found, reason = _load(Contents, path)
+        if found is None:
+            reason = reason or f"{path}: it does not exist"
+            raise BadContents(f"This is not a table of contents: {reason}.")
+        return cls(path.parent, found)
 
     @property
     def name(self) -> str:
-        """Name of the experiment, which is also the stem of the files that reports write.
-
-        Raises:
-            ReportError: If the name could not be a file name.
-        """
-        name = str(self.contents["name"])
-        if name in (".", "..") or not re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._-]*", name):
-            raise ReportError(
-                f"The experiment is named {name!r}; expected letters, digits, '.', '_' and '-'. "
-                "Rename its TOML file and run it again."
-            )
-        return name
+        """Name of the experiment, which is also the stem of the files that reports write."""
+        return self.contents.name
 
     @property
     def key8(self) -> str:
-        """First digits of the experiment's key, which tell its report folder from others.
-
-        Raises:
-            ReportError: If the key is not hexadecimal.
-        """
-        key = str(self.contents["key"])[:8]
-        if not re.fullmatch(r"[0-9a-f]+", key):
-            raise ReportError(
-                f"The key of the experiment {self.name} begins with {key!r}; expected hexadecimal "
-                "digits. Run it again."
-            )
-        return key
+        """First digits of the experiment's key, which tell its report folder from others."""
+        return self.contents.key[:8]
 
     def path(self, relative: str) -> Path:
         """Locate a file named in the table of contents.
@@ -112,28 +99,33 @@ class Experiment:
             )
         return path
 
-    def record(self, relative: str) -> dict[str, Any] | None:
-        """Return a record or failure named in the table of contents; None if it does not exist.
+    def record(self, relative: str, kind: type[Whole]) -> tuple[Whole | None, str]:
+        """Return a file named in the table of contents, or why it cannot be used.
+
+        Args:
+            relative: Where it lies.
+            kind: What it should be.
+
+        Returns:
+            The file, or None with the reason, which names file and field; None with an empty
+            reason where there is no such file.
 
         Raises:
-            ReportError: If the file exists and is not a JSON object.
+            ReportError: If the path leaves the folder of the table of contents.
         """
-        if relative not in self._records:
-            self._records[relative] = self._read_record(relative)
-        return self._records[relative]
+        if (relative, kind) not in self._read:
+            self.path(relative)
+            self._read[relative, kind] = _load(kind, self.folder / relative)
+        return self._read[relative, kind]
 
-    def _read_record(self, relative: str) -> dict[str, Any] | None:
-        path = self.path(relative)
-        if not path.is_file():
-            return None
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ReportError(
-                f"{path} cannot be read as JSON: {error}. Delete it and run the experiment again."
-            ) from error
-        if not isinstance(record, dict):
-            raise ReportError(
-                f"{path} holds no JSON object. Delete it and run the experiment again."
-            )
-        return record
+
+def _load(kind: type[Whole], path: Path) -> tuple[Whole | None, str]:
+    """Read a file that may be missing; else the reason why it cannot be used."""
+    try:
+        found = read(kind, path)
+    except Misfit as fault:
+        again = "" if fault.newer else "; run the same bench command again to make it anew"
+        return None, plain(f"{fault}{again}")
+    except OSError as error:
+        return None, plain(f"{path}: it cannot be read: {error.strerror or error}")
+    return (None, "") if found is None else (found[1], "")

@@ -7,12 +7,13 @@ preset on every other data set of the store.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from cerebench.core.records.contents import MetricEntry
 from cerebench.reports import statistics
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import BadContents, Experiment
 from cerebench.reports.drawing import (
     SMALL,
     NotDrawn,
@@ -49,22 +50,22 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
     Raises:
         NotDrawn: If there are fewer than 5 data sets or 3 methods that all of them have, or
             Friedman's test finds no difference.
-        ReportError: If a record cannot be read.
+        ReportError: If the path of a record leaves the folder.
     """
-    found = peers(experiment)
+    found, broken = peers(experiment)
     if len(found) < statistics.LEAST_BLOCKS:
         raise NotDrawn(
             f"needs at least {statistics.LEAST_BLOCKS} independent data sets, this store has "
-            f"{len(found)} with an experiment of this name and preset."
+            f"{len(found)} with an experiment of this name and preset. {' '.join(broken)}".rstrip()
         )
-    declared = ranking_metric(experiment.contents["metrics"], metric)
-    blocks = [losses(other, declared["name"]) for other in found]
-    rows = experiment.contents["rows"]
+    declared = ranking_metric(experiment.contents.metrics, metric)
+    blocks = [losses(other, declared.name) for other in found]
+    rows = experiment.contents.rows
     looks, labels = styles(rows), row_labels(rows)
     shared = {
-        (row["name"], row["preset"]): (labels[i], looks[i])
+        (row.name, row.preset): (labels[i], looks[i])
         for i, row in generators(experiment)
-        if all((row["name"], row["preset"]) in block for block in blocks)
+        if all((row.name, row.preset) in block for block in blocks)
     }
     if len(shared) < LEAST_METHODS:
         raise NotDrawn(
@@ -81,53 +82,73 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
         )
     width = statistics.critical_difference(len(shared), test.n)
     lacking = [
-        labels[i] for i, row in generators(experiment) if (row["name"], row["preset"]) not in shared
+        labels[i] for i, row in generators(experiment) if (row.name, row.preset) not in shared
     ]
     return _diagram(
-        experiment, declared, list(shared.values()), ranks, width, test, _source(found), lacking
+        experiment,
+        declared,
+        list(shared.values()),
+        ranks,
+        width,
+        test,
+        _source(found),
+        [*_left_out(lacking), *broken],
     )
+
+
+def _left_out(lacking: Sequence[str]) -> list[str]:
+    told = f"Left out, without a value on every data set: {', '.join(lacking)}."
+    return [told] if lacking else []
 
 
 def _source(blocks: Sequence[Experiment]) -> str:
     """Name the data sets, and the preset and seeds that they share or not."""
     told = [block.contents for block in blocks]
     data = ", ".join(
-        f"{c['dataset']['name']} {c['dataset']['size']}³ ({c['dataset']['fingerprint'][:8]})"
-        for c in told
+        f"{c.dataset.name} {c.dataset.size}³ ({c.dataset.fingerprint[:8]})" for c in told
     )
-    seeds = " or ".join(dict.fromkeys(", ".join(map(str, c["seeds"])) for c in told))
-    versions = ", ".join(dict.fromkeys(c["suite_version"] for c in told))
+    seeds = " or ".join(dict.fromkeys(", ".join(map(str, c.seeds)) for c in told))
+    versions = ", ".join(dict.fromkeys(c.suite_version for c in told))
     return (
-        f"Data sets (fingerprint): {data}; preset {told[0]['preset']}; seeds {seeds}. "
+        f"Data sets (fingerprint): {data}; preset {told[0].preset}; seeds {seeds}. "
         f"Cerebench {versions}."
     )
 
 
-def peers(experiment: Experiment) -> list[Experiment]:
-    """Return the newest experiment of the same name and preset of each data set in the store."""
-    contents = experiment.contents
-    newest = {contents["dataset"]["name"]: experiment}
+def peers(experiment: Experiment) -> tuple[list[Experiment], list[str]]:
+    """Return the newest experiment of the same name and preset of each data set in the store.
+
+    Returns:
+        The experiments, and what is wrong with tables of contents that cannot be read.
+    """
+    contents, broken = experiment.contents, []
+    newest = {contents.dataset.name: experiment}
     for path in sorted(experiment.folder.parent.glob("*/experiment-*.json")):
-        other = Experiment.read(path)
-        same = all(other.contents[key] == contents[key] for key in ("name", "preset"))
-        held = newest.get(other.contents["dataset"]["name"])
-        newer = held is None or other.contents["utc"] > held.contents["utc"]
+        try:
+            other = Experiment.read(path)
+        except BadContents as error:
+            broken.append(str(error))
+            continue
+        told = other.contents
+        same = (told.name, told.preset) == (contents.name, contents.preset)
+        held = newest.get(told.dataset.name)
+        newer = held is None or told.utc > held.contents.utc
         if same and newer and held is not experiment:
-            newest[other.contents["dataset"]["name"]] = other
-    return list(newest.values())
+            newest[told.dataset.name] = other
+    return list(newest.values()), broken
 
 
 def losses(experiment: Experiment, metric: str) -> dict[Method, float]:
     """Return what ranks each method, smallest best: the mean over classes that all have a value."""
     found = [v for v in values(experiment) if v.metric == metric and v.kind != "anchor"]
-    classes = experiment.contents["dataset"]["classes"]
+    classes = experiment.contents.dataset.classes
     told: dict[Method, float] = {}
     for position, row in generators(experiment):
         own = [v for v in found if v.row == position]
         summaries = [summarise([v for v in own if v.class_ == class_]) for class_ in classes]
         parts = [s.loss for s in summaries if s is not None and s.loss is not None]
         if len(parts) == len(classes):
-            told[row["name"], row["preset"]] = fmean(parts)
+            told[row.name, row.preset] = fmean(parts)
     return told
 
 
@@ -146,13 +167,13 @@ def ties(ranks: Sequence[float], width: float) -> list[tuple[float, float]]:
 
 def _diagram(
     experiment: Experiment,
-    metric: Mapping[str, Any],
+    metric: MetricEntry,
     methods: Sequence[tuple[str, Style]],
     ranks: Sequence[float],
     width: float,
     test: statistics.Test,
     source: str,
-    lacking: Sequence[str],
+    foot: Sequence[str],
 ) -> Figure:
     order = sorted(range(len(ranks)), key=lambda i: ranks[i])
     half = -(-len(order) // 2)
@@ -165,7 +186,7 @@ def _diagram(
     body = 0.35 + 0.08 * len(joined) + STEP * half
     figure, place = canvas(
         experiment,
-        f"Mean ranks by {plain(metric['label'])}",
+        f"Mean ranks by {plain(metric.label)}",
         (
             f"Rank 1 is best, by the mean over classes. Blocks: {test.n} data sets, each once. "
             f"Friedman p = {number(test.p)}. Bars join methods whose mean ranks differ by less "
@@ -174,9 +195,7 @@ def _diagram(
         body=body,
         left=edges[0],
         right=edges[1],
-        foot=[f"Left out, without a value on every data set: {', '.join(lacking)}."][
-            : len(lacking)
-        ],
+        foot=foot,
         source=source,
     )
     axes = figure.add_subplot(figure.add_gridspec(1, 1, **place)[0])

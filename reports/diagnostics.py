@@ -7,13 +7,15 @@ rows hold one seed each; the table pools the raw values of all seeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cerebench.core.records.rows import CellEntry
+from cerebench.core.records.scored import DiagnosisRecord
 from cerebench.reports.base import Experiment
 from cerebench.reports.formatting import DASH, like, number, plain, span
 from cerebench.reports.table import Block, Cell, Column, Row, Table, explain, row_labels
@@ -63,37 +65,36 @@ def readings(experiment: Experiment) -> list[Reading]:
         gives one reading a class, without a name. Methods that cannot diagnose give none.
 
     Raises:
-        ReportError: If a record cannot be read or lies outside the folder.
+        ReportError: If the path of a record leaves the folder.
     """
     found: list[Reading] = []
-    for position, row in enumerate(experiment.contents["rows"]):
-        for cell in row.get("cells", ()):
-            if "diagnosis" in cell:
-                start = Reading(position, row["name"], row["label"], row["preset"], cell["seed"])
+    for position, row in enumerate(experiment.contents.rows):
+        for cell in row.cells:
+            if cell.diagnosis:
+                start = Reading(position, row.name, row.label, row.preset, cell.seed)
                 found.extend(_cell(experiment, start, cell))
     return found
 
 
-def _cell(experiment: Experiment, start: Reading, cell: Mapping[str, Any]) -> Iterator[Reading]:
-    record, reason = stage(experiment, cell["diagnosis"])
-    if not record:
+def _cell(experiment: Experiment, start: Reading, cell: CellEntry) -> Iterator[Reading]:
+    record, reason = stage(experiment, cell.diagnosis, DiagnosisRecord)
+    if record is None:
         reason = reason or broken(experiment, cell)
         lack = {"status": FAILED if reason else NOT_RUN, "reason": reason or NOT_RUN}
-        for name in experiment.contents["dataset"]["classes"]:
+        for name in experiment.contents.dataset.classes:
             yield replace(start, class_=name, **lack)
-    for told in record.get("diagnostics", ()):
-        this = replace(start, class_=told["class"], name=told["name"], meaning=told["meaning"])
-        for set_ in dict.fromkeys((*SETS, *told["values"])):
-            yield _reading(replace(this, set_=set_), told["values"].get(set_))
+        return
+    for told in record.diagnostics:
+        this = replace(start, class_=told.class_, name=told.name, meaning=told.meaning)
+        for set_ in dict.fromkeys((*SETS, *told.values)):
+            yield _reading(replace(this, set_=set_), told.values.get(set_))
 
 
 def _reading(start: Reading, values: Sequence[float] | None) -> Reading:
     if values is None:
         return replace(start, status=LEFT_OUT, reason=LEFT_OUT)
-    lost = sum(value is None or not math.isfinite(value) for value in values)
-    if lost or not values:
-        reason = f"{lost} of {len(values)} values are no finite numbers" if lost else "no values"
-        return replace(start, status=FAILED, reason=reason)
+    if not values:
+        return replace(start, status=FAILED, reason="no values")
     return replace(start, values=tuple(values))
 
 
@@ -116,8 +117,8 @@ def frame(experiment: Experiment) -> DataFrame:
     """
     import pandas as pd
 
-    dataset = experiment.contents["dataset"]
-    data = {"dataset": dataset["name"]} | {k: dataset[k] for k in ("size", "fingerprint")}
+    dataset = experiment.contents.dataset
+    data = {"dataset": dataset.name, "size": dataset.size, "fingerprint": dataset.fingerprint}
     rows = []
     for reading in readings(experiment):
         facts = {name.rstrip("_"): value for name, value in vars(reading).items()}
@@ -160,7 +161,7 @@ class _Sheet:
         return self.footnotes.setdefault(plain(text), len(self.footnotes) + 1)
 
     def asked(self, row: int) -> int:
-        return len(self.experiment.contents["rows"][row]["cells"])
+        return len(self.experiment.contents.rows[row].cells)
 
 
 def build(experiment: Experiment) -> Table | None:
@@ -175,7 +176,7 @@ def build(experiment: Experiment) -> Table | None:
     found = readings(experiment)
     sets = tuple(dict.fromkeys((*SETS, *(r.set_ for r in found if r.set_))))
     sheet = _Sheet(experiment, found, sets)
-    classes = (*experiment.contents["dataset"]["classes"], *(r.class_ for r in found))
+    classes = (*experiment.contents.dataset.classes, *(r.class_ for r in found))
     blocks = []
     for name in dict.fromkeys(classes):
         rows = tuple(_rows(sheet, [r for r in found if r.class_ == name]))
@@ -185,8 +186,8 @@ def build(experiment: Experiment) -> Table | None:
         return None
     return Table(
         title=TITLE,
-        banner=plain(experiment.contents["banner"] or ""),
-        caption=_caption(experiment.contents["seeds"]),
+        banner=plain(experiment.contents.banner or ""),
+        caption=_caption(experiment.contents.seeds),
         columns=tuple(_column(name, sheet.counts.get(name, ())) for name in sets),
         blocks=tuple(blocks),
         footnotes=tuple(sheet.footnotes),
@@ -198,7 +199,7 @@ def build(experiment: Experiment) -> Table | None:
 
 def _rows(sheet: _Sheet, found: Sequence[Reading]) -> Iterator[Row]:
     """Yield the lines of one class."""
-    labels = row_labels(sheet.experiment.contents["rows"])
+    labels = row_labels(sheet.experiment.contents.rows)
     for row in dict.fromkeys(r.row for r in found):
         own = [r for r in found if r.row == row]
         # A diagnosis that is missing as a whole is owed to every diagnostic of the method.
@@ -257,7 +258,7 @@ def _caption(seeds: Sequence[int]) -> str:
 
 def _meanings(sheet: _Sheet) -> Iterator[str]:
     """Yield what each diagnostic means, naming methods where one name has several meanings."""
-    labels = row_labels(sheet.experiment.contents["rows"])
+    labels = row_labels(sheet.experiment.contents.rows)
     told: dict[str, dict[str, dict[str, None]]] = {}
     for r in sheet.found:
         if r.name:

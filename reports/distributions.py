@@ -83,8 +83,8 @@ def draw(experiment: Experiment) -> Figure:
             f"no distributions of {'generated' if real else 'real'} volumes; stores of older "
             "versions lack them, bench run adds them."
         )
-    classes, looks = contents["dataset"]["classes"], styles(contents["rows"])
-    labels = row_labels(contents["rows"])
+    classes, looks = contents.dataset.classes, styles(contents.rows)
+    labels = row_labels(contents.rows)
     figure, place = canvas(
         experiment,
         "Intensity and volume of the foreground, real and generated",

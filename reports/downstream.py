@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.records.classified import DownstreamRecord, Repeat
+from cerebench.core.records.contents import ProtocolCell, ProtocolEntry, ProtocolRow
+from cerebench.core.records.rows import Difference
 from cerebench.reports.base import Experiment, ReportError
 from cerebench.reports.classification import METRICS
 from cerebench.reports.formatting import first_line, plain
@@ -127,7 +130,7 @@ class Block:
     source: str
     preset: str
     config: Mapping[str, Any]
-    differences: tuple[Mapping[str, Any], ...]
+    differences: tuple[Difference, ...]
     results: tuple[Result, ...]
 
     def find(self, name: str) -> Result | None:
@@ -143,29 +146,27 @@ def read(experiment: Experiment) -> list[Block]:
         cannot be evaluated counts as failed, with the reason.
 
     Raises:
-        ReportError: If a record is no JSON object, lies outside the folder, or rows of a protocol
-            were made by different recipes.
+        ReportError: If the path of a record leaves the folder, or rows of a protocol were made by
+            different recipes.
     """
     contents = experiment.contents
-    labels = dict(
-        zip((r["name"] for r in contents["rows"]), row_labels(contents["rows"]), strict=True)
-    )
-    return [_block(experiment, told, labels) for told in contents.get("downstream", ())]
+    labels = dict(zip((r.name for r in contents.rows), row_labels(contents.rows), strict=True))
+    return [_block(experiment, told, labels) for told in contents.downstream]
 
 
-def _block(experiment: Experiment, told: Mapping[str, Any], labels: Mapping[str, str]) -> Block:
-    results = tuple(_result(experiment, told, row, labels) for row in told["rows"])
-    _refuse_mixed_recipes(told["name"], results)
+def _block(experiment: Experiment, told: ProtocolEntry, labels: Mapping[str, str]) -> Block:
+    results = tuple(_result(experiment, told, row, labels) for row in told.rows)
+    _refuse_mixed_recipes(told.name, results)
     return Block(
-        name=told["name"],
-        label=plain(told["label"]),
-        role=told["role"],
-        needs_samples=told["needs_samples"],
-        description=plain(told["description"]),
-        source=plain(told["source"]),
-        preset=told["preset"],
-        config=told["config"],
-        differences=tuple(told.get("differences", ())),
+        name=told.name,
+        label=plain(told.label),
+        role=told.role,
+        needs_samples=told.needs_samples,
+        description=plain(told.description),
+        source=plain(told.source),
+        preset=told.preset,
+        config=told.config,
+        differences=told.differences,
         results=results,
     )
 
@@ -181,103 +182,104 @@ def _refuse_mixed_recipes(protocol: str, results: Sequence[Result]) -> None:
 
 def _result(
     experiment: Experiment,
-    protocol: Mapping[str, Any],
-    row: Mapping[str, Any],
+    protocol: ProtocolEntry,
+    row: ProtocolRow,
     labels: Mapping[str, str],
 ) -> Result:
-    label = labels.get(row["name"], plain(row["label"]))
-    early = protocol["name"] == SHUFFLED
+    label = labels.get(row.name, plain(row.label))
+    early = protocol.name == SHUFFLED
     if early:
-        label = f"{plain(protocol['label'])} ({label})"
+        label = f"{plain(protocol.label)} ({label})"
     records, missing = [], []
-    for cell in row["cells"]:
+    for cell in row.cells:
         record, status, reason = _read(experiment, protocol, row, cell)
-        if record and not reason:
-            records.append((cell["seed"], record))
+        if record is not None and not reason:
+            records.append((cell.seed, record))
         else:
-            missing.append(Missing(cell["seed"], status, reason))
+            missing.append(Missing(cell.seed, status, reason))
     head = Result(
-        row["kind"],
-        row["name"],
+        row.kind,
+        row.name,
         label,
         missing=tuple(missing),
         stage="before fine-tuning" if early else "",
     )
-    return _filled(head, records, protocol["name"]) if records else head
+    return _filled(head, records, protocol.name) if records else head
 
 
 def _read(
     experiment: Experiment,
-    protocol: Mapping[str, Any],
-    row: Mapping[str, Any],
-    cell: Mapping[str, Any],
-) -> tuple[dict[str, Any], str, str]:
+    protocol: ProtocolEntry,
+    row: ProtocolRow,
+    cell: ProtocolCell,
+) -> tuple[DownstreamRecord | None, str, str]:
     """Return the record of a seed, or its status and the reason why there is none."""
-    record, reason = stage(experiment, cell["record"])
-    if record:
-        return record, FAILED, _fault(record, protocol["name"])
-    if protocol["unavailable"]:
-        return {}, UNAVAILABLE, first_line(protocol["unavailable"])
-    rows = (r for r in experiment.contents["rows"] if r["name"] == row["name"])
-    behind = [c for r in rows for c in r.get("cells", ()) if c["seed"] == cell["seed"]]
+    record, reason = stage(experiment, cell.record, DownstreamRecord)
+    if record is not None:
+        return record, FAILED, fault(record, protocol.name)
+    if protocol.unavailable:
+        return None, UNAVAILABLE, first_line(protocol.unavailable)
+    rows = (r for r in experiment.contents.rows if r.name == row.name)
+    behind = [c for r in rows for c in r.cells if c.seed == cell.seed]
     if reason := reason or _first(broken(experiment, one) for one in behind):
-        return {}, FAILED, reason
-    if experiment.path(cell["record"]).with_suffix("").is_dir():
-        return {}, NOT_RUN, "half-finished, bench run continues it"
-    return {}, NOT_RUN, _first(unfinished(experiment, one) for one in behind) or NOT_RUN
+        return None, FAILED, reason
+    if experiment.path(cell.record).with_suffix("").is_dir():
+        return None, NOT_RUN, "half-finished, bench run continues it"
+    return None, NOT_RUN, _first(unfinished(experiment, one) for one in behind) or NOT_RUN
 
 
 def _first(texts: Iterator[str]) -> str:
     return next(filter(None, texts), "")
 
 
-def _fault(record: Mapping[str, Any], protocol: str) -> str:
+def fault(record: DownstreamRecord, protocol: str = "") -> str:
     """Say why the predictions of a record cannot be evaluated; empty if they can."""
-    labels = record["test"]["labels"]
+    labels = record.test.labels
     try:
-        for repeat in record["repeats"]:
+        for repeat in record.repeats:
             METRICS["auc"](labels, _scores(repeat, protocol))
-            if repeat["before_finetuning"] is not None:
-                METRICS["auc"](labels, repeat["before_finetuning"])
-    except (ReportError, TypeError, ValueError) as error:
+            if repeat.before_finetuning is not None:
+                METRICS["auc"](labels, repeat.before_finetuning)
+    except ReportError as error:
         return f"its record cannot be evaluated: {first_line(error)}"
-    return "" if record["repeats"] else "its record holds no repeat"
+    return "" if record.repeats else "its record holds no repeat"
 
 
-def _scores(repeat: Mapping[str, Any], protocol: str) -> Any:
-    return repeat["before_finetuning" if protocol == SHUFFLED else "predictions"]
+def _scores(repeat: Repeat, protocol: str) -> Sequence[float]:
+    """Return the predictions that a protocol is judged by."""
+    return (repeat.before_finetuning or ()) if protocol == SHUFFLED else repeat.predictions
 
 
 def _filled(
-    head: Result, records: Sequence[tuple[int | None, Mapping[str, Any]]], protocol: str
+    head: Result, records: Sequence[tuple[int | None, DownstreamRecord]], protocol: str
 ) -> Result:
     """Return a row with the runs of its records, which have one test set."""
-    test = records[0][1]["test"]
+    test = records[0][1].test
     runs = []
     for seed, record in records:
-        if record["test"]["ids"] != test["ids"]:
+        if record.test.ids != test.ids:
             raise ReportError(
                 f"{head.label} was tested on different cases by protocol '{protocol}'. Delete its "
                 "records and run the experiment again."
             )
-        for repeat in record["repeats"]:
+        for repeat in record.repeats:
             scores = np.asarray(_scores(repeat, protocol), np.float64)
-            values = {name: float(of(test["labels"], scores)) for name, of in METRICS.items()}
-            told = repeat["before_finetuning"]
+            values = {name: float(of(test.labels, scores)) for name, of in METRICS.items()}
+            told = repeat.before_finetuning
             early = None if told is None else np.asarray(told, np.float64)
-            runs.append(Run(seed, repeat["repeat"], scores, values, early))
+            runs.append(Run(seed, repeat.repeat, scores, values, early))
     every = [record for _, record in records]
     return replace(
         head,
         runs=tuple(runs),
-        ids=tuple(test["ids"]),
-        patients=tuple(test["patients"]),
-        labels=tuple(test["labels"]),
+        ids=test.ids,
+        patients=test.patients,
+        labels=test.labels,
         data=" or ".join(dict.fromkeys(text for record in every for text in _data(record))),
-        seconds=sum(record["seconds"] for record in every),
-        device=_joined(record["device"] for record in every),
-        notes=tuple(dict.fromkeys(plain(note) for record in every for note in record["notes"])),
-        recipe_hash=_joined(record["recipe_hash"] for record in every),
+        seconds=sum(record.seconds for record in every),
+        device=_joined(record.device for record in every),
+        notes=tuple(dict.fromkeys(plain(note) for record in every for note in record.notes)),
+        recipe_hash=_joined(record.recipe_hash for record in every),
     )
 
 
@@ -285,11 +287,11 @@ def _joined(texts: Iterator[str]) -> str:
     return " / ".join(dict.fromkeys(texts))
 
 
-def _data(record: Mapping[str, Any]) -> Iterator[str]:
+def _data(record: DownstreamRecord) -> Iterator[str]:
     """Yield what stage 1 of each repeat trained on; nothing where there is no stage 1."""
-    for repeat in record["repeats"]:
-        counts = repeat["n"].get("pretrain", {})
-        made = repeat["n_synthetic"].get("pretrain", {})
+    for repeat in record.repeats:
+        counts = repeat.n.get("pretrain", {})
+        made = repeat.n_synthetic.get("pretrain", {})
         parts = []
         for name, n in counts.items():
             generated = made.get(name, 0)

@@ -86,7 +86,7 @@ class Study:
 
     def reference(self, block: Block) -> Result | None:
         """Return the row of a protocol that tests compare with."""
-        return block.find(self.experiment.contents.get("reference", ""))
+        return block.find(self.experiment.contents.reference)
 
     def families(self, block: Block) -> tuple[list[Result], list[Result]]:
         """Return what is compared with the reference: other generators, and rows without one."""
@@ -112,21 +112,21 @@ def study(experiment: Experiment, test: str = DEFAULT_TEST) -> Study | None:
     blocks = read(experiment)
     if not any(block.results for block in blocks):
         return None
-    rows = experiment.contents["rows"]
+    rows = experiment.contents.rows
     marked = marks(experiment.contents, values(experiment))
     return Study(
         experiment,
         blocks,
         test,
         resample([result for block in blocks for result in block.results]),
-        {rows[row]["name"]: told for row, told in marked.items()},
+        {rows[row].name: told for row, told in marked.items()},
     )
 
 
 def build(told: Study) -> list[Table]:
     """Build the table of results and, where there is a reference, that of comparisons."""
     tables = [_results(told)]
-    if told.experiments and told.experiment.contents.get("reference"):
+    if told.experiments and told.experiment.contents.reference:
         tables.append(_comparison(told))
     return tables
 
@@ -285,7 +285,7 @@ def _comparison(told: Study) -> Table:
         made += [verdict for found in verdicts.values() for verdict in found.values()]
         blocks.append(Rows(block.label, ("",) * len(columns), tuple(rows)))
     reference = next(filter(None, (told.reference(b) for b in told.experiments)), None)
-    name = reference.label if reference else told.experiment.contents["reference"]
+    name = reference.label if reference else told.experiment.contents.reference
     rows = [r for b in told.experiments for r in b.results]
     return Table(
         title=f"{TITLE}: difference from {name}",
@@ -353,21 +353,21 @@ def caption(told: Study, shown: Sequence[Result], *, means: bool = True) -> str:
         means: Whether the table shows means over runs.
     """
     contents = told.experiment.contents
-    data, made = contents["dataset"], [result for result in shown if result.runs]
+    data, made = contents.dataset, [result for result in shown if result.runs]
     counts = [span(result.of_class()[label] for result in made) for label in (0, 1)]
-    classes = ", ".join(f"{n} {c}" for n, c in zip(counts, data["classes"], strict=False))
+    classes = ", ".join(f"{n} {c}" for n, c in zip(counts, data.classes, strict=False))
     patients = span(len(set(result.patients)) for result in made)
-    seeds = ", ".join(map(str, contents["seeds"]))
+    seeds = ", ".join(map(str, contents.seeds))
     presets = ", ".join(dict.fromkeys(block.preset for block in told.blocks))
-    suites = contents.get("suites", [])
+    suites = contents.suites
     over = "Mean ± standard deviation (n − 1) over" if means else "Each row has"
     parts = [
-        f"{data['label']}, {data['size']} voxels an edge; n = {span(len(r.ids) for r in made)} "
+        f"{data.label}, {data.size} voxels an edge; n = {span(len(r.ids) for r in made)} "
         f"test cases ({classes}) of {patients} patients.",
         f"{over} {span(len(result.runs) for result in made)} runs: repeats of generator "
-        f"seed{'s' * (len(contents['seeds']) > 1)} {seeds}.",
-        f"Positive class {data['classes'][-1]}, threshold 0.5. Preset of classifiers {presets}, of "
-        f"generators {contents['preset'] or DASH}.",
+        f"seed{'s' * (len(contents.seeds) > 1)} {seeds}.",
+        f"Positive class {data.classes[-1]}, threshold 0.5. Preset of classifiers {presets}, of "
+        f"generators {contents.preset or DASH}.",
         f"Suite{'s' * (len(suites) > 1)} {', '.join(suites)}." if suites else "",
         versions(contents),
     ]
@@ -404,7 +404,7 @@ def _reading(told: Study, shown: Sequence[Result]) -> Iterator[str]:
     few = min((min(r.of_class()) for r in shown if r.runs), default=LEAST_CASES)
     if few < LEAST_CASES:
         yield f"{few} test cases of a class, fewer than {LEAST_CASES}: no test, nothing bold."
-    if not told.experiment.contents.get("reference"):
+    if not told.experiment.contents.reference:
         yield "No reference method, so nothing is tested: bench run --reference NAME."
     yield from of_data(told.experiment.contents)
     yield from data_notes(told, told.experiments)
@@ -455,8 +455,7 @@ def _protocol(told: Study) -> Iterator[str]:
         text = f"{block.label} = {block.name} ({block.source}), preset {block.preset}."
         if block.differences:
             changed = (
-                f"{d['setting']} {plain(d['value'])} (paper: {plain(d['paper'])})"
-                for d in block.differences
+                f"{d.setting} {plain(d.value)} (paper: {plain(d.paper)})" for d in block.differences
             )
             text += f" Differs from the paper's settings in {'; '.join(changed)}."
         yield text
@@ -480,8 +479,8 @@ def frame(experiment: Experiment) -> DataFrame | None:
     told = study(experiment)
     if told is None:
         return None
-    dataset = experiment.contents["dataset"]
-    start = {k: dataset[k] for k in ("size", "fingerprint")} | {"dataset": dataset["name"]}
+    dataset = experiment.contents.dataset
+    start = {"size": dataset.size, "fingerprint": dataset.fingerprint, "dataset": dataset.name}
     rows = [
         start | row
         for block in told.blocks

@@ -6,7 +6,7 @@ import hashlib
 import textwrap
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.records.rows import RowEntry
 from cerebench.reports.base import Experiment, ReportError
 from cerebench.reports.formatting import plain, tick
 from cerebench.reports.notes import provenance
@@ -63,7 +64,7 @@ METHODS: dict[str, Style] = {
 }
 
 
-def styles(rows: Sequence[Mapping[str, Any]]) -> list[Style]:
+def styles(rows: Sequence[RowEntry]) -> list[Style]:
     """Return one style a row of the table of contents, the same in every figure.
 
     Methods of ``METHODS`` have theirs. Any other row, or a second row of one method, starts at a
@@ -73,15 +74,15 @@ def styles(rows: Sequence[Mapping[str, Any]]) -> list[Style]:
     colours, markers = ([getattr(s, f) for s in METHODS.values()] for f in ("colour", "marker"))
     found: list[Style | None] = [None] * len(rows)
     for i, row in enumerate(rows):
-        style = METHODS.get(row["name"]) if row["kind"] == "method" else None
+        style = METHODS.get(row.name) if row.kind == "method" else None
         found[i] = None if style in found else style
-        if row["kind"] == "anchor":
-            found[i] = Style(REAL if row.get("role") == "floor" else CONTROL, "")
+        if row.kind == "anchor":
+            found[i] = Style(REAL if row.role == "floor" else CONTROL, "")
     everything = [Style(c, m) for shift in range(len(colours)) for c, m in zip(
         colours, markers[shift:] + markers[:shift], strict=True)]  # fmt: skip
     for i, row in enumerate(rows):
         if found[i] is None:
-            name = f"{row['name']} {row.get('preset', '')}"
+            name = f"{row.name} {row.preset}"
             start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % len(everything)
             ahead = everything[start:] + everything[:start]
             used = {s.colour for s in found if s}, {s.marker for s in found if s}
@@ -143,8 +144,8 @@ def canvas(
     """
     from matplotlib.figure import Figure
 
-    banner = plain(experiment.contents["banner"] or "")
-    name = plain(experiment.contents["title"] or experiment.contents["name"])
+    banner = plain(experiment.contents.banner or "")
+    name = plain(experiment.contents.title or experiment.contents.name)
     parts = [(title, TITLE, "black"), (name, TEXT, "0.3")]
     told = (*facts, source or provenance(experiment.contents))
     parts += [(fact, SMALL, "0.3") for fact in told] + [(banner, SMALL, BANNER)] * bool(banner)
@@ -372,29 +373,31 @@ def arrays(path: Path, what: str) -> dict[str, NDArray[Any]]:
         ) from error
 
 
-def files(experiment: Experiment, row: Mapping[str, Any], key: str) -> list[Path]:
+def files(experiment: Experiment, row: RowEntry | None, key: str) -> list[Path]:
     """Return the files ``key`` of a row's seeds, of those that exist."""
-    cells = row.get("cells", [row])
-    found = [experiment.path(cell[key]) for cell in cells if cell.get(key)]
+    if row is None:
+        return []
+    places = [getattr(told, key, "") for told in (row.cells or [row])]
+    found = [experiment.path(place) for place in places if place]
     return [path for path in found if path.is_file()]
 
 
-def lack(experiment: Experiment, row: Mapping[str, Any], what: str) -> str:
+def lack(experiment: Experiment, row: RowEntry | None, what: str) -> str:
     """Say why a row has no files: the stage that failed, else that there is no ``what``."""
-    reasons = (broken(experiment, cell) for cell in row.get("cells", ()))
+    reasons = (broken(experiment, cell) for cell in (row.cells if row else ()))
     return next((reason for reason in reasons if reason), f"no {what}")
 
 
-def generators(experiment: Experiment) -> list[tuple[int, Mapping[str, Any]]]:
+def generators(experiment: Experiment) -> list[tuple[int, RowEntry]]:
     """Return position and row of every method and folder of samples."""
-    rows = enumerate(experiment.contents["rows"])
-    return [(position, row) for position, row in rows if row["kind"] != "anchor"]
+    rows = enumerate(experiment.contents.rows)
+    return [(position, row) for position, row in rows if row.kind != "anchor"]
 
 
-def real_row(experiment: Experiment) -> Mapping[str, Any]:
-    """Return the first anchor, which names the files about real volumes; empty if there is none."""
-    rows = experiment.contents["rows"]
-    return next((row for row in rows if row["kind"] == "anchor"), {})
+def real_row(experiment: Experiment) -> RowEntry | None:
+    """Return the first anchor, which names the files about real volumes; None if there is none."""
+    rows = experiment.contents.rows
+    return next((row for row in rows if row.kind == "anchor"), None)
 
 
 def save(figure: Figure, folder: Path, stem: str) -> list[Path]:

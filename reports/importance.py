@@ -6,14 +6,16 @@ reads as the same value everywhere; the outline on top is that of the slice's fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.records.rows import CellEntry, RowEntry
+from cerebench.core.records.scored import DiagnosisRecord
 from cerebench.reports.base import Experiment, ReportError
 from cerebench.reports.drawing import (
     COLUMN,
@@ -29,6 +31,7 @@ from cerebench.reports.drawing import (
     radiological,
 )
 from cerebench.reports.table import row_labels
+from cerebench.reports.tidy import stage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,10 +68,10 @@ def draw(experiment: Experiment) -> Figure:
         NotDrawn: If no method has maps.
         ReportError: If maps cannot be read, lie outside the folder or leave [0, 1].
     """
-    rows = _rows(experiment)
+    rows, lost = _rows(experiment), list(_lost(experiment))
     if not rows:
-        raise NotDrawn("no method of this experiment has importance maps.")
-    classes = experiment.contents["dataset"]["classes"]
+        raise NotDrawn(" ".join(["no method of this experiment has importance maps.", *lost]))
+    classes = experiment.contents.dataset.classes
     gaps = GAP * (len(classes) - 1)
     edge = max(LEAST, (COLUMN - LABELS - BAR - gaps) / (2 * len(classes)))
     down = CASES * len(rows)
@@ -79,6 +82,7 @@ def draw(experiment: Experiment) -> Figure:
         body=down * (edge + BETWEEN) - BETWEEN,
         right=BAR,
         below=0.05,
+        foot=lost,
         width=LABELS + 2 * len(classes) * edge + gaps + BAR,
     )
     spaces = {"wspace": GAP / (2 * edge), "hspace": BETWEEN / edge}
@@ -134,20 +138,29 @@ def _check(path: Path, name: str, maps: Maps) -> None:
 
 def _rows(experiment: Experiment) -> list[tuple[str, Path]]:
     """Return label and file of the first seed with maps for each method that has any."""
-    contents = experiment.contents["rows"]
+    contents = experiment.contents.rows
     found = []
     for label, row in zip(row_labels(contents), contents, strict=True):
         cell = _first_cell(experiment, row)
         if cell is not None:
-            path = experiment.path(f"{cell['diagnosis'].rpartition('/')[0]}/{FILE}")
-            found.append((f"{label}\nseed {cell['seed']}", path))
+            path = experiment.path(f"{cell.diagnosis.rpartition('/')[0]}/{FILE}")
+            found.append((f"{label}\nseed {cell.seed}", path))
     return found
 
 
-def _first_cell(experiment: Experiment, row: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    for cell in row.get("cells", ()):
-        record = experiment.record(cell["diagnosis"]) if "diagnosis" in cell else None
-        if record is not None and FILE in record["files"]:
+def _lost(experiment: Experiment) -> Iterator[str]:
+    """Say of each diagnosis that should be there why it is not."""
+    contents = experiment.contents.rows
+    for label, row in zip(row_labels(contents), contents, strict=True):
+        for cell in row.cells:
+            if reason := stage(experiment, cell.diagnosis, DiagnosisRecord)[1]:
+                yield f"Not shown: {label}, seed {cell.seed} ({reason})."
+
+
+def _first_cell(experiment: Experiment, row: RowEntry) -> CellEntry | None:
+    for cell in row.cells:
+        record, _ = stage(experiment, cell.diagnosis, DiagnosisRecord)
+        if record is not None and FILE in record.files:
             return cell
     return None
 

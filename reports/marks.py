@@ -10,8 +10,8 @@ how good it is. Larger presets are never marked: there a bad number is a result.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
+from cerebench.core.records.contents import Contents
 from cerebench.reports.formatting import number
 from cerebench.reports.summary import Summary, summarise
 from cerebench.reports.tidy import Value
@@ -24,7 +24,7 @@ LARGEST_GAP = 0.10  # of the mean MS-SSIM of pairs, to that of real pairs
 MOST_COPIES = 0.15  # of the samples; real held-out cases give 0.05
 
 
-def marks(contents: Mapping[str, Any], found: Sequence[Value]) -> dict[int, dict[str, list[str]]]:
+def marks(contents: Contents, found: Sequence[Value]) -> dict[int, dict[str, list[str]]]:
     """Judge every method row of a small preset by its recorded scores, means over seeds.
 
     Args:
@@ -44,13 +44,13 @@ def marks(contents: Mapping[str, Any], found: Sequence[Value]) -> dict[int, dict
     for (metric, class_), of_rows in cells.items():
         summaries = {row: s for row, seeds in of_rows.items() if (s := summarise(seeds))}
         controls = {
-            contents["rows"][row]["label"]: s
+            contents.rows[row].label: s
             for row, s in summaries.items()
-            if contents["rows"][row]["kind"] == "anchor" and contents["rows"][row]["name"] in WORSE
+            if contents.rows[row].kind == "anchor" and contents.rows[row].name in WORSE
         }
         for row, summary in summaries.items():
-            declared = contents["rows"][row]
-            if declared["kind"] == "method" and declared["preset"] in SMALL:
+            declared = contents.rows[row]
+            if declared.kind == "method" and declared.preset in SMALL:
                 for mark, reason in _faults(metric, class_, summary, controls):
                     marked.setdefault(row, {}).setdefault(mark, []).append(reason)
     return marked

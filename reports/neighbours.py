@@ -74,7 +74,7 @@ def draw(experiment: Experiment) -> Figure:
         ReportError: If a file cannot be read or lies outside the folder.
     """
     contents = experiment.contents
-    classes, labels = contents["dataset"]["classes"], row_labels(contents["rows"])
+    classes, labels = contents.dataset.classes, row_labels(contents.rows)
     rows = []
     for position, row in generators(experiment):
         paths = files(experiment, row, "neighbours")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from statistics import fmean
-from typing import Any
 
 from cerebench.core.facts import (
     RULING,
@@ -17,13 +16,14 @@ from cerebench.core.facts import (
     is_number,
     of,
 )
+from cerebench.core.records.contents import Contents, MetricEntry
+from cerebench.core.records.rows import RowEntry
 from cerebench.core.statistics import holm
 from cerebench.reports.base import left_out
 from cerebench.reports.formatting import factor, number, plain, span
 from cerebench.reports.summary import Summary, ranks, summarise
 from cerebench.reports.tidy import NOT_RUN, OK, Value
 
-Contents = Mapping[str, Any]
 CLIPPED = 1e-3  # fraction of voxels outside [-1, 1] above which a reader must know
 _HEADERS = {
     "image": "Axes: the header of a case's first image was taken for all its files (--same-axes).",
@@ -35,16 +35,16 @@ DISAGREEMENT = 3  # places between two rankings that are worth a note
 
 def caption(contents: Contents, found: Sequence[Value]) -> str:
     """Describe dataset, n, preset, seeds and the meaning of ±; versions last."""
-    data = contents["dataset"]
+    data = contents.dataset
     scored = [v for v in found if v.kind != "anchor" and v.status == OK and v.n_real is not None]
     n_real = span(v.n_real for v in scored if v.n_real is not None)
     n_generated = span(v.n_generated for v in scored if v.n_generated is not None)
-    edges = sorted({f"{edge:g}" for edge in data["spacing"]})
-    shape = data.get("shape", [data["size"]] * 3)
+    edges = sorted({f"{edge:g}" for edge in data.spacing})
+    shape = data.shape or (data.size,) * 3
     size = f"{shape[0]}³" if len(set(shape)) == 1 else " × ".join(map(str, shape))
     return (
-        f"{data['label']}, {size} voxels of {'–'.join(edges)} mm, "
-        f"{', '.join(data['channels'])}; per class n = {n_real} real and {n_generated} generated"
+        f"{data.label}, {size} voxels of {'–'.join(edges)} mm, "
+        f"{', '.join(data.channels)}; per class n = {n_real} real and {n_generated} generated"
         f"{''.join(f'; {part}' for part in [*_trained(contents), *_suites(contents)])}. "
         f"{_meaning(contents, found)} {versions(contents)}"
     )
@@ -52,43 +52,43 @@ def caption(contents: Contents, found: Sequence[Value]) -> str:
 
 def provenance(contents: Contents) -> str:
     """Say in one line where a figure comes from: data, size, preset, seeds, versions."""
-    data = contents["dataset"]
-    parts = [f"{data['label']}, {data['size']} voxels an edge", *_trained(contents)]
+    data = contents.dataset
+    parts = [f"{data.label}, {data.size} voxels an edge", *_trained(contents)]
     return plain(f"{'; '.join(parts)}. {versions(contents)}")
 
 
 def versions(contents: Contents) -> str:
     """Say which data and which version of the program made the numbers."""
-    fingerprint = contents["dataset"]["fingerprint"][:8]
+    fingerprint = contents.dataset.fingerprint[:8]
     short = f" ({missing} cases left out as unusable)" if (missing := left_out(contents)) else ""
-    return f"Dataset fingerprint {fingerprint}{short}, Cerebench {contents['suite_version']}."
+    return f"Dataset fingerprint {fingerprint}{short}, Cerebench {contents.suite_version}."
 
 
 def of_data(contents: Contents) -> Iterator[str]:
     """Yield what was decided about real cases that are not as they should be; no case is named."""
-    told = contents["dataset"].get("left_out")
+    told = contents.dataset.left_out
     if told:
-        more = len(told["others"])
+        more = len(told.others)
         besides = f", besides {more} that are no cases (files, folders, table rows)" if more else ""
         yield (
             f"{left_out(contents)} cases were left out because they cannot be used "
             f"(--skip-bad){besides}; the table of contents names each with its reasons."
         )
-    headers = contents["dataset"]["recipe"].get("settings", {}).get("headers")
+    headers = contents.dataset.recipe.settings.get("headers")
     if headers in _HEADERS:
         yield _HEADERS[headers]
 
 
 def _trained(contents: Contents) -> list[str]:
     """Say preset and seeds, if anything was trained."""
-    if not contents["preset"]:
+    if not contents.preset:
         return []
-    seeds = ", ".join(str(seed) for seed in contents["seeds"])
-    return [f"preset {contents['preset']}", f"seed{'s' * (len(contents['seeds']) > 1)} {seeds}"]
+    seeds = ", ".join(str(seed) for seed in contents.seeds)
+    return [f"preset {contents.preset}", f"seed{'s' * (len(contents.seeds) > 1)} {seeds}"]
 
 
 def _suites(contents: Contents) -> list[str]:
-    suites = contents.get("suites", [])
+    suites = contents.suites
     return [f"suite{'s' * (len(suites) > 1)} {', '.join(suites)}"] * bool(suites)
 
 
@@ -96,7 +96,7 @@ def _meaning(contents: Contents, found: Sequence[Value]) -> str:
     made = dict.fromkeys(v.uncertainty for v in found if v.se is not None and v.uncertainty)
     how = next(iter(made)) if len(made) == 1 else "made as listed for each metric"
     error = f"standard error of one value ({how})"
-    seeds = len(contents["seeds"])
+    seeds = len(contents.seeds)
     if seeds < 2:
         return f"±: {error}." if made else "No uncertainties."
     return (
@@ -107,7 +107,7 @@ def _meaning(contents: Contents, found: Sequence[Value]) -> str:
 
 def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
     """Yield what a reader must know to read the table, warnings included."""
-    near = any(m["better"] == "near-real" and not m["unavailable"] for m in contents["metrics"])
+    near = any(m.better == "near-real" and not m.unavailable for m in contents.metrics)
     yield "↓ lower is better, ↑ higher is better" + (
         "; → real: best when closest to the value beside the class name, which is that of the "
         "real set; in parentheses the distance to it."
@@ -118,13 +118,13 @@ def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -
         "Bold: best method whose lead over the next exceeds the root of the sum of both squared ±; "
         "no bold means that no method leads by that much."
     )
-    for metric in contents["metrics"]:
-        if metric["never_bold"] and not metric["unavailable"]:
-            yield f"{metric['label']} is never bold: {metric['blind_to']}"
+    for metric in contents.metrics:
+        if metric.never_bold and not metric.unavailable:
+            yield f"{metric.label} is never bold: {metric.blind_to}"
     lacking: dict[str, list[str]] = {}
-    for metric in contents["metrics"]:
-        if metric["unavailable"]:
-            lacking.setdefault(metric["unavailable"], []).append(metric["label"])
+    for metric in contents.metrics:
+        if metric.unavailable:
+            lacking.setdefault(metric.unavailable, []).append(metric.label)
     for reason, names in lacking.items():
         yield f"Not computed: {', '.join(names)}: {reason}"
     if any(v.status == NOT_RUN == v.reason for v in found):
@@ -160,7 +160,7 @@ def _short_floor(
     contents: Contents, found: Sequence[Value], labels: Sequence[str]
 ) -> Iterator[str]:
     """Say where a floor has fewer volumes than the methods, so that it is none for them."""
-    asked = contents["samples_per_class"]
+    asked = contents.samples_per_class
     short: dict[int, dict[str, int]] = {}
     for v in found:
         if v.role == "floor" and v.status == OK and v.n_generated and v.n_generated < asked:
@@ -177,19 +177,17 @@ def _short_floor(
 def _below_floor(
     contents: Contents, found: Sequence[Value], labels: Sequence[str]
 ) -> Iterator[str]:
-    rows = contents["rows"]
-    titles = {metric["name"]: metric["label"] for metric in contents["metrics"]}
-    families = {metric["name"]: metric.get("family", "") for metric in contents["metrics"]}
-    equal = {v.row for v in found if v.n_generated == contents["samples_per_class"]}
+    rows = contents.rows
+    titles = {metric.name: metric.label for metric in contents.metrics}
+    families = {metric.name: metric.family for metric in contents.metrics}
+    equal = {v.row for v in found if v.n_generated == contents.samples_per_class}
     below: dict[int, dict[str, None]] = {}
     for (class_, metric, _), summaries in _ranked(found).items():
-        floors = [
-            s.value for i, s in summaries.items() if rows[i].get("role") == "floor" and i in equal
-        ]
+        floors = [s.value for i, s in summaries.items() if rows[i].role == "floor" and i in equal]
         if families.get(metric) != "frechet" or not floors:
             continue
         for row, summary in summaries.items():
-            if rows[row]["kind"] != "anchor" and summary.value < min(floors):
+            if rows[row].kind != "anchor" and summary.value < min(floors):
                 below.setdefault(row, {})[f"{titles[metric]} of {class_}"] = None
     for row, places in below.items():
         yield (
@@ -202,18 +200,18 @@ def _below_floor(
 def _contradictions(
     contents: Contents, found: Sequence[Value], labels: Sequence[str]
 ) -> Iterator[str]:
-    rows, ranked = contents["rows"], _ranked(found)
-    usable = [metric for metric in contents["metrics"] if not metric["unavailable"]]
-    first = {metric.get("family"): metric["name"] for metric in reversed(usable)}
+    rows, ranked = contents.rows, _ranked(found)
+    usable = [metric for metric in contents.metrics if not metric.unavailable]
+    first = {metric.family: metric.name for metric in reversed(usable)}
     mmd, ssim = first.get("mmd", ""), first.get("ms-ssim", "")
     places = []
-    for class_ in contents["dataset"]["classes"]:
+    for class_ in contents.dataset.classes:
         one, other = (
             ranks(
                 {
                     i: s
                     for i, s in ranked.get((class_, name, ""), {}).items()
-                    if rows[i]["kind"] != "anchor"
+                    if rows[i].kind != "anchor"
                 }
             )
             for name in (mmd, ssim)
@@ -230,13 +228,13 @@ def _contradictions(
 
 def _collapse(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
     """Name methods whose MMD is good because their volumes are all alike."""
-    rows, ranked = contents["rows"], _ranked(found)
+    rows, ranked = contents.rows, _ranked(found)
     alike: dict[int, list[str]] = {}
-    for class_ in contents["dataset"]["classes"]:
+    for class_ in contents.dataset.classes:
         mmd = ranked.get((class_, "mmd2-kwon", ""), {})
-        floors = [s.value for i, s in mmd.items() if rows[i].get("role") == "floor"]
+        floors = [s.value for i, s in mmd.items() if rows[i].role == "floor"]
         for row, summary in ranked.get((class_, "ms-ssim", ""), {}).items():
-            if rows[row]["kind"] == "anchor" or row not in mmd or not floors:
+            if rows[row].kind == "anchor" or row not in mmd or not floors:
                 continue
             excess = summary.value - (summary.real_value or summary.value)
             if mmd[row].value < min(floors) and excess > max(3 * (summary.spread or 0), ALIKE):
@@ -252,12 +250,12 @@ def _collapse(contents: Contents, found: Sequence[Value], labels: Sequence[str])
 
 def _ruled(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
     """Name the methods whose Fréchet distance is mostly that of one feature."""
-    for metric in contents["metrics"]:
+    for metric in contents.metrics:
         largest: dict[tuple[str, int, str], tuple[float, str]] = {}
         for v in found:
             facts = v.facts or {}
             share = facts.get(RULING_SHARE)
-            if v.metric == metric["name"] and v.kind != "anchor" and is_number(share):
+            if v.metric == metric.name and v.kind != "anchor" and is_number(share):
                 place = (str(facts.get(RULING_FEATURE, "without a name")), v.row, v.class_)
                 largest[place] = max(largest.get(place, (0.0, "")), (share, _means(facts)))
         ruled: dict[str, list[str]] = {}
@@ -265,7 +263,7 @@ def _ruled(contents: Contents, found: Sequence[Value], labels: Sequence[str]) ->
             ruled.setdefault(feature, []).append(f"{labels[row]} {share:.2f} of {class_}{means}")
         for feature, where in ruled.items():
             yield (
-                f"{metric['label']} is mostly the distance of one feature, '{feature}'; its share, "
+                f"{metric.label} is mostly the distance of one feature, '{feature}'; its share, "
                 f"largest of all seeds: {'; '.join(where)}."
             )
 
@@ -283,10 +281,10 @@ def _equal_means(
     contents: Contents, found: Sequence[Value], labels: Sequence[str]
 ) -> Iterator[str]:
     """Give the p-values of equal mean volumes, corrected for structures and classes of a row."""
-    for metric in contents["metrics"]:
+    for metric in contents.metrics:
         families: dict[tuple[int, int | None], dict[str, float]] = {}
         for v in found:
-            if v.metric == metric["name"] and v.kind != "anchor":
+            if v.metric == metric.name and v.kind != "anchor":
                 for part, p in of(v.facts or {}, WELCH_P):
                     if 0 <= p <= 1:  # what else a plugin calls so is seen among the ranges
                         place = " ".join(filter(None, (part, v.class_)))
@@ -304,7 +302,7 @@ def _equal_means(
             for row, ps in largest.items()
         )
         yield (
-            f"{metric['label']}: p of equal means (Welch, two-sided), Holm over the {tests} tests "
+            f"{metric.label}: p of equal means (Welch, two-sided), Holm over the {tests} tests "
             f"of a row, largest of all seeds: {listed}. A large p is no evidence of equality; "
             "TOST p is."
         )
@@ -333,15 +331,15 @@ def _measured(contents: Contents, found: Sequence[Value], labels: Sequence[str])
     Notes that the same metrics and rows left stand in one line.
     """
     subjects: dict[str, dict[str, list[str]]] = {}
-    for metric in contents["metrics"]:
-        scored = [v for v in found if v.metric == metric["name"] and v.status == OK]
+    for metric in contents.metrics:
+        scored = [v for v in found if v.metric == metric.name and v.status == OK]
         holders: dict[str, dict[tuple[int, str], None]] = {}
         for v in scored:
             for note in v.notes:
                 holders.setdefault(note, {})[v.row, v.class_] = None
         for note, places in holders.items():
             who = _places(places, {(v.row, v.class_) for v in scored}, labels)
-            subjects.setdefault(note, {}).setdefault(who, []).append(metric["label"])
+            subjects.setdefault(note, {}).setdefault(who, []).append(metric.label)
     lines: dict[str, list[str]] = {}
     for note, holding in subjects.items():
         parts = (", ".join(metrics) + who for who, metrics in holding.items())
@@ -373,73 +371,72 @@ def protocol(
     contents: Contents, found: Sequence[Value], labels: Sequence[str], shown: Sequence[int]
 ) -> Iterator[str]:
     """Yield what is needed to repeat the table: data, rows, recipes, differences, devices."""
-    data = contents["dataset"]
+    data = contents.dataset
     yield (
-        f"Data: {data['label']} ({data['source']}), licence {data['licence']}, "
-        f"recipe {data['recipe']['name']} version {data['recipe']['version']}; "
+        f"Data: {data.label} ({data.source}), licence {data.licence}, "
+        f"recipe {data.recipe.name} version {data.recipe.version}; "
         + "; ".join(
-            f"{name}: {sizes['train']} training and {sizes['test']} test cases"
-            for name, sizes in data["counts"].items()
+            f"{name}: {sizes.train} training and {sizes.test} test cases"
+            for name, sizes in data.counts.items()
         )
         + "."
     )
     for row in shown:
-        yield _row(contents["rows"][row], labels[row])
-    for metric in contents["metrics"]:
-        if not metric["unavailable"]:
-            made = (v.uncertainty for v in found if v.metric == metric["name"] and v.uncertainty)
+        yield _row(contents.rows[row], labels[row])
+    for metric in contents.metrics:
+        if not metric.unavailable:
+            made = (v.uncertainty for v in found if v.metric == metric.name and v.uncertainty)
             yield _recipe(metric, "; ".join(dict.fromkeys(made)))
             yield from _counted(metric, found)
     yield from _without_facts(contents, found, labels)
     yield from _devices(found)
-    if contents["cite"]:
-        yield f"Cite: {contents['cite']}"
+    if contents.cite:
+        yield f"Cite: {contents.cite}"
 
 
 def methods(contents: Contents, labels: Sequence[str]) -> Iterator[str]:
     """Yield what each method is and how its settings differ from the paper's."""
-    for row, label in zip(contents["rows"], labels, strict=True):
-        if row["kind"] != "anchor":
+    for row, label in zip(contents.rows, labels, strict=True):
+        if row.kind != "anchor":
             yield _row(row, label)
 
 
-def _row(row: Mapping[str, Any], label: str) -> str:
-    if row["kind"] == "anchor":
-        return f"{label} ({row['role']}): {row['note']}"
-    parts = [f"source {row['source']}"]
-    parts += [f"preset {row['preset']}"] if row["preset"] else []
-    if row["conditioning"]:
-        single = row["conditioning"] != "none"
+def _row(row: RowEntry, label: str) -> str:
+    if row.kind == "anchor":
+        return f"{label} ({row.role}): {row.note}"
+    parts = [f"source {row.source}"]
+    parts += [f"preset {row.preset}"] if row.preset else []
+    if row.conditioning:
+        single = row.conditioning != "none"
         models = "one model for all classes" if single else "one model a class"
-        parts.append(f"conditioning {row['conditioning']} ({models})")
+        parts.append(f"conditioning {row.conditioning} ({models})")
     text = f"{label}: {', '.join(parts)}."
-    if row["differences"]:
+    if row.differences:
         changed = (
-            f"{d['setting']} {plain(d['value'])} (paper: {plain(d['paper'])})"
-            for d in row["differences"]
+            f"{d.setting} {plain(d.value)} (paper: {plain(d.paper)})" for d in row.differences
         )
         text += f" Differs from the paper's settings in {'; '.join(changed)}."
     return text
 
 
-def _recipe(metric: Mapping[str, Any], uncertainty: str) -> str:
+def _recipe(metric: MetricEntry, uncertainty: str) -> str:
     settings = ", ".join(
         f"{name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-        for name, value in metric["recipe"].items()
+        for name, value in metric.recipe.items()
     )
-    scale = factor(metric["scale"])
+    scale = factor(metric.scale)
     shown = f" Standard error: {uncertainty}." if uncertainty else ""
     shown += f" Printed: recorded value {scale}." if scale else ""
     return (
-        f"{metric['label']} = {metric['name']} version {metric['version']} ({metric['source']}), "
-        f"recipe {metric['recipe_hash'][:8]}: {settings}.{shown}"
+        f"{metric.label} = {metric.name} version {metric.version} ({metric.source}), "
+        f"recipe {metric.recipe_hash[:8]}: {settings}.{shown}"
     )
 
 
-def _counted(metric: Mapping[str, Any], found: Sequence[Value]) -> Iterator[str]:
+def _counted(metric: MetricEntry, found: Sequence[Value]) -> Iterator[str]:
     """Yield the range over all rows of each number that the metric recorded."""
     counted: dict[str, list[float]] = {}
-    for facts in (v.facts or {} for v in found if v.metric == metric["name"]):
+    for facts in (v.facts or {} for v in found if v.metric == metric.name):
         for name, value in facts.items():
             if name not in RULING and is_number(value):
                 counted.setdefault(name, []).append(value)
@@ -448,7 +445,7 @@ def _counted(metric: Mapping[str, Any], found: Sequence[Value]) -> Iterator[str]
         ends = dict.fromkeys(f"{end:.6g}" for end in (min(amounts), max(amounts)))
         ranges.append(f"{name} {' to '.join(ends)}")
     if ranges:
-        yield f"{metric['label']} over all rows counted {', '.join(ranges)}."
+        yield f"{metric.label} over all rows counted {', '.join(ranges)}."
 
 
 def _without_facts(
@@ -456,12 +453,12 @@ def _without_facts(
 ) -> Iterator[str]:
     """Say which scores a version recorded that knew no facts, naming rows where not all are."""
     lacking: dict[str, list[str]] = {}
-    for metric in contents["metrics"]:
-        scored = [v for v in found if v.metric == metric["name"] and v.status == OK]
+    for metric in contents.metrics:
+        scored = [v for v in found if v.metric == metric.name and v.status == OK]
         old = {(v.row, v.class_) for v in scored if v.facts is None}
         if old:
             who = _places(old, {(v.row, v.class_) for v in scored}, labels)
-            lacking.setdefault(who, []).append(metric["label"])
+            lacking.setdefault(who, []).append(metric.label)
     if lacking:
         listed = "; ".join(", ".join(metrics) + who for who, metrics in lacking.items())
         yield (

@@ -66,7 +66,7 @@ def _table(
     )
     shown = [pair for listed in blocks.values() for pair in listed]
     used = list(dict.fromkeys(block for block, _ in shown if block in told.experiments))
-    banners = (told.experiment.contents["banner"] or "", classifier(told.blocks))
+    banners = (told.experiment.contents.banner or "", classifier(told.blocks))
     return Table(
         title=f"{title}, {SOURCE.format(number)}",
         banner=plain("; ".join(filter(None, banners))),

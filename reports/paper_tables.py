@@ -7,10 +7,11 @@ metrics of either downstream experiment, 7 MedicalNet against the reference.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from cerebench.core.records.contents import Contents, MetricEntry
 from cerebench.reports import notes
 from cerebench.reports.base import Experiment
 from cerebench.reports.formatting import DASH, number, plain
@@ -37,7 +38,7 @@ def build(experiment: Experiment, told: Study | None) -> dict[int, Table]:
         told: Its downstream protocols, as from ``sections.study``.
 
     Raises:
-        ReportError: If a record cannot be read.
+        ReportError: If the path of a record leaves the folder.
     """
     found = _image_quality(experiment)
     if told is not None:
@@ -62,15 +63,15 @@ class _Quality:
         text = plain("; ".join(filter(None, texts)))
         return self.footnotes.setdefault(text, len(self.footnotes) + 1) if text else 0
 
-    def metric(self, names: Sequence[str]) -> Mapping[str, Any] | None:
+    def metric(self, names: Sequence[str]) -> MetricEntry | None:
         """Return the first metric of these that could be computed."""
-        told = {metric["name"]: metric for metric in self.experiment.contents["metrics"]}
-        able = (told[name] for name in names if name in told and not told[name]["unavailable"])
+        told = {metric.name: metric for metric in self.experiment.contents.metrics}
+        able = (told[name] for name in names if name in told and not told[name].unavailable)
         return next(able, None)
 
-    def at(self, class_: str, metric: Mapping[str, Any], view: str) -> dict[int, list[Value]]:
+    def at(self, class_: str, metric: MetricEntry, view: str) -> dict[int, list[Value]]:
         """Return the values of each row shown, one a seed."""
-        place = (class_, metric["name"], view)
+        place = (class_, metric.name, view)
         return {
             row: [v for v in self.found if v.row == row and (v.class_, v.metric, v.view) == place]
             for row in self.shown
@@ -79,8 +80,8 @@ class _Quality:
 
 def _image_quality(experiment: Experiment) -> dict[int, Table]:
     contents, found = experiment.contents, values(experiment)
-    rows = contents["rows"]
-    shown = [i for i, row in enumerate(rows) if row["kind"] != "anchor"]
+    rows = contents.rows
+    shown = [i for i, row in enumerate(rows) if row.kind != "anchor"]
     marked = marks(contents, found)
     labels = [marked_label(label, marked.get(i, {})) for i, label in enumerate(row_labels(rows))]
     told = _Quality(experiment, found, labels, shown)
@@ -95,50 +96,50 @@ def _image_quality(experiment: Experiment) -> dict[int, Table]:
     explained = [f"{labels[row]}: {explanation(why)}." for row, why in marked.items()]
     ablation = _ablated(contents)
     if ablation:
-        columns = [column for column in columns if column[0]["name"] in (*MMD, *SIMILARITY)]
+        columns = [column for column in columns if column[0].name in (*MMD, *SIMILARITY)]
         return {ablation: _ablation(told, ablation, columns, explained)}
     return {1: _table1(told, columns, explained)}
 
 
-def _heads(metric: Mapping[str, Any], head: str, unit: str) -> Iterator[tuple[str, str, str, str]]:
+def _heads(metric: MetricEntry, head: str, unit: str) -> Iterator[tuple[str, str, str, str]]:
     """Yield view, head and detail of each column of a metric."""
-    label, arrow = plain(head or metric["label"]), ARROWS[metric["better"]]
-    for view in metric["views"]:
+    label, arrow = plain(head or metric.label), ARROWS[metric.better]
+    for view in metric.views:
         letter = f"-{view[0].upper()}" if view else ""
         yield view, f"{label}{letter}", f"{f'({unit}) ' * bool(unit)}{arrow}"
 
 
-def _ablated(contents: Mapping[str, Any]) -> int:
+def _ablated(contents: Contents) -> int:
     """Return the number of the ablation table that all rows make up together; 0: none."""
-    rows = [row for row in contents["rows"] if row["kind"] == "method"]
-    if len({row.get("method", row["name"]) for row in rows}) != 1 or len(rows) < 2:
+    rows = [row for row in contents.rows if row.kind == "method"]
+    if len({row.method or row.name for row in rows}) != 1 or len(rows) < 2:
         return 0
     for table, (setting, _) in ABLATIONS.items():
-        settings = [[d["value"] for d in r["differences"] if d["setting"] == setting] for r in rows]
+        settings = [[d.value for d in r.differences if d.setting == setting] for r in rows]
         if any(one != settings[0] for one in settings):
             return table
     return 0
 
 
-Columns = Sequence[tuple[Mapping[str, Any], str, str, str]]
+Columns = Sequence[tuple[MetricEntry, str, str, str]]
 
 
 def _table1(told: _Quality, columns: Columns, explained: Sequence[str]) -> Table:
-    classes = told.experiment.contents["dataset"]["classes"]
+    classes = told.experiment.contents.dataset.classes
     blocks = []
     for name in classes:
         cells = [_column(told, name, metric, view) for metric, view, *_ in columns]
         rows = [Row(told.labels[i], "method", tuple(c[i] for c in cells)) for i in told.shown]
         blocks.append(Block(plain(name), ("",) * len(columns), tuple(rows)))
-    heads = tuple(Column(h, d, m["name"], m["name"], v) for m, v, h, d in columns)
+    heads = tuple(Column(h, d, m.name, m.name, v) for m, v, h, d in columns)
     title = f"Image quality, {SOURCE.format(1)}"
     return _quality_table(told, title, heads, blocks, [*_no_fid(told), *explained])
 
 
 def _ablation(told: _Quality, table: int, columns: Columns, explained: Sequence[str]) -> Table:
-    classes = told.experiment.contents["dataset"]["classes"]
+    classes = told.experiment.contents.dataset.classes
     heads = tuple(
-        Column(plain(c), f"{h} {d}", c, m["name"], v) for c in classes for m, v, h, d in columns
+        Column(plain(c), f"{h} {d}", c, m.name, v) for c in classes for m, v, h, d in columns
     )
     cells = [_column(told, c, metric, view) for c in classes for metric, view, *_ in columns]
     rows = [Row(told.labels[i], "method", tuple(c[i] for c in cells)) for i in told.shown]
@@ -158,7 +159,7 @@ def _quality_table(
     kept = [value for value in told.found if value.row in told.shown]
     return Table(
         title=title,
-        banner=plain(contents["banner"] or ""),
+        banner=plain(contents.banner or ""),
         caption=plain(f"{notes.caption(contents, kept)} {_real(told)}"),
         columns=columns,
         blocks=tuple(blocks),
@@ -174,7 +175,7 @@ def _real(told: _Quality) -> str:
     metric = told.metric(SIMILARITY)
     reals: dict[str, dict[str, None]] = {}
     for value in told.found:
-        ours = metric is not None and value.metric == metric["name"] and value.row in told.shown
+        ours = metric is not None and value.metric == metric.name and value.row in told.shown
         if ours and value.real_value is not None:
             reals.setdefault(value.class_, {})[number(100 * value.real_value)] = None
     listed = ", ".join(f"{name} {' … '.join(texts)}" for name, texts in reals.items())
@@ -187,33 +188,33 @@ def _quality_notes(told: _Quality, columns: Sequence[Column]) -> Iterator[str]:
         "Bold: best method whose lead over the next exceeds the root of the sum of both squared ±; "
         "no bold means that no method leads by that much."
     )
-    metrics = told.experiment.contents["metrics"]
-    shown = [m for m in metrics if m["name"] in {column.metric for column in columns}]
+    metrics = told.experiment.contents.metrics
+    shown = [m for m in metrics if m.name in {column.metric for column in columns}]
     for metric in shown:
-        if metric["never_bold"]:
-            yield f"{metric['label']} is never bold: {metric['blind_to']}"
+        if metric.never_bold:
+            yield f"{metric.label} is never bold: {metric.blind_to}"
 
 
 def _no_fid(told: _Quality) -> Iterator[str]:
     """Say why Table 1 has no FID, and what stands in its place."""
     slices = told.metric(SLICES)
-    if slices is not None and slices["name"] == SLICES[0]:
+    if slices is not None and slices.name == SLICES[0]:
         return
-    lacking = [m for m in told.experiment.contents["metrics"] if m["name"] == SLICES[0]]
-    reason = lacking[0]["unavailable"] if lacking else "not among the metrics of the run"
+    lacking = [m for m in told.experiment.contents.metrics if m.name == SLICES[0]]
+    reason = lacking[0].unavailable if lacking else "not among the metrics of the run"
     reason = reason.rstrip(".") + "."
-    instead = f" In its place: {slices['label']}, not comparable with it." if slices else ""
+    instead = f" In its place: {slices.label}, not comparable with it." if slices else ""
     yield f"FID: {reason}{instead}"
 
 
-def _column(told: _Quality, class_: str, metric: Mapping[str, Any], view: str) -> dict[int, Cell]:
+def _column(told: _Quality, class_: str, metric: MetricEntry, view: str) -> dict[int, Cell]:
     """Return a cell a row; the best may lead only where the metric may rank."""
     found = told.at(class_, metric, view)
     summaries = {row: s for row, seeds in found.items() if (s := summarise(seeds)) is not None}
     best, second = leader(summaries), runner_up(summaries)
-    if metric["never_bold"]:
+    if metric.never_bold:
         best = second = None
-    if metric["name"] in SIMILARITY:
+    if metric.name in SIMILARITY:
         found = {row: [replace(v, scale=100.0) for v in seeds] for row, seeds in found.items()}
     return {
         row: replace(score(told, seeds, summaries.get(row), bold=row == best), second=row == second)

@@ -14,24 +14,24 @@ def build(experiment: Experiment) -> list[Table]:
     contents = experiment.contents
     return [
         Table(
-            title=plain(f"{told['table']}: {told['title']}"),
+            title=plain(f"{told.table}: {told.title}"),
             banner=BANNER,
-            caption=plain(f"Numbers as printed in: {contents['cite'] or 'source not given'}."),
-            columns=tuple(Column(plain(head), "", plain(head)) for head in told["columns"][1:]),
+            caption=plain(f"Numbers as printed in: {contents.cite or 'source not given'}."),
+            columns=tuple(Column(plain(head), "", plain(head)) for head in told.columns[1:]),
             blocks=(
                 Block(
-                    plain(told["columns"][0]),
-                    ("",) * (len(told["columns"]) - 1),
+                    plain(told.columns[0]),
+                    ("",) * (len(told.columns) - 1),
                     tuple(
                         Row(plain(label), "method", tuple(Cell(plain(text)) for text in texts))
-                        for label, *texts in told["rows"]
+                        for label, *texts in told.rows
                     ),
                 ),
             ),
             footnotes=(),
-            notes=(plain(told["note"]),) if told["note"] else (),
+            notes=(plain(told.note),) if told.note else (),
             methods=(),
             protocol=(),
         )
-        for told in contents.get("published", ())
+        for told in contents.published
     ]

@@ -10,8 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from cerebench.core.records.contents import Contents, MetricEntry
+from cerebench.core.records.rows import RowEntry
 from cerebench.reports.base import Experiment
 from cerebench.reports.drawing import (
     SMALL,
@@ -77,7 +79,7 @@ def front(found: Sequence[Point]) -> list[Point]:
     return kept
 
 
-def ranking_metric(metrics: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+def ranking_metric(metrics: Sequence[MetricEntry], name: str) -> MetricEntry:
     """Return the declaration of a metric that can rank methods.
 
     Args:
@@ -87,7 +89,7 @@ def ranking_metric(metrics: Sequence[Mapping[str, Any]], name: str) -> Mapping[s
     Raises:
         NotDrawn: If there is none.
     """
-    usable = {m["name"]: m for m in metrics if not m["unavailable"] and not m["never_bold"]}
+    usable = {m.name: m for m in metrics if not m.unavailable and not m.never_bold}
     for wanted in [name] if name else [PREFERRED, *usable]:
         if wanted in usable:
             return usable[wanted]
@@ -103,20 +105,20 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
 
     Raises:
         NotDrawn: If no metric can rank, or no method has both a value and a cost.
-        ReportError: If a record cannot be read or lies outside the folder.
+        ReportError: If the path of a record leaves the folder.
     """
     contents, found = experiment.contents, values(experiment)
-    declared = ranking_metric(contents["metrics"], metric)
-    scored = [v for v in found if v.metric == declared["name"] and v.view == declared["views"][0]]
+    declared = ranking_metric(contents.metrics, metric)
+    scored = [v for v in found if v.metric == declared.name and v.view == declared.views[0]]
     everything = {
-        class_: _points(contents["rows"], [v for v in scored if v.class_ == class_], found)
-        for class_ in contents["dataset"]["classes"]
+        class_: _points(contents.rows, [v for v in scored if v.class_ == class_], found)
+        for class_ in contents.dataset.classes
     }
     methods = [p for group in everything.values() for p in group if p.device]
     if not methods:
-        raise NotDrawn(f"no method has both {plain(declared['label'])} and a training time.")
-    looks, marked = styles(contents["rows"]), marks(contents, found)
-    names = row_labels(contents["rows"])
+        raise NotDrawn(f"no method has both {plain(declared.label)} and a training time.")
+    looks, marked = styles(contents.rows), marks(contents, found)
+    names = row_labels(contents.rows)
     labels = [marked_label(name, marked.get(row, {})) for row, name in enumerate(names)]
     shown = sorted({p.row for p in methods})
     devices, scale = sorted({p.device for p in methods}), _shown_scale(declared)
@@ -141,7 +143,7 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
         right=levels_width([line for lines in anchors.values() for line in lines]),
         below=0.38 + legend_height(len(shown)),
         foot=[
-            *_empty_classes(everything, scored, len(contents["seeds"])),
+            *_empty_classes(everything, scored, len(contents.seeds)),
             *_missing(experiment, found, scored, shown, labels),
         ],
     )
@@ -165,7 +167,7 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
 
 
 def _points(
-    rows: Sequence[Mapping[str, Any]], scored: Sequence[Value], found: Sequence[Value]
+    rows: Sequence[RowEntry], scored: Sequence[Value], found: Sequence[Value]
 ) -> list[Point]:
     """Return the anchors, and the methods that have both a value and a cost, of one class."""
     points = []
@@ -175,7 +177,7 @@ def _points(
         cost = _cost(paid)
         if summary is None or summary.loss is None:
             continue
-        if row["kind"] == "anchor":
+        if row.kind == "anchor":
             points.append(Point(position, 0.0, summary.loss, None, ""))
         elif cost:
             device = next(v.device for v in paid if v.device).partition(", ")[0]
@@ -197,30 +199,30 @@ def _unit(costs: Sequence[float]) -> tuple[str, float]:
     return next(((u, s) for u, s in UNITS if max(costs) >= 2 * s), UNITS[-1])
 
 
-def _shown_scale(metric: Mapping[str, Any]) -> float:
+def _shown_scale(metric: MetricEntry) -> float:
     """Return the factor from a loss to the number on the axis."""
-    return float(metric["scale"]) * (-1 if metric["better"] == "higher" else 1)
+    return float(metric.scale) * (-1 if metric.better == "higher" else 1)
 
 
-def _label(metric: Mapping[str, Any]) -> str:
+def _label(metric: MetricEntry) -> str:
     """Return the name of the plotted quantity; near-real metrics are distances to the real set."""
-    parts = (plain(metric["label"]), metric["views"][0], factor(metric["scale"]))
+    parts = (plain(metric.label), metric.views[0], factor(metric.scale))
     name = " ".join(part for part in parts if part)
-    return f"|{name} − real|" if metric["better"] == "near-real" else name
+    return f"|{name} − real|" if metric.better == "near-real" else name
 
 
 def _facts(
-    contents: Mapping[str, Any],
-    metric: Mapping[str, Any],
+    contents: Contents,
+    metric: MetricEntry,
     scored: Sequence[Value],
     devices: Sequence[str],
 ) -> tuple[str, ...]:
     good = [v for v in scored if v.status == OK and v.kind == "method"]
     real = span(v.n_real for v in good if v.n_real is not None)
     generated = span(v.n_generated for v in good if v.n_generated is not None)
-    seeds = len(contents["seeds"])
+    seeds = len(contents.seeds)
     bars = f"standard deviation over {seeds} seeds" if seeds > 1 else "standard error of the value"
-    direction = "Higher" if metric["better"] == "higher" else "Lower"
+    direction = "Higher" if metric.better == "higher" else "Lower"
     return (
         f"{direction} is better; n per class: {real} real, {generated} generated. Bars: {bars}. "
         "Dashed: Pareto front, no other method is both cheaper and better. Dotted: real volumes "
@@ -254,12 +256,12 @@ def _missing(
     for position, row in generators(experiment):
         if position in shown:
             continue
-        if row["kind"] == "samples":
+        if row.kind == "samples":
             told.append(f"Not shown: {labels[position]} (a folder of samples has no cost).")
             continue
         owed = [v for v in found if v.row == position and v.metric == COST]
         lacking = [v for v in (*owed, *scored) if v.row == position and v.status != OK]
-        seeds = len(row["cells"])
+        seeds = len(row.cells)
         told.append(f"Not shown: {labels[position]} ({explain(lacking, seeds)}).")
     return told
 

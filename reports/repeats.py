@@ -58,9 +58,9 @@ def rows(experiment: Experiment) -> list[Row]:
     Raises:
         ReportError: As ``downstream.read``.
     """
-    contents = experiment.contents["rows"]
-    looks = dict(zip((row["name"] for row in contents), styles(contents), strict=True))
-    labels = dict(zip((row["name"] for row in contents), row_labels(contents), strict=True))
+    contents = experiment.contents.rows
+    looks = dict(zip((row.name for row in contents), styles(contents), strict=True))
+    labels = dict(zip((row.name for row in contents), row_labels(contents), strict=True))
     found = []
     for block in read(experiment):
         early = ", before fine-tuning" * (block.name == SHUFFLED)
@@ -76,7 +76,7 @@ def draw(experiment: Experiment) -> Figure:
 
     Raises:
         NotDrawn: If the experiment has no protocol, or none has a result.
-        ReportError: If a record cannot be read or lies outside the folder.
+        ReportError: If the path of a record leaves the folder.
     """
     found = rows(experiment)
     if not any(row.result.runs for row in found):

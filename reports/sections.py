@@ -25,9 +25,9 @@ def study(experiment: Experiment, test: str) -> Study | None:
         test: One of ``comparison.TESTS``: what comparisons rest on.
 
     Raises:
-        ReportError: If a record cannot be read, or the test is unknown.
+        ReportError: If the path of a record leaves the folder, or the test is unknown.
     """
-    if not experiment.contents.get("downstream"):
+    if not experiment.contents.downstream:
         return None
     from cerebench.reports.downstream_tables import study as read
 
@@ -45,7 +45,7 @@ def further(
         published: Whether to show what papers printed.
 
     Raises:
-        ReportError: If a record cannot be read.
+        ReportError: If the path of a record leaves the folder.
     """
     found = []
     if told is not None:

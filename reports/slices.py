@@ -51,7 +51,7 @@ def draw(experiment: Experiment) -> Figure:
     Raises:
         ReportError: If a preview cannot be read or lies outside the folder.
     """
-    classes = experiment.contents["dataset"]["classes"]
+    classes = experiment.contents.dataset.classes
     rows = _rows(experiment)
     gaps = GAP * (len(classes) - 1)
     edge = max(LEAST, (COLUMN - LABELS - 0.05 - gaps) / (SLICES * len(classes)))
@@ -102,7 +102,7 @@ def load(path: Path) -> dict[str, NDArray[np.uint8]]:
 
 def _rows(experiment: Experiment) -> list[tuple[str, dict[str, NDArray[np.uint8]], str]]:
     """Return (label, slices by class, reason if there are none) from top to bottom."""
-    labels = row_labels(experiment.contents["rows"])
+    labels = row_labels(experiment.contents.rows)
     rows = [("real", real_row(experiment))]
     rows += [(labels[position], row) for position, row in generators(experiment)]
     found = []

@@ -7,12 +7,14 @@ records of the same generator, protocol, settings, test cases and fine-tuning ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from cerebench.core.records.classified import DownstreamRecord
 from cerebench.reports.base import Experiment
+from cerebench.reports.downstream import fault
 from cerebench.reports.drawing import (
     CONTROL,
     SMALL,
@@ -55,14 +57,15 @@ def draw(experiment: Experiment) -> Figure:
 
     Raises:
         NotDrawn: If there is none.
-        ReportError: If a record cannot be read or lies outside the folder.
+        ReportError: If the path of a record leaves the folder.
     """
-    panels = curves(experiment)
+    panels, broken = curves(experiment), _broken(experiment)
     if not panels:
-        raise NotDrawn(
+        needed = (
             "it needs one protocol run with at least two numbers of generated volumes; run again "
             "with --set exp2.synthetic_per_class=N, the store keeps both."
         )
+        raise NotDrawn(" ".join([needed, *broken]))
     found = rows(experiment)
     without = [row for row in found if row.group == WITHOUT and row.result.runs]
     lines = [(fmean(row.result.values("auc")), row.label, CONTROL) for row in without]
@@ -79,7 +82,8 @@ def draw(experiment: Experiment) -> Figure:
             f"Not shown: {row.group}, {row.label} ({lost(row.result) or 'one number only'})."
             for row in found
             if row.group in panels and row.label not in shown
-        ],
+        ]
+        + broken,
     )
     grid = figure.add_gridspec(len(panels), 1, hspace=BETWEEN / HIGH, **place)
     for number, (title, group) in enumerate(panels.items()):
@@ -98,63 +102,81 @@ def curves(experiment: Experiment) -> dict[str, list[Curve]]:
     """Return, for each protocol with a curve, the generators with at least two numbers.
 
     Raises:
-        ReportError: If a record cannot be read or lies outside the folder.
+        ReportError: If the path of a record leaves the folder.
     """
-    contents = experiment.contents["rows"]
-    looks = dict(zip((row["name"] for row in contents), styles(contents), strict=True))
-    labels = dict(zip((row["name"] for row in contents), row_labels(contents), strict=True))
+    contents = experiment.contents.rows
+    looks = dict(zip((row.name for row in contents), styles(contents), strict=True))
+    labels = dict(zip((row.name for row in contents), row_labels(contents), strict=True))
     found: dict[str, list[Curve]] = {}
-    for protocol in experiment.contents.get("downstream", ()):
-        if NUMBER not in protocol["config"] or protocol["role"] != "experiment":
+    for protocol in experiment.contents.downstream:
+        if NUMBER not in protocol.config or protocol.role != "experiment":
             continue
-        for row in protocol["rows"]:
-            numbers: dict[int, list[Mapping[str, Any]]] = {}
-            for cell in row["cells"]:
-                for record in alike(experiment, cell["record"]):
-                    numbers.setdefault(_number(record), []).append(record)
+        for row in protocol.rows:
+            numbers: dict[int, list[DownstreamRecord]] = {}
+            for cell in row.cells:
+                for number, record in alike(experiment, cell.record).items():
+                    numbers.setdefault(number, []).append(record)
             if len(numbers) > 1:
-                cases = len(next(iter(numbers.values()))[0]["test"]["ids"])
+                cases = len(next(iter(numbers.values()))[0].test.ids)
                 strips = {n: _strip(numbers[n]) for n in sorted(numbers)}
-                curve = Curve(labels[row["name"]], looks[row["name"]], strips, cases)
-                found.setdefault(plain(protocol["label"]), []).append(curve)
+                curve = Curve(labels[row.name], looks[row.name], strips, cases)
+                found.setdefault(plain(protocol.label), []).append(curve)
     return found
 
 
-def _strip(records: Sequence[Mapping[str, Any]]) -> Strip:
+def _strip(records: Sequence[DownstreamRecord]) -> Strip:
     """Evaluate the repeats of several seeds, which have one test set."""
-    test = records[0]["test"]
-    predictions = [repeat["predictions"] for record in records for repeat in record["repeats"]]
-    return strip(test["labels"], test["patients"], predictions, "auc")
+    test = records[0].test
+    predictions = [repeat.predictions for record in records for repeat in record.repeats]
+    return strip(test.labels, test.patients, predictions, "auc")
 
 
-def alike(experiment: Experiment, relative: str) -> list[dict[str, Any]]:
+def alike(experiment: Experiment, relative: str) -> dict[int, DownstreamRecord]:
     """Return a record and those of its folder that differ from it in the number of volumes alone.
 
     Several of one number and seed are one result made twice, of which the first is taken.
     """
-    own = experiment.record(relative)
-    if own is None:
-        return []
+    found: dict[int, DownstreamRecord] = {}
+    own, _ = experiment.record(relative, DownstreamRecord)
+    for place in [relative, *_beside(experiment, relative)] if own else ():
+        record, _ = experiment.record(place, DownstreamRecord)
+        number = _number(record) if record and not fault(record) else 0
+        if own and record and number and _fixed(record) == _fixed(own):
+            found.setdefault(number, record)
+    return found
+
+
+def _beside(experiment: Experiment, relative: str) -> list[str]:
+    """Return the records of one protocol in a folder, whatever their keys."""
     folder, _, stem = relative.rpartition("/")
-    found = {_number(own): own}
-    for path in sorted(experiment.path(folder).glob(f"{stem.partition('@')[0]}@*.json")):
-        if not path.name.endswith(".failure.json"):
-            record = experiment.record(f"{folder}/{path.name}")
-            if record is not None and _fixed(record) == _fixed(own):
-                found.setdefault(_number(record), record)
-    return list(found.values())
+    paths = sorted(experiment.path(folder).glob(f"{stem.partition('@')[0]}@*.json"))
+    return [f"{folder}/{p.name}" for p in paths if not p.name.endswith(".failure.json")]
 
 
-def _fixed(record: Mapping[str, Any]) -> tuple[Any, ...]:
+def _broken(experiment: Experiment) -> list[str]:
+    """Say which records, of this run or others, are not looked at because they do not fit."""
+    records = (
+        place
+        for protocol in experiment.contents.downstream
+        if NUMBER in protocol.config and protocol.role == "experiment"
+        for row in protocol.rows
+        for cell in row.cells
+        for place in _beside(experiment, cell.record)
+    )
+    reasons = (experiment.record(place, DownstreamRecord)[1] for place in records)
+    return list(dict.fromkeys(f"Left out: {reason}." for reason in reasons if reason))
+
+
+def _fixed(record: DownstreamRecord) -> tuple[Any, ...]:
     """Return everything that a curve must not vary."""
-    settings = {name: value for name, value in record["config"].items() if name != NUMBER}
-    fixed = ("protocol", "version", "classes", "test", "finetune_sha256")
-    return (settings, *(record[name] for name in fixed))
+    settings = {name: value for name, value in record.config.items() if name != NUMBER}
+    test = (record.classes, record.test, record.finetune_sha256)
+    return (settings, record.protocol, record.version, *test)
 
 
-def _number(record: Mapping[str, Any]) -> int:
-    """Return how many generated volumes of a class the first stage saw."""
-    return max(record["repeats"][0]["n_synthetic"]["pretrain"].values())
+def _number(record: DownstreamRecord) -> int:
+    """Return how many generated volumes of a class the first stage saw; 0 without such a stage."""
+    return max(record.repeats[0].n_synthetic.get("pretrain", {}).values(), default=0)
 
 
 def _panel(axes: Axes, group: Sequence[Curve], heights: Sequence[float]) -> None:

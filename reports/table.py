@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
+from cerebench.core.records.contents import Contents, MetricEntry
+from cerebench.core.records.rows import RowEntry
 from cerebench.reports import notes
 from cerebench.reports.base import Experiment, ReportError
 from cerebench.reports.formatting import (
@@ -116,7 +118,7 @@ class Table:
 class _Sheet:
     """The values of an experiment by place, and the footnotes collected so far."""
 
-    contents: Mapping[str, Any]
+    contents: Contents
     places: dict[tuple[int, str, str, str], list[Value]]
     labels: list[str]
     footnotes: dict[str, int] = field(default_factory=dict)
@@ -140,32 +142,30 @@ def build(experiment: Experiment, *, anchors: bool = True) -> Table:
         anchors: Whether to show the controls; the floor is always shown.
 
     Raises:
-        ReportError: If a record cannot be read, or a column would hold numbers made by different
-            recipes.
+        ReportError: If the path of a record leaves the folder, or a column would hold numbers made
+            by different recipes.
     """
     contents, found = experiment.contents, values(experiment)
     _refuse_mixed_recipes(found)
     places: dict[tuple[int, str, str, str], list[Value]] = {}
     for value in found:
         places.setdefault((value.row, value.class_, value.metric, value.view), []).append(value)
-    labels, marked = row_labels(contents["rows"]), marks(contents, found)
+    labels, marked = row_labels(contents.rows), marks(contents, found)
     sheet = _Sheet(
         contents, places, [marked_label(label, marked.get(i, {})) for i, label in enumerate(labels)]
     )
-    costs = _costs(contents["rows"], {value.metric for value in found})
-    columns = _columns(contents["metrics"], costs)
-    shown = [
-        i for i in _order(contents["rows"]) if anchors or _role(contents["rows"][i]) != "control"
-    ]
+    costs = _costs(contents.rows, {value.metric for value in found})
+    columns = _columns(contents.metrics, costs)
+    shown = [i for i in _order(contents.rows) if anchors or _role(contents.rows[i]) != "control"]
     blocks = tuple(
         _block(sheet, name, columns, shown)
-        for name in contents["dataset"]["classes"]
+        for name in contents.dataset.classes
         if shown  # protocols without samples have no row here
     )
     kept = [value for value in found if value.row in shown]
     return Table(
-        title=plain(contents["title"] or contents["name"]),
-        banner=plain(contents["banner"] or ""),
+        title=plain(contents.title or contents.name),
+        banner=plain(contents.banner or ""),
         caption=plain(notes.caption(contents, kept)),
         columns=columns,
         blocks=blocks,
@@ -244,11 +244,11 @@ def _refuse_mixed_recipes(found: Sequence[Value]) -> None:
             )
 
 
-def row_labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def row_labels(rows: Sequence[RowEntry]) -> list[str]:
     """Return one label a row, told apart by preset and position where labels repeat."""
-    labels = [plain(row["label"]) for row in rows]
+    labels = [plain(row.label) for row in rows]
     presets = [
-        f"{label} ({row['preset']})" if labels.count(label) > 1 and row.get("preset") else label
+        f"{label} ({row.preset})" if labels.count(label) > 1 and row.preset else label
         for label, row in zip(labels, rows, strict=True)
     ]
     return [
@@ -257,33 +257,33 @@ def row_labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _role(row: Mapping[str, Any]) -> str:
-    return row["role"] if row["kind"] == "anchor" else "method"
+def _role(row: RowEntry) -> str:
+    return row.role or "method"
 
 
-def _order(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+def _order(rows: Sequence[RowEntry]) -> list[int]:
     rank = {"floor": 0, "method": 1, "control": 2}
     return sorted(range(len(rows)), key=lambda i: rank[_role(rows[i])])
 
 
-def _costs(rows: Sequence[Mapping[str, Any]], recorded: Container[str]) -> list[str]:
+def _costs(rows: Sequence[RowEntry], recorded: Container[str]) -> list[str]:
     """Return the costs that this table has columns for."""
-    if not any(row["kind"] == "method" for row in rows):
+    if not any(row.kind == "method" for row in rows):
         return ["clip-fraction"]
     return [cost for cost in COSTS if cost != SAMPLER or cost in recorded]
 
 
-def _columns(metrics: Sequence[Mapping[str, Any]], costs: Sequence[str]) -> tuple[Column, ...]:
+def _columns(metrics: Sequence[MetricEntry], costs: Sequence[str]) -> tuple[Column, ...]:
     found = []
     for metric in metrics:
-        if metric["unavailable"]:
+        if metric.unavailable:
             continue
-        label, scale = plain(metric["label"]), factor(metric["scale"])
+        label, scale = plain(metric.label), factor(metric.scale)
         _, _, space = label.partition("[")
-        for view in metric["views"]:
-            parts = (view, ARROWS[metric["better"]], scale)
+        for view in metric.views:
+            parts = (view, ARROWS[metric.better], scale)
             detail = " ".join(part for part in parts if part)
-            found.append(Column(label, detail, space or label, metric["name"], view))
+            found.append(Column(label, detail, space or label, metric.name, view))
     found.append(Column("n", "real/gen.", "n"))
     for cost in costs:
         group, head, detail, _ = COSTS[cost]
@@ -292,7 +292,7 @@ def _columns(metrics: Sequence[Mapping[str, Any]], costs: Sequence[str]) -> tupl
 
 
 def _block(sheet: _Sheet, class_: str, columns: Sequence[Column], shown: Sequence[int]) -> Block:
-    rows = sheet.contents["rows"]
+    rows = sheet.contents.rows
     drawn: list[list[Cell]] = [[] for _ in shown]
     targets = []
     for column in columns:
@@ -322,20 +322,20 @@ def _best(
     column: Column, sheet: _Sheet, summaries: Mapping[int, Summary]
 ) -> tuple[int | None, int | None]:
     """Return the method that may be called best, and the second best."""
-    declared = {metric["name"]: metric for metric in sheet.contents["metrics"]}.get(column.metric)
-    if declared is None or declared["never_bold"]:
+    declared = {metric.name: metric for metric in sheet.contents.metrics}.get(column.metric)
+    if declared is None or declared.never_bold:
         return None, None
-    rows = sheet.contents["rows"]
+    rows = sheet.contents.rows
     methods = {i: s for i, s in summaries.items() if _role(rows[i]) == "method"}
     return leader(methods), runner_up(methods)
 
 
 def _target(column: Column, sheet: _Sheet, summaries: Mapping[int, Summary]) -> str:
     """Return the real set's value that methods are compared with, '→ 0.6412'."""
-    rows = sheet.contents["rows"]
+    rows = sheet.contents.rows
     methods = [s for i, s in summaries.items() if _role(rows[i]) == "method"]
     near = [s for s in methods or summaries.values() if s.better == "near-real"]
-    scale = next((m["scale"] for m in sheet.contents["metrics"] if m["name"] == column.metric), 1)
+    scale = next((m.scale for m in sheet.contents.metrics if m.name == column.metric), 1)
     reals = dict.fromkeys(number(s.real_value * scale) for s in near if s.real_value is not None)
     return f"→ {' … '.join(reals)}" if reals else ""
 
@@ -411,7 +411,7 @@ def _n(sheet: _Sheet, row: int, class_: str) -> Cell:
 def _cost(
     sheet: _Sheet, cost: str, row: int, found: Sequence[Value], summary: Summary | None
 ) -> Cell:
-    kind = sheet.contents["rows"][row]["kind"]
+    kind = sheet.contents.rows[row].kind
     if kind == "anchor":
         return Cell()
     if cost == SAMPLER and not found:

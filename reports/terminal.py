@@ -74,8 +74,8 @@ def _below(table: Table, experiment: Experiment, anchors: bool, protocol: bool) 
     """Return the lines under a table; what is not shown is said, and how to see it."""
     if protocol or not table.blocks:
         return [*table.notes, *(table.protocol if protocol else ())]
-    rows = experiment.contents["rows"]
-    controls = 0 if anchors else sum(row.get("role") == "control" for row in rows)
+    rows = experiment.contents.rows
+    controls = 0 if anchors else sum(row.role == "control" for row in rows)
     hidden = f"{controls} control rows (copies, collapse, blur, noise): bench report --anchors. "
     more = f"{hidden * bool(controls)}Recipe of every column: bench report --protocol."
     return [*table.notes, *table.methods, more]

@@ -7,19 +7,24 @@ with its status and reason. Values are as recorded, unscaled and unrounded.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cerebench.core.facts import Fact
+from cerebench.core.records.base import Record
+from cerebench.core.records.cells import CellFile, Failure
+from cerebench.core.records.rows import CellEntry
+from cerebench.core.records.scored import ScoreRecord, ScoreRow
+from cerebench.core.records.trained import SampleRecord, TrainRecord
 from cerebench.reports.base import Experiment, left_out
 from cerebench.reports.formatting import first_line
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+Recorded = TypeVar("Recorded", bound=Record)
 OK, FAILED, NOT_RUN, UNAVAILABLE = "ok", "failed", "not run", "unavailable"
 TRAIN_COSTS = ("train-seconds", "peak-mib", "parameters")
 DEVICE, SAMPLER = "device", "sampler"  # costs that are words
@@ -85,68 +90,80 @@ def values(experiment: Experiment) -> list[Value]:
     """Read every value of an experiment, in the order of its table of contents.
 
     Raises:
-        ReportError: If a record cannot be read or lies outside the folder.
+        ReportError: If the path of a record leaves the folder.
     """
-    dataset = experiment.contents["dataset"]
+    dataset = experiment.contents.dataset
     found: list[Value] = []
-    for number, row in enumerate(experiment.contents["rows"]):
+    for number, row in enumerate(experiment.contents.rows):
         start = Value(
-            dataset=dataset["name"],
-            size=dataset["size"],
-            fingerprint=dataset["fingerprint"],
+            dataset=dataset.name,
+            size=dataset.size,
+            fingerprint=dataset.fingerprint,
             row=number,
-            kind=row["kind"],
-            method=row["name"],
-            label=row["label"],
-            role=row.get("role", ""),
-            preset=row.get("preset", ""),
+            kind=row.kind,
+            method=row.name,
+            label=row.label,
+            role=row.role,
+            preset=row.preset,
         )
-        if row["kind"] == "anchor":
-            found.extend(_scores(experiment, start, row["scores"], ""))
-        for cell in row.get("cells", ()):
-            found.extend(_cell(experiment, replace(start, seed=cell.get("seed")), cell))
+        if row.kind == "anchor":
+            found.extend(_scores(experiment, start, row.scores, ""))
+        for cell in row.cells:
+            found.extend(_cell(experiment, replace(start, seed=cell.seed), cell))
     return found
 
 
-def _cell(experiment: Experiment, start: Value, cell: Mapping[str, Any]) -> Iterator[Value]:
+def _cell(experiment: Experiment, start: Value, cell: CellEntry) -> Iterator[Value]:
     upstream, begun = broken(experiment, cell), unfinished(experiment, cell)
-    yield from _scores(experiment, start, cell["scores"], upstream, begun)
-    for name, path in cell["train"].items():
-        record, reason = stage(experiment, path)
+    yield from _scores(experiment, start, cell.scores, upstream, begun)
+    for name, path in cell.train.items():
+        record, reason = stage(experiment, path, TrainRecord)
         why = f"train {name}: {reason}" if reason else ""
         yield from _train_costs(replace(start, class_=name), record, why, begun)
     yield from _sampler(experiment, start, cell)
-    sampled = stage(experiment, cell["sample"])[0] if cell.get("sample") else {}
-    classes = experiment.contents["dataset"]["classes"]
-    yield from _sample_costs(start, sampled, upstream, classes)
+    sampled, _ = stage(experiment, cell.sample, SampleRecord)
+    yield from _sample_costs(start, sampled, upstream, experiment.contents.dataset.classes)
 
 
-def broken(experiment: Experiment, cell: Mapping[str, Any]) -> str:
+def broken(experiment: Experiment, cell: CellEntry) -> str:
     """Say which training or sampling of a cell failed first and why; empty if none did."""
-    stages = {f"train {name}": path for name, path in cell["train"].items()}
-    stages |= {"sample": cell["sample"]} if cell.get("sample") else {}
-    reasons = ((name, stage(experiment, path)[1]) for name, path in stages.items())
-    return next((f"{name}: {reason}" for name, reason in reasons if reason), "")
+    for name, path in cell.train.items():
+        if reason := stage(experiment, path, TrainRecord)[1]:
+            return f"train {name}: {reason}"
+    reason = stage(experiment, cell.sample, SampleRecord)[1]
+    return f"sample: {reason}" if reason else ""
 
 
-def unfinished(experiment: Experiment, cell: Mapping[str, Any]) -> str:
+def unfinished(experiment: Experiment, cell: CellEntry) -> str:
     """Say which training of a cell was begun and has not ended; empty if none was."""
-    for name, path in cell["train"].items():
+    for name, path in cell.train.items():
         folder = experiment.path(path).parent
-        if experiment.record(path) is None and (folder / "checkpoint").is_dir():
+        record, reason = experiment.record(path, TrainRecord)
+        if record is None and not reason and (folder / "checkpoint").is_dir():
             return f"training of {name} is half-finished, bench run continues it"
     return ""
 
 
-def stage(experiment: Experiment, path: str) -> tuple[dict[str, Any], str]:
-    """Return the record of a stage, or why it failed; both empty if it has not run."""
-    record = experiment.record(path)
-    if record is not None:
-        return record, ""
+def stage(experiment: Experiment, path: str, kind: type[Recorded]) -> tuple[Recorded | None, str]:
+    """Return the record of a stage, or why there is none; None and nothing if it has not run.
+
+    Args:
+        experiment: Table of contents with its folder.
+        path: Where the record lies; empty where the stage does not exist.
+        kind: What it should be.
+
+    Raises:
+        ReportError: If the path leaves the folder.
+    """
+    if not path:
+        return None, ""
+    record, reason = experiment.record(path, kind)
+    if record is not None or reason:
+        return record, reason
     parent, _, name = path.rpartition("/")
     failure = name.removesuffix(".json") + ".failure.json" if "@" in name else "failure.json"
-    record = experiment.record(f"{parent}/{failure}" if parent else failure)
-    return {}, "" if record is None else first_line(record["reason"])
+    failed, reason = experiment.record(f"{parent}/{failure}" if parent else failure, Failure)
+    return None, reason if failed is None else first_line(failed.reason)
 
 
 def _missing(reason: str, otherwise: str = "") -> dict[str, Any]:
@@ -161,100 +178,101 @@ def _scores(
     upstream: str,
     begun: str = "",
 ) -> Iterator[Value]:
-    classes = experiment.contents["dataset"]["classes"]
-    for metric in experiment.contents["metrics"]:
+    classes = experiment.contents.dataset.classes
+    for metric in experiment.contents.metrics:
         owed = replace(
             start,
-            metric=metric["name"],
-            better=metric["better"],
-            scale=metric["scale"],
-            recipe_hash=metric["recipe_hash"],
-            recipe=_canonical(metric["recipe"]),
+            metric=metric.name,
+            better=metric.better,
+            scale=metric.scale,
+            recipe_hash=metric.recipe_hash,
+            recipe=_canonical(metric.recipe),
         )
-        places = {(name, view) for name in classes for view in metric["views"]}
-        path = scores.get(metric["name"])
-        record, reason = stage(experiment, path) if path else ({}, "")
+        places = {(name, view) for name in classes for view in metric.views}
+        path = scores.get(metric.name)
+        record, reason = stage(experiment, path or "", ScoreRecord)
         if record:
-            recipe = _canonical(record["recipe"])
-            made = replace(owed, recipe_hash=record["recipe_hash"], recipe=recipe)
-        for row in record.get("rows", ()):
-            places.discard((row["class"], row["view"]))
-            yield _scored(made, row)
-        if metric["unavailable"]:
-            lack = {"status": UNAVAILABLE, "reason": first_line(metric["unavailable"])}
+            recipe = _canonical(record.recipe)
+            made = replace(owed, recipe_hash=record.recipe_hash, recipe=recipe)
+            for row in record.rows:
+                places.discard((row.class_, row.view))
+                yield _scored(made, row)
+        if metric.unavailable:
+            lack = {"status": UNAVAILABLE, "reason": first_line(metric.unavailable)}
         elif record:
             lack = _missing("the record holds no value of this class and view")
         else:
             lack = _missing(reason or upstream, begun if path else "not asked for")
         for name in classes:
-            for view in metric["views"]:
+            for view in metric.views:
                 if (name, view) in places:
                     yield replace(owed, class_=name, view=view, **lack)
 
 
-def _scored(owed: Value, row: Mapping[str, Any]) -> Value:
-    scored = replace(
+def _scored(owed: Value, row: ScoreRow) -> Value:
+    return replace(
         owed,
-        class_=row["class"],
-        view=row["view"],
-        value=row["value"],
-        real_value=row["real_value"],
-        se=row["se"],
-        uncertainty=row["uncertainty"],
-        n_real=row["n_real"],
-        n_generated=row["n_generated"],
-        notes=tuple(row["notes"]),
-        facts=row.get("facts"),
-        status=row["status"],
-        reason=first_line(row["reason"] or ""),
+        class_=row.class_,
+        view=row.view,
+        value=row.value,
+        real_value=row.real_value,
+        se=row.se,
+        uncertainty=row.uncertainty,
+        n_real=row.n_real,
+        n_generated=row.n_generated,
+        notes=row.notes,
+        facts=row.facts,
+        status=row.status,
+        reason=first_line(row.reason),
     )
-    if scored.status == OK and (scored.value is None or not math.isfinite(scored.value)):
-        reason = f"the recorded value is {scored.value}, not a finite number"
-        return replace(scored, status=FAILED, reason=reason)
-    return scored
 
 
 def _train_costs(
-    start: Value, record: Mapping[str, Any], reason: str, begun: str
+    start: Value, record: TrainRecord | None, reason: str, begun: str
 ) -> Iterator[Value]:
-    if not record:
+    if record is None:
         for cost in (*TRAIN_COSTS, DEVICE):
             yield replace(start, metric=cost, **_missing(reason, begun))
         return
-    threads = record.get("threads")
-    device = ", ".join(part for part in (record["device"], record["precision"]) if part)
+    threads = record.threads
+    device = ", ".join(part for part in (record.device, record.precision) if part)
     yield replace(start, metric=DEVICE, text=device)
     device += f", {threads} thread{'s' * (threads > 1)}" if threads else ""
     start = replace(start, device=device)
-    amounts = (record["seconds"], record["peak_mib"], sum(record["parameters"].values()))
+    amounts = (record.seconds, record.peak_mib, sum(record.parameters.values()))
     for cost, amount in zip(TRAIN_COSTS, amounts, strict=True):
-        told = _missing("", "not recorded") if amount is None else {"value": float(amount)}
-        warnings = record.get("warnings", ()) if cost == "train-seconds" else ()
-        yield replace(start, metric=cost, notes=tuple(warnings), **told)
+        warnings = record.warnings if cost == "train-seconds" else ()
+        yield replace(start, metric=cost, notes=warnings, value=float(amount))
 
 
-def _sampler(experiment: Experiment, start: Value, cell: Mapping[str, Any]) -> Iterator[Value]:
+def _sampler(experiment: Experiment, start: Value, cell: CellEntry) -> Iterator[Value]:
     """Yield sampler and network evaluations of a method whose configuration names them."""
     if start.kind != "method":
         return
-    config = (experiment.record(f"{cell['folder']}/cell.json") or {}).get("config", {})
-    if isinstance(name := config.get("sampler"), str):
-        text = f"{name} {config.get('sampler_steps') or ''}".strip()
-        yield replace(start, class_=ALL_CLASSES, metric=SAMPLER, text=text)
+    told, reason = experiment.record(f"{cell.folder}/cell.json", CellFile)
+    start = replace(start, class_=ALL_CLASSES, metric=SAMPLER)
+    if reason:
+        yield replace(start, **_missing(reason))
+    elif told and isinstance(name := told.config.get("sampler"), str):
+        yield replace(start, text=f"{name} {told.config.get('sampler_steps') or ''}".strip())
 
 
 def _sample_costs(
-    start: Value, record: Mapping[str, Any], reason: str, classes: Sequence[str]
+    start: Value, record: SampleRecord | None, reason: str, classes: Sequence[str]
 ) -> Iterator[Value]:
     start = replace(start, class_=ALL_CLASSES)
-    seconds = record.get("seconds_per_sample")
-    if seconds is not None:
-        yield replace(start, metric="sample-seconds", value=seconds, device=record["device"])
+    seconds = record.seconds_per_sample if record else None
+    if record and seconds is not None:
+        device = record.device or ""
+        yield replace(start, metric="sample-seconds", value=seconds, device=device)
     elif start.kind == "method":
         yield replace(start, metric="sample-seconds", **_missing(reason))
-    for metric, key in (("clip-fraction", "clip_fraction"), ("foreground", "foreground")):
-        amounts = record.get(key, {})
-        for name in classes if amounts or start.kind == "method" else ():
+    measured = {
+        "clip-fraction": record.clip_fraction if record else {},
+        "foreground": record.foreground if record else {},
+    }
+    for metric, amounts in measured.items():
+        for name in classes if amounts or reason or start.kind == "method" else ():
             told = {"value": amounts[name]} if name in amounts else _missing(reason)
             yield replace(start, class_=name, metric=metric, **told)
 
@@ -271,7 +289,7 @@ def frame(experiment: Experiment) -> DataFrame:
     empty. A missing number is NaN.
 
     Raises:
-        ReportError: If a record cannot be read or lies outside the folder.
+        ReportError: If the path of a record leaves the folder.
     """
     import pandas as pd
 
@@ -297,7 +315,7 @@ def frames(experiment: Experiment) -> list[DataFrame]:
         ReportError: As in ``frame`` and ``downstream_tables.frame``.
     """
     found = [frame(experiment)]
-    if experiment.contents.get("downstream"):
+    if experiment.contents.downstream:
         from cerebench.reports.downstream_tables import frame as downstream  # reads by this file
 
         further = downstream(experiment)
@@ -319,7 +337,7 @@ def write(experiment: Experiment, folder: Path) -> list[Path]:
     """Write ``<name>.csv``: the tidy rows of the experiment.
 
     Raises:
-        ReportError: If a record cannot be read or lies outside the folder.
+        ReportError: If the path of a record leaves the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{experiment.name}.csv"

@@ -10,6 +10,8 @@ import torch
 
 from cerebench.benchmark import sampling, store
 from cerebench.benchmark.training import seeded
+from cerebench.core.records.files import as_json
+from cerebench.core.records.trained import SampleRecord
 from cerebench.methods.wgan_gp import WGANGP
 
 CPU = torch.device("cpu")
@@ -40,10 +42,10 @@ def sample(folder: Path, n: int = 3, *, init: int = 0, record: Path | None = Non
         device=CPU,
         progress=lambda *_: None,
         stop=lambda: False,
-        found=store.read_claim(record, "k"),
+        found=store.read_claim(record, "k", SampleRecord),
         derived=[folder.parent / stage for stage in sampling.DERIVED],
     )
-    return store.write_record(record, "sample", "k", made)
+    return store.write_record(record, "k", made)
 
 
 class _TwoChannels:
@@ -135,19 +137,19 @@ def test_damage_is_seen_and_mended_to_the_same_bits(tmp_path, damage):
     intact = content(folder)
     untouched = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
     lost = set(damage(folder))
-    assert store.read_record(folder / "record.json", "k") is None
+    assert store.read_record(folder / "record.json", "k", SampleRecord) is None
 
     record = sample(folder)
 
     assert content(folder) == intact
-    assert store.read_record(folder / "record.json", "k") is not None
-    assert record["redrawn"] is None
+    assert store.read_record(folder / "record.json", "k", SampleRecord) is not None
+    assert record.redrawn is None
     names = {p.relative_to(folder).as_posix() for p in lost}
-    assert set(record["restored"]) == {n for n in names if n.startswith("sub-")}
+    assert set(record.restored) == {n for n in names if n.startswith("sub-")}
     for path in untouched.keys() - lost - {folder / "record.json"}:
         assert path.stat().st_mtime_ns == untouched[path], f"{path.name} was written again"
     for field in ("n", "clip_fraction", "foreground"):
-        assert record[field] == first[field]
+        assert getattr(record, field) == getattr(first, field)
 
 
 def test_where_the_bits_are_others_the_whole_set_is_drawn_anew(tmp_path):
@@ -165,16 +167,16 @@ def test_where_the_bits_are_others_the_whole_set_is_drawn_anew(tmp_path):
 
     after = content(folder)
     assert not derived.exists()
-    assert lost.name in made["redrawn"]
+    assert lost.name in made.redrawn
     assert all(before[n] != after[n] for n in after if n.endswith(".nii.gz"))
     told = json.loads((folder / "dataset_description.json").read_text())
-    assert told["Redrawn"] == made["redrawn"]
-    assert sample(folder, init=0, networks={})["redrawn"] == made["redrawn"]
+    assert told["Redrawn"] == made.redrawn
+    assert sample(folder, init=0, networks={}).redrawn == made.redrawn
     clean = tmp_path / "clean" / "sample"
     sample(clean, init=0, networks={})
     changed = {n for n in after if content(clean)[n] != after[n]}
     assert changed == {"dataset_description.json"}
-    assert store.read_record(record, "k") is not None
+    assert store.read_record(record, "k", SampleRecord) is not None
 
 
 @pytest.mark.parametrize("damage", [DAMAGE["a sidecar deleted"], DAMAGE["a digit in a sidecar"]])
@@ -182,7 +184,7 @@ def test_a_sidecar_is_never_computed_from_other_bits_than_its_volume(tmp_path, d
     folder = tmp_path / "sample"
     sample(folder, init=1, networks={})
     damage(folder)
-    assert sample(folder, init=0, networks={})["redrawn"]
+    assert sample(folder, init=0, networks={}).redrawn
 
 
 def test_samples_of_networks_that_were_trained_to_other_weights_are_drawn_anew(tmp_path):
@@ -190,7 +192,7 @@ def test_samples_of_networks_that_were_trained_to_other_weights_are_drawn_anew(t
     sample(folder, init=1)
     before = content(folder)
     made = sample(folder, init=0)
-    assert "trained again" in made["redrawn"]
+    assert "trained again" in made.redrawn
     assert all(before[n] != v for n, v in content(folder).items() if n.endswith(".nii.gz"))
 
 
@@ -210,7 +212,7 @@ def test_a_set_that_is_larger_than_asked_for_is_mended_whole(tmp_path):
     sample(folder, 9)
     intact = content(folder)
     delete(volumes(folder)[-1])
-    assert sample(folder, 3)["n"] == {"LGG": 9, "HGG": 9}
+    assert sample(folder, 3).n == {"LGG": 9, "HGG": 9}
     assert content(folder) == intact
 
 
@@ -235,12 +237,12 @@ def test_a_set_of_0_1_0_is_kept_extended_and_mended(tmp_path):
     sample(folder, 8)
     as_version_0_1_0(folder)
     times = {p: p.stat().st_mtime_ns for p in volumes(folder)}
-    assert store.read_record(folder / "record.json", "k") is not None
+    assert store.read_record(folder / "record.json", "k", SampleRecord) is not None
     sample(folder, 9)
     assert {p: p.stat().st_mtime_ns for p in times} == times
     as_version_0_1_0(folder)
     (lost,) = flip(volumes(folder)[0])
-    assert sample(folder, 9)["restored"] == [lost.relative_to(folder).as_posix()]
+    assert sample(folder, 9).restored == (lost.relative_to(folder).as_posix(),)
 
 
 def end_to_end(bench, *more: str) -> tuple[int, str, dict]:
@@ -274,7 +276,7 @@ def test_a_run_on_another_machine_scores_the_set_that_it_drew(bench):
     for name in told["files"]:  # as if each file had other bits when it was recorded
         if name.endswith(".nii.gz"):
             flip(folder / name)
-            told["files"][name] = store.describe_files(folder, [folder / name])[name]
+            told["files"][name] = as_json(store.describe_files(folder, [folder / name])[name])
     record.write_text(json.dumps(told))
     volumes(folder)[0].unlink()
     (score,) = bench.folder.glob("runs/*/wgan-gp-*/seed-0/score/ms-ssim@*.json")
@@ -300,7 +302,7 @@ def test_a_damaged_folder_of_a_run_is_named_where_it_is_given_as_samples(bench, 
     shutil.copytree(bench.folder / "made" / "sample", folder)
     record = json.loads((folder / "record.json").read_text())
     left = [p for p in folder.rglob("*") if p.is_file() and p.name != "record.json"]
-    record["files"] = store.describe_files(folder, left)
+    record["files"] = as_json(store.describe_files(folder, left))
     (folder / "record.json").write_text(json.dumps(record))
     commands = {
         "--samples": ("run", "tiny.toml", "--methods", "none", "--n", "3", "--metrics", "ms-ssim"),

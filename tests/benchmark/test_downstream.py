@@ -25,6 +25,7 @@ from cerebench.benchmark.stage import pending
 from cerebench.core.bounds import BadConfig
 from cerebench.core.errors import UsageError
 from cerebench.core.hashing import key_of
+from cerebench.core.records.classified import DownstreamRecord
 from cerebench.datasets.base import DatasetError, Split
 from cerebench.metrics.base import LazyVolumes
 from cerebench.metrics.downstream.base import Material, ProtocolError
@@ -183,7 +184,7 @@ def row_of(plan, name="wgan-gp"):
 def record_of(plan, name, row="wgan-gp"):
     """Return the record of a protocol on the samples of a row."""
     stage = row_of(plan, row).stage(f"downstream {name}")
-    return store.read_record(plan.folder / stage.record, stage.key)
+    return store.read_record(plan.folder / stage.record, stage.key, DownstreamRecord)
 
 
 def keys_of(plan):
@@ -197,24 +198,24 @@ def test_a_protocol_of_another_package_leaves_the_promised_record(finished):
     assert outcome.failed == {}
     record = record_of(plan, "stub")
     assert {
-        "protocol": "stub", "version": 1, "preset": "smoke", "kind": "downstream", "status": "ok",
-        "classes": ["LGG", "HGG"], "positive": "HGG", "device": "cpu", "precision": "fp32",
+        "protocol": "stub", "version": 1, "preset": "smoke",
+        "classes": ("LGG", "HGG"), "positive": "HGG", "device": "cpu", "precision": "fp32",
         "parameters": 2 * 16**3 + 2,
-    }.items() <= record.items()  # fmt: skip
-    assert record["config"]["steps"] == 2
-    test = record["test"]
+    }.items() <= vars(record).items()  # fmt: skip
+    assert record.config["steps"] == 2
+    test = record.test
     reference = plan.common.reference
-    assert set(test["ids"]) == set(reference.split.test)
+    assert set(test.ids) == set(reference.split.test)
     labels = {case.id: case.label for case in reference.cases}
-    assert test["labels"] == [labels[i] for i in test["ids"]]
-    (repeat,) = record["repeats"]
-    assert len(repeat["predictions"]) == len(test["ids"]) == 10
-    assert len(set(repeat["predictions"])) == 10
-    assert all(0 < p < 1 for p in repeat["predictions"])
-    assert repeat["n"]["pretrain"] == {"LGG": 8, "HGG": 8}
-    assert repeat["validation_auc"] is repeat["before_finetuning"] is None
-    assert record["finetune_sha256"] == key_of(sorted(reference.split.train))
-    assert record["seconds"] > 0
+    assert test.labels == tuple(labels[i] for i in test.ids)
+    (repeat,) = record.repeats
+    assert len(repeat.predictions) == len(test.ids) == 10
+    assert len(set(repeat.predictions)) == 10
+    assert all(0 < p < 1 for p in repeat.predictions)
+    assert repeat.n["pretrain"] == {"LGG": 8, "HGG": 8}
+    assert repeat.validation_auc is repeat.before_finetuning is None
+    assert record.finetune_sha256 == key_of(sorted(reference.split.train))
+    assert record.seconds > 0
     assert not list(plan.folder.rglob("downstream/*/"))
 
 
@@ -258,12 +259,12 @@ def test_a_variant_is_a_row_with_its_own_settings_and_equal_settings_share_one_t
     cells = {row.name: row for row in plan.of_kind("method")}
     assert cells["wider"].resolved.values["critic_steps"] == 2
     assert cells["same"].folder == cells["wgan-gp"].folder != cells["wider"].folder
-    rows = {row["name"]: row for row in contents(plan)["rows"] if row["kind"] == "method"}
-    assert (rows["wider"]["label"], rows["wider"]["method"]) == ("Wider", "wgan-gp")
+    rows = {row.name: row for row in contents(plan).rows if row.kind == "method"}
+    assert (rows["wider"].label, rows["wider"].method) == ("Wider", "wgan-gp")
     facts = json.loads((plan.folder / cells["same"].folder / "cell.json").read_text())
     assert facts["name"] == "wgan-gp"  # bench sample builds the method by this name
     assert record_of(plan, "stub", "same") == record_of(plan, "stub")
-    assert record_of(plan, "stub", "wider")["repeats"] != record_of(plan, "stub")["repeats"]
+    assert record_of(plan, "stub", "wider").repeats != record_of(plan, "stub").repeats
 
 
 def test_a_finished_experiment_has_nothing_to_do(finished, store_of):
@@ -478,8 +479,8 @@ def test_an_interrupted_protocol_ends_with_the_same_predictions(plugins, tmp_pat
     assert (folder / "repeat-0" / "pretrain" / "record.json").read_bytes() == done
     assert [(step, total) for step, total, _ in told] == [(i, 4) for i in (1, 2, 3, 4)]
     assert all(text.startswith("repeat-0/finetune loss") for _, _, text in told)
-    assert found["repeats"] == expected["repeats"]
-    assert found["seconds"] == pytest.approx(sum(cost["seconds"] for cost in trainer.costs))
+    assert found.repeats == expected.repeats
+    assert found.seconds == pytest.approx(sum(cost.seconds for cost in trainer.costs))
     assert len(trainer.costs) == 2
 
 

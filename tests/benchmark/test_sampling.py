@@ -101,8 +101,8 @@ def test_values_outside_the_range_are_clipped_and_counted(tmp_path):
         {"all": method(Loud)}, spec(2), tmp_path, device=CPU, progress=lambda *_: None,
         stop=lambda: False,
     )  # fmt: skip
-    assert record["clip_fraction"] == {"LGG": 0.25, "HGG": 0.25}
-    assert record["foreground"] == {"LGG": 4096.0, "HGG": 4096.0}
+    assert record.clip_fraction == {"LGG": 0.25, "HGG": 0.25}
+    assert record.foreground == {"LGG": 4096.0, "HGG": 4096.0}
     volume = sampling.read_volume(next(tmp_path.rglob("*.nii.gz")))
     assert volume.max() == 1.0
 
@@ -157,7 +157,7 @@ def test_a_mask_conditioned_method_gets_training_masks_and_their_ids_are_recorde
     for path in tmp_path.rglob("sub-*.json"):
         facts = json.loads(path.read_text())
         assert facts["MaskOf"] == f"case-{facts['ForegroundVoxels'] - 1}"
-    assert record["n"] == {"LGG": 5, "HGG": 5}
+    assert record.n == {"LGG": 5, "HGG": 5}
 
 
 def test_every_training_mask_is_used_once_before_any_is_used_again():

@@ -8,6 +8,7 @@ import pytest
 
 from cerebench.benchmark.planned import PlannedMetric
 from cerebench.benchmark.scoring import Judged, RealSets, build_control, materialise, part_of, score
+from cerebench.core.records.files import as_json
 from cerebench.metrics.base import Better, Metric, MetricError, Result, VolumeSet
 from cerebench.metrics.controls import CONTROLS
 from cerebench.metrics.memorisation import NN_RATIO
@@ -100,8 +101,8 @@ def scored(result):
 
     metric = Metric("m", "m", compute, Better.LOWER, {}, "")
     judged = Judged(real_sets(), {"x": volume_set(3, "g")})
-    fields = score(PlannedMetric(metric, "0" * 64), judged)
-    return json.loads(json.dumps(fields, allow_nan=False))["rows"][0]
+    (row,) = score(PlannedMetric(metric, "0" * 64), judged).rows
+    return json.loads(json.dumps(as_json(row), allow_nan=False))
 
 
 def test_facts_are_recorded_beside_notes():

@@ -1,6 +1,8 @@
 """Stages as things: done by key and files, run in order of their needs, added in one place."""
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -10,35 +12,55 @@ import pytest
 from cerebench.benchmark import rows, store
 from cerebench.benchmark.stage import Stage, pending
 from cerebench.core.hashing import key_of
+from cerebench.core.records.base import Record, Share
 
 
-def stage(name="count", key="k", **changes):
-    return Stage(name, key, Path(f"row/{name}/record.json"), lambda bench, task: {}, **changes)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SaturationRecord(Record):
+    """How many voxels are at the maximum.
+
+    Attributes:
+        share: Class to mean share of voxels.
+        files: None but in these tests.
+    """
+
+    kind = "saturation"
+
+    share: Mapping[str, Share]
+    files: Mapping[str, store.FileFact] = dataclasses.field(default_factory=dict)
 
 
-def finish(folder, one, **fields):
-    store.write_record(folder / one.record, one.kind, one.key, fields)
+KEY = key_of("k")
+
+
+def stage(name="saturation", key=KEY, **changes):
+    return Stage(name, key, Path(f"row/{name}/record.json"), lambda bench, task: None, **changes)
+
+
+def finish(folder, one, share=0.5, files=None):
+    record = SaturationRecord(share={"LGG": share}, files=files or {})
+    store.write_record(folder / one.record, one.key, record)
 
 
 def test_a_stage_is_done_when_its_record_has_its_key_and_its_files_hold(tmp_path):
     one = stage()
     assert not one.done(tmp_path)
-    path = tmp_path / "row/count/data.bin"
+    path = tmp_path / "row/saturation/data.bin"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")
     finish(tmp_path, one, files=store.describe_files(path.parent, [path]))
     assert one.done(tmp_path)
-    assert not stage(key="other").done(tmp_path)
+    assert not stage(key=key_of("other")).done(tmp_path)
     path.write_bytes(b"y")
     assert not one.done(tmp_path)
 
 
 def test_a_record_that_no_longer_answers_what_is_asked_is_not_enough(tmp_path):
-    asked = {"n": 3}
-    one = stage(holds=lambda folder, record: record["n"] >= asked["n"])
-    finish(tmp_path, one, n=3)
+    asked = {"LGG": 0.3}
+    one = stage(holds=lambda folder, record: record.share["LGG"] >= asked["LGG"])
+    finish(tmp_path, one, share=0.3)
     assert one.done(tmp_path)
-    asked["n"] = 4
+    asked["LGG"] = 0.4
     assert not one.done(tmp_path)
 
 
@@ -49,14 +71,14 @@ def test_files_that_an_older_version_left_without_a_record_are_enough(tmp_path):
     assert not one.done(tmp_path)
     (tmp_path / "row/b.npz").touch()
     assert one.done(tmp_path)
-    finish(tmp_path, stage(key="other"))  # with a record they are not
+    finish(tmp_path, stage(key=key_of("other")))  # with a record they are not
     assert not one.done(tmp_path)
 
 
 def test_pending_keeps_the_order(tmp_path):
-    stages = [stage(name) for name in ("a", "b", "c")]
+    stages = [stage(f"saturation {name}") for name in "abc"]
     finish(tmp_path, stages[1])
-    assert [one.name for one in pending(stages, tmp_path)] == ["a", "c"]
+    assert [one.name for one in pending(stages, tmp_path)] == ["saturation a", "saturation c"]
 
 
 def saturation(row, work=None):
@@ -67,7 +89,8 @@ def saturation(row, work=None):
         if work is not None:
             work()
         volumes = row.volumes(bench)
-        return {c: float(np.mean([(v == 1).mean() for v in vs])) for c, vs in volumes.items()}
+        share = {c: float(np.mean([(v == 1).mean() for v in vs])) for c, vs in volumes.items()}
+        return SaturationRecord(share=share)
 
     return Stage("saturation", key, row.folder / "saturation/record.json", count, ("sample",))
 
@@ -98,7 +121,7 @@ def test_a_stage_that_is_added_in_one_place_is_planned_run_resumed_and_told(benc
     (path,) = bench.folder.glob("runs/*/wgan-gp-*/seed-0/saturation/record.json")
     record = json.loads(path.read_text())
     assert (record["kind"], record["status"]) == ("saturation", "ok")
-    assert set(record) >= {"LGG", "HGG"}
+    assert set(record["share"]) == {"LGG", "HGG"}
     assert json.loads(bench(*arguments, "--json")[1])["done"] == 0
     path.unlink()
     assert json.loads(bench(*arguments, "--json")[1])["done"] == 1

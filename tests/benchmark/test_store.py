@@ -8,6 +8,7 @@ import pytest
 
 from cerebench.benchmark import store
 from cerebench.benchmark.errors import ForeignFolder
+from cerebench.core.records.scored import FiguresRecord
 
 
 def record_with_file(folder):
@@ -15,34 +16,38 @@ def record_with_file(folder):
     data = folder / "data.bin"
     data.write_bytes(b"volume")
     files = store.describe_files(folder, [data])
-    store.write_record(folder / "record.json", "train", "k", {"files": files})
+    store.write_record(folder / "record.json", "k", FiguresRecord(files=files))
     return data
+
+
+def read(folder, key="k"):
+    return store.read_record(folder / "record.json", key, FiguresRecord)
 
 
 def test_a_record_holds_while_its_key_and_files_do(tmp_path):
     record_with_file(tmp_path)
-    assert store.read_record(tmp_path / "record.json", "k")["kind"] == "train"
-    assert store.read_record(tmp_path / "record.json", "other") is None
+    assert read(tmp_path).files.keys() == {"data.bin"}
+    assert read(tmp_path, "other") is None
 
 
 @pytest.mark.parametrize("damage", [b"volumE", b"longer than before", None])
 def test_a_record_does_not_vouch_for_a_changed_file(tmp_path, damage):
     data = record_with_file(tmp_path)
     data.unlink() if damage is None else data.write_bytes(damage)
-    assert store.read_record(tmp_path / "record.json", "k") is None
+    assert read(tmp_path) is None
 
 
 def test_a_touched_file_is_hashed_again_and_still_holds(tmp_path):
     data = record_with_file(tmp_path)
     data.touch()
-    assert store.read_record(tmp_path / "record.json", "k") is not None
+    assert read(tmp_path) is not None
 
 
 def test_a_record_cut_short_is_not_done(tmp_path):
     record_with_file(tmp_path)
     path = tmp_path / "record.json"
     path.write_text(path.read_text()[:-20])
-    assert store.read_record(path, "k") is None
+    assert read(tmp_path) is None
 
 
 def test_a_success_clears_the_failure(tmp_path):
@@ -51,7 +56,7 @@ def test_a_success_clears_the_failure(tmp_path):
     failure = json.loads((tmp_path / "failure.json").read_text())
     assert (failure["reason"], failure["error"]) == ("no luck", "ValueError")
     assert "ValueError: no luck" in failure["traceback"]
-    store.write_record(record, "train", "k", {})
+    store.write_record(record, "k", FiguresRecord(files={}))
     assert not (tmp_path / "failure.json").exists()
 
 

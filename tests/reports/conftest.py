@@ -15,6 +15,34 @@ from cerebench.reports.base import Experiment
 
 CLASSES = ("LGG", "HGG")
 UTC = "2026-01-31T12:00:00Z"
+VERSIONS = {"python": "3.11.7"}
+COST = {"seconds": 1.0, "peak_mib": 1.0, "device": "cpu", "precision": "fp32", "threads": 1}
+WEIGHTS = {"model.safetensors": {"sha256": "0" * 64, "size": 1, "mtime_ns": 1, "ctime_ns": 1}}
+# What a file of each kind has besides what a test says, and what an object in a list of it has.
+WHOLE = {
+    "train": COST
+    | {"method": "m", "method_version": 1, "class": "LGG", "seed": 0, "steps": {}, "warnings": []}
+    | {"volumes_seen": 1, "parameters": {}, "n_train": 0, "train_ids": [], "versions": VERSIONS}
+    | {"files": WEIGHTS},
+    "sample": {"files": {f"{i}.nii.gz": fact for i in range(128) for fact in WEIGHTS.values()}},
+    "score": {"metric": "m", "metric_version": 1},
+    "diagnosis": {},
+    "downstream": COST
+    | {"protocol": "p", "version": 1, "preset": "quick", "config": {}, "recipe_hash": "0" * 64}
+    | {"classes": ["LGG", "HGG"], "positive": "HGG", "finetune_ids": [], "parameters": 1}
+    | {"finetune_sha256": "0" * 64, "notes": [], "versions": VERSIONS},
+    "failure": {"stage": "s", "error": "RuntimeError", "traceback": ""},
+    "cell": {"name": "m", "label": "m", "seed": 0, "size": 16, "classes": ["LGG", "HGG"]}
+    | {"channels": ["flair"], "spacing": [8.0] * 3, "fingerprint": "0" * 64, "scopes": []}
+    | {"split": {"train": [], "test": []}, "preset": "", "config": {}, "sources": {}}
+    | {"train_keys": {}, "sample_key": "", "suite_version": "0.1.0", "commit": None}
+    | {"versions": VERSIONS, "hardware": {"device": "", "cpu": "", "threads": 1, "system": ""}},
+}
+PARTS = {
+    "repeats": {"repeat": 0, "seed": 0, "epoch": 1, "validation_auc": None, "validation_ids": []}
+    | {"n": {}, "n_synthetic": {}, "before_finetuning": None},
+    "rows": {"replicates": {}},
+}
 
 
 def metric(name: str, label: str, **changes: Any) -> dict[str, Any]:
@@ -259,10 +287,13 @@ class Builder:
         self.write(path, "score", metric=declared["name"], metric_version=1, rows=rows, **facts)
 
     def write(self, path: str, kind: str, **fields: Any) -> None:
-        record = {"schema": 1, "kind": kind, "status": "ok", "key": "0" * 64, "utc": UTC}
+        _, _, key8 = Path(path).stem.rpartition("@")
+        record = {"schema": 1, "kind": kind, "status": "ok", "key": f"{key8:0<64}", "utc": UTC}
+        for name in PARTS.keys() & fields.keys():
+            fields[name] = [PARTS[name] | part for part in fields[name]]
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(record | fields), encoding="utf-8")
+        target.write_text(json.dumps(record | WHOLE[kind] | fields), encoding="utf-8")
 
     def edit(self, path: str, **fields: Any) -> None:
         """Change fields of a record."""
@@ -418,7 +449,9 @@ class Builder:
     def read(self) -> Experiment:
         path = self.folder / "experiment-made-up-00000000.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.contents), encoding="utf-8")
+        usual = {"version": 1, "differences": [], "recipe_hash": "0" * 64}
+        told = {"downstream": [usual | one for one in self.contents.get("downstream", ())]}
+        path.write_text(json.dumps(self.contents | told), encoding="utf-8")
         return Experiment.read(path)
 
 

@@ -111,16 +111,24 @@ def test_a_set_that_the_method_leaves_out_is_a_dash_with_its_reason(runs):
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ([1.0, math.nan], "failed: 1 of 2 values are no finite numbers"),
-        ([None], "failed: 1 of 1 values are no finite numbers"),
-        ([], "failed: no values"),
+        ([1.0, math.nan], "generated.1 must be a finite number, got NaN"),
+        ([None], "generated.0 must be a number, got null"),
     ],
 )
-def test_values_that_are_no_numbers_are_a_failure(runs, values, reason):
+def test_a_record_with_values_that_are_no_numbers_is_left_out(runs, values, reason):
     tell(runs, {"generated": values})
     table = diagnostics.build(runs.read())
+    for class_ in (0, 1):
+        assert lines(table, class_)["3D-DDPM"] == ["—"] * 3
+        for told in reasons(table, "3D-DDPM", class_):
+            assert f"{RECORD.format(0)}: diagnostics.0.values.{reason}; run the same" in told
+
+
+def test_a_diagnostic_without_values_is_a_failure(runs):
+    tell(runs, {"generated": []})
+    table = diagnostics.build(runs.read())
     assert lines(table)["3D-DDPM: distance"][2] == "—"
-    assert reasons(table, "3D-DDPM: distance")[2] == reason
+    assert reasons(table, "3D-DDPM: distance")[2] == "failed: no values"
 
 
 def test_negative_and_tiny_values_print_as_themselves(runs):

@@ -86,7 +86,7 @@ def test_predictions_that_cannot_be_evaluated_are_a_failure_and_nothing_else_cha
     block = next(b for b in read(classified.read()) if b.name == "exp1")
     (lack,) = block.find("wgan-gp").missing
     assert lack.status == "failed"
-    assert "cannot be evaluated" in lack.reason
+    assert "exp1@01234567.json: repeats.1.predictions.3 must be a" in lack.reason
     same = blocks["exp1"].find("ddpm").values("auc")
     assert block.find("ddpm").values("auc") == same
 

@@ -1,10 +1,12 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from cerebench.core.records.rows import AnchorRow, GeneratorRow
 from cerebench.methods import BUILTIN
 from cerebench.reports import drawing
 from cerebench.reports.base import ReportError
@@ -22,7 +24,11 @@ BLINDNESS = np.array(
 
 
 def row(name, kind="method", **more):
-    return {"kind": kind, "name": name, "preset": "quick"} | more
+    head = {"kind": kind, "name": name, "label": name} | more
+    if kind == "anchor":
+        return AnchorRow(**head, note="", scores={})
+    told = {"preset": "quick", "conditioning": "", "source": "", "differences": (), "cells": ()}
+    return GeneratorRow(**(told | head))
 
 
 def lab(colour, matrix):
@@ -57,7 +63,7 @@ def test_a_method_looks_the_same_whatever_stands_beside_it():
     assert styles(rows)[0] == METHODS["vqgan"]
     assert styles(rows)[3] == styles(rows[3:])[0] == METHODS["wgan-gp"]
     assert styles(rows)[1].colour == REAL
-    assert styles(rows) == styles([dict(r) for r in rows])
+    assert styles(rows) == styles([replace(r) for r in rows])
 
 
 def test_unknown_rows_and_second_rows_of_a_method_look_like_no_other():

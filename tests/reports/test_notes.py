@@ -12,7 +12,8 @@ import pytest
 from cerebench.benchmark.contents import metric_entry
 from cerebench.benchmark.planned import PlannedMetric
 from cerebench.benchmark.registry import Registries
-from cerebench.benchmark.scoring import _values
+from cerebench.benchmark.scoring import _valued
+from cerebench.core.records.files import as_json
 from cerebench.metrics.base import MetricError, Result, Sets, VolumeSet
 from cerebench.reports.base import Experiment
 from cerebench.reports.table import build
@@ -76,17 +77,17 @@ def tell(runs, results):
     registry = Registries().metrics
     planned = [PlannedMetric(registry.load(name), f"{i:064x}") for i, name in enumerate(results)]
     methods = [row for row in runs.contents["rows"] if row["name"] in ("wgan-gp", "ddpm")]
-    runs.contents |= {"metrics": [metric_entry(one) for one in planned], "rows": methods}
+    runs.contents |= {"metrics": [as_json(metric_entry(one)) for one in planned], "rows": methods}
 
     def make(change):
         for row in methods:
             for entry in runs.contents["metrics"]:
                 told = results[entry["name"]]
                 rows = [
-                    {"class": class_, "view": view}
-                    | _values(replace(one, notes=tuple(filter(None, map(change, one.notes)))))
+                    as_json(_valued(replace(one, notes=notes), class_, view))
                     for class_ in ("LGG", "HGG")
                     for view, one in told.items()
+                    for notes in [tuple(filter(None, map(change, one.notes)))]
                 ]
                 path = SCORE.format(row["name"], entry["name"])
                 row["cells"][0]["scores"][entry["name"]] = path
@@ -141,7 +142,6 @@ MAY_IMPORT_RE = {
     "benchmark/store.py": "names of files that a stage writes, before a folder is removed",
     "benchmark/fake_device.py": "names of operations of torch",
     "benchmark/scaffold.py": "the name of a new plugin, typed by the user",
-    "reports/base.py": "the name of an experiment, which becomes a file name",
     "reports/formatting.py": "line breaks of messages and labels",
     "reports/latex.py": "typesetting: numbers, slashes and long words of any text",
     "reports/markdown.py": "characters that Markdown would take for markup",

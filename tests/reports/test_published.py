@@ -3,7 +3,6 @@ from importlib.resources import files
 
 import pytest
 
-from cerebench.reports.base import Experiment
 from cerebench.reports.published import build
 
 NAMES = ("midl2024", "midl2024-topk", "midl2024-neighbours")
@@ -81,7 +80,7 @@ def test_ablations_repeat_the_row_of_the_proposed_method():
 def test_a_table_is_shown_as_printed_in_its_order_without_bold(runs):
     runs.contents["published"] = [{"note": ""} | told for told in quoted("midl2024").values()]
     runs.contents["cite"] = "Zhou and Khalvati, MIDL 2024"
-    tables = build(Experiment(runs.folder, runs.contents))
+    tables = build(runs.read())
     assert len(tables) == 7
     assert {table.banner for table in tables} == {"reported in the paper, not made here"}
     (block,) = tables[0].blocks

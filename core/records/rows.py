@@ -1,0 +1,127 @@
+"""Lines of the table, as a table of contents lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from cerebench.core.records.base import Json, Part
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference(Part):
+    """A setting that differs from the paper's.
+
+    Attributes:
+        setting: Name of the setting.
+        value: What it was.
+        paper: What it is in the preset ``paper``.
+        source: Where the value comes from.
+    """
+
+    setting: str
+    value: Json
+    paper: Json
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellEntry(Part):
+    """One seed of a row.
+
+    Attributes:
+        seed: Training seed; 0 of a folder of samples.
+        folder: Where its records are.
+        train: Trained instance (a class, or ``all``) to its record; empty of a folder of samples.
+        sample: Record of the samples.
+        diagnosis: Record of what the method says about itself, where it can say something.
+        preview: Centre slices.
+        distributions: Intensities and volumes of the foreground.
+        neighbours: Closest training cases, where a metric looks for them and it is known what the
+            generator was trained on.
+        scores: Metric to record.
+    """
+
+    seed: int
+    folder: str
+    train: Mapping[str, str]
+    sample: str = ""
+    diagnosis: str = ""
+    preview: str = ""
+    distributions: str = ""
+    neighbours: str = ""
+    scores: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorRow(Part):
+    """A row of real volumes, or of volumes that are wrong on purpose.
+
+    Attributes:
+        kind: ``anchor``.
+        name: Slug.
+        label: What tables call it.
+        role: ``floor`` (a real set that no generator can be asked to beat) or ``control`` (copies,
+            collapse, blur, noise: what a metric must and must not punish).
+        note: What it is for.
+        scores: Metric to record.
+        preview: Centre slices of real cases.
+        distributions: Intensities and volumes of their foreground.
+    """
+
+    kind: Literal["anchor"]
+    name: str
+    label: str
+    role: Literal["floor", "control"]
+    note: str
+    scores: Mapping[str, str]
+    preview: str = ""
+    distributions: str = ""
+
+    preset: ClassVar[str] = ""
+    cells: ClassVar[tuple[CellEntry, ...]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorRow(Part):
+    """A row of generated volumes: a trained method, or somebody's folder of samples.
+
+    Attributes:
+        kind: ``method`` or ``samples``.
+        name: Name of the method, of a variant of it, or of the folder.
+        label: What tables call it.
+        method: Name of the plugin; left out of a folder, where ``preset`` and ``conditioning`` are
+            empty.
+        preset: Preset of the method.
+        conditioning: ``none`` (one model a class), or what its samples are conditioned on.
+        source: Paper; of a folder, what a reader must know about it.
+        differences: Settings that differ from the paper's.
+        cells: One a seed.
+    """
+
+    kind: Literal["method", "samples"]
+    name: str
+    label: str
+    method: str = ""
+    preset: str
+    conditioning: str
+    source: str
+    differences: tuple[Difference, ...]
+    cells: Annotated[tuple[CellEntry, ...], Field(min_length=1)]
+
+    role: ClassVar[str] = ""
+
+
+def _tag(row: Any) -> str:
+    """Tell which row an object is, by its kind."""
+    kind = row.get("kind") if isinstance(row, Mapping) else getattr(row, "kind", None)
+    return "<anchor>" if kind == "anchor" else "<generator>"
+
+
+RowEntry = Annotated[
+    Annotated[AnchorRow, Tag("<anchor>")] | Annotated[GeneratorRow, Tag("<generator>")],
+    Discriminator(_tag),
+]
