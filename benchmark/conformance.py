@@ -307,7 +307,7 @@ def optional_hooks_work(s: Subject) -> None:
         with torch.inference_mode():
             check_maps(s.name, trained.explain(images), (2, 1, SIZE, SIZE, SIZE))
     found = diagnostics(trained, CLASSES[0], 0, s.data, s.data, n=2, seed=0)
-    unknown = {kind for d in found for kind in d["values"]} - {"train", "test", "generated"}
+    unknown = {kind for d in found for kind in d.values} - {"train", "test", "generated"}
     _require(not unknown, f"diagnose() names unknown sets: {', '.join(sorted(unknown))}")
 
 

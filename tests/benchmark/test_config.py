@@ -1,12 +1,13 @@
 """Presets, overrides, experiments: every value has a source, every mistake a message."""
 
+import dataclasses
 import json
 import math
 
 import pytest
 
 from cerebench.benchmark import experiment as experiments
-from cerebench.benchmark.cells import build_method
+from cerebench.benchmark.cells import build_method, read_cell
 from cerebench.benchmark.config import differences, override_table, parse_assignment, resolve
 from cerebench.benchmark.errors import UnknownPlugin
 from cerebench.benchmark.registry import Registries
@@ -214,6 +215,12 @@ def test_an_impossible_value_ends_every_command_before_any_work(bench, arguments
     assert not (bench.folder / "runs").exists()
 
 
+@pytest.fixture
+def cell(tiny_run):
+    (place,) = tiny_run.folder.rglob("wgan-gp-*/seed-0")
+    return read_cell(place)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -222,20 +229,19 @@ def test_an_impossible_value_ends_every_command_before_any_work(bench, arguments
         ("lr", None, "wgan-gp.lr must be a number above 0, got None in cell.json."),
     ],
 )
-def test_a_recorded_configuration_is_checked_when_it_is_built_again(field, value, message):
+def test_a_recorded_configuration_is_checked_when_it_is_built_again(cell, field, value, message):
     values = {**resolve(WGANGP, "smoke", 16).values, field: value}
-    cell = {"name": "wgan-gp", "config": values, "size": 16, "classes": ["a"], "channels": ["t1"]}
     with pytest.raises(ValueError, match="must be") as caught:
-        build_method(cell, Registries())
+        build_method(dataclasses.replace(cell, config=values), Registries())
     assert str(caught.value) == message
     assert caught.value.exit_code == 2
 
 
-def test_a_recorded_configuration_is_built_as_it_was():
+def test_a_recorded_configuration_is_built_as_it_was(cell):
     resolved = resolve(MedDDPM, "smoke", 16)
     recorded = json.loads(json.dumps(resolved.values))
-    cell = {"name": "med-ddpm", "size": 16, "classes": ["a", "b"], "channels": ["t1"]}
-    assert build_method(cell | {"config": recorded}, Registries()).config == resolved.config
+    cell = dataclasses.replace(cell, name="med-ddpm", config=recorded)
+    assert build_method(cell, Registries()).config == resolved.config
 
 
 def test_a_method_of_version_0_1_runs_and_is_told_what_to_change(bench):

@@ -436,7 +436,7 @@ def test_a_protocol_trains_and_predicts_on_a_gpu(unweighted, monkeypatch, tmp_pa
         trainer = HarnessTrainer(tmp_path, "key", DEVICE, lambda *_: None, lambda: False)
         outcome = protocol.run(given, trainer)
     assert gpu.operations
-    assert {cost["device"] for cost in trainer.costs} == {"fake GPU 1"}
+    assert {cost.device for cost in trainer.costs} == {"fake GPU 1"}
     assert len(outcome.repeats[0].predictions) == 8
 
 

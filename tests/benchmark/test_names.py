@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -461,21 +462,19 @@ BOOBY_TRAP = "from pathlib import Path\nPath('was-run').touch()\n" + METHOD
 
 @pytest.mark.parametrize("place", ["my_gan.py", "my_gan/my_gan.py"])
 @pytest.mark.parametrize("command", ["run", "check", "show", "sample"])
-def test_a_file_in_the_working_folder_is_not_loaded_unless_named(trap, place, command):
+def test_a_file_in_the_working_folder_is_not_loaded_unless_named(trap, tiny_run, place, command):
     path = trap.folder / place
     path.parent.mkdir(exist_ok=True)
     path.write_text(BOOBY_TRAP.format(name="my-gan"))
-    cell = {"kind": "cell", "name": "my-gan", "scopes": ["all"], "train_keys": {"all": "k"}}
-    cell |= {"sample_key": "s", "config": {}, "size": 16, "classes": ["a"], "channels": ["flair"]}
-    (trap.folder / "cell/train/all").mkdir(parents=True)
-    (trap.folder / "cell/cell.json").write_text(json.dumps(cell))
-    record = {"status": "ok", "key": "k"}
-    (trap.folder / "cell/train/all/record.json").write_text(json.dumps(record))
+    (trained,) = tiny_run.folder.rglob("wgan-gp-*/seed-0")
+    shutil.copytree(trained, trap.folder / "cell")
+    described = trap.folder / "cell/cell.json"
+    described.write_text(json.dumps({**json.loads(described.read_text()), "name": "my-gan"}))
     arguments = {
         "run": ("run", "tiny.toml", "--methods", "my-gan", "--out", OUT),
         "check": ("check", "my-gan"),
         "show": ("show", "my-gan"),
-        "sample": ("sample", "cell"),
+        "sample": ("sample", "cell", "-n", "11"),
     }[command]
     told = trap.refused(*arguments)
     assert not (trap.folder / "was-run").exists()
@@ -549,5 +548,5 @@ def test_a_report_is_not_written_where_records_say(trap, trained, name, key):
     (path,) = trap.out.glob("*/experiment-*.json")
     told = json.loads(path.read_text())
     path.write_text(json.dumps({**told, "name": name, "key": key}))
-    trap.run("report", "--latex", "--out", OUT, codes=(2,))
+    trap.run("report", "--latex", "--out", OUT, codes=(3,))
     assert not (path.parent / "evil").exists()
