@@ -319,6 +319,7 @@ def changed(name, **settings):
     return type(cls)(cls.__name__, (cls,), {"presets": {**cls.presets, "smoke": smoke}})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings"),
     [

@@ -61,12 +61,14 @@ def trains_and_samples(name, tmp_path, changes):
     assert torch.isfinite(volumes).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", Registries().methods.names())
 def test_the_least_values_train(name, tmp_path):
     changes = {f: least(s) for f, s in numbers(name).items() if "enum" not in s}
     trains_and_samples(name, tmp_path, changes | LEAST.get(name, {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", Registries().methods.names())
 def test_the_largest_values_train(name, tmp_path):
     bounded = {
@@ -77,6 +79,7 @@ def test_the_largest_values_train(name, tmp_path):
     trains_and_samples(name, tmp_path, {f: largest(s) for f, s in bounded.items()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", Registries().methods.names())
 def test_the_last_of_all_choices_trains(name, tmp_path):
     methods = Registries().methods
