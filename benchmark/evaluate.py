@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cerebench.benchmark import structures
 from cerebench.benchmark.display import Display
-from cerebench.benchmark.foreign import open_folder, settle_faults, tell_axes, told
+from cerebench.benchmark.foreign import open_folder, settle_faults, tell_axes, told, trained_on
 from cerebench.benchmark.names import check_name
 from cerebench.benchmark.plan import Heading, Plan
 from cerebench.benchmark.planned import PlannedMetric, plan_metric
@@ -254,7 +254,7 @@ def _told(fake: Folder, reference: FolderReference) -> str:
     """Say what a reader must know about a folder before believing its numbers."""
     parts = ["a folder of volumes"]
     if reference.train is None:
-        parts.append("which cases it was trained on is not known")
+        parts.append(trained_on(fake))
     parts += [*told(fake, "its"), *told(reference.real, "the real folder's")]
     if reference.train is not None:
         parts += told(reference.train, "the training folder's")

@@ -57,6 +57,13 @@ def settle_faults(found: Sequence[Folder], skip_bad: bool, display: Display) -> 
             display.say(f"  {line}")
 
 
+def trained_on(folder: Folder) -> str:
+    """Say what a folder tells about the training of its generator."""
+    if not folder.training:
+        return "which cases it was trained on is not known"
+    return f"its training_cases.tsv names {len(folder.training)} cases it was trained on"
+
+
 def tell_axes(before: Sequence[Folder], after: Sequence[Folder], display: Display) -> None:
     """Tell what was decided of folders after they had been checked."""
     for old, new in zip(before, after, strict=True):

@@ -15,7 +15,7 @@ from cerebench.benchmark import config as configuration
 from cerebench.benchmark.data import Source
 from cerebench.benchmark.display import Display, Silent
 from cerebench.benchmark.experiment import Experiment, select_methods, select_protocols
-from cerebench.benchmark.foreign import open_folder, settle_faults, tell_axes, told
+from cerebench.benchmark.foreign import open_folder, settle_faults, tell_axes, told, trained_on
 from cerebench.benchmark.leakage import leaked_cases
 from cerebench.benchmark.names import check_name
 from cerebench.benchmark.planned import PlannedProtocol, plan_metric, plan_protocol
@@ -407,7 +407,12 @@ def _given(common: Common, name: str, folder: Folder, *, allow_leakage: bool) ->
     }
     upstream = {"kind": "samples", "content": key_of(content), "range": given_range}
     key = key_of({**upstream, **folder.turned})
-    source = f"a folder of samples; which cases it was trained on is {_trained_on(folder, leaked)}"
+    source = f"a folder of samples; {trained_on(folder)}"
+    if folder.training:
+        source += f", {len(leaked) or 'none'} of them in the test set"
+    most = max(map(len, given.values()))
+    if most > common.n:
+        source += f"; of up to {most} volumes a class the first {common.n} by name"
     return FolderRow(
         name,
         name,
@@ -423,13 +428,6 @@ def _given(common: Common, name: str, folder: Folder, *, allow_leakage: bool) ->
 
 def _lazy(folder: Folder, files: Sequence[Entry]) -> LazyVolumes:
     return LazyVolumes([e.relative for e in files], lambda index: folder.volume(files[index]))
-
-
-def _trained_on(folder: Folder, leaked: Sequence[str]) -> str:
-    """Say what a sample folder tells about its generator's training."""
-    if folder.training is None:
-        return "not known"
-    return f"told: {len(folder.training)}, {len(leaked) or 'none'} of them in the test set"
 
 
 def _check_demand(row: TrainedRow | FolderRow) -> None:

@@ -90,8 +90,8 @@ class Runner:
             self.display.say(f"{fault}; it is made anew.")
         for row in self.plan.rows:
             if fault := store.misfit(self.plan.folder / row.folder / CELL, CellFile):
-                self.display.say(f"{fault}; it is made anew.")
                 self._describe(row)
+                self.display.say(f"{fault}; it is made anew.")
 
     def _row(self, row: Row) -> None:
         """Run what a row lacks, line by line."""

@@ -103,8 +103,16 @@ def write(path: Path, whole: File, **head: str) -> None:
         head: ``key`` and ``utc`` of a record.
 
     Raises:
-        Misfit: If a field is not what the schema says; nothing was written.
+        Misfit: If a field is not what the schema says, a folder is in the way, or a newer version
+            wrote what is there; nothing was written.
     """
+    if path.is_dir():
+        raise Misfit(path, "it is a folder where a file belongs. Move it elsewhere")
+    try:
+        read(type(whole), path)
+    except Misfit as fault:
+        if fault.newer:
+            raise
     told = dump(whole, **head)
     # What JSON does not have stands for an object, so that its field is named.
     parse(type(whole), json.dumps(told, default=lambda value: {}).encode(), path)

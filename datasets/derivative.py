@@ -21,6 +21,7 @@ import numpy as np
 from cerebench.core.files import write_bytes
 from cerebench.datasets.base import Dataset, DatasetError, Progress, Split
 from cerebench.datasets.cache import Prepared
+from cerebench.datasets.layouts.base import table_of
 from cerebench.datasets.names import SLUG_LENGTH, shown
 from cerebench.datasets.splits import write_split
 from cerebench.datasets.volumes import write_nifti
@@ -102,10 +103,10 @@ def read_training_cases(folder: Path) -> list[tuple[str, str]] | None:
     """Return (case, patient) of what the generator of these samples was trained on, if it is told.
 
     Raises:
-        DatasetError: If the table lacks the column ``case_id``.
+        DatasetError: If the table lacks the column ``case_id``, or is no file.
     """
-    path = folder / TRAINING
-    if not path.is_file():
+    path = table_of(folder, TRAINING) if folder.is_dir() else None
+    if path is None:
         return None
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.DictReader(file, delimiter="\t")

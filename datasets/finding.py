@@ -16,6 +16,7 @@ from cerebench.datasets.layouts.base import (
     Row,
     known_value,
     read_table,
+    table_of,
     unique_rows,
     unreadable,
 )
@@ -33,15 +34,19 @@ from cerebench.datasets.volumes import SUFFIXES
 ONE_CLASS = "all"
 TABLE = "participants.tsv"
 _NAMED = 5
-_COMPANIONS = (TABLE, "split.csv", "training_cases.tsv")
+_TRAINING = "training_cases.tsv"
+_COMPANIONS = (TABLE, "split.csv", _TRAINING)
 _TEXTS = ("readme", "license", "licence", "changes")  # with any of these endings
 _TEXT_ENDINGS = ("", ".md", ".rst", ".txt")
-_SEGMENTATIONS = ("seg", "mask", "dseg", "probseg", "label", "labels", "segmentation")
+_SEGMENTATIONS = (
+    *("seg", "mask", "dseg", "probseg", "aseg", "label", "labels", "labelmap", "segmentation"),
+    *("segs", "masks", "segmentations"),  # as folders are called
+)
 # How contrasts are called in names that are not of BIDS.
 _CONTRAST = re.compile(r"(?:(.*)[_-])?(flair|t1|t1ce|t1gd|t1c|t1n|t1w|t2|t2w|t2f)", re.IGNORECASE)
 _DECATHLON = ("imagestr", "imagests", "labelstr")
 _SUBJECT = "sub-"
-_SESSION = re.compile(r"ses-[A-Za-z0-9]+")
+_SESSION = re.compile(r"(?<![A-Za-z0-9])ses-[A-Za-z0-9]+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,7 @@ def find(folder: Path, classes: Sequence[str] | None = None) -> Found:
             volumes, or the classes are not those expected.
     """
     files = _walk(folder)
+    _refuse_tables_below(folder, files)
     if not files.images:
         raise _nothing(folder, files, classes)
     _refuse_scans(folder, files.images)
@@ -152,6 +158,7 @@ def find(folder: Path, classes: Sequence[str] | None = None) -> Found:
         one = _only_class(folder, classes, plain[0].name) if plain else ""
         labelled = _by_folder(folder, files.images, of_top, one)
     check_labels(labelled, folder / TABLE if subjects else folder)
+    labelled = {name: _once(volumes, files) for name, volumes in labelled.items()}
     order = sorted(labelled) if classes is None else [c for c in classes if c in labelled]
     return Found(
         {name: tuple(labelled[name]) for name in order},
@@ -185,21 +192,22 @@ def _walk(folder: Path) -> _Files:
                 kept.append(name)
         below[:] = kept
         for name in sorted(names):
-            _sort(here / name, found)
+            _sort(here / name, found, top=folder)
     for paths in (found.images, found.segmentations, found.strays, found.hidden):
         paths.sort()
     return found
 
 
-def _sort(path: Path, found: _Files) -> None:
+def _sort(path: Path, found: _Files, top: Path) -> None:
     """Put a file where it belongs."""
+    folders = path.parent.relative_to(top).parts
     if path.name.startswith("."):
         found.hidden += [path] * _is_nifti(path.name)
     elif reason := unreadable(path):
         found.faults.append(Fault(path, f"{path} {reason}. Repair or remove it."))
     elif not _is_nifti(path.name):
-        found.strays += [path] * (not _is_companion(path))
-    elif _is_segmentation(path):
+        found.strays += [path] * (not _is_companion(path, at_top=not folders))
+    elif _is_segmentation(path) or any(part.lower() in _SEGMENTATIONS for part in folders):
         found.segmentations.append(path)
     else:
         found.images.append(path)
@@ -209,10 +217,38 @@ def _is_nifti(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def _is_companion(path: Path) -> bool:
+def _is_companion(path: Path, *, at_top: bool) -> bool:
     name = path.name.lower()
     text = path.stem.lower() in _TEXTS and path.suffix.lower() in _TEXT_ENDINGS
-    return text or name in _COMPANIONS or name.endswith((".json", ".bval", ".bvec"))
+    table = at_top and name in _COMPANIONS
+    return text or table or name.endswith((".json", ".bval", ".bvec"))
+
+
+def _refuse_tables_below(folder: Path, files: _Files) -> None:
+    """Refuse a derivative one level down: its tables would not be read.
+
+    Raises:
+        DatasetError: Naming the folder to give.
+    """
+    for path in files.strays:
+        name, place = path.name.lower(), path.parent
+        subjects = any(p.name.lower().startswith(_SUBJECT) for p in place.iterdir() if p.is_dir())
+        if place != folder and (name == _TRAINING or (name == TABLE and subjects)):
+            raise DatasetError(
+                f"{path} lies below {folder}, whose own tables alone are read. Give {place}, or "
+                "move the table up."
+            )
+
+
+def _once(volumes: Sequence[Volume], files: _Files) -> list[Volume]:
+    """Return the volumes of a class without those saved twice, which become faults."""
+    first: dict[str, Path] = {}
+    for volume in volumes:
+        path = first.setdefault(volume.id.lower(), volume.path)
+        if path != volume.path:
+            reason = f"{volume.path} has the name of {path.name}: one case would count twice"
+            files.faults.append(Fault(volume.path, f"{reason}. Keep one of the two."))
+    return [volume for volume in volumes if first[volume.id.lower()] == volume.path]
 
 
 def _is_segmentation(path: Path) -> bool:
@@ -221,10 +257,14 @@ def _is_segmentation(path: Path) -> bool:
     Example:
         >>> [_is_segmentation(Path(n)) for n in ("a_Mask.nii", "label-7.nii", "from_mask_7.nii")]
         [True, True, False]
+        >>> [_is_segmentation(Path(n)) for n in ("tumorMask.nii", "a(mask).nii", "a_seg2.nii")]
+        [True, True, True]
     """
-    words = re.split(r"[_\-. ]", _stem(path.name).lower())
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", _stem(path.name)).lower()
+    words = [word for word in re.split(r"[_\-. ()\[\]]", apart) if word] or [""]
     numbered = len(words) > 1 and all(word.isdigit() for word in words[1:])
-    return words[-1] in _SEGMENTATIONS or (words[0] in _SEGMENTATIONS and numbered)
+    last = words[-1].rstrip("0123456789") if len(words) > 1 else words[-1]
+    return last in _SEGMENTATIONS or (words[0] in _SEGMENTATIONS and numbered)
 
 
 def _nothing(folder: Path, files: _Files, classes: Sequence[str] | None) -> DatasetError:
@@ -268,8 +308,12 @@ def _refuse_scans(folder: Path, images: Sequence[Path]) -> None:
     contrasts: dict[tuple[Path, str], set[str]] = {}
     for path in images:
         match = _CONTRAST.fullmatch(_stem(path.name))
-        if match and not path.name.startswith(_SUBJECT):
+        if match and not path.name.lower().startswith(_SUBJECT):
             contrasts.setdefault((path.parent, match[1] or ""), set()).add(match[2].lower())
+        for place in path.relative_to(folder).parents:
+            if _CONTRAST.fullmatch(place.name) and not _CONTRAST.fullmatch(place.name)[1]:
+                rest = path.relative_to(folder / place)
+                contrasts.setdefault((place.parent, str(rest)), set()).add(place.name.lower())
     several = next((found for found in contrasts.values() if len(found) > 1), None)
     if several:
         raise DatasetError(
@@ -279,7 +323,9 @@ def _refuse_scans(folder: Path, images: Sequence[Path]) -> None:
 
 
 def _refuse_several(folder: Path, images: Sequence[Path]) -> None:
-    """Refuse several volumes of one subject of BIDS: they would count as so many cases.
+    """Refuse several volumes of one subject: they would count as so many cases.
+
+    Subjects are told by ``sub-``, or by what is left of a path without its session.
 
     Raises:
         DatasetError: Naming the subject and how its volumes differ.
@@ -309,12 +355,22 @@ def _told_apart(folder: Path, paths: Sequence[Path]) -> str:
 
 
 def _subject(relative: Path) -> tuple[str, ...]:
-    """Return what identifies the subject of a file: its folder, else its name; nothing if none."""
-    for depth, part in enumerate(relative.parts[:-1], 1):
-        if part.startswith(_SUBJECT):
-            return relative.parts[:depth]
-    if relative.name.startswith(_SUBJECT):
-        return (*relative.parts[:-1], _stem(relative.name).split("_")[0])
+    """Return what identifies the subject of a file: its folder, else its name; nothing if none.
+
+    Without ``sub-``, sessions are told by theirs: ``LGG/p1/ses-1/a``, ``LGG/p1_ses-1``.
+    """
+    parts = [*relative.parts[:-1], _stem(relative.name)]
+    kept = [part for part in parts[:-1] if not _SESSION.fullmatch(part)]
+    for depth, part in enumerate(kept, 1):
+        if part.lower().startswith(_SUBJECT):
+            return tuple(kept[:depth])
+    if parts[-1].lower().startswith(_SUBJECT):
+        return (*kept, parts[-1].split("_")[0])
+    bare = re.sub(rf"[_\-. ]*{_SESSION.pattern}", "", parts[-1], flags=re.IGNORECASE)
+    if len(kept) < len(parts) - 1 and len(kept) > 1:  # a class and a subject above the session
+        return tuple(kept)
+    if len(kept) < len(parts) - 1 or bare != parts[-1]:
+        return (*kept, bare)
     return ()
 
 
@@ -403,8 +459,8 @@ class _Table:
         Raises:
             DatasetError: If it cannot be read, or names something that is no participant.
         """
-        path = folder / TABLE
-        if not path.is_file():
+        path = table_of(folder, TABLE)
+        if path is None:
             return cls()
         rows = read_table(path, ["participant_id"])
         if not any(known_value(row.get("class")) for row in rows):

@@ -36,6 +36,7 @@ from cerebench.datasets.volumes import read_stored
 SPACING_TOLERANCE = 0.01
 _ROUNDING = 1e-6  # of the width of the range: not counted as outside
 _NAMED_FAULTS = 20
+_LABELS = 16  # a file of at most so many values, all whole, is a label map among grey volumes
 
 Shape = tuple[int, int, int]
 # Whether axes are compared, each file's header holds, or that of the real volumes.
@@ -74,6 +75,7 @@ class Entry:
         span: Lowest and highest value.
         outside: Voxels outside the value range; they are clipped.
         like: Axes to take instead of the file's own.
+        labels: How many values a label map has: at least 2, all whole; 0 of other files.
     """
 
     path: Path
@@ -84,6 +86,7 @@ class Entry:
     span: Span
     outside: int
     like: Grid | None = None
+    labels: int = 0
 
     @property
     def _turned(self) -> Grid:
@@ -208,7 +211,7 @@ def read(path: Path, options: Options, progress: Progress = lambda done, total: 
         found.notes,
         None if told is None else tuple(told),
     )
-    return _described(_with_range(folder, declared), declared)
+    return _described(_with_range(_without_label_maps(folder), declared), declared)
 
 
 def _require_folder(path: Path) -> None:
@@ -234,7 +237,33 @@ def _examine(path: Path, identity: str, relative: str, declared: Span) -> Entry:
         stored.grid,
         Span(float(values.min()), float(values.max())),
         int(np.count_nonzero(outside)),
+        labels=_labels(values),
     )
+
+
+def _labels(values: NDArray[np.floating]) -> int:
+    """Count the values of a label map; 0 where some are not whole, or there are one or many."""
+    some = values.ravel()[:: max(1, values.size // 4096)]  # most volumes are settled by these
+    if len(np.unique(some)) > _LABELS or np.any(some % 1) or np.any(values % 1):
+        return 0
+    found = len(np.unique(values))
+    return found if 1 < found <= _LABELS else 0
+
+
+def _without_label_maps(folder: Folder) -> Folder:
+    """Make label maps among grey volumes faults; a set that is all of them has collapsed."""
+    if all(entry.labels for entry in folder.entries):
+        return folder
+    faults = [
+        Fault(
+            entry.path,
+            f"{entry.path} holds {entry.labels} whole values alone, as segmentations do and its "
+            "neighbours do not. Remove it, or name it _seg.",
+        )
+        for entry in folder.entries
+        if entry.labels
+    ]
+    return _without(folder, faults)
 
 
 def _with_range(folder: Folder, declared: Span) -> Folder:

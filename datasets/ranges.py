@@ -15,6 +15,7 @@ from cerebench.datasets.base import DatasetError
 COMMON = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))  # what volumes are usually stored in
 REACH = 0.02  # of the width of a range: values that far outside are overshoot and are clipped
 USED = 0.1  # of the width of a range: values that span less do not use it
+_ROUNDING = 1e-6  # of the width of a range: stored values are float32
 _VARIED = 1.2  # times the lowest maximum: the unit of scans is that of each scanner
 
 
@@ -46,19 +47,20 @@ def check_range(declared: Span, option: str) -> None:
         )
 
 
-def within(values: Span, declared: Span) -> bool:
-    """Say whether values lie in a range, or outside by no more than ``REACH`` of its width."""
-    reach = REACH * (declared.high - declared.low)
+def within(values: Span, declared: Span, share: float = REACH) -> bool:
+    """Say whether values lie in a range, or outside by no more than a share of its width."""
+    reach = (share + _ROUNDING) * (declared.high - declared.low)
     return declared.low - reach <= values.low and values.high <= declared.high + reach
 
 
 def other_range(values: Span, declared: Span) -> Span | None:
     """Return the common range that values fit while they do not use the declared one.
 
-    They fit a range if they lie in it, span at least ``USED`` of it, and begin in its lowest tenth,
-    where the background is. They do not use a range if they leave it, span less than ``USED`` of
-    it, or keep out of its lower half. A constant volume fits none, so a collapsed set stays what it
-    is.
+    They fit a range if they leave it by at most ``USED`` of its width, span at least as much of it,
+    and begin in its lowest tenth, where the background is. They do not use a range if they leave
+    it, span less than ``USED`` of it, or keep out of its lower half, but for overshoot of a tenth:
+    what ends above 1 or below 0 by a little was meant for [0, 1]. A constant volume fits none, so a
+    collapsed set stays what it is.
 
     Example:
         >>> other_range(Span(0.0, 1.0), Span(-1.0, 1.0))
@@ -69,7 +71,7 @@ def other_range(values: Span, declared: Span) -> Span | None:
         return None
     for candidate in (Span(*ends) for ends in COMMON):
         width = candidate.high - candidate.low
-        fits = within(values, candidate) and values.high - values.low >= USED * width
+        fits = within(values, candidate, USED) and values.high - values.low >= USED * width
         if candidate != declared and fits and values.low <= candidate.low + USED * width:
             return candidate
     return None
@@ -88,9 +90,9 @@ def _narrow(values: Span, declared: Span) -> bool:
 
 
 def _without_background(values: Span, declared: Span) -> bool:
-    """Say whether nothing lies in the lower half of a range, but for noise around its middle."""
+    """Say whether nothing lies in the lower half of a range, but for overshoot from its middle."""
     half = (declared.high - declared.low) / 2
-    return values.low >= declared.low + half * (1 - REACH)
+    return values.low >= declared.low + half * (1 - USED) - _ROUNDING
 
 
 def refuse_range(
@@ -123,7 +125,7 @@ def refuse_range(
     like, told = other_range(values, declared), f"The volumes in {folder} have values in {values}"
     if not inside:
         if like:
-            raise DatasetError(f"{told}, not in {declared}. {_advice(like, option)}")
+            raise DatasetError(f"{told}, not in {declared}. {_advice(values, like, option)}")
         if _are_scans(spans):
             raise DatasetError(
                 f"{told}, each up to another highest value: {scans(folder)} If they are volumes of "
@@ -132,22 +134,23 @@ def refuse_range(
         return
     if real and _narrow(values, declared):
         raise DatasetError(
-            f"{told}, less than a tenth of the declared {declared}. {_advice(like, option)}"
+            f"{told}, less than a tenth of the declared {declared}. {_advice(values, like, option)}"
         )
     if accepted:
         return
     if like or (real and _without_background(values, declared)):
         raise DatasetError(
             f"No volume in {folder} has a value below {values.low:g} (values in {values}), but the "
-            f"background must be {declared.low:g}. {_advice(like, option)} If they are right as "
-            "they are, give --accept-range."
+            f"background must be {declared.low:g}. {_advice(values, like, option)} If they are "
+            "right as they are, give --accept-range."
         )
 
 
-def _advice(like: Span | None, option: str) -> str:
+def _advice(values: Span, like: Span | None, option: str) -> str:
     if like is None:
         return f"Give the values of background and maximum with {option} LOW HIGH."
-    return f"It looks like {like}: give {option} {like.low:g} {like.high:g}."
+    clip = "" if within(values, like) else f"clip them to it (they reach {values}) and "
+    return f"It looks like {like}: {clip}give {option} {like.low:g} {like.high:g}."
 
 
 def scans(folder: object) -> str:

@@ -15,6 +15,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal, NoReturn
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -125,7 +126,17 @@ def _facts(value: Mapping[str, Any]) -> Mapping[str, Any]:
     return _finite(value)
 
 
+def _inside(value: str) -> str:
+    """Refuse a path that leads out of the folder it is relative to, or that no file has."""
+    parts = PurePosixPath(value).parts
+    if ".." in parts or value.startswith("/") or not value.isprintable():
+        told = {"got": shown(value)}
+        raise PydanticCustomError("form", "must be a path inside its folder, got {got}", told)
+    return value
+
+
 Class = Annotated[str, Field(alias="class")]
+Place = Annotated[str, AfterValidator(_inside)]
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]

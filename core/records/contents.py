@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cerebench.core.records.base import Count, File, Part, Settings, Sha256, Utc, shown
+from cerebench.core.records.base import Count, File, Part, Place, Settings, Sha256, Utc, shown
 from cerebench.core.records.data import DatasetEntry, PublishedTable
 from cerebench.core.records.rows import Difference, RowEntry
 
@@ -65,7 +65,7 @@ class ProtocolCell(Part):
     """
 
     seed: int | None
-    record: str
+    record: Place
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,7 +63,9 @@ def read(kind: type[Whole], path: Path, place: object = None) -> tuple[Head, Who
             raise Misfit(place, f"key must begin with {named} as the name says, got {got}")
         return head, whole
     if path.exists():  # a pipe would be waited for
-        raise Misfit(place, "it is a folder" if path.is_dir() else "it is no file")
+        raise Misfit(
+            place, "it is a folder: move it elsewhere" if path.is_dir() else "it is no file"
+        )
     return None
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from cerebench.core.records.base import Json, Part
+from cerebench.core.records.base import Json, Part, Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +46,14 @@ class CellEntry(Part):
     """
 
     seed: int
-    folder: str
-    train: Mapping[str, str]
-    sample: str = ""
-    diagnosis: str = ""
-    preview: str = ""
-    distributions: str = ""
-    neighbours: str = ""
-    scores: Mapping[str, str]
+    folder: Place
+    train: Mapping[str, Place]
+    sample: Place = ""
+    diagnosis: Place = ""
+    preview: Place = ""
+    distributions: Place = ""
+    neighbours: Place = ""
+    scores: Mapping[str, Place]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +77,9 @@ class AnchorRow(Part):
     label: str
     role: Literal["floor", "control"]
     note: str
-    scores: Mapping[str, str]
-    preview: str = ""
-    distributions: str = ""
+    scores: Mapping[str, Place]
+    preview: Place = ""
+    distributions: Place = ""
 
     preset: ClassVar[str] = ""
     cells: ClassVar[tuple[CellEntry, ...]] = ()

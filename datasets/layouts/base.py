@@ -225,6 +225,25 @@ def ending(name: str) -> str:
     return next((end for end in IMAGES if name.lower().endswith(end)), "")
 
 
+def table_of(folder: Path, name: str) -> Path | None:
+    """Return the table of this name in a folder, written in any case; None where there is none.
+
+    One that cannot be read is none, either: whoever lists the folder names it.
+
+    Raises:
+        DatasetError: If there are several, or it is a folder.
+    """
+    found = sorted(path for path in folder.iterdir() if path.name.lower() == name)
+    if not found:
+        return None
+    if len(found) > 1:
+        told = " and ".join(path.name for path in found)
+        raise DatasetError(f"{folder} holds {told}. Keep one of them, as {name}.")
+    if found[0].is_dir():
+        raise DatasetError(f"{found[0]} is a folder; a table was expected. Rename it.")
+    return None if unreadable(found[0]) else found[0]
+
+
 def read_table(path: Path, required: Sequence[str]) -> list[Row]:
     """Read a CSV or, by its ending, a TSV file.
 

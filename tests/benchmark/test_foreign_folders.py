@@ -4,6 +4,7 @@ Everything that ``fake_samples`` does to a folder is given to ``bench run --samp
 evaluate --fake`` and, where it applies, ``--real``.
 """
 
+import csv
 import importlib
 import json
 import re
@@ -122,6 +123,45 @@ def test_the_table_of_a_run_tells_what_was_set_aside_and_clipped(ask):
     found = json.loads(record.read_text())
     assert found["n"] == {"LGG": 3, "HGG": 2}
     assert found["clip_fraction"] == {"LGG": 20 / (3 * 16**3), "HGG": 0}
+
+
+def test_what_is_known_of_training_and_how_many_are_scored_is_told(ask):
+    fakes.make(ask.folder / "theirs", count=5)
+    table = ask.folder / "theirs/Training_Cases.TSV"
+    for content, run in (
+        ("case_id\n", "which cases it was trained on is not known"),
+        ("case_id\nx\ny\n", "names 2 cases it was trained on, none of them in the test set"),
+    ):
+        table.write_text(content)
+        code, told = ask("--samples", "theirs")
+        assert code == 0, told
+        assert run in told
+        assert "of up to 5 volumes a class the first 3 by name" in told
+        code, told = ask("--fake", "theirs")
+        assert code == 0, told
+        assert run.partition(",")[0] in told
+        assert "the first" not in told
+    fakes.make(ask.folder / "few")
+    assert "the first" not in ask("--samples", "few")[1]
+
+
+@pytest.mark.parametrize("name", ["training_cases.tsv", "Training_Cases.tsv", "TRAINING_CASES.TSV"])
+def test_a_test_case_in_the_training_list_is_found_in_any_case(ask, name):
+    fakes.make(ask.folder / "theirs")
+    (split,) = split_of(ask)
+    rows = list(csv.DictReader(split.read_text().splitlines()))
+    (test,) = [row["case_id"] for row in rows if row["role"] == "test"][:1]
+    (ask.folder / "theirs" / name).write_text(f"case_id\n{test}\n")
+    code, told = ask("--samples", "theirs")
+    assert code == 3
+    assert f"trained on 1 test cases of this split: {test}" in told
+
+
+def split_of(ask) -> list[Path]:
+    """Return the published split of the tiny experiment."""
+    fakes.make(ask.folder / "other")
+    assert ask("--samples", "other")[0] == 0
+    return list(ask.folder.glob("runs/*/split-*.csv"))
 
 
 @pytest.mark.parametrize("option", OPTIONS)

@@ -268,6 +268,28 @@ def test_a_record_of_a_newer_version_stops_the_run_before_anything_is_written(fi
     assert {p: p.read_bytes() for p in plan.folder.rglob("*.json")} == before
 
 
+@pytest.mark.parametrize("kind", ["experiment", "cell"])
+@pytest.mark.parametrize("attack", ["newer", "folder"])
+def test_what_is_no_record_is_not_replaced_either(finished, kept, kind, attack):
+    plan, run = finished
+    (row,) = plan.of_kind("method")
+    cell = plan.folder / row.folder / "cell.json"
+    path = plan.table_of_contents if kind == "experiment" else cell
+    if attack == "newer":
+        told = json.loads(path.read_text())
+        path.write_text(json.dumps({**told, "schema": 2, "more": 1}))
+    else:
+        path.unlink()
+        path.mkdir()
+    before = {p: p.read_bytes() for p in plan.folder.rglob("*.json") if p.is_file()}
+    before.pop(cell if kind == "experiment" else plan.table_of_contents, None)
+    with pytest.raises(Misfit, match="newer version" if attack == "newer" else "Move it") as error:
+        run()
+    assert error.value.exit_code == 3
+    assert str(path) in str(error.value)
+    assert all(p.read_bytes() == data for p, data in before.items())
+
+
 def finish(folder, result, name="score x"):
     """Finish a stage whose work returns this."""
     stage = Stage(name, "k", folder / "x@k.json", lambda bench, task: result)

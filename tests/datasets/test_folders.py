@@ -341,6 +341,7 @@ COLLAPSED = {
     "almost empty": lambda v: np.maximum(v - 1.9, -1),
     "one volume many times": lambda v: fakes.volume(0),
     "noise": lambda v: np.random.default_rng(0).uniform(-1, 1, v.shape),
+    "black and white": lambda v: np.where(v > 0, 1, -1),
 }
 
 

@@ -24,7 +24,12 @@ UNIT, SIGNED, BYTES = Span(0.0, 1.0), Span(-1.0, 1.0), Span(0.0, 255.0)
         (UNIT, SIGNED, UNIT),
         (Span(0.0, 0.2), SIGNED, UNIT),
         (Span(-0.02, 1.02), SIGNED, UNIT),
-        (Span(-0.03, 1.0), SIGNED, None),  # its background may well be grey, but is not at 0
+        (Span(-0.03, 1.0), SIGNED, UNIT),  # overshoot on either side
+        (Span(0.0, 1.03), SIGNED, UNIT),
+        (Span(-0.1, 1.1), SIGNED, UNIT),
+        (Span(-0.11, 1.0), SIGNED, None),
+        (Span(0.0, 1.08), BYTES, UNIT),
+        (Span(-1.1, 1.05), UNIT, SIGNED),
         (Span(0.05, 0.9), SIGNED, UNIT),
         (Span(0.2, 0.9), SIGNED, None),  # bright, without the background of any range
         (Span(0.0, 0.0), SIGNED, None),

@@ -127,5 +127,5 @@ def test_a_pickle_or_a_truncated_file_is_refused(runs):
 
 def test_a_path_outside_the_folder_is_refused(runs):
     runs.contents["rows"][2]["cells"][0]["diagnosis"] = "../../etc/record.json"
-    with pytest.raises(ReportError, match="lies outside"):
+    with pytest.raises(ReportError, match="must be a path inside its folder"):
         importance.draw(runs.read())

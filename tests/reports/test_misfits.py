@@ -237,6 +237,19 @@ def test_a_table_of_contents_that_does_not_fit_is_named_and_the_others_are_print
     assert report.contents.name in error
 
 
+@pytest.mark.parametrize("path", ["../x.json", "/etc/passwd", "a/../../x.json", "a\0b", "a\nb"])
+@pytest.mark.parametrize("field", ["sample", "folder", "scores.mmd2-kwon"])
+def test_a_path_that_leads_elsewhere_is_named_with_its_field(report, path, field):
+    told = json.loads(report.contents.read_text())
+    place = ("rows", 1, "cells", 0, *field.split("."))
+    changed(lambda within, name: within.update({name: path}))(report.contents, place)
+    assert json.loads(report.contents.read_text()) != told
+    code, out, error = report()
+    assert code == 3
+    assert "3D-WGAN-GP" in out
+    assert f"rows.1.cells.0.{field} must be a path inside its folder" in error
+
+
 def test_a_store_of_broken_tables_of_contents_alone_says_which(report):
     for path in report.folder.glob("experiment-*.json"):
         path.write_text("{")

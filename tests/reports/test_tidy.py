@@ -117,7 +117,7 @@ def test_seeds_are_rows_of_their_own(three_seeds):
 
 def test_a_path_outside_the_folder_is_refused(runs):
     runs.contents["rows"][1]["cells"][0]["sample"] = "../../etc/record.json"
-    with pytest.raises(ReportError, match="lies outside"):
+    with pytest.raises(ReportError, match="must be a path inside its folder"):
         tidy.values(runs.read())
 
 

@@ -188,6 +188,16 @@ def _sessions(*places):
     return spoil
 
 
+def _label_map(place, count):
+    """Return a change that adds a file of so many whole values."""
+
+    def spoil(root):
+        values = np.arange(SIZE**3).reshape((SIZE,) * 3) % count
+        save(root / place, (values > 0 if count == 2 else values).astype(np.float32))
+
+    return spoil
+
+
 FAULTS = [
     Case("over the range", "s001.nii.gz has values in [-1, 1.05]", _one(at(slice(9), 1.05))),
     Case("under the range", "s001.nii.gz has values in [-1.05, 1]", _one(at(slice(9), -1.05))),
@@ -207,6 +217,38 @@ FAULTS = [
         "in [0, 1] without the highest tenth",
         "looks like [0, 1]: give {option} 0 1",
         _every(lambda v: (v + 1) * 0.45),
+    ),
+    *(
+        Case(f"all in [0, 1] with overshoot {name}", f"looks like [0, 1]: {words}", _every(f))
+        for name, words, f in (
+            (
+                "above",
+                "clip them to it (they reach [0, 1.03]) and give {option} 0 1",
+                lambda v: (v + 1) / 2 * 1.03,
+            ),
+            ("within reach", "give {option} 0 1", lambda v: (v + 1) / 2 * 1.01),
+            (
+                "below",
+                "clip them to it (they reach [-0.03, 1]) and give {option} 0 1",
+                lambda v: (v + 1) / 2 * 1.03 - 0.03,
+            ),
+            (
+                "far below",
+                "clip them to it (they reach [-0.1, 1]) and give {option} 0 1",
+                lambda v: (v + 1) / 2 * 1.1 - 0.1,
+            ),
+        )
+    ),
+    Case(
+        "one in [0, 1] with overshoot",
+        "s001.nii.gz has values in [0, 1.03] where the others reach -1: it looks like [0, 1]",
+        _one(lambda v: (v + 1) / 2 * 1.03),
+    ),
+    *(
+        Case(
+            f"a label map named {name}", f"{name} holds {n} whole values alone", _label_map(name, n)
+        )
+        for name, n in (("LGG/s000_mask_v2.nii.gz", 2), ("HGG/truth.nii.gz", 3), ("LGG/x.nii", 16))
     ),
     Case(
         "half in [0, 1]",
@@ -357,6 +399,60 @@ FAULTS = [
         "LGG/sub-1 holds 2 sessions of one subject: ses-1, ses-2",
         _copy("LGG/s000.nii.gz", "LGG/sub-1/ses-1/x.nii.gz", "LGG/sub-1/ses-2/x.nii.gz"),
     ),
+    *(
+        Case(
+            f"two sessions as {a} and {b}",
+            f"{where} holds 2 sessions of one subject: {told}",
+            _copy("LGG/s000.nii.gz", f"LGG/{a}.nii.gz", f"LGG/{b}.nii.gz"),
+        )
+        for a, b, where, told in (
+            ("ses-1/sub-7_T1w", "ses-2/sub-7_T1w", "LGG/sub-7", "ses-1, ses-2"),
+            ("ses-1/p7", "ses-2/p7", "LGG/p7", "ses-1, ses-2"),
+            ("p7/ses-1/x", "p7/ses-2/y", "LGG/p7", "ses-1, ses-2"),
+            ("p7_ses-1", "p7_ses-2", "LGG/p7", "ses-1, ses-2"),
+            ("Sub-7/ses-1/x", "Sub-7/ses-2/x", "LGG/Sub-7", "ses-1, ses-2"),
+            ("Ses-1/p7", "Ses-2/p7", "LGG/p7", "Ses-1, Ses-2"),
+        )
+    ),
+    Case(
+        "contrasts as folders",
+        "{path} holds 2 contrasts of one case (flair, t1): these are scans",
+        _copy("LGG/s000.nii.gz", "LGG/t1/p1.nii.gz", "LGG/FLAIR/p1.nii.gz"),
+    ),
+    Case(
+        "a volume saved twice",
+        "s000.nii.gz has the name of s000.nii: one case would count twice",
+        lambda root: save(root / "LGG/s000.nii", volume(0)),
+    ),
+    Case(
+        "a table of classes in capitals with a class missing",
+        "sub-LGG1_FLAIR.nii.gz: participants.tsv has no row for sub-LGG1",
+        lambda root: (
+            _table(lambda t: t.replace("sub-LGG1\tLGG\n", ""))(root),
+            (root / "participants.tsv").rename(root / "Participants.TSV"),
+        ),
+        bids=True,
+    ),
+    Case(
+        "a derivative one level down",
+        "deriv/participants.tsv lies below {path}, whose own tables alone are read. Give",
+        lambda root: (make_bids(root / "deriv"), [shutil.rmtree(root / c) for c in CLASSES]),
+    ),
+    Case(
+        "training cases one level down",
+        "LGG/training_cases.tsv lies below {path}",
+        lambda root: (root / "LGG/training_cases.tsv").write_text("case_id\nx\n"),
+    ),
+    Case(
+        "training cases as a folder",
+        "training_cases.tsv is a folder; a table was expected",
+        lambda root: (root / "training_cases.tsv").mkdir(),
+    ),
+    Case(
+        "two tables of training cases",
+        "{path} holds Training_Cases.tsv and training_cases.tsv. Keep one",
+        lambda root: [(root / f"{t}raining_{c}ases.tsv").touch() for t, c in ("TC", "tc")],
+    ),
     Case(
         "two contrasts",
         "sub-LGG1 holds 2 contrasts of one subject: FLAIR, T1w",
@@ -459,6 +555,12 @@ _SEGMENTATIONS = {
     "-seg of BraTS 2023": "LGG/BraTS-GLI-00000-000-seg.nii.gz",
     "mask before a number": "HGG/mask_001.nii.gz",
     "seg in a case folder": "LGG/case7/seg.nii.gz",
+    "a numbered seg": "LGG/s000_SEG2.nii.gz",
+    "mask in one word": "LGG/s000_tumorMask.nii.gz",
+    "mask in brackets": "LGG/s000(mask).nii.gz",
+    "labelmap": "HGG/s000-labelmap.nii.gz",
+    "a folder of masks": "LGG/masks/s001.nii.gz",
+    "a folder of labels at the top": "labels/s001.nii.gz",
 }
 
 FINE = [
