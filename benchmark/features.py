@@ -89,6 +89,10 @@ class FeatureCache:
         """Return what ``VolumeSet.feature_names`` describes."""
         return getattr(self._extractor(name), "names", ())
 
+    def bounded(self, name: str) -> bool:
+        """Return what ``VolumeSet.bounded`` describes."""
+        return getattr(self._extractor(name), "bounded", False)
+
     def _extractor(self, name: str) -> Extractor:
         if name not in self._extractors:
             extractor = self._registry.load(name)()

@@ -52,6 +52,26 @@ BUILTIN = {
             "views": [""],
         },
     ),
+    "fd-radlite-v2": (
+        "cerebench.metrics.frechet:FD_RADLITE2",
+        {
+            "label": "FD[radlite-v2]",
+            "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
+            "better": "lower",
+            "needs": "radlite-v2",
+            "views": [""],
+        },
+    ),
+    "kid-radlite-v2": (
+        "cerebench.metrics.kid:KID_RADLITE2",
+        {
+            "label": "KID[radlite-v2]",
+            "source": "Binkowski et al. 2018, arXiv:1801.01401, section 4, on other features",
+            "better": "lower",
+            "needs": "radlite-v2",
+            "views": [""],
+        },
+    ),
     "kid-radlite-v1": (
         "cerebench.metrics.kid:KID_RADLITE",
         {

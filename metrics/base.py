@@ -82,7 +82,8 @@ class VolumeSet:
             is enough, since volumes are only indexed.
         ids: One identifier a volume.
         features: ``(volume_set, extractor name, view) -> array``, the injected extraction; view is
-            ``""`` for 3D extractors. It may have a method ``names(extractor name)``.
+            ``""`` for 3D extractors. It may have methods ``names(extractor name)`` and
+            ``bounded(extractor name)``.
         partners: For each volume the id of the real one that it was made from or shall equal, where
             there is one (mask-conditioned synthesis, reconstruction); else empty.
         structures: Structure name to its volume in each of them, (N,), where somebody segmented
@@ -136,6 +137,11 @@ class VolumeSet:
         """Return what an extractor calls its features; empty where it gives them no names."""
         names = getattr(self._features, "names", None)
         return tuple(names(extractor)) if names else ()
+
+    def bounded(self, extractor: str) -> bool:
+        """Say whether distances bound the features of an extractor (``standardise.Bounded``)."""
+        declared = getattr(self._features, "bounded", None)
+        return bool(declared and declared(extractor))
 
     def keep(self, key: str, compute: Callable[[], Any]) -> Any:
         """Compute something once per set and return it again (pyramids, distances, real values)."""
@@ -229,7 +235,8 @@ class Extractor(Protocol):
 
     An extractor that can be pickled and spends its time in Python may say ``in_processes = True``;
     the engine then spreads large sets over processes. One whose features mean something to people
-    may give them ``names``, which notes under a table then use.
+    may give them ``names``, which notes under a table then use. One whose features have no bound,
+    or long tails, may say ``bounded = True``: distances then bound them, and ``input`` says so.
     """
 
     name: str

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from cerebench.core.facts import RULING_FEATURE, RULING_MEANS, RULING_SHARE, Fact
 from cerebench.metrics import jackknife
 from cerebench.metrics.base import Array, Better, Metric, Result, Sets
+from cerebench.metrics.standardise import BOUNDED_RECIPE, require, scaling, standardised
 from cerebench.metrics.standardise import RECIPE as STANDARDISE
-from cerebench.metrics.standardise import Standardiser, require, standardised
 from cerebench.metrics.whiten import RECIPE as WHITEN
 from cerebench.metrics.whiten import Whitener
 
@@ -139,7 +139,9 @@ def covariance_root(a: Gaussian) -> Array:
     return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
 
 
-def frechet_metric(extractor: str, label: str, *, whitened: bool = False) -> Metric:
+def frechet_metric(
+    extractor: str, label: str, *, whitened: bool = False, bounded: bool = False
+) -> Metric:
     """Declare the Fréchet distance of generated to real training volumes in a feature space.
 
     Args:
@@ -147,6 +149,7 @@ def frechet_metric(extractor: str, label: str, *, whitened: bool = False) -> Met
             training cases, which the error takes as fixed: all methods share them.
         label: Column header.
         whitened: Whether the distance is that of at most 64 whitened principal components.
+        bounded: Whether the extractor declares its features ``bounded``.
 
     Returns:
         The metric ``fd-<extractor>``, or ``fd-<extractor>-pca64``.
@@ -180,7 +183,7 @@ def frechet_metric(extractor: str, label: str, *, whitened: bool = False) -> Met
         recipe={
             "estimator": "Fréchet distance, unbiased covariances",
             "features": extractor,
-            "standardise": STANDARDISE,
+            "standardise": BOUNDED_RECIPE if bounded else STANDARDISE,
             **({"components": WHITEN} if whitened else {}),
             "reference": "train",
             "uncertainty": jackknife.RECIPE,
@@ -219,7 +222,7 @@ def _ruled(x: Array, y: Array, distance: float, sets: Sets, extractor: str) -> d
     found = ruling_feature(x, y, distance)
     if found is None:
         return {}
-    scale = Standardiser.fit(sets.pooled.features(extractor))
+    scale = scaling(sets.pooled, extractor)
     feature = int(np.flatnonzero(scale.kept)[found[0]])
     names = sets.pooled.feature_names(extractor)
     name = names[feature] if len(names) == len(scale.kept) else f"number {feature}"
@@ -244,6 +247,7 @@ def cautions(x: Sequence[NDArray], y: Sequence[NDArray]) -> tuple[str, ...]:
     return (SMALL_SAMPLE,) * bool(small) + (NO_SPREAD,) * flat
 
 
+FD_RADLITE2 = frechet_metric("radlite-v2", "FD[radlite-v2]", bounded=True)
 FD_RADLITE = frechet_metric("radlite-v1", "FD[radlite-v1]")
 FD_MIRP = frechet_metric("mirp-v1", "FD[mirp-v1]")
 FD_RAND3D = frechet_metric("rand3d-v1", "FD[rand3d-v1]")

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from cerebench.metrics import jackknife
 from cerebench.metrics.base import VIEWS, Array, Better, Metric, Result, Sets
 from cerebench.metrics.kernel_sums import kernel_sums
+from cerebench.metrics.standardise import BOUNDED_RECIPE, finite_features, require, standardised
 from cerebench.metrics.standardise import RECIPE as STANDARDISE
-from cerebench.metrics.standardise import finite_features, require, standardised
 
 
 def cubic_kernel(a: Array, b: Array) -> Array:
@@ -43,13 +43,14 @@ def kid(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
     return kernel_sums(x, y, cubic_kernel, *whole).mmd2()
 
 
-def kid_metric(extractor: str, label: str) -> Metric:
+def kid_metric(extractor: str, label: str, *, bounded: bool = False) -> Metric:
     """Declare the KID of generated to real training volumes in a feature space.
 
     Args:
         extractor: Name of a 3D extractor; its features are standardised with the pooled real
             training cases, which the error takes as fixed: all methods share them.
         label: Column header.
+        bounded: Whether the extractor declares its features ``bounded``.
 
     Returns:
         The metric ``kid-<extractor>``, displayed times 1000.
@@ -73,7 +74,7 @@ def kid_metric(extractor: str, label: str) -> Metric:
             "estimator": "unbiased squared MMD, full U-statistic",
             "kernel": "(a.b/dim + 1)^3",
             "features": extractor,
-            "standardise": STANDARDISE,
+            "standardise": BOUNDED_RECIPE if bounded else STANDARDISE,
             "reference": "train",
             "uncertainty": jackknife.RECIPE,
         },
@@ -84,6 +85,7 @@ def kid_metric(extractor: str, label: str) -> Metric:
     )
 
 
+KID_RADLITE2 = kid_metric("radlite-v2", "KID[radlite-v2]", bounded=True)
 KID_RADLITE = kid_metric("radlite-v1", "KID[radlite-v1]")
 
 

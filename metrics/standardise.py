@@ -19,6 +19,16 @@ RECIPE = {
     "drop_sd_below": LEAST_SD,
     "drop_repeated_from": REPEATED,
 }
+BOUND = 5.0  # sd of the reference that a feature reaches at most
+LEAST_IQR = 1e-3  # of the sd: a smaller one says nothing of the spread
+BOUNDED_RECIPE = {
+    "with": "pooled real training cases",
+    "centre": "median",
+    "scale": "interquartile range / 1.349, or sd where that is below .001 sd",
+    "bound": f"{2 * BOUND:g} / pi arctan(pi z / {2 * BOUND:g})",
+    "drop_sd_below": LEAST_SD,
+    "drop_repeated_from": REPEATED,
+}
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,41 @@ class Standardiser:
         return tuple(notes)
 
 
+@dataclass(frozen=True)
+class Bounded(Standardiser):
+    """Centres on the median, divides by the interquartile range, and bounds each feature.
+
+    A feature z sd from the median becomes 10 / pi arctan(pi z / 10): nearly itself among real
+    cases, below 5 however far it is, and always further where z is. So no feature alone can make a
+    distance, and a stronger fault still comes out further than a weaker one.
+
+    Attributes:
+        mean: Median of every feature, (dim,).
+        sd: Interquartile range / 1.349 (that of a Gaussian is its sd), or the sd where most values
+            are equal, (dim,).
+    """
+
+    @classmethod
+    def fit(cls, features: NDArray[np.float32]) -> Bounded:
+        """Take median and interquartile range of reference features (N, dim), N >= 2."""
+        plain = Standardiser.fit(features)
+        x = np.asarray(features, dtype=np.float64)
+        low, median, high = np.percentile(x, [25, 50, 75], axis=0)
+        wide = (high - low) / 1.349
+        return cls(median, np.where(wide > LEAST_IQR * plain.sd, wide, plain.sd), plain.repeats)
+
+    def __call__(self, features: NDArray[np.float32]) -> Array:
+        """Map raw features (N, dim) to (N, number of kept features) float64, each within +-5."""
+        z = super().__call__(features)
+        return 2 * BOUND / np.pi * np.arctan(np.pi * z / (2 * BOUND))
+
+
+def scaling(pooled: VolumeSet, extractor: str) -> Standardiser:
+    """Return how the features of an extractor become comparable, from the pooled real cases."""
+    kind = Bounded if pooled.bounded(extractor) else Standardiser
+    return kind.fit(finite_features(pooled, extractor, "pooled real"))
+
+
 def _repeats(x: Array, mean: Array, sd: Array) -> NDArray[np.intp]:
     """Return for each feature of x (N, dim) the first earlier one that it repeats, or -1."""
     flat = sd < LEAST_SD
@@ -127,7 +172,7 @@ def standardised(sets: Sets, extractor: str, *roles: str) -> tuple[list[Array], 
         degenerate volumes (all features 0, which is how an extractor says that it saw no object).
     """
     require(sets, 2, "pooled")
-    scale = Standardiser.fit(finite_features(sets.pooled, extractor, "pooled real"))
+    scale = scaling(sets.pooled, extractor)
     arrays, notes = [], list(scale.notes(sets.pooled.feature_names(extractor)))
     for role in roles:
         volumes: VolumeSet = getattr(sets, role)

@@ -12,6 +12,16 @@ BUILTIN = {
             "weights": None,
         },
     ),
+    "radlite-v2": (
+        "cerebench.metrics.extractors.radlite:Radlite2",
+        {
+            "label": "IBSI radiomics subset, noise-proof mask, bounded",
+            "source": "IBSI, Zwanenburg et al. 2020; LoG and Haar features, mask and bound: ours",
+            "dim": 83,
+            "ndim": 3,
+            "weights": None,
+        },
+    ),
     "mirp-v1": (
         "cerebench.metrics.extractors.mirp:Mirp",
         {

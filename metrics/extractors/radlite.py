@@ -1,4 +1,4 @@
-"""``radlite-v1``: 83 radiomic features of one volume, by definitions with published references.
+"""``radlite-v2`` and ``-v1``: 83 radiomic features of one volume, by published definitions.
 
 Shape, first-order, histogram and grey-level co-occurrence (GLCM) features follow the Image
 Biomarker Standardisation Initiative (IBSI; Zwanenburg et al. 2020, Radiology 295), whose digital
@@ -6,8 +6,13 @@ phantom pins them in the tests. Laplacian-of-Gaussian and Haar energies add text
 scales. No weights, no randomness.
 
 Choices: 1. grey levels are 32 fixed bins of [0, 1], equal for all volumes; 2. lengths are in
-voxels; 3. the mask is a threshold, the same for real and generated volumes; 4. logarithms of voxel
+voxels; 3. the mask is a rule, the same for real and generated volumes; 4. logarithms of voxel
 count and energy, because their raw distributions are far from Gaussian.
+
+The two versions differ in the mask and in what a distance makes of the features. That of v1 is a
+threshold of every voxel: speckle in the background becomes foreground, its features are thousands
+of real standard deviations away, and more noise comes out *closer* than less. v2 asks for the mean
+of 27 voxels and for parts of some size, and its features are bounded (``metrics/standardise.py``).
 """
 
 from __future__ import annotations
@@ -18,11 +23,12 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, label, uniform_filter
 
 from cerebench.metrics.base import Array
 
 THRESHOLD = 0.02
+BODY = 0.15  # mean of a voxel and its 26 neighbours; noise of sd .2 on empty background has .08
 LEAST_VOXELS = 27
 LEVELS = 32
 SIGMAS = (1.0, 2.0, 4.0)
@@ -53,10 +59,11 @@ DIRECTIONS = tuple(d for d in product((-1, 0, 1), repeat=3) if d > (0, 0, 0))
 
 
 class Radlite:
-    """The extractor; a volume with fewer than 27 foreground voxels becomes an all-zero row."""
+    """Features inside a threshold; fewer than 27 foreground voxels become an all-zero row."""
 
     name = "radlite-v1"
     version = 1
+    bounded = False
     dim = 83
     ndim = 3
     weights_sha256 = None
@@ -81,7 +88,43 @@ class Radlite:
         Returns:
             (B, 83) float32; with several channels, the features of each, one after the other.
         """
-        return channel_by_channel(radlite, batch)
+        return channel_by_channel(self._features, batch)
+
+    @staticmethod
+    def _features(channel: Array) -> Array:
+        return radlite(channel)
+
+
+class Radlite2(Radlite):
+    """Features inside a mask that speckle does not reach; no body is an all-zero row."""
+
+    name = "radlite-v2"
+    bounded = True
+    input = {
+        **Radlite.input,
+        "mask": f"parts of at least {LEAST_VOXELS} voxels of mean of 3^3 > {BODY}",
+        "scaling": "bounded",
+    }
+
+    @staticmethod
+    def _features(channel: Array) -> Array:
+        return radlite(channel, body(channel))
+
+
+def body(volume: Array) -> NDArray[np.bool_]:
+    """Tell which voxels belong to an object: bright with their neighbours, in parts of some size.
+
+    Args:
+        volume: (D, H, W) in [0, 1], background 0.
+
+    Returns:
+        (D, H, W): where the mean of 3 x 3 x 3 voxels (the edge repeated) exceeds 0.15, without
+        face-connected parts of fewer than 27 voxels.
+    """
+    parts, count = label(uniform_filter(volume, 3, mode="nearest") > BODY)
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return (sizes >= LEAST_VOXELS)[parts]
 
 
 def channel_by_channel(
@@ -111,16 +154,19 @@ def is_degenerate(features: NDArray[np.float32]) -> NDArray[np.bool_]:
     return ~np.any(features, axis=-1)
 
 
-def radlite(volume: Array) -> Array:
+def radlite(volume: Array, mask: NDArray[np.bool_] | None = None) -> Array:
     """Compute the 83 features: shape 6, first-order 18, histogram 2, GLCM 25, LoG 18, Haar 14.
 
+    Haar features are of the whole volume, all others of the foreground.
+
     Args:
-        volume: (D, H, W), float64 in [0, 1]; foreground is what exceeds 0.02.
+        volume: (D, H, W), float64 in [0, 1].
+        mask: (D, H, W), the foreground; None for what exceeds 0.02.
 
     Returns:
         (83,) float64, all finite; zeros where fewer than 27 voxels are foreground.
     """
-    mask = volume > THRESHOLD
+    mask = volume > THRESHOLD if mask is None else mask
     if np.count_nonzero(mask) < LEAST_VOXELS:
         return np.zeros(Radlite.dim)
     box = _bounding_box(mask)
@@ -178,7 +224,7 @@ def first_order_features(x: Array) -> Array:
     quartile coefficient of dispersion, ln energy, root mean square.
 
     Args:
-        x: (n,) positive float64 intensities.
+        x: (n,) float64 intensities of at least 0, some positive.
 
     Returns:
         (18,) float64; skewness and kurtosis of constant input are 0.
@@ -204,7 +250,7 @@ def first_order_features(x: Array) -> Array:
             np.abs(core - core.mean()).mean(),
             np.abs(x - median).mean(),
             sd / mean,
-            (p75 - p25) / (p75 + p25),
+            (p75 - p25) / (p75 + p25) if p75 > 0 else 0.0,
             np.log(energy),
             np.sqrt(energy / x.size),
         ]
