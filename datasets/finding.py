@@ -232,8 +232,7 @@ def _refuse_tables_below(folder: Path, files: _Files) -> None:
     """
     for path in files.strays:
         name, place = path.name.lower(), path.parent
-        subjects = any(p.name.lower().startswith(_SUBJECT) for p in place.iterdir() if p.is_dir())
-        if place != folder and (name == _TRAINING or (name == TABLE and subjects)):
+        if name == _TRAINING or (name == TABLE and any(place.glob(f"{_SUBJECT}*/"))):
             raise DatasetError(
                 f"{path} lies below {folder}, whose own tables alone are read. Give {place}, or "
                 "move the table up."
@@ -244,11 +243,11 @@ def _once(volumes: Sequence[Volume], files: _Files) -> list[Volume]:
     """Return the volumes of a class without those saved twice, which become faults."""
     first: dict[str, Path] = {}
     for volume in volumes:
-        path = first.setdefault(volume.id.lower(), volume.path)
+        path = first.setdefault(volume.id, volume.path)
         if path != volume.path:
             reason = f"{volume.path} has the name of {path.name}: one case would count twice"
             files.faults.append(Fault(volume.path, f"{reason}. Keep one of the two."))
-    return [volume for volume in volumes if first[volume.id.lower()] == volume.path]
+    return [volume for volume in volumes if first[volume.id] == volume.path]
 
 
 def _is_segmentation(path: Path) -> bool:
@@ -311,9 +310,10 @@ def _refuse_scans(folder: Path, images: Sequence[Path]) -> None:
         if match and not path.name.lower().startswith(_SUBJECT):
             contrasts.setdefault((path.parent, match[1] or ""), set()).add(match[2].lower())
         for place in path.relative_to(folder).parents:
-            if _CONTRAST.fullmatch(place.name) and not _CONTRAST.fullmatch(place.name)[1]:
-                rest = path.relative_to(folder / place)
-                contrasts.setdefault((place.parent, str(rest)), set()).add(place.name.lower())
+            match = _CONTRAST.fullmatch(place.name)
+            if match and not match[1] and len(place.parts) > 1:  # a class may be one, too
+                rest = path.relative_to(folder / place).as_posix()
+                contrasts.setdefault((place.parent, rest), set()).add(match[2].lower())
     several = next((found for found in contrasts.values() if len(found) > 1), None)
     if several:
         raise DatasetError(

@@ -87,6 +87,17 @@ def test_any_class_may_be_there_where_none_is_expected(tmp_path):
     assert list(read(tmp_path, Options()).classes) == ["A c", "a", "b"]
 
 
+def test_classes_may_be_contrasts(tmp_path):
+    fakes.make(tmp_path, classes=("T1", "FLAIR"))
+    assert list(read(tmp_path, Options()).classes) == ["FLAIR", "T1"]
+
+
+def test_names_that_differ_in_case_alone_are_two_cases(tmp_path):
+    fakes.make(tmp_path)
+    fakes.save(tmp_path / "LGG/S000.nii.gz", fakes.volume(7))
+    assert len(whole(tmp_path).classes["LGG"]) == 4
+
+
 def test_subjects_without_a_table_of_classes_are_one_class(tmp_path):
     fakes.make_bids(tmp_path)
     (tmp_path / "participants.tsv").write_text("participant_id\tage\nsub-LGG0\t70\n")
