@@ -74,7 +74,7 @@ class Runner:
             raise MissingWeights("\n".join(lacking))
         refuse_imitated_bf16(self.bench.device, to_be_trained(plan, todo))
         self._mend(todo)
-        store.write(plan.table_of_contents, contents(plan))
+        store.replace(plan.table_of_contents, contents(plan))
         plan.common.reference.publish(plan.folder)
         self.outcome.kept = len(stages) - len(todo)
         if todo:
@@ -155,7 +155,7 @@ class Runner:
                 versions=versions(),
                 hardware=Hardware(**hardware(self.bench.device)),
             )
-            store.write(self.plan.folder / row.folder / CELL, cell)
+            store.replace(self.plan.folder / row.folder / CELL, cell)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -103,8 +103,19 @@ def write(path: Path, whole: File, **head: str) -> None:
         head: ``key`` and ``utc`` of a record.
 
     Raises:
-        Misfit: If a field is not what the schema says, a folder is in the way, or a newer version
-            wrote what is there; nothing was written.
+        Misfit: If a field is not what the schema says; nothing was written.
+    """
+    told = dump(whole, **head)
+    # What JSON does not have stands for an object, so that its field is named.
+    parse(type(whole), json.dumps(told, default=lambda value: {}).encode(), path)
+    write_json(path, told)
+
+
+def replace(path: Path, whole: File) -> None:
+    """Write a file that every run writes, unless what is there must not be lost.
+
+    Raises:
+        Misfit: If a newer version wrote what is there, or it is a folder, and as in ``write``.
     """
     if path.is_dir():
         raise Misfit(path, "it is a folder where a file belongs. Move it elsewhere")
@@ -113,10 +124,7 @@ def write(path: Path, whole: File, **head: str) -> None:
     except Misfit as fault:
         if fault.newer:
             raise
-    told = dump(whole, **head)
-    # What JSON does not have stands for an object, so that its field is named.
-    parse(type(whole), json.dumps(told, default=lambda value: {}).encode(), path)
-    write_json(path, told)
+    write(path, whole)
 
 
 def write_record(path: Path, key: str, record: Recorded) -> Recorded:

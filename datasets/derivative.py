@@ -28,8 +28,8 @@ from cerebench.datasets.volumes import write_nifti
 
 VERSION = "1.10.0"
 # Files beside the volumes that the standard does not know; a validator skips them.
-IGNORED = ("record.json", "split.csv", "training_cases.tsv", ".cerebench")
 TRAINING = "training_cases.tsv"
+IGNORED = ("record.json", "split.csv", TRAINING, ".cerebench")
 _SUFFIX = {"flair": "FLAIR", "t1": "T1w", "t1ce": "T1w", "t2": "T2w"}
 _COLUMNS = {
     "class": "Class of the volume",
@@ -103,7 +103,7 @@ def read_training_cases(folder: Path) -> list[tuple[str, str]] | None:
     """Return (case, patient) of what the generator of these samples was trained on, if it is told.
 
     Raises:
-        DatasetError: If the table lacks the column ``case_id``, or is no file.
+        DatasetError: If the table lacks the column ``case_id``, is a folder, or there are several.
     """
     path = table_of(folder, TRAINING) if folder.is_dir() else None
     if path is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cerebench.datasets.base import DatasetError
+from cerebench.datasets.derivative import TRAINING
 from cerebench.datasets.layouts.base import (
     Row,
     known_value,
@@ -34,8 +35,7 @@ from cerebench.datasets.volumes import SUFFIXES
 ONE_CLASS = "all"
 TABLE = "participants.tsv"
 _NAMED = 5
-_TRAINING = "training_cases.tsv"
-_COMPANIONS = (TABLE, "split.csv", _TRAINING)
+_COMPANIONS = (TABLE, "split.csv", TRAINING)
 _TEXTS = ("readme", "license", "licence", "changes")  # with any of these endings
 _TEXT_ENDINGS = ("", ".md", ".rst", ".txt")
 _SEGMENTATIONS = (
@@ -232,7 +232,7 @@ def _refuse_tables_below(folder: Path, files: _Files) -> None:
     """
     for path in files.strays:
         name, place = path.name.lower(), path.parent
-        if name == _TRAINING or (name == TABLE and any(place.glob(f"{_SUBJECT}*/"))):
+        if name == TRAINING or (name == TABLE and any(place.glob(f"{_SUBJECT}*/"))):
             raise DatasetError(
                 f"{path} lies below {folder}, whose own tables alone are read. Give {place}, or "
                 "move the table up."

@@ -24,6 +24,7 @@ from cerebench.datasets.finding import Fault, find
 from cerebench.datasets.headers import Grid, difference
 from cerebench.datasets.ranges import (
     REACH,
+    ROUNDING,
     Span,
     check_range,
     file_fault,
@@ -34,7 +35,6 @@ from cerebench.datasets.ranges import (
 from cerebench.datasets.volumes import read_stored
 
 SPACING_TOLERANCE = 0.01
-_ROUNDING = 1e-6  # of the width of the range: not counted as outside
 _NAMED_FAULTS = 20
 _LABELS = 16  # a file of at most so many values, all whole, is a label map among grey volumes
 
@@ -227,7 +227,7 @@ def _require_folder(path: Path) -> None:
 def _examine(path: Path, identity: str, relative: str, declared: Span) -> Entry:
     """Read a file whole and return what is kept about it."""
     stored = read_stored(path)
-    values, margin = stored.values, _ROUNDING * (declared.high - declared.low)
+    values, margin = stored.values, ROUNDING * (declared.high - declared.low)
     outside = (values < declared.low - margin) | (values > declared.high + margin)
     return Entry(
         path,

@@ -15,7 +15,7 @@ from cerebench.datasets.base import DatasetError
 COMMON = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))  # what volumes are usually stored in
 REACH = 0.02  # of the width of a range: values that far outside are overshoot and are clipped
 USED = 0.1  # of the width of a range: values that span less do not use it
-_ROUNDING = 1e-6  # of the width of a range: stored values are float32
+ROUNDING = 1e-6  # of the width of a range: stored values are float32
 _VARIED = 1.2  # times the lowest maximum: the unit of scans is that of each scanner
 
 
@@ -49,7 +49,7 @@ def check_range(declared: Span, option: str) -> None:
 
 def within(values: Span, declared: Span, share: float = REACH) -> bool:
     """Say whether values lie in a range, or outside by no more than a share of its width."""
-    reach = (share + _ROUNDING) * (declared.high - declared.low)
+    reach = (share + ROUNDING) * (declared.high - declared.low)
     return declared.low - reach <= values.low and values.high <= declared.high + reach
 
 
@@ -92,7 +92,7 @@ def _narrow(values: Span, declared: Span) -> bool:
 def _without_background(values: Span, declared: Span) -> bool:
     """Say whether nothing lies in the lower half of a range, but for overshoot from its middle."""
     half = (declared.high - declared.low) / 2
-    return values.low >= declared.low + half * (1 - USED) - _ROUNDING
+    return values.low >= declared.low + half * (1 - USED - ROUNDING)
 
 
 def refuse_range(

@@ -63,7 +63,6 @@ class Radlite:
 
     name = "radlite-v1"
     version = 1
-    bounded = False
     dim = 83
     ndim = 3
     weights_sha256 = None

@@ -268,6 +268,19 @@ def test_a_record_of_a_newer_version_stops_the_run_before_anything_is_written(fi
     assert {p: p.read_bytes() for p in plan.folder.rglob("*.json")} == before
 
 
+def test_a_failure_that_a_newer_version_left_stops_no_other_stage(finished, kept):
+    plan, run = finished
+    path = plan.folder / stage_of(plan, "score").record
+    path.unlink()
+    path.mkdir()  # so that the stage fails again
+    run()
+    edited(schema=2, reason="of later")(store.failure_path(path), "")
+    outcome, _ = run()
+    assert len(outcome.failed) == 1
+    told = json.loads(store.failure_path(path).read_text("utf-8"))
+    assert (told["schema"], "where a record belongs" in told["reason"]) == (1, True)
+
+
 @pytest.mark.parametrize("kind", ["experiment", "cell"])
 @pytest.mark.parametrize("attack", ["newer", "folder"])
 def test_what_is_no_record_is_not_replaced_either(finished, kept, kind, attack):

@@ -16,6 +16,7 @@ from cerebench.benchmark.registry import Registries
 from cerebench.datasets.brats import BraTS
 from cerebench.datasets.phantom import Phantom
 from cerebench.metrics.base import Sets, VolumeSet
+from cerebench.metrics.controls import blur
 from cerebench.metrics.extractors import BUILTIN
 from cerebench.metrics.extractors.radlite import Radlite, Radlite2, body
 from cerebench.metrics.standardise import BOUND, BOUNDED_RECIPE, Bounded, Standardiser
@@ -47,7 +48,7 @@ def checkerboard(amplitude):
 
 
 LADDERS = {
-    "blur": [lambda v, i, s=s: gaussian_filter(v, (0, s, s, s)) for s in (0.5, 1, 2)],
+    "blur": [lambda v, i, s=s: blur(v, s) for s in (0.5, 1, 2)],
     **{
         f"noise, {where}": [noise(sd, where) for sd in (0.05, 0.1, 0.2, 0.4)]
         for where in ("back", "fore", "both")

@@ -121,6 +121,14 @@ def test_a_path_outside_the_folder_is_refused(runs):
         tidy.values(runs.read())
 
 
+def test_a_link_out_of_the_folder_is_not_followed(runs, tmp_path):
+    path = runs.folder / "ddpm-quick-89abcdef/seed-0/sample/record.json"
+    path.rename(tmp_path / "elsewhere.json")
+    path.symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(ReportError, match="lies outside"):
+        tidy.values(runs.read())
+
+
 def test_a_damaged_record_is_named(runs):
     path = runs.folder / "ddpm-quick-89abcdef/seed-0/sample/record.json"
     path.write_text("{", encoding="utf-8")
