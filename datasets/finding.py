@@ -46,7 +46,7 @@ _SEGMENTATIONS = (
 _CONTRAST = re.compile(r"(?:(.*)[_-])?(flair|t1|t1ce|t1gd|t1c|t1n|t1w|t2|t2w|t2f)", re.IGNORECASE)
 _DECATHLON = ("imagestr", "imagests", "labelstr")
 _SUBJECT = "sub-"
-_SESSION = re.compile(r"(?<![A-Za-z0-9])ses-[A-Za-z0-9]+", re.IGNORECASE)
+_SESSION = re.compile(r"(?:^|[_\-. /]+)(ses-[A-Za-z0-9]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -360,18 +360,16 @@ def _subject(relative: Path) -> tuple[str, ...]:
     Without ``sub-``, sessions are told by theirs: ``LGG/p1/ses-1/a``, ``LGG/p1_ses-1``.
     """
     parts = [*relative.parts[:-1], _stem(relative.name)]
-    kept = [part for part in parts[:-1] if not _SESSION.fullmatch(part)]
-    for depth, part in enumerate(kept, 1):
-        if part.lower().startswith(_SUBJECT):
-            return tuple(kept[:depth])
-    if parts[-1].lower().startswith(_SUBJECT):
-        return (*kept, parts[-1].split("_")[0])
-    bare = re.sub(rf"[_\-. ]*{_SESSION.pattern}", "", parts[-1], flags=re.IGNORECASE)
-    if len(kept) < len(parts) - 1 and len(kept) > 1:  # a class and a subject above the session
-        return tuple(kept)
-    if len(kept) < len(parts) - 1 or bare != parts[-1]:
-        return (*kept, bare)
-    return ()
+    *places, name = bare = [_SESSION.sub("", part) for part in parts]
+    folders = [place for place in places if place]
+    for depth, place in enumerate(folders, 1):
+        if place.lower().startswith(_SUBJECT):
+            return tuple(folders[:depth])
+    if name.lower().startswith(_SUBJECT):
+        return (*folders, name.split("_")[0])
+    if places != parts[:-1] and len(folders) > 1:  # a class, and a subject with the session
+        return tuple(folders)
+    return (*folders, name) if bare != parts else ()
 
 
 def _contrast(path: Path) -> str:

@@ -412,6 +412,8 @@ FAULTS = [
             ("p7_ses-1", "p7_ses-2", "LGG/p7", "ses-1, ses-2"),
             ("Sub-7/ses-1/x", "Sub-7/ses-2/x", "LGG/Sub-7", "ses-1, ses-2"),
             ("Ses-1/p7", "Ses-2/p7", "LGG/p7", "Ses-1, Ses-2"),
+            ("p7-ses-1/x", "p7-ses-2/x", "LGG/p7", "ses-1, ses-2"),
+            ("sub-7_ses-1/x", "sub-7_ses-2/y", "LGG/sub-7", "ses-1, ses-2"),
         )
     ),
     Case(
