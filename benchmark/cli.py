@@ -651,6 +651,65 @@ def report(
         raise typer.Exit(EXIT_DATA)
 
 
+@app.command()
+def ladder(
+    root: Root = None,
+    dataset: Dataset = "phantom",
+    size: Size = 32,
+    data: Data = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option("--metrics", "--suite", help="Metrics and suites; default: core."),
+    ] = None,
+    defects: Annotated[
+        str | None, typer.Option(help="Names of defects: blur,copies; default: all.")
+    ] = None,
+    n: Annotated[
+        int, typer.Option("-n", "--n", min=4, help="Volumes of a set, per class; at most a third.")
+    ] = 64,
+    seeds: Annotated[int, typer.Option(min=1, help="How often each defect is planted.")] = 3,
+    draws: Annotated[int, typer.Option(min=10, help="Real draws, the yardstick.")] = 20,
+    out: Out = Path("runs"),
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the metrics: plant defects in real volumes, and print which metric sees which.
+
+    A strength in the table is the weakest from which on a defect lies outside what real draws of
+    the same size reach. Nothing is trained.
+    """
+    from cerebench.benchmark.data import Source
+    from cerebench.benchmark.display import choose
+    from cerebench.benchmark.ladder import Request, measure
+    from cerebench.benchmark.store import replace
+    from cerebench.benchmark.tables import console, print_ladder
+    from cerebench.core.records.files import dump
+    from cerebench.datasets.cache import default_cache
+    from cerebench.reports.ladder import card, write
+
+    request = Request(
+        Source(dataset, root, size, _data_options(data) or {}),
+        _names(metrics) or ["core"],
+        n=n,
+        seeds=seeds,
+        draws=draws,
+        defects=_names(defects) or (),
+        plugins=plugin or (),
+        explicit=metrics is not None,
+    )
+    shown = choose(Console(stderr=as_json), silent=as_json)
+    found, folder = measure(request, default_cache(), shown)
+    record = out / folder / f"ladder-{found.key[:8]}.json"
+    replace(record, found)
+    written = [record, *write(found, out / folder / "report" / record.stem)]
+    if as_json:
+        typer.echo(json.dumps(dump(found), indent=1))
+        return
+    print_ladder(card(found), console())
+    for path in written:
+        shown.say(str(path))
+
+
 @app.command(name="list")
 def list_plugins(
     kind: Annotated[

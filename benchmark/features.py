@@ -139,7 +139,7 @@ class FeatureCache:
             return
         # spawn, because a forked copy of a process with threads of torch may hang
         context = multiprocessing.get_context("spawn")
-        with _one_thread(), ProcessPoolExecutor(self._workers, mp_context=context) as pool:
+        with one_thread_each(), ProcessPoolExecutor(self._workers, mp_context=context) as pool:
 
             def extract(batch: NDArray[np.float32]) -> NDArray[np.float32]:
                 parts = [part for part in np.array_split(batch, self._workers) if len(part)]
@@ -189,7 +189,7 @@ class FeatureCache:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """Let processes that start now use one thread each: together they fill the cores already."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}

@@ -7,15 +7,19 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from cerebench.benchmark.registry import suggest
 from cerebench.core.errors import UsageError
 from cerebench.reports.base import BadContents, Experiment
+
+if TYPE_CHECKING:
+    from cerebench.reports.ladder import Card
 
 # Facts of a kind that would break the lines of its list; a metric's name tells what it needs.
 IN_SHOW_ALONE = {"metrics": ("source", "needs"), "extractors": ("source",)}
@@ -234,3 +238,36 @@ def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_text(v) for v in value)
     return str(value)
+
+
+def print_ladder(laid: Card, console: Console) -> None:
+    """Print what metrics see, in as many parts as the width of the screen asks for."""
+    console.print(f"[bold]{escape(laid.title)}[/]", highlight=False)
+    style = {"inverted": "bold red", "blind": "dim", "ordered": "green"}
+    room = console.width - max(map(len, laid.defects)) - 2
+    for part in _fitting([max(4, *map(len, head.split())) + 2 for head in laid.heads], room):
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column("", no_wrap=True)
+        for i in part:
+            table.add_column(escape(laid.heads[i]), overflow="fold", header_style="bold")
+        for label, cells in zip(laid.defects, laid.cells, strict=True):
+            texts = (Text(cells[i].text, style.get(cells[i].word, "")) for i in part)
+            table.add_row(escape(label), *texts)
+        console.print()
+        console.print(table)
+    console.print()
+    for text in laid.legend:
+        console.print(escape(text), style="dim", highlight=False)
+
+
+def _fitting(widths: Sequence[int], room: int) -> list[list[int]]:
+    """Deal columns into parts that fit; a column that never fits stands alone."""
+    parts: list[list[int]] = [[]]
+    left = room
+    for i, width in enumerate(widths):
+        if width > left and parts[-1]:
+            parts.append([])
+            left = room
+        parts[-1].append(i)
+        left -= width
+    return parts

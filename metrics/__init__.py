@@ -82,6 +82,36 @@ BUILTIN = {
             "views": [""],
         },
     ),
+    "background": (
+        "cerebench.metrics.background:BACKGROUND",
+        {
+            "label": "background %",
+            "source": "ours: what the body of radlite-v2 leaves out",
+            "better": "near-real",
+            "needs": "",
+            "views": [""],
+        },
+    ),
+    "mmd2-rbf-radlite-v2": (
+        "cerebench.metrics.mmd_rbf:MMD2_RBF_RADLITE2",
+        {
+            "label": "MMD RBF[radlite-v2]",
+            "source": "Gretton et al. 2012, JMLR 13, equation 3",
+            "better": "lower",
+            "needs": "radlite-v2",
+            "views": [""],
+        },
+    ),
+    "prdc-radlite-v2": (
+        "cerebench.metrics.prdc:PRDC_RADLITE2",
+        {
+            "label": "PRDC[radlite-v2]",
+            "source": "Naeem et al. 2020, arXiv:2002.09797, section 3",
+            "better": "higher",
+            "needs": "radlite-v2",
+            "views": ["precision", "recall", "density", "coverage"],
+        },
+    ),
     "foreground-volume": (
         "cerebench.metrics.foreground:FOREGROUND_VOLUME",
         {

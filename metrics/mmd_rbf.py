@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from cerebench.metrics import jackknife
 from cerebench.metrics.base import Array, Better, Metric, MetricError, Result, Sets, VolumeSet
 from cerebench.metrics.kernel_sums import Kernel, kernel_sums
+from cerebench.metrics.standardise import BOUNDED_RECIPE, require, standardised
 from cerebench.metrics.standardise import RECIPE as STANDARDISE
-from cerebench.metrics.standardise import require, standardised
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 PERMUTATIONS = 1000
@@ -119,8 +119,15 @@ def _kernel_of(real: VolumeSet, features: Array, extractor: str, seed: int) -> t
     return gaussian_kernel(*(factor * scale for factor in FACTORS)), scale
 
 
-def rbf_metric(extractor: str, name: str, label: str) -> Metric:
-    """Declare the Gaussian-kernel MMD of generated to real training volumes in a feature space."""
+def rbf_metric(extractor: str, name: str, label: str, *, bounded: bool = False) -> Metric:
+    """Declare the Gaussian-kernel MMD of generated to real training volumes in a feature space.
+
+    Args:
+        extractor: Name of a 3D extractor.
+        name: Slug.
+        label: Column header.
+        bounded: Whether the extractor declares its features ``bounded``.
+    """
 
     def compute(sets: Sets, view: str) -> Result:
         require(sets, 2, "generated", "train")
@@ -148,7 +155,7 @@ def rbf_metric(extractor: str, name: str, label: str) -> Metric:
             "s": f"median squared distance within the reference, of at most {MOST} volumes",
             "f": list(FACTORS),
             "features": extractor,
-            "standardise": STANDARDISE,
+            "standardise": BOUNDED_RECIPE if bounded else STANDARDISE,
             "reference": "train",
             "test": f"{PERMUTATIONS} permutations of volumes",
             "uncertainty": jackknife.RECIPE,
@@ -162,3 +169,6 @@ def rbf_metric(extractor: str, name: str, label: str) -> Metric:
 
 
 MMD2_RBF = rbf_metric("radlite-v1", "mmd2-rbf", "MMD RBF")
+MMD2_RBF_RADLITE2 = rbf_metric(
+    "radlite-v2", "mmd2-rbf-radlite-v2", "MMD RBF[radlite-v2]", bounded=True
+)

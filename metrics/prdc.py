@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from cerebench.metrics import jackknife
 from cerebench.metrics.base import Array, Better, Metric, Result, Sets
+from cerebench.metrics.standardise import BOUNDED_RECIPE, require, standardised
 from cerebench.metrics.standardise import RECIPE as STANDARDISE
-from cerebench.metrics.standardise import require, standardised
 from cerebench.metrics.subsample import RECIPE as SUBSAMPLE
 from cerebench.metrics.subsample import equal_draws
 
@@ -82,12 +82,13 @@ def expected_coverage(m: int, n: int, k: int = NEIGHBOURS) -> float:
     return float(1 - np.prod((n - i) / (m + n - i)))
 
 
-def prdc_metric(extractor: str) -> Metric:
+def prdc_metric(extractor: str, *, bounded: bool = False) -> Metric:
     """Declare precision, recall, density and coverage in a feature space, as parts of one metric.
 
     Args:
         extractor: Name of a 3D extractor; its features are standardised with the pooled real
             training cases.
+        bounded: Whether the extractor declares its features ``bounded``.
     """
 
     def numbers(sets: Sets) -> tuple[dict[str, float], dict[str, jackknife.Uncertainty]]:
@@ -124,7 +125,7 @@ def prdc_metric(extractor: str) -> Metric:
             "balls": "open, k-th neighbour without the item itself",
             "distance": "Euclidean, float64",
             "features": extractor,
-            "standardise": STANDARDISE,
+            "standardise": BOUNDED_RECIPE if bounded else STANDARDISE,
             "subsample": SUBSAMPLE,
             "reference": "train",
             "uncertainty": {**jackknife.SHARE_RECIPE, "of": "the first draw"},
@@ -159,5 +160,6 @@ def _errors(
 
 
 TOO_FEW = f"no standard error: leaving out a group would leave {NEIGHBOURS} volumes or fewer"
+PRDC_RADLITE2 = prdc_metric("radlite-v2", bounded=True)
 PRDC_RADLITE = prdc_metric("radlite-v1")
 PRDC_RAND3D = prdc_metric("rand3d-v1")

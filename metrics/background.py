@@ -1,0 +1,68 @@
+"""Share of voxels outside the body that are not background: speckle, haze and stray structures.
+
+Features and volumes of ``radlite-v2`` are taken inside the body, a mask that speckle cannot
+capture; what that mask leaves out is counted here. A volume that is body all over has no background
+left and counts as 1.
+
+Source: [ours: body rule and threshold of radlite-v2].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cerebench.metrics import jackknife
+from cerebench.metrics.base import Array, Better, Metric, Result, Sets, Volume, VolumeSet
+from cerebench.metrics.extractors.radlite import BODY, THRESHOLD, body
+from cerebench.metrics.standardise import require
+
+
+def stray_share(volume: Volume) -> float:
+    """Return which share of the voxels outside the body is above background, 0 to 1.
+
+    Args:
+        volume: (C, D, H, W) in [-1, 1]; the first channel counts.
+    """
+    unit = (volume[0].astype(np.float64) + 1) / 2
+    outside = ~body(unit)
+    return float(np.mean(unit[outside] > THRESHOLD)) if outside.any() else 1.0
+
+
+def _shares(volumes: VolumeSet) -> Array:
+    found = volumes.keep("stray shares", lambda: [stray_share(volume) for volume in volumes])
+    return np.asarray(found, dtype=np.float64)
+
+
+def _compute(sets: Sets, view: str) -> Result:
+    require(sets, 1, "generated", "train")
+    ours, real = _shares(sets.generated), _shares(sets.train)
+    parts = jackknife.groups(sets.generated.ids, sets.seed)
+    spread = jackknife.TOO_FEW
+    if jackknife.leaves_enough(parts):
+        spread = jackknife.combine({"generated": [np.delete(ours, g).mean() for g in parts]})
+    return spread.result(
+        float(ours.mean()),
+        real_value=float(real.mean()),
+        n_real=len(real),
+        n_generated=len(ours),
+        facts={"most": ours.max(), "real_most": real.max()},
+    )
+
+
+BACKGROUND = Metric(
+    name="background",
+    label="background %",
+    compute=_compute,
+    better=Better.NEAR_REAL,
+    recipe={
+        "estimator": "mean over volumes of the share of voxels outside the body above threshold",
+        "body": BODY,
+        "threshold": THRESHOLD,
+        "range": [0, 1],
+        "reference": "train",
+        "uncertainty": jackknife.RECIPE,
+    },
+    source="ours: what the body of radlite-v2 leaves out",
+    scale=100.0,
+    blind_to="everything inside the body",
+)

@@ -1,0 +1,175 @@
+"""A ladder of planted defects as table and figure: what each metric sees, and from which strength.
+
+A cell stands for all classes: the weakest verdict of them, and the strength from which on all of
+them see the defect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cerebench.core.records.ladder import Ladder, LadderCell
+from cerebench.reports.formatting import DASH
+from cerebench.reports.markdown import escape
+
+WORDS = ("inverted", "blind", "seen", "ordered")  # from what is worst
+COLOURS = {"inverted": "#D55E00", "blind": "#E8E8E8", "seen": "#A6D8F0", "ordered": "#0072B2"}
+NOT_ASKED = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A metric on one defect, over all classes.
+
+    Attributes:
+        word: The verdict; empty where the metric is not asked, a dash where it cannot be told.
+        text: What tables print.
+    """
+
+    word: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """The whole table.
+
+    Attributes:
+        title: Data and sizes of the sets.
+        heads: Labels of the columns, one a metric and view.
+        defects: Labels of the rows.
+        cells: Of each defect, one a column.
+        legend: How to read it.
+        inverted: What is inverted, as ``metric, class: defect``.
+    """
+
+    title: str
+    heads: tuple[str, ...]
+    defects: tuple[str, ...]
+    cells: tuple[tuple[Cell, ...], ...]
+    legend: tuple[str, ...]
+    inverted: tuple[str, ...]
+
+
+def card(ladder: Ladder) -> Card:
+    """Lay out what a ladder said."""
+    labels = {m.name: m.label for m in ladder.metrics}
+    keys = list(dict.fromkeys((column.metric, column.view) for column in ladder.columns))
+    heads = tuple(f"{labels[metric]} {view}".strip() for metric, view in keys)
+    cells = {
+        (column.metric, column.view, column.class_, cell.defect): cell
+        for column in ladder.columns
+        for cell in column.cells
+    }
+
+    def at(defect: str, metric: str, view: str) -> Cell:
+        found = [cells.get((metric, view, name, defect)) for name in ladder.data.counts]
+        return _joined([cell for cell in found if cell is not None])
+
+    return Card(
+        _title(ladder),
+        heads,
+        tuple(defect.label for defect in ladder.defects),
+        tuple(tuple(at(defect.name, *key) for key in keys) for defect in ladder.defects),
+        _legend(ladder),
+        tuple(
+            f"{labels[column.metric]} {column.view}".strip() + f", {column.class_}: {cell.defect}"
+            for column in ladder.columns
+            for cell in column.cells
+            if cell.verdict == "inverted"
+        ),
+    )
+
+
+def _joined(cells: Sequence[LadderCell]) -> Cell:
+    """Return the weakest verdict of some classes."""
+    if not cells:
+        return Cell("", NOT_ASKED)
+    words = [cell.verdict for cell in cells]
+    if None in words:
+        return Cell(DASH, DASH)
+    word = min((w for w in words if w), key=WORDS.index)
+    if word in ("inverted", "blind"):
+        return Cell(word, "INV" if word == "inverted" else "·")
+    order = [level.label for level in cells[0].levels]
+    last = max((cell.seen_from or "" for cell in cells), key=order.index)
+    return Cell(word, (last or "yes") + ("" if word == "ordered" or not last else "?"))
+
+
+def _title(ladder: Ladder) -> str:
+    data = ladder.data
+    sizes = ", ".join(
+        f"{name} {n['generated']} against {n['reference']}" for name, n in data.counts.items()
+    )
+    edge = f"{data.size}³"
+    return f"What metrics see on {data.label}, {edge}: {sizes}"
+
+
+def _legend(ladder: Ladder) -> tuple[str, ...]:
+    seeds = len(ladder.seeds)
+    needed = "the one seed" if seeds == 1 else f"two thirds of {seeds} seeds"
+    return (
+        f"A strength: from there on all classes place the defect, in {needed}, further from the "
+        f"real volumes than any of {ladder.draws} real draws of the same size, and a stronger one "
+        "is worse. With a question mark: seen, but not in order. Yes: seen; it has no strength.",
+        "·: blind. INV: inverted: nearer than every real draw, or a stronger level nearer than a "
+        "weaker one that is seen, by more than the standard deviation of the draws.",
+        "Of copies only metrics that look for copies are asked, since any distance to the training "
+        "set is small by construction; of all else only the others.",
+    )
+
+
+def write(ladder: Ladder, folder: Path) -> list[Path]:
+    """Write ``ladder.md``, ``ladder.pdf`` and ``ladder.png``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    laid = card(ladder)
+    page = folder / "ladder.md"
+    page.write_text("\n".join(markdown(laid)) + "\n", encoding="utf-8")
+    return [page, *_draw(laid, folder)]
+
+
+def markdown(laid: Card) -> Iterator[str]:
+    """Yield the lines of the page."""
+    yield from (f"# {escape(laid.title)}", "")
+    yield "| | " + " | ".join(escape(head) for head in laid.heads) + " |"
+    yield "|---|" + "---|" * len(laid.heads)
+    for label, cells in zip(laid.defects, laid.cells, strict=True):
+        texts = (f"**{c.text}**" if c.word == "inverted" else escape(c.text) for c in cells)
+        yield f"| {escape(label)} | " + " | ".join(texts) + " |"
+    yield ""
+    yield from (f"- {escape(text)}" for text in laid.legend)
+
+
+def _draw(laid: Card, folder: Path) -> list[Path]:
+    """Draw the table as a matrix of colours with its texts."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch, Rectangle
+
+    rows, columns = len(laid.defects), len(laid.heads)
+    figure = Figure((2.2 + 0.42 * columns, 1.6 + 0.17 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for y, cells in enumerate(laid.cells):
+        for x, cell in enumerate(cells):
+            face = COLOURS.get(cell.word, "#FFFFFF")
+            axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=face, edgecolor="white"))
+            ink = "white" if cell.word in ("ordered", "inverted") else "black"
+            axes.text(x, y, cell.text, ha="center", va="center", fontsize=5.5, color=ink)
+    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+    axes.set_xticks(range(columns), laid.heads, rotation=60, ha="left", fontsize=6.5)
+    axes.set_yticks(range(rows), laid.defects, fontsize=6.5)
+    axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    figure.legend(
+        handles=[Patch(facecolor=COLOURS[word], label=word) for word in reversed(WORDS)],
+        loc="outside lower center", ncols=4, fontsize=6.5, frameon=False,
+    )  # fmt: skip
+    figure.suptitle(laid.title, fontsize=7.5)
+    paths = [folder / "ladder.pdf", folder / "ladder.png"]
+    for path in paths:
+        figure.savefig(path, dpi=200, metadata={"CreationDate": None} if path.suffix == ".pdf" else {})
+    return paths
