@@ -7,6 +7,7 @@ one a split; the sets of seed k are those of split k with a defect.
 
 from __future__ import annotations
 
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -301,7 +302,7 @@ def measure(request: Request, cache: Path, display: Display) -> tuple[Ladder, st
             for level in range(len(levels))
         ]
         sets += [Planted(split) for split in range(request.draws)]
-        scored = _all(request, cache, Path(scratch), sets, _title(bench), display)
+        scored = _all(bench, sets, Path(scratch), display)
         fingerprint = bench.prepared.fingerprint
         return _record(bench, planted, scored, fingerprint), _folder(bench.dataset, fingerprint)
 
@@ -320,29 +321,12 @@ def _folder(dataset: Dataset, fingerprint: str) -> str:
 Scored = Mapping[Planted, Mapping[str, tuple[ScoreRow, ...]]]
 
 
-def _all(
-    request: Request,
-    cache: Path,
-    scratch: Path,
-    sets: Sequence[Planted],
-    title: str,
-    display: Display,
-) -> Scored:
+def _all(bench: Bench, sets: Sequence[Planted], scratch: Path, display: Display) -> Scored:
     """Score all sets, spread over the cores."""
-    import multiprocessing
-
-    began, found, status = time.perf_counter(), {}, "interrupted"
-    # spawn, because a forked copy of a process with threads of torch may hang
-    context = multiprocessing.get_context("spawn")
+    began, found, title, status = time.perf_counter(), {}, _title(bench), "interrupted"
     try:
-        with (
-            display.task(title) as task,
-            one_thread_each(),
-            _pool(ProcessPoolExecutor(
-                usable_cores(), context, _begin, (request, cache, scratch)
-            )) as pool,
-        ):  # fmt: skip
-            for planted, rows in pool.map(_score, sets):
+        with display.task(title) as task, _spread(bench, sets, scratch) as scored:
+            for planted, rows in scored:
                 found[planted] = rows
                 task.update(len(found), len(sets), planted.defect or "real draw")
         status = "done"
@@ -352,12 +336,22 @@ def _all(
 
 
 @contextmanager
-def _pool(pool: ProcessPoolExecutor) -> Iterator[ProcessPoolExecutor]:
-    """End at once where somebody interrupts, and not after everything that was asked for."""
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _spread(
+    bench: Bench, sets: Sequence[Planted], scratch: Path
+) -> Iterator[Iterator[tuple[Planted, Mapping[str, tuple[ScoreRow, ...]]]]]:
+    """Give every set with its scores; an interruption ends at once what was asked for."""
+    workers = min(usable_cores(), len(sets))
+    if workers == 1:
+        yield ((planted, bench.score(planted)) for planted in sets)
+        return
+    # spawn, because a forked copy of a process with threads of torch may hang
+    context, begun = multiprocessing.get_context("spawn"), (bench.request, bench.cache, scratch)
+    with one_thread_each():
+        pool = ProcessPoolExecutor(workers, context, _begin, begun)
+        try:
+            yield pool.map(_score, sets)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _record(

@@ -20,6 +20,10 @@ RULING_MEANS = {  # of that feature in its own unit: (mean, standard deviation) 
     "generated": ("ruling_generated_mean", "ruling_generated_sd"),
     "real": ("ruling_real_mean", "ruling_real_sd"),
 }
+FLOOR = "floor"  # mean of the same distance between real draws of the same size
+FLOOR_SD = "floor_sd"  # standard deviation of the draws
+FLOOR_M, FLOOR_N = "floor_m", "floor_n"  # volumes of a draw, and of the reference
+RATIO = "ratio"  # the row's distance, at that size, divided by the floor
 RULING = {RULING_FEATURE, RULING_SHARE, *(name for pair in RULING_MEANS.values() for name in pair)}
 
 

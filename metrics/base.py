@@ -197,6 +197,8 @@ class Metric:
         neighbours: ``(sets, count) -> pairs`` with ``generated``, ``train`` (positions) and
             ``distance``: the closest training cases, as figures show them; None where a metric has
             none.
+        as_ratio: True where tables show the value divided by that of real draws of the same size
+            (``metrics/floor.py``); the raw value stands in the CSV.
         structures: True where the metric compares volumes of structures that were measured
             elsewhere; it is then asked for by giving these.
     """
@@ -217,6 +219,7 @@ class Metric:
     held_out: bool = False
     family: str = ""
     neighbours: Callable[[Sets, int], Sequence[Any]] | None = None
+    as_ratio: bool = False
     structures: bool = False
 
 

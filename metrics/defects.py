@@ -210,7 +210,9 @@ def _mixed(material: Material, rng: np.random.Generator, share: float) -> list[V
     """Put volumes of other classes in the place of some."""
     count = round(share * material.m)
     wrong = np.resize(rng.permutation(len(material.others)), count)
-    return [material.others[i] for i in wrong] + [material.clean[i] for i in range(count, material.m)]
+    return [material.others[i] for i in wrong] + [
+        material.clean[i] for i in range(count, material.m)
+    ]
 
 
 def _copied(

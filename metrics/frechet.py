@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from cerebench.core.facts import RULING_FEATURE, RULING_MEANS, RULING_SHARE, Fact
 from cerebench.metrics import jackknife
 from cerebench.metrics.base import Array, Better, Metric, Result, Sets
+from cerebench.metrics.floor import RECIPE as FLOOR_RECIPE
+from cerebench.metrics.floor import ratio
 from cerebench.metrics.standardise import BOUNDED_RECIPE, require, scaling, standardised
 from cerebench.metrics.standardise import RECIPE as STANDARDISE
 from cerebench.metrics.whiten import RECIPE as WHITEN
@@ -140,7 +142,12 @@ def covariance_root(a: Gaussian) -> Array:
 
 
 def frechet_metric(
-    extractor: str, label: str, *, whitened: bool = False, bounded: bool = False
+    extractor: str,
+    label: str,
+    *,
+    whitened: bool = False,
+    bounded: bool = False,
+    floored: bool = False,
 ) -> Metric:
     """Declare the Fréchet distance of generated to real training volumes in a feature space.
 
@@ -150,20 +157,26 @@ def frechet_metric(
         label: Column header.
         whitened: Whether the distance is that of at most 64 whitened principal components.
         bounded: Whether the extractor declares its features ``bounded``.
+        floored: Whether tables show the ratio to the real floor.
 
     Returns:
         The metric ``fd-<extractor>``, or ``fd-<extractor>-pca64``.
     """
+    name = f"fd-{extractor}{'-pca64' if whitened else ''}"
 
     def compute(sets: Sets, view: str) -> Result:
         require(sets, 2, "generated", "train")
         (x, y), notes = standardised(sets, extractor, "generated", "train")
+        (held_out,), _ = standardised(sets, extractor, "test") if len(sets.test) else ((x[:0],), ())
         if whitened:
             (pooled,), _ = standardised(sets, extractor, "pooled")
             whiten = Whitener.fit(pooled)
-            x, y = whiten(x), whiten(y)
+            x, y, held_out = whiten(x), whiten(y), whiten(held_out)
         value = frechet_distance(x, y)
         facts = {"n_components": x.shape[1]} if whitened else _ruled(x, y, value, sets, extractor)
+        if floored:
+            more, told = ratio(name, frechet_distance, sets, value, x, y, held_out)
+            facts, notes = facts | more, notes + told
         spread = jackknife.over_two_sets(
             lambda i, j: frechet_distance(x[i], y[j]), sets.generated.ids, sets.train.ids, sets.seed
         )
@@ -176,7 +189,7 @@ def frechet_metric(
         )
 
     return Metric(
-        name=f"fd-{extractor}{'-pca64' if whitened else ''}",
+        name=name,
         label=label,
         compute=compute,
         better=Better.LOWER,
@@ -185,10 +198,12 @@ def frechet_metric(
             "features": extractor,
             "standardise": BOUNDED_RECIPE if bounded else STANDARDISE,
             **({"components": WHITEN} if whitened else {}),
+            **({"floor": FLOOR_RECIPE} if floored else {}),
             "reference": "train",
             "uncertainty": jackknife.RECIPE,
         },
         family="frechet",
+        as_ratio=floored,
         source="Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
         needs=extractor,
         blind_to="copies of training volumes, which score 0",
@@ -247,7 +262,7 @@ def cautions(x: Sequence[NDArray], y: Sequence[NDArray]) -> tuple[str, ...]:
     return (SMALL_SAMPLE,) * bool(small) + (NO_SPREAD,) * flat
 
 
-FD_RADLITE2 = frechet_metric("radlite-v2", "FD[radlite-v2]", bounded=True)
+FD_RADLITE2 = frechet_metric("radlite-v2", "FD[radlite-v2]", bounded=True, floored=True)
 FD_RADLITE = frechet_metric("radlite-v1", "FD[radlite-v1]")
 FD_MIRP = frechet_metric("mirp-v1", "FD[mirp-v1]")
 FD_RAND3D = frechet_metric("rand3d-v1", "FD[rand3d-v1]")
@@ -255,7 +270,7 @@ FD_MEDICALNET10 = frechet_metric("medicalnet-orig-resnet10", "FD[medicalnet10]")
 FD_MEDICALNET18 = frechet_metric("medicalnet-orig-resnet18", "FD[medicalnet18]")
 FD_MEDICALNET34 = frechet_metric("medicalnet-orig-resnet34", "FD[medicalnet34]")
 FD_MEDICALNET50 = frechet_metric("medicalnet-orig-resnet50", "FD[medicalnet50]")
-FD_RAND3D_PCA64 = frechet_metric("rand3d-v1", "FD[rand3d-v1-pca64]", whitened=True)
+FD_RAND3D_PCA64 = frechet_metric("rand3d-v1", "FD[rand3d-v1-pca64]", whitened=True, floored=True)
 FD_MEDICALNET10_PCA64 = frechet_metric(
     "medicalnet-orig-resnet10", "FD[medicalnet10-pca64]", whitened=True
 )

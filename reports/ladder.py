@@ -171,5 +171,7 @@ def _draw(laid: Card, folder: Path) -> list[Path]:
     figure.suptitle(laid.title, fontsize=7.5)
     paths = [folder / "ladder.pdf", folder / "ladder.png"]
     for path in paths:
-        figure.savefig(path, dpi=200, metadata={"CreationDate": None} if path.suffix == ".pdf" else {})
+        figure.savefig(
+            path, dpi=200, metadata={"CreationDate": None} if path.suffix == ".pdf" else {}
+        )
     return paths

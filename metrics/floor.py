@@ -1,0 +1,140 @@
+"""The real floor of a distance: what real volumes score that the reference lacks.
+
+A Fréchet distance of two samples of one distribution is not 0, and depends on their sizes. Draws of
+held-out cases at the same sizes give its mean and spread; a row's distance divided by that mean is
+its ratio: 1 is as good as real.
+
+At most half of the held-out cases are drawn at a time, without replacement, since draws that share
+most of their cases would hide their spread; sd is corrected for the rest, sd / sqrt(1 - m / held
+out). Rows of more volumes are then compared at m volumes, too, by the mean over as many draws of
+them. Without held-out cases, the reference is halved in every draw instead.
+
+Source: [ours]; finite population correction: Cochran 1977, Sampling Techniques, section 2.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from cerebench.core.facts import FLOOR, FLOOR_M, FLOOR_N, FLOOR_SD, RATIO, Fact
+from cerebench.metrics.base import Array, Sets, VolumeSet
+
+DRAWS = 20
+LEAST = 2
+RECIPE = {
+    "draws": DRAWS,
+    "of": "held-out cases without replacement, at most half of them; else halves of the reference",
+    "ratio": "value at the size of the draws / mean of the draws",
+}
+NONE = "no ratio to the real floor: fewer than 4 held-out cases"
+
+Distance = Callable[[Array, Array], float]
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Distances between real volumes.
+
+    Attributes:
+        mean: Of the draws.
+        sd: Of the draws, corrected for cases that they share.
+        m: Volumes of a draw.
+        n: Volumes of the reference.
+        halves: Rows of the reference of each draw, where there are no held-out cases.
+    """
+
+    mean: float
+    sd: float
+    m: int
+    n: int
+    halves: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+
+
+def real_floor(distance: Distance, held_out: Array, reference: Array, m: int, seed: int) -> Floor:
+    """Compute the distances between real volumes.
+
+    Args:
+        distance: Maps (m, dim) and (n, dim) to the distance.
+        held_out: (t, dim), t = 0 or t >= 4.
+        reference: (n, dim), n >= 4 where t = 0.
+        m: Volumes of a row.
+        seed: Seed of the draws.
+    """
+    rng = np.random.default_rng([seed, DRAWS])
+    if len(held_out):
+        size, halves = min(m, len(held_out) // 2), ()
+        draws = [rng.permutation(len(held_out))[:size] for _ in range(DRAWS)]
+        found = [distance(held_out[draw], reference) for draw in draws]
+        share = size / len(held_out)
+        n = len(reference)
+    else:
+        n = len(reference) // 2
+        size, share = min(m, n), 0.0
+        orders = [rng.permutation(len(reference)) for _ in range(DRAWS)]
+        halves = tuple((order[:n], order[n : n + size]) for order in orders)
+        found = [distance(reference[draw], reference[kept]) for kept, draw in halves]
+    spread = float(np.std(found, ddof=1) / np.sqrt(1 - share))
+    return Floor(float(np.mean(found)), spread, size, n, halves)
+
+
+def at_floor(distance: Distance, x: Array, reference: Array, floor: Floor, seed: int) -> float:
+    """Compute a row's distance at the sizes of the floor: the mean over as many draws.
+
+    Args:
+        distance: As in ``real_floor``.
+        x: (m, dim) of the row.
+        reference: (n, dim).
+        floor: The floor.
+        seed: Seed of the draws.
+    """
+    rng = np.random.default_rng([seed, DRAWS + 1])
+    kept = [half[0] for half in floor.halves] or [np.arange(len(reference))] * DRAWS
+    draws = [rng.permutation(len(x))[: floor.m] for _ in range(DRAWS)]
+    return float(np.mean([distance(x[d], reference[k]) for d, k in zip(draws, kept, strict=True)]))
+
+
+def ratio(
+    name: str, distance: Distance, sets: Sets, value: float, x: Array, reference: Array,
+    held_out: Array,
+) -> tuple[dict[str, Fact], tuple[str, ...]]:  # fmt: skip
+    """Compare a distance with its real floor.
+
+    Args:
+        name: Of the metric; the floor is kept with the reference under it.
+        distance: Maps two arrays of features to the distance.
+        sets: The sets.
+        value: The row's distance.
+        x: (m, dim) of the row.
+        reference: (n, dim).
+        held_out: (t, dim); t may be 0.
+
+    Returns:
+        Facts that reports know (``cerebench.core.facts``), and notes; no fact where there are too
+        few cases for a floor.
+    """
+    if 0 < len(held_out) < 2 * LEAST or (not len(held_out) and len(reference) < 2 * LEAST):
+        return {}, (NONE,)
+    floor = _kept(name, distance, sets.train, sets.test, held_out, reference, len(x), sets.seed)
+    whole = floor.m == len(x) and not floor.halves
+    own = value if whole else at_floor(distance, x, reference, floor, sets.seed)
+    facts: dict[str, Fact] = {
+        FLOOR: floor.mean,
+        FLOOR_SD: floor.sd,
+        FLOOR_M: floor.m,
+        FLOOR_N: floor.n,
+    }
+    if floor.mean > 0:
+        facts[RATIO] = own / floor.mean
+    return facts, ()
+
+
+def _kept(
+    name: str, distance: Distance, train: VolumeSet, test: VolumeSet, held_out: Array,
+    reference: Array, m: int, seed: int,
+) -> Floor:  # fmt: skip
+    """Return the floor, which all rows of one size share."""
+    key = f"floor {name} {m} {seed} {id(test)}"
+    return train.keep(key, lambda: real_floor(distance, held_out, reference, m, seed))

@@ -1,0 +1,141 @@
+"""``bench ladder`` from end to end: sets, verdicts, table, figure and record."""
+
+import dataclasses
+import json
+
+import pytest
+
+from cerebench.benchmark.data import Source
+from cerebench.benchmark.display import Silent
+from cerebench.benchmark.ladder import Bench, Request, measure
+from cerebench.core.errors import UsageError
+from cerebench.core.records.files import read
+from cerebench.core.records.ladder import Ladder
+from cerebench.datasets.base import DatasetError
+from cerebench.metrics.base import MissingWeights
+from cerebench.reports.ladder import card, markdown
+
+SOURCE = Source("phantom", None, 16, rule={"train": 24, "test": 48})
+
+
+def request(**changes):
+    return Request(SOURCE, **{"n": 16, "seeds": 2, "draws": 10, **changes})
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def noisy(cache):
+    asked = request(
+        metrics=["fd-radlite-v1", "fd-radlite-v2", "nn-ratio"],
+        defects=["noise-background", "copies", "few-modes"],
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cerebench.benchmark.ladder.usable_cores", lambda: 1)
+        return measure(asked, cache, Silent())[0]
+
+
+def verdicts(ladder, metric, defect):
+    return {
+        column.class_: next(c.verdict for c in column.cells if c.defect == defect)
+        for column in ladder.columns
+        if column.metric == metric
+    }
+
+
+def test_noise_in_the_background_is_inverted_for_v1_and_not_for_v2(noisy):
+    assert verdicts(noisy, "fd-radlite-v1", "noise-background")["LGG"] == "inverted"
+    assert verdicts(noisy, "fd-radlite-v2", "noise-background") == {
+        "LGG": "ordered",
+        "HGG": "blind",
+    }
+
+
+def test_of_copies_only_metrics_that_look_for_them_are_asked(noisy):
+    asked = {c.metric: {cell.defect for cell in c.cells} for c in noisy.columns}
+    assert asked["nn-ratio"] == {"copies"}
+    assert asked["fd-radlite-v2"] == {"noise-background", "few-modes"}
+    assert set(verdicts(noisy, "nn-ratio", "copies").values()) == {"ordered"}
+
+
+def test_levels_that_no_set_of_this_size_can_have_are_left_out(noisy):
+    cell = next(c for c in noisy.columns[0].cells if c.defect == "few-modes")
+    assert [level.label for level in cell.levels] == ["8"]
+
+
+def test_every_value_is_kept_with_its_seed(noisy):
+    for column in noisy.columns:
+        assert len(column.draws) == 10
+        assert all(len(level.values) == 2 for cell in column.cells for level in cell.levels)
+
+
+def test_sets_are_dealt_by_patient_and_without_overlap(cache):
+    bench = Bench(request(metrics=["ms-ssim"]), cache, cache / "scratch")
+    real, materials = bench.split(0)
+    assert bench.counts["LGG"] == {"reference": 36, "generated": 16, "held_out": 20}
+    for name, material in materials.items():
+        known = {v.tobytes() for v in real.train[name]}
+        assert len(known) == 36
+        assert not known & {v.tobytes() for v in material.unseen}
+        assert len({v.tobytes() for v in material.unseen}) == 36
+        held_out = {v.tobytes() for v in real.test[name]}
+        assert not held_out & {v.tobytes() for v in material.clean}
+        others = next(m for other, m in materials.items() if other != name)
+        assert len(material.others) == len(others.clean)
+    again = bench.split(1)[1]
+    assert {v.tobytes() for v in again["LGG"].clean} != {
+        v.tobytes() for v in materials["LGG"].clean
+    }
+
+
+def test_too_few_cases_unknown_defects_and_missing_weights_are_named(cache):
+    few = Source("phantom", None, 16, rule={"train": 4, "test": 4})
+    with pytest.raises(DatasetError, match="at least 12 cases a class, and LGG has 8"):
+        measure(Request(few, ["ms-ssim"]), cache, Silent())
+    with pytest.raises(UsageError, match="blurr"):
+        measure(request(metrics=["ms-ssim"], defects=["blurr"]), cache, Silent())
+    with pytest.raises(MissingWeights):
+        measure(request(metrics=["fid"], explicit=True), cache, Silent())
+
+
+def test_a_cell_of_the_table_is_the_weakest_of_all_classes(noisy):
+    laid = card(noisy)
+    row = laid.cells[laid.defects.index("noise, background, sd")]
+    by_head = dict(zip(laid.heads, row, strict=True))
+    assert by_head["FD[radlite-v1]"].text == "INV"
+    assert by_head["FD[radlite-v2]"].text == "·"  # 16 HGG are too few
+    assert by_head["NN ratio"].text == ""
+    assert "FD[radlite-v1], LGG: noise-background" in laid.inverted
+    page = "\n".join(markdown(laid))
+    assert "| noise, background, sd | **INV** |" in page
+
+
+def test_a_strength_that_all_classes_see_is_printed(noisy):
+    one = dataclasses.replace(
+        noisy,
+        data=dataclasses.replace(noisy.data, counts={"LGG": noisy.data.counts["LGG"]}),
+        columns=tuple(c for c in noisy.columns if c.class_ == "LGG"),
+    )
+    laid = card(one)
+    row = laid.cells[laid.defects.index("noise, background, sd")]
+    assert row[laid.heads.index("FD[radlite-v2]")].text in ("0.05", "0.1")
+
+
+def test_the_command_prints_the_table_and_writes_record_page_and_figure(bench, tmp_path):
+    command = (
+        "ladder --size 16 --metrics fd-radlite-v2,foreground-volume --defects blur,empty "
+        f"-n 8 --seeds 1 --draws 10 --out {tmp_path}"
+    )
+    code, told, _ = bench(*command.split())
+    assert code == 0
+    assert "FD[radlite-v2]" in told.replace("\n", "")
+    (path,) = tmp_path.glob("phantom-16-*/ladder-*.json")
+    found = read(Ladder, path)[1]
+    assert {d.name for d in found.defects} == {"blur", "empty"}
+    written = {p.name for p in path.parent.glob(f"report/{path.stem}/*")}
+    assert written == {"ladder.md", "ladder.pdf", "ladder.png"}
+    _, answer, _ = bench(*command.split(), "--json")
+    assert json.loads(answer)["key"] == found.key
