@@ -147,7 +147,7 @@ def _bias(volume: Volume, rng: np.random.Generator, _: Material, strength: float
 
 
 def _checkerboard(volume: Volume, _rng: object, _: Material, amplitude: float) -> NDArray:
-    """Add ± amplitude in turns from voxel to voxel of the foreground, as transposed convolutions."""
+    """Add ± amplitude in turns from voxel to voxel of the foreground."""
     sign = np.indices(volume.shape[-3:]).sum(axis=0) % 2 * 2 - 1
     return volume + 2 * amplitude * sign * (volume > -1)
 

@@ -52,7 +52,7 @@ def test_sets_have_the_right_size_type_and_range_and_are_the_same_again(name, ma
         for i in (0, M - 1):
             assert first[i].shape == (1, 16, 16, 16)
             assert first[i].dtype == np.float32
-            assert first[i].min() >= -1 and first[i].max() <= 1
+            assert -1 <= first[i].min() <= first[i].max() <= 1
             assert np.array_equal(first[i], again[i])
 
 
@@ -112,7 +112,7 @@ def test_intensities_follow_their_formula_on_the_unit_range(name, change_of_unit
 def test_a_bias_field_reaches_its_strength_and_is_smooth(material):
     unit = np.full((1, 16, 16, 16), 0.0, np.float32)  # .5 on [0, 1]
     flat = Material([unit] * 2, [unit] * 2, [unit], [], (8.0,) * 3, seed=0)
-    factor = list(defect("bias-field").levels[1].build(flat))[0] + 1
+    factor = defect("bias-field").levels[1].build(flat)[0] + 1
     assert factor.max() == pytest.approx(1.2, abs=1e-3)
     assert factor.min() == pytest.approx(0.8, abs=1e-3)
     assert np.abs(np.diff(factor, axis=2)).max() < 0.12
@@ -121,7 +121,7 @@ def test_a_bias_field_reaches_its_strength_and_is_smooth(material):
 def test_ringing_leaves_no_frequency_of_the_upper_half(material):
     full = built("ringing", material)[-1]
     wide = Material([np.zeros((1, 16, 16, 16), np.float32)] * 2, [], [], [], (8.0,) * 3, 0)
-    assert np.allclose(list(defect("ringing").levels[-1].build(wide))[0], 0, atol=1e-6)
+    assert np.allclose(defect("ringing").levels[-1].build(wide)[0], 0, atol=1e-6)
     unclipped = next(v for v in full if v.max() < 1)
     spectrum = np.abs(np.fft.fftn(unclipped[0]))
     assert spectrum[8, :, :].mean() < 0.2 * np.abs(np.fft.fftn(material.clean[0][0]))[8].mean() + 5
@@ -131,7 +131,7 @@ def test_jitter_moves_slices_and_keeps_their_content(material):
     marked = np.full((1, 16, 16, 16), -1, np.float32)
     marked[:, :, 6:10, 6:10] = 0.5
     flat = Material([marked] * 2, [], [], [], (8.0,) * 3, seed=1)
-    moved = list(defect("slice-jitter").levels[1].build(flat))[0]
+    moved = defect("slice-jitter").levels[1].build(flat)[0]
     places = [tuple(np.argwhere(s > 0)[0]) for s in moved[0]]
     assert len(set(places)) > 5
     assert all((s > 0).sum() == 16 for s in moved[0])
@@ -143,7 +143,7 @@ def test_a_shift_moves_by_its_millimetres(material):
     marked[0, 8, 8, 4] = 1
     flat = Material([marked] * 2, [], [], [], (2.0, 2.0, 2.0), seed=1)
     for level, step in zip(defect("shift").levels, (1, 2, 4), strict=True):
-        volume = list(level.build(flat))[0]
+        volume = level.build(flat)[0]
         assert np.unravel_index(volume[0].argmax(), (16,) * 3) == (8, 8, 4 + step)
 
 
