@@ -506,7 +506,7 @@ BUILTIN = {
     "fd-squeezenet1-1-vlm3d": (
         "cerebench.metrics.vlm3d:FD_VLM3D",
         {
-            "label": "FD[squeezenet1-1]-2.5D (VLM3D)",
+            "label": "FD[squeezenet1-1]-2.5D",
             "source": "VLM3D challenge, MR track, page of the challenge",
             "better": "lower",
             "needs": "squeezenet1-1-vlm3d",

@@ -110,7 +110,7 @@ def _joined(found: list[Result]) -> jackknife.Uncertainty:
 
 FD_VLM3D = Metric(
     name=f"fd-{EXTRACTOR}",
-    label="FD[squeezenet1-1]-2.5D (VLM3D)",
+    label="FD[squeezenet1-1]-2.5D",
     compute=_frechet,
     better=Better.LOWER,
     recipe={
