@@ -148,8 +148,12 @@ def load_network(path: Path) -> nn.Module:
         )
     network = build_network()
     network.load_state_dict(state)
-    pooled = nn.Sequential(network.features, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return pooled.eval().requires_grad_(False)
+    return pooled(network).eval().requires_grad_(False)
+
+
+def pooled(network: Any) -> nn.Module:
+    """Cut the classifier off and take the spatial mean of the last map, (B, 512)."""
+    return nn.Sequential(network.features, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def build_network() -> Any:
