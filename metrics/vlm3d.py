@@ -73,7 +73,7 @@ def _frechet(sets: Sets, view: str) -> Result:
     """
     require(sets, 2, "generated", "train")
     views = VIEWS if view == MEAN else (view,)
-    found = [compare(sets, EXTRACTOR, one, EVERY) for one in views]
+    found = [_along(sets, one) for one in views]
     lost = absent(sets)
     due = len(set(sets.generated.expected))
     told = (f"{len(lost)} of {due} outputs are missing: a Fréchet distance leaves them out",)
@@ -88,6 +88,15 @@ def _frechet(sets: Sets, view: str) -> Result:
         }
         | {"n_absent": len(lost)},
     )
+
+
+def _along(sets: Sets, view: str) -> Result:
+    """Compute the distance along a view once: the mean needs it, too."""
+    kept = sets.generated.keep(f"distances {EXTRACTOR} {view}", dict)
+    against = (sets.train, sets.seed)
+    if against not in kept:
+        kept[against] = compare(sets, EXTRACTOR, view, EVERY)
+    return kept[against]
 
 
 def _cautions_of(found: list[Result]) -> tuple[str, ...]:

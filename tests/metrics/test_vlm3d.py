@@ -190,6 +190,16 @@ def test_a_shift_of_all_features_gives_its_square():
     assert FD_VLM3D.compute(make_sets(x, x), "mean").value == pytest.approx(0, abs=1e-5)
 
 
+def test_what_is_kept_of_a_set_belongs_to_one_reference():
+    x, y, other = (of_slices(draw(12, seed, shift=seed)) for seed in (0, 1, 2))
+    found = [
+        FD_VLM3D.compute(Sets(x, real, real, real, 0, (1.0, 1.0, 1.0)), "mean").value
+        for real in (y, other, y)
+    ]
+    assert found[0] == found[2]
+    assert found[1] > found[0] + 1
+
+
 def test_missing_outputs_are_told_and_left_out_of_the_distance():
     x, y = draw(5, 0), draw(8, 1)
     ids = [f"v{i:03d}" for i in range(8)]
