@@ -28,6 +28,7 @@ SLICES = 64  # slices per call
 PARALLEL_VOXELS = 2**25  # from here on processes pay: about 4 s of radiomics on one core
 Extract = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 _NEIGHBOURS = {"middle": (0,), "center3": (-1, 0, 1)}  # of the middle slice
+_STEPS = {"every4": 4}  # from the first slice on
 
 
 class StoredRows(Sequence):
@@ -155,7 +156,7 @@ class FeatureCache:
         plane, _, choice = view.partition("/")
         whole = self._path(volumes, name, plane)
         if choice and whole.exists():
-            return StoredRows(whole, middle(StoredRows(whole).shape[1], choice))
+            return StoredRows(whole, chosen(StoredRows(whole).shape[1], choice))
         path = self._path(volumes, name, view)
         if not path.exists():
             wanted = {
@@ -172,6 +173,7 @@ class FeatureCache:
         """Read each distinct volume once and write the features of its slices along each view."""
         hashes = _hashes(volumes)
         first: dict[str, int] = {}
+        prepare = getattr(extractor, "prepare_volume", lambda volume: volume)
         with ExitStack() as stack:
             writers = {
                 view: _RowWriter(stack.enter_context(replacing(path)), len(volumes))
@@ -179,7 +181,7 @@ class FeatureCache:
             }
             for index, digest in enumerate(hashes):
                 copy_of = first.setdefault(digest, index)
-                volume = volumes[index] if copy_of == index else None
+                volume = prepare(volumes[index]) if copy_of == index else None
                 for view, writer in writers.items():
                     writer.add(
                         writer.read(copy_of)
@@ -239,8 +241,10 @@ def slices(volume: NDArray[np.float32], view: str) -> NDArray[np.float32]:
     return np.ascontiguousarray(np.moveaxis(volume, axis, 0))
 
 
-def middle(count: int, choice: str) -> list[int]:
-    """Return the indices of ``middle`` or ``center3`` among ``count`` slices."""
+def chosen(count: int, choice: str) -> list[int]:
+    """Return the indices of ``middle``, ``center3`` or ``every4`` among ``count`` slices."""
+    if choice in _STEPS:
+        return list(range(0, count, _STEPS[choice]))
     return [count // 2 + step for step in _NEIGHBOURS[choice] if 0 <= count // 2 + step < count]
 
 
@@ -249,6 +253,6 @@ def _slice_features(
 ) -> NDArray[np.float32]:
     images = slices(volume, view)
     if choice:
-        images = images[middle(len(images), choice)]
+        images = images[chosen(len(images), choice)]
     parts = [extractor.extract(images[i : i + SLICES]) for i in range(0, len(images), SLICES)]
     return np.concatenate(parts)

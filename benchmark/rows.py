@@ -332,7 +332,11 @@ class FolderRow(_Volumes):
         """Return the volumes beside the real sets."""
         sets = {
             name: scoring.volume_set(
-                v, bench.features, v.ids if self.partners else (), self.structures.get(name)
+                v,
+                bench.features,
+                v.ids if self.partners else (),
+                self.structures.get(name),
+                bench.real.train[name].ids if self.partners else (),
             )
             for name, v in self.volumes(bench).items()
         }

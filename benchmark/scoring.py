@@ -178,9 +178,10 @@ def volume_set(
     features: FeatureCache,
     partners: Sequence[str] = (),
     structures: Structures | None = None,
+    expected: Sequence[str] = (),
 ) -> VolumeSet:
     """Return volumes as a set that metrics can read many times."""
-    return VolumeSet(materialise(volumes), volumes.ids, features, partners, structures)
+    return VolumeSet(materialise(volumes), volumes.ids, features, partners, structures, expected)
 
 
 def joined(sets: Iterable[VolumeSet], features: FeatureCache) -> VolumeSet:

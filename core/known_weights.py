@@ -57,6 +57,15 @@ KNOWN: Mapping[str, Weights] = {
             licence="BSD-3-Clause; the terms of its training data, ImageNet, may apply",
             origin="torchvision, whose models.vgg16(weights='IMAGENET1K_V1') downloads its 528 MB",
         ),
+        Weights(
+            name="squeezenet1-1-imagenet",
+            file="squeezenet1_1-b8a52dc0.pth",
+            sha256_prefix="b8a52dc0",  # torchvision names a file by how its SHA-256 begins
+            layout_sha256="2ba7747eadf15fffc0b8d689a92ed3015062031f9734a96d5928c2ebd546da41",
+            licence="BSD-3-Clause; the terms of its training data, ImageNet, may apply",
+            origin="torchvision, whose models.squeezenet1_1(weights='IMAGENET1K_V1') downloads its "
+            "5 MB",
+        ),
         _medicalnet(10, "8ea6c74b878f557915b0dc2cf4a59a7b2c4fb8baad1216dc3e33cd981b4ab7d2"),
         _medicalnet(18, "c66a6566fd0eeddb10063fc943fcdd7e446a110bbbd9caaa59231b09baf14825"),
         _medicalnet(34, "d90d9db967d7c57da55330f7850a129155ce0d2d35095af95b65af5f9fc1faf2"),

@@ -533,4 +533,64 @@ BUILTIN = {
             "views": [""],
         },
     ),
+    "fd-squeezenet1-1-vlm3d": (
+        "cerebench.metrics.vlm3d:FD_VLM3D",
+        {
+            "label": "FD[squeezenet1-1]-2.5D",
+            "source": "VLM3D challenge, MR track, page of the challenge",
+            "better": "lower",
+            "needs": "squeezenet1-1-vlm3d",
+            "views": ["mean", "axial", "coronal", "sagittal"],
+        },
+    ),
+    "mse-vlm3d": (
+        "cerebench.metrics.vlm3d:MSE_VLM3D",
+        {
+            "label": "MSE (VLM3D)",
+            "source": "VLM3D challenge, MR track, page of the challenge",
+            "better": "lower",
+            "needs": "",
+            "views": [""],
+        },
+    ),
+    "psnr-vlm3d": (
+        "cerebench.metrics.vlm3d:PSNR_VLM3D",
+        {
+            "label": "PSNR (VLM3D)",
+            "source": "VLM3D challenge, MR track, page of the challenge",
+            "better": "higher",
+            "needs": "",
+            "views": [""],
+        },
+    ),
+    "ssim-vlm3d": (
+        "cerebench.metrics.vlm3d:SSIM_VLM3D",
+        {
+            "label": "SSIM (VLM3D)",
+            "source": "VLM3D challenge, MR track, page of the challenge",
+            "better": "higher",
+            "needs": "",
+            "views": [""],
+        },
+    ),
+    "fd-medicalnet-orig-resnet50-wdm": (
+        "cerebench.metrics.wdm:FD_WDM",
+        {
+            "label": "FD[medicalnet50]-WDM",
+            "source": "Friedrich et al. 2024, arXiv:2402.19043, table 2; code wdm-3d",
+            "better": "lower",
+            "needs": "medicalnet-orig-resnet50-wdm",
+            "views": [""],
+        },
+    ),
+    "ms-ssim-wdm": (
+        "cerebench.metrics.wdm:MS_SSIM_WDM",
+        {
+            "label": "MS-SSIM (WDM)",
+            "source": "Friedrich et al. 2024, arXiv:2402.19043, table 2; code wdm-3d",
+            "better": "near-real",
+            "needs": "",
+            "views": [""],
+        },
+    ),
 }

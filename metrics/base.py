@@ -88,6 +88,8 @@ class VolumeSet:
             there is one (mask-conditioned synthesis, reconstruction); else empty.
         structures: Structure name to its volume in each of them, (N,), where somebody segmented
             them; else empty.
+        expected: The ids of the real volumes for each of which a generated one was due, where that
+            is known (folders whose files are pairs by name); else empty.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class VolumeSet:
         features: Callable[[VolumeSet, str, str], NDArray[np.float32]] | None = None,
         partners: Sequence[str] = (),
         structures: Mapping[str, Array] | None = None,
+        expected: Sequence[str] = (),
     ) -> None:
         if len(volumes) != len(ids):
             raise MetricError(f"{len(volumes)} volumes but {len(ids)} ids.")
@@ -104,6 +107,7 @@ class VolumeSet:
             raise MetricError(f"{len(volumes)} volumes but {len(partners)} partners.")
         self.volumes, self.ids, self._features = volumes, tuple(ids), features
         self.partners, self.structures = tuple(partners), dict(structures or {})
+        self.expected = tuple(expected)
         self._kept: dict[str, Any] = {}
 
     def __len__(self) -> int:
@@ -122,7 +126,7 @@ class VolumeSet:
             extractor: Name of a feature space.
             view: ``""`` for a 3D extractor. For a 2D one a view, which means all its slices, or a
                 view and a choice of slices: ``axial/middle`` (index S // 2), ``axial/center3``
-                (that one and its neighbours).
+                (that one and its neighbours), ``axial/every4`` (every fourth, from the first).
 
         Returns:
             (N, dim) float32 of a 3D extractor. Of a 2D one N entries (S, dim), read from disk when
@@ -240,6 +244,8 @@ class Extractor(Protocol):
     the engine then spreads large sets over processes. One whose features mean something to people
     may give them ``names``, which notes under a table then use. One whose features have no bound,
     or long tails, may say ``bounded = True``: distances then bound them, and ``input`` says so.
+    One of slices that must see the whole volume first has ``prepare_volume(volume) -> volume``,
+    (C, D, H, W) in [-1, 1] both, called before the volume is cut; ``input`` says so.
     """
 
     name: str

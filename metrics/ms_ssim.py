@@ -394,17 +394,23 @@ def delete_one_volume(table: PairTable) -> Array:
     return np.divide(left, remaining, out=np.full(table.n, np.nan), where=remaining > 0)
 
 
-def _metric_function(
-    name: str, scheme_for: Callable[[Sequence[int]], Scheme]
+def metric_function(
+    name: str, scheme_for: Callable[[Sequence[int]], Scheme], most: int = PAIRS
 ) -> Callable[[Sets, str], Result]:
-    """Make ``compute`` of one variant; pair tables are kept on the sets, the real one for all."""
+    """Make ``compute`` of one variant; pair tables are kept on the sets, the real one for all.
+
+    Args:
+        name: Name of the metric.
+        scheme_for: Shape of a volume to the definition.
+        most: Pairs that are drawn of each set; all where there are fewer.
+    """
 
     def table_of(sets: Sets, which: str) -> PairTable:
         volumes = getattr(sets, which)
 
         def make() -> PairTable:
             scheme = scheme_for(volumes[0].shape)
-            return pair_table(volumes, draw_pairs(len(volumes), sets.seed), scheme)
+            return pair_table(volumes, draw_pairs(len(volumes), sets.seed, most), scheme)
 
         return volumes.keep(f"{name} pairs, seed {sets.seed}", make)
 
@@ -455,7 +461,7 @@ _BLIND = (
 MS_SSIM = Metric(
     name="ms-ssim",
     label="MS-SSIM",
-    compute=_metric_function("ms-ssim", standard_scheme),
+    compute=metric_function("ms-ssim", standard_scheme),
     better=Better.NEAR_REAL,
     recipe={
         **_SHARED,
@@ -473,7 +479,7 @@ MS_SSIM = Metric(
 MS_SSIM_KWON = Metric(
     name="ms-ssim-kwon",
     label="MS-SSIM (Kwon)",
-    compute=_metric_function("ms-ssim-kwon", kwon_scheme),
+    compute=metric_function("ms-ssim-kwon", kwon_scheme),
     better=Better.NEAR_REAL,
     recipe={
         **_SHARED,

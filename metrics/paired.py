@@ -10,7 +10,7 @@ anatomically-conditioned-LDM, src/evaluation/test_using_fid_ssim.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from cerebench.core.facts import Fact
 from cerebench.metrics import jackknife
 from cerebench.metrics.base import Array, Better, Metric, MetricError, Result, Sets, Volume
 from cerebench.metrics.ms_ssim import C1, C2, Scheme, gaussian, pyramid, scale_terms
@@ -138,6 +139,49 @@ def _ssim_2d(x: Tensor, y: Tensor) -> Tensor:
     return (luminance * (2 * cov + C2) / (var_x + var_y + C2)).mean((1, 2, 3))
 
 
+def absent(sets: Sets) -> list[str]:
+    """Return the ids of real volumes whose generated partner was due and is not there, sorted."""
+    return sorted(set(sets.generated.expected) - set(sets.generated.partners))
+
+
+def mean_of_pairs(
+    sets: Sets, compare: Callable[[Volume, Volume], float], worst: float | None = None
+) -> Result:
+    """Compare each generated volume with its partner.
+
+    Args:
+        sets: Sets whose generated volumes have partners.
+        compare: ``(generated, real) -> value``.
+        worst: Value of every output that was due and is absent; None leaves those out.
+
+    Returns:
+        The mean, with an error from leaving out groups of cases.
+
+    Raises:
+        MetricError: If there are no partners, or the shapes of a pair differ.
+    """
+    values = np.array([compare(ours, real) for ours, real in pairs(sets)])
+    donors = len(set(sets.generated.partners))
+    with np.errstate(invalid="ignore"):  # PSNR of equal volumes is infinite
+        facts: dict[str, Fact] = {"distinct_partners": donors, "pair_sd": float(np.std(values))}
+    lost: list[str] = []
+    notes: tuple[str, ...] = ()
+    if worst is not None:
+        lost = absent(sets)
+        facts["n_absent"] = len(lost)
+        values = np.append(values, np.full(len(lost), worst))
+    if lost:
+        due = len(set(sets.generated.expected))
+        notes = (f"{len(lost)} of {due} outputs are missing and count as {worst:g} each",)
+    return _spread(values, (*sets.generated.ids, *lost), sets.seed).result(
+        float(values.mean()),
+        n_real=donors + len(lost),
+        n_generated=len(sets.generated),
+        notes=notes,
+        facts=facts,
+    )
+
+
 def _paired_metric(
     name: str,
     label: str,
@@ -148,14 +192,7 @@ def _paired_metric(
     blind_to: str,
 ) -> Metric:
     def compute(sets: Sets, view: str) -> Result:
-        values = np.array([compare(ours, real) for ours, real in pairs(sets)])
-        donors = len(set(sets.generated.partners))
-        return _spread(values, sets).result(
-            float(values.mean()),
-            n_real=donors,
-            n_generated=len(values),
-            facts={"distinct_partners": donors, "pair_sd": float(np.std(values))},
-        )
+        return mean_of_pairs(sets, compare)
 
     return Metric(
         name=name,
@@ -170,8 +207,8 @@ def _paired_metric(
     )
 
 
-def _spread(values: Array, sets: Sets) -> jackknife.Uncertainty:
-    parts = jackknife.groups(sets.generated.ids, sets.seed)
+def _spread(values: Array, ids: Sequence[str], seed: int) -> jackknife.Uncertainty:
+    parts = jackknife.groups(ids, seed)
     if not jackknife.leaves_enough(parts) or not np.isfinite(values).all():
         return jackknife.TOO_FEW
     left: list[NDArray[np.floating]] = [np.delete(values, g) for g in parts]

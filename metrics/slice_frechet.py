@@ -47,6 +47,7 @@ SLICES = {
     "fg": f"at least {LEAST_FOREGROUND:g} of the voxels above {THRESHOLD:g} on [0, 1]",
     "middle": "index S // 2",
     "center3": "index S // 2 and its two neighbours",
+    "every4": "every fourth, from index 0",
 }
 
 
@@ -62,7 +63,7 @@ def slice_frechet_metric(extractor: str, slices: str = "all") -> Metric:
 
     Args:
         extractor: Name of a 2D extractor.
-        slices: ``all``, ``fg``, ``middle`` or ``center3``.
+        slices: ``all``, ``fg``, ``middle``, ``center3`` or ``every4``.
 
     Returns:
         The metric ``fd-<extractor>`` with three views, ``fid`` for the canonical Inception; the
@@ -71,7 +72,7 @@ def slice_frechet_metric(extractor: str, slices: str = "all") -> Metric:
 
     def compute(sets: Sets, view: str) -> Result:
         require(sets, 2, "generated", "train")
-        return _compare(sets, extractor, view, slices)
+        return compare(sets, extractor, view, slices)
 
     name = "fid" if extractor == CANONICAL else f"fd-{extractor}"
     return Metric(
@@ -135,7 +136,15 @@ def chosen_features(
     return _Chosen(features, foreground_slices(volumes, view))
 
 
-def _compare(sets: Sets, extractor: str, view: str, slices: str) -> Result:
+def compare(sets: Sets, extractor: str, view: str, slices: str) -> Result:
+    """Compute the Fréchet distance of the chosen slices along one view, with its error.
+
+    Args:
+        sets: At least 2 generated and 2 training volumes.
+        extractor: Name of a 2D extractor.
+        view: ``axial``, ``coronal`` or ``sagittal``.
+        slices: Key of ``SLICES``.
+    """
     x = chosen_features(sets.generated, extractor, "generated", view, slices)
     y = chosen_features(sets.train, extractor, "train", view, slices)
     parts_x = by_group(x, sets.generated.ids, sets.seed, "generated")

@@ -3,8 +3,9 @@
 A suite is a list, nothing more: what makes two numbers comparable is the recipe of each metric,
 whose hash is recorded with every value.
 
-Source: the protocols of Zhou and Khalvati 2024 (MIDL), Tudosiu et al. 2022 (SynthAnatomy) and
-Shaik et al. (ALDM) as far as paper and released code state them; ``core``: ours.
+Source: the protocols of Zhou and Khalvati 2024 (MIDL), Tudosiu et al. 2022 (SynthAnatomy), Shaik et
+al. (ALDM), Friedrich et al. 2024 (WDM) and of the VLM3D challenge as far as paper, page and
+released code state them; ``core``: ours.
 """
 
 from __future__ import annotations
@@ -66,6 +67,19 @@ SUITES: dict[str, Suite] = {
             "Columns of the ALDM paper and of its released script, which disagree: FID a patient "
             "and pooled, slice SSIM; needs partners (mask donors, or --paired).",
             ("fid-patientwise", "fid-pooled-rgb", "ssim-aldm"),
+        ),
+        Suite(
+            "compat-vlm3d-mr",
+            "Measures of the VLM3D challenge's MR track: 2.5D Fréchet distance of every fourth "
+            "slice, MSE, PSNR and SSIM of pairs, where missing outputs count as worst; needs the "
+            "SqueezeNet weights and --paired.",
+            ("fd-squeezenet1-1-vlm3d", "mse-vlm3d", "psnr-vlm3d", "ssim-vlm3d"),
+        ),
+        Suite(
+            "compat-wdm",
+            "Columns of Friedrich et al. 2024 (WDM), table 2, at n = 1000 generated and 1000 real "
+            "volumes of 128 voxels; a number at another n says so. Needs the MedicalNet weights.",
+            ("fd-medicalnet-orig-resnet50-wdm", "ms-ssim-wdm"),
         ),
         Suite("smoke", "Everything in core, meant for 8 volumes of 32 voxels: seconds.", _CORE),
     )

@@ -155,4 +155,35 @@ BUILTIN = {
             "weights": "medicalnet-resnet50",
         },
     ),
+    "squeezenet1-1": (
+        "cerebench.metrics.extractors.squeezenet:SqueezeNet",
+        {
+            "label": "SqueezeNet 1.1 of ImageNet",
+            "source": "Iandola et al. 2016, arXiv:1602.07360; weights of torchvision",
+            "dim": 512,
+            "ndim": 2,
+            "weights": "squeezenet1-1-imagenet",
+        },
+    ),
+    "squeezenet1-1-vlm3d": (
+        "cerebench.metrics.extractors.squeezenet:SqueezeNetVLM3D",
+        {
+            "label": "SqueezeNet 1.1, percentiles as in VLM3D",
+            "source": "VLM3D challenge, MR track; network: Iandola et al. 2016, arXiv:1602.07360",
+            "dim": 512,
+            "ndim": 2,
+            "weights": "squeezenet1-1-imagenet",
+        },
+    ),
+    "medicalnet-orig-resnet50-wdm": (
+        "cerebench.metrics.extractors.medicalnet:MedicalNet50WDM",
+        {
+            "label": "MedicalNet ResNet-50, input as in WDM",
+            "source": "Friedrich et al. 2024, arXiv:2402.19043, code wdm-3d; network: Chen et al. "
+            "2019, arXiv:1904.00625",
+            "dim": 2048,
+            "ndim": 3,
+            "weights": "medicalnet-resnet50",
+        },
+    ),
 }

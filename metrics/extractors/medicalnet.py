@@ -145,6 +145,10 @@ class MedicalNet:
         """The network on its device; built when first used, since plans only need its identity."""
         return load_network(self.path, self.depth).to(self.device)
 
+    def prepare(self, volume: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Turn a volume (1, D, H, W) in [-1, 1] into the network's input; None: no object."""
+        return standardised(volume)
+
     @torch.no_grad()
     def extract(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map volumes to features, one volume at a time.
@@ -166,7 +170,7 @@ class MedicalNet:
         rows = np.zeros((len(batch), self.dim), np.float32)
         with exact_float32():
             for row, volume in zip(rows, batch, strict=True):
-                ready = standardised(volume)
+                ready = self.prepare(volume)
                 if ready is not None:
                     row[:] = self.network(torch.from_numpy(ready)[None].to(self.device)).cpu()[0]
         return rows
@@ -217,3 +221,24 @@ class MedicalNet50(MedicalNet):
     """2048 features of ResNet-50; more than most sets have volumes."""
 
     name, depth, dim = "medicalnet-orig-resnet50", 50, 2048
+
+
+class MedicalNet50WDM(MedicalNet50):
+    """2048 features of ResNet-50 as the evaluation of WDM feeds it.
+
+    Intensities on [0, 1] without the z-score of the network's training, and axes x, y, z of the
+    array that BraTS stores (L, P, S), which the network tells from z, y, x. For comparison with
+    published values alone. A volume without an object has features like any other.
+    """
+
+    name = "medicalnet-orig-resnet50-wdm"
+    input = {
+        **{k: v for k, v in MedicalNet.input.items() if k != "foreground"},
+        "intensity": "(v + 1) / 2, no z-score",
+        "axes": "x, y, z of the LPS array",
+    }
+
+    def prepare(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (1, W, H, D), x and y mirrored, on [0, 1]."""
+        turned = volume.transpose(0, 3, 2, 1)[:, ::-1, ::-1]
+        return np.ascontiguousarray((turned + 1) / 2, dtype=np.float32)

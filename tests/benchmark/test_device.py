@@ -32,7 +32,7 @@ from cerebench.metrics.base import MissingWeights, VolumeSet
 from cerebench.metrics.downstream import classifier
 from cerebench.metrics.downstream.base import Cases, Material
 from cerebench.metrics.exact import is_exact
-from cerebench.metrics.extractors import inception, medicalnet
+from cerebench.metrics.extractors import inception, medicalnet, squeezenet
 
 METHODS = Registries().methods.names()
 IN_NUMPY = {"radlite-v1", "radlite-v2", "mirp-v1"}
@@ -347,12 +347,13 @@ def test_settings_that_smoke_does_not_have_work_on_a_gpu(monkeypatch, tmp_path, 
 
 @pytest.fixture(scope="module")
 def networks():
-    """The networks of extractors by depth, that of Inception by 0, with any weights."""
+    """The networks of extractors by depth, Inception by 0, SqueezeNet by 1, with any weights."""
     with torch.device("meta"):
         built = {depth: medicalnet.ResNet(depth) for depth in medicalnet.BLOCKS}
         with contextlib.suppress(MissingWeights):  # a torchvision that does not match torch
             built[0] = inception.build_network()
             built[0].fc = nn.Identity()
+            built[1] = squeezenet.pooled(squeezenet.build_network())
     for network in built.values():
         network.to_empty(device="cpu").eval().requires_grad_(False)
         for tensor in network.state_dict().values():
@@ -374,6 +375,7 @@ def unweighted(networks, monkeypatch, tmp_path):
 
     for module in (inception, medicalnet):
         monkeypatch.setattr(module, "load_network", load_network)
+    monkeypatch.setattr(squeezenet, "load_network", lambda path: load_network(path, 1))
 
 
 def extracted(name, folder, where):

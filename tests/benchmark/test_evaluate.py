@@ -269,6 +269,22 @@ def test_pairs_are_files_of_the_same_name(bench):
     assert sorted(unpaired) == ["ok", "unavailable"]
 
 
+def test_a_missing_output_of_pairs_counts_as_worst_only_where_the_board_says_so(bench):
+    fill(bench.folder / "real", 4)
+    fill(bench.folder / "mine", 3, shift=0.2)
+    names = "mse-vlm3d,psnr-vlm3d,ssim-vlm3d,ssim"
+    command = ("evaluate", "--real", "real", "--fake", "mine", "--metrics", names, "--floor-only")
+    code, out, err = bench(*command, "--paired")
+    assert code == 0, err
+    found = {m: rows(bench.folder / "runs", m, "mine-samples")[0] for m in names.split(",")}
+    gaps = [np.mean((blob(i, shift=0.2) - blob(i)).astype(float) ** 2) / 4 for i in range(3)]
+    assert found["mse-vlm3d"]["value"] == pytest.approx((sum(gaps) + 1) / 4, rel=1e-5)
+    assert found["ssim-vlm3d"]["value"] == pytest.approx((3 * found["ssim"]["value"] - 1) / 4)
+    assert found["ssim"]["n_real"] == 3
+    assert found["mse-vlm3d"]["facts"]["n_absent"] == 1
+    assert "1 of 4 outputs are missing and count as 1 each" in " ".join(out.split())
+
+
 @pytest.mark.slow
 def test_the_core_suite_names_itself_and_its_controls(bench):
     fill(bench.folder / "real", 8)

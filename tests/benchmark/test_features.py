@@ -116,6 +116,36 @@ def test_a_choice_of_slices_is_that_of_all_slices(tmp_path, choice, picked, whol
         assert extractor.seen == 3 * 3 * (picked.stop - picked.start)
 
 
+@pytest.mark.parametrize("whole_first", [True, False])
+def test_every_fourth_slice_begins_with_the_first(tmp_path, whole_first):
+    extractor, v = Means(2), volumes(3)
+    group = VolumeSet(v, list("abc"), cache(tmp_path, extractor))
+    if whole_first:
+        group.features("means", "sagittal")
+    found = group.features("means", "sagittal/every4")
+    np.testing.assert_allclose(found[1][:, 0], v[1].mean((0, 1, 2))[[0, 4]], atol=1e-6)
+    # 4, 5 and 6 slices along the views
+    assert extractor.seen == 3 * ((4 + 5 + 6) if whole_first else (1 + 2 + 2))
+
+
+def test_a_volume_is_prepared_once_before_it_is_cut(tmp_path):
+    class Scaled(Means):
+        def __init__(self):
+            super().__init__(2)
+            self.prepared = []
+
+        def prepare_volume(self, volume):
+            self.prepared.append(volume.shape)
+            return volume / np.abs(volume).max()
+
+    extractor, v = Scaled(), volumes(2)[[0, 1, 0]]
+    group = VolumeSet(v, list("abc"), cache(tmp_path, extractor))
+    found = {view: group.features("means", view) for view in ("axial", "sagittal")}
+    assert extractor.prepared == [(1, 4, 5, 6)] * 2
+    expected = v[1][0].mean((0, 1)) / np.abs(v[1]).max()
+    np.testing.assert_allclose(found["sagittal"][1][:, 0], expected, atol=1e-6)
+
+
 def test_an_interrupted_extraction_leaves_no_file(tmp_path):
     class Broken(Means):
         def extract(self, batch):

@@ -9,7 +9,7 @@ from cerebench.benchmark.features import FeatureCache
 from cerebench.benchmark.registry import Registries
 from cerebench.core import weights
 from cerebench.metrics.base import VolumeSet
-from cerebench.metrics.extractors import inception, medicalnet
+from cerebench.metrics.extractors import inception, medicalnet, squeezenet
 
 EXTRACTORS = [
     name for name in Registries().extractors.names() if name not in ("radlite-v1", "mirp-v1")
@@ -33,6 +33,11 @@ def _random_weights(monkeypatch, tmp_path):
         torch.manual_seed(0)
         return medicalnet.ResNet(depth).eval().requires_grad_(False)
 
+    def of_squeezenet(_path):
+        torch.manual_seed(0)
+        return squeezenet.pooled(squeezenet.build_network()).eval().requires_grad_(False)
+
+    monkeypatch.setattr(squeezenet, "load_network", of_squeezenet)
     monkeypatch.setattr(inception, "load_network", of_inception)
     monkeypatch.setattr(medicalnet, "load_network", of_medicalnet)
 

@@ -11,6 +11,7 @@ def test_every_metric_of_a_suite_exists():
 
 def test_the_suites_are_those_of_the_specification():
     compat = {"compat-midl2024", "compat-synthanatomy", "compat-aldm"}
+    compat |= {"compat-vlm3d-mr", "compat-wdm"}
     assert set(SUITES) == {"core", "core+fid", "smoke"} | compat
     assert not set(SUITES) & set(BUILTIN)
 

@@ -55,6 +55,15 @@ def test_the_backbone_of_lpips_is_torchvisions_imagenet_file():
     assert known.licence
 
 
+def test_squeezenet_is_torchvisions_imagenet_file():
+    from torchvision.models import SqueezeNet1_1_Weights
+
+    known = weights.KNOWN["squeezenet1-1-imagenet"]
+    assert SqueezeNet1_1_Weights.IMAGENET1K_V1.url.endswith(f"/{known.file}")
+    assert known.file == f"squeezenet1_1-{known.sha256_prefix}.pth"
+    assert known.licence
+
+
 def test_places_are_searched_in_order(folders):
     for place in ("hub", "user", "chosen"):
         (folders[place] / FILE).write_bytes(CONTENT)
