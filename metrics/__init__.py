@@ -109,7 +109,7 @@ BUILTIN = {
             "source": "Naeem et al. 2020, arXiv:2002.09797, section 3",
             "better": "higher",
             "needs": "radlite-v2",
-            "views": ["precision", "recall", "density", "coverage"],
+            "views": ["precision", "recall", "coverage"],
         },
     ),
     "foreground-volume": (

@@ -1,8 +1,8 @@
-"""Share of voxels outside the body that are not background: speckle, haze and stray structures.
+"""Share of voxels around the body that are not background: speckle, haze and stray structures.
 
-Features and volumes of ``radlite-v2`` are taken inside the body, a mask that speckle cannot
-capture; what that mask leaves out is counted here. A volume that is body all over has no background
-left and counts as 1.
+Features of ``radlite-v2`` are taken inside the body, a mask that speckle cannot capture; what that
+mask leaves out is counted here, but for the two voxels next to it, where edges fade. A volume with
+body everywhere has no background left and counts as 1.
 
 Source: [ours: body rule and threshold of radlite-v2].
 """
@@ -10,21 +10,24 @@ Source: [ours: body rule and threshold of radlite-v2].
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import binary_dilation
 
 from cerebench.metrics import jackknife
 from cerebench.metrics.base import Array, Better, Metric, Result, Sets, Volume, VolumeSet
 from cerebench.metrics.extractors.radlite import BODY, THRESHOLD, body
 from cerebench.metrics.standardise import require
 
+MARGIN = 2  # voxels around the body that count as its edge
+
 
 def stray_share(volume: Volume) -> float:
-    """Return which share of the voxels outside the body is above background, 0 to 1.
+    """Return which share of the voxels around the body is above background, 0 to 1.
 
     Args:
         volume: (C, D, H, W) in [-1, 1]; the first channel counts.
     """
     unit = (volume[0].astype(np.float64) + 1) / 2
-    outside = ~body(unit)
+    outside = ~binary_dilation(body(unit), iterations=MARGIN)
     return float(np.mean(unit[outside] > THRESHOLD)) if outside.any() else 1.0
 
 
@@ -55,7 +58,8 @@ BACKGROUND = Metric(
     compute=_compute,
     better=Better.NEAR_REAL,
     recipe={
-        "estimator": "mean over volumes of the share of voxels outside the body above threshold",
+        "estimator": "mean over volumes of the share of voxels around the body above threshold",
+        "margin": f"{MARGIN} voxels, face-connected",
         "body": BODY,
         "threshold": THRESHOLD,
         "range": [0, 1],
@@ -64,5 +68,5 @@ BACKGROUND = Metric(
     },
     source="ours: what the body of radlite-v2 leaves out",
     scale=100.0,
-    blind_to="everything inside the body",
+    blind_to="everything inside the body, and two voxels around it",
 )

@@ -8,6 +8,7 @@ Strengths of intensity are on [0, 1], lengths in voxels unless they say mm.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import shift as shifted
 
 from cerebench.metrics.base import LazyVolumes, Volume
 from cerebench.metrics.controls import blur
@@ -62,11 +62,17 @@ class Level:
         label: The strength with its unit.
         build: Makes the m volumes, (C, D, H, W) in [-1, 1].
         least: Volumes per set from which on the level is a defect at all.
+        least_mm: Largest voxels, along W, in which it is one.
     """
 
     label: str
     build: Callable[[Material], LazyVolumes]
     least: int = 2
+    least_mm: float = math.inf
+
+    def suits(self, material: Material) -> bool:
+        """Tell whether these volumes can have it."""
+        return material.m >= self.least and material.spacing[2] <= self.least_mm
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ class Defect:
         edges = set(material.clean[0].shape[-3:])
         if (self.other_class and not len(material.others)) or (self.cubes and len(edges) > 1):
             return []
-        return [level for level in self.levels if material.m >= level.least]
+        return [level for level in self.levels if level.suits(material)]
 
 
 def _each(name: str, change: Change) -> Callable[[Material], LazyVolumes]:
@@ -181,9 +187,11 @@ def _moved(image: NDArray, h: int, w: int) -> NDArray:
 
 
 def _shift(volume: Volume, _rng: object, material: Material, mm: float) -> NDArray:
-    """Move along W by cubic splines, and fill with background."""
-    step = mm / material.spacing[2]
-    return np.stack([shifted(channel, (0, 0, step), order=3, cval=-1) for channel in volume])
+    """Move to the right, along W, by whole voxels, since anything else would blur."""
+    step = round(mm / material.spacing[2])
+    moved = np.full_like(volume, -1)
+    moved[..., step:] = volume[..., : volume.shape[-1] - step]
+    return moved
 
 
 def _size_of(volume: Volume) -> int:
@@ -296,7 +304,14 @@ DEFECTS: tuple[Defect, ...] = (
     _voxels("checkerboard", "checkerboard, ±", "", _checkerboard, 0.02, 0.05, 0.1),
     _voxels("ringing", "Gibbs ringing, share", "", _ringing, 0.25, 0.5, 1),
     _voxels("slice-jitter", "slice jitter, voxels", "", _jitter, 1, 2, 4),
-    _voxels("shift", "shift to the left", " mm", _shift, 2, 4, 8),
+    Defect(
+        "shift",
+        "shift to the right",
+        tuple(
+            Level(f"{mm} mm", _each("shift", partial(_shift, mm=mm)), least_mm=mm)
+            for mm in (2, 4, 8)
+        ),
+    ),
     _single("axes-swapped", "axes D and W swapped", lambda v: v.swapaxes(1, 3), cubes=True),
     _single("flip-left-right", "flip, left-right", lambda v: v[..., ::-1]),
     _single("flip-up-down", "flip, up-down", lambda v: v[:, ::-1]),

@@ -1,5 +1,7 @@
 """Every defect is what its label says, at every strength, and harms nothing else."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,7 @@ def material():
         unseen=volumes[False, 0],
         train=volumes[True, 0],
         others=volumes[False, 1],
-        spacing=(8.0, 8.0, 8.0),
+        spacing=(2.0, 2.0, 2.0),
         seed=3,
     )
 
@@ -138,13 +140,15 @@ def test_jitter_moves_slices_and_keeps_their_content(material):
     assert all(abs(h - 6) <= 2 and abs(w - 6) <= 2 for h, w in places)
 
 
-def test_a_shift_moves_by_its_millimetres(material):
+def test_a_shift_moves_by_its_millimetres_in_whole_voxels(material):
     marked = np.full((1, 16, 16, 16), -1, np.float32)
     marked[0, 8, 8, 4] = 1
     flat = Material([marked] * 2, [], [], [], (2.0, 2.0, 2.0), seed=1)
-    for level, step in zip(defect("shift").levels, (1, 2, 4), strict=True):
+    for level, step in zip(defect("shift").levels_for(flat), (1, 2, 4), strict=True):
         volume = level.build(flat)[0]
-        assert np.unravel_index(volume[0].argmax(), (16,) * 3) == (8, 8, 4 + step)
+        assert np.argwhere(volume[0] > -1).tolist() == [[8, 8, 4 + step]]
+    coarse = dataclasses.replace(flat, spacing=(4.0, 4.0, 4.0))
+    assert [level.label for level in defect("shift").levels_for(coarse)] == ["4 mm", "8 mm"]
 
 
 def test_axes_and_flips(material):
