@@ -557,7 +557,7 @@ BUILTIN = {
         "cerebench.metrics.nndr:NNDR",
         {
             "label": "NNDR",
-            "source": "Lowe 2004, IJCV 60, section 7.1; Zhao et al. 2021, arXiv:2102.08369, section 4.2.2",
+            "source": "Lowe 2004, IJCV 60, section 7.1; Zhao et al. 2021, arXiv:2102.08369",
             "better": "near-real",
             "needs": "radlite-v2",
             "views": ["features", "voxels"],
@@ -567,7 +567,7 @@ BUILTIN = {
         "cerebench.metrics.dcr:DCR",
         {
             "label": "DCR",
-            "source": "Park et al. 2018, arXiv:1806.03384, section 5.3",
+            "source": "after Park et al. 2018, arXiv:1806.03384",
             "better": "near-real",
             "needs": "radlite-v2",
             "views": ["features", "voxels"],
@@ -577,7 +577,7 @@ BUILTIN = {
         "cerebench.metrics.membership:MEMBERSHIP",
         {
             "label": "membership AUC",
-            "source": "Hilprecht et al. 2019, PoPETs 2019(4), section 4; Carlini et al. 2022, arXiv:2112.03570",
+            "source": "Hilprecht et al. 2019, PoPETs 2019(4); Chen et al. 2020, arXiv:1909.03935",
             "better": "near-real",
             "needs": "radlite-v2",
             "views": ["features", "voxels"],

@@ -34,7 +34,7 @@ def bound(held_out: NDArray[np.floating]) -> float:
     logarithms of n held-out distances, t the 99.5 % quantile of Student with n - 1 degrees.
 
     Args:
-        held_out: (n,) distances of held-out cases to the nearest training case, all above 0, n >= 2.
+        held_out: (n,) distances of held-out cases to the nearest training case, above 0, n >= 2.
 
     Example:
         >>> round(bound([1.0, 1.0, 1.0]), 12)

@@ -3,7 +3,7 @@
 Median over generated volumes of the distance to the nearest training case, divided by the same
 median of held-out real cases: 0 for copies, 1 for new cases, far above 1 for volumes unlike any.
 
-Source: Park et al. 2018, arXiv:1806.03384, section 5.3 (distance to the closest record).
+Source: Park et al. 2018, arXiv:1806.03384 (distance to the closest record).
 Departures: a ratio of medians in place of mean and sd of distances, which have no unit that two
 data sets share.
 """
@@ -72,9 +72,9 @@ DCR = Metric(
         "spaces": closeness.RECIPE,
         "uncertainty": jackknife.RECIPE,
     },
-    source="Park et al. 2018, arXiv:1806.03384, section 5.3",
+    source="after Park et al. 2018, arXiv:1806.03384",
     needs=closeness.EXTRACTOR,
     views=closeness.SPACES,
-    blind_to="copies that are fewer than half of the volumes (percentile_5 and least, facts, are not)",
+    blind_to="copies that are fewer than half of the volumes; its fact ``least`` sees one",
     held_out=True,
 )

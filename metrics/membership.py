@@ -4,9 +4,9 @@ The attack of least effort: a real case is called a member the nearer it lies to
 volume. The value is the AUC of training cases against held-out ones: 0.5 if nothing leaks, 1 if
 every training case lies nearer than any other.
 
-Source: Hilprecht et al. 2019, PoPETs 2019(4), section 4 (Monte Carlo attack); Chen et al. 2020,
-arXiv:1909.03935, section 5.2 (nearest generated sample); TPR at a low FPR: Carlini et al. 2022,
-arXiv:2112.03570, section 3.
+Source: Hilprecht et al. 2019, PoPETs 2019(4) (Monte Carlo attack); Chen et al. 2020,
+arXiv:1909.03935 (nearest generated sample); TPR at a low FPR: Carlini et al. 2022,
+arXiv:2112.03570.
 Departures: radiomic features or mirrored voxels as the space; no calibration by a second generator.
 """
 
@@ -109,7 +109,7 @@ MEMBERSHIP = Metric(
         "spaces": closeness.RECIPE,
         "uncertainty": jackknife.RECIPE,
     },
-    source="Hilprecht et al. 2019, PoPETs 2019(4), section 4; Carlini et al. 2022, arXiv:2112.03570",
+    source="Hilprecht et al. 2019, PoPETs 2019(4); Chen et al. 2020, arXiv:1909.03935",
     needs=closeness.EXTRACTOR,
     views=closeness.SPACES,
     blind_to="what stronger attacks, with access to the generator, would find; quality",

@@ -3,8 +3,8 @@
 Mean over generated volumes of d1 / d2, the distances to the nearest and to the second nearest
 training case. A copy has 0; a new case has about as far to one as to the next.
 
-Source: Lowe 2004, IJCV 60, section 7.1; as a measure of privacy Zhao et al. 2021, arXiv:2102.08369,
-section 4.2.2.
+Source: Lowe 2004, IJCV 60, section 7.1; as a measure of privacy Zhao et al. 2021,
+arXiv:2102.08369.
 Departures: the mean in place of the 5th percentile, which is a fact; the same of held-out real
 cases beside it.
 """
@@ -70,7 +70,7 @@ NNDR = Metric(
         "spaces": closeness.RECIPE,
         "uncertainty": {"generated": jackknife.RECIPE},
     },
-    source="Lowe 2004, IJCV 60, section 7.1; Zhao et al. 2021, arXiv:2102.08369, section 4.2.2",
+    source="Lowe 2004, IJCV 60, section 7.1; Zhao et al. 2021, arXiv:2102.08369",
     needs=closeness.EXTRACTOR,
     views=closeness.SPACES,
     blind_to="quality; near copies of a training case that occurs twice, almost alike",

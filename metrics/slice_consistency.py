@@ -9,7 +9,7 @@ equal, 0 for unrelated ones; lower where slices are shifted against each other o
 brightness, higher where a volume is blurred. The value is the mean over volumes, near the real one.
 Metrics on slices see none of this: a volume and its slices in any order are one to them.
 
-Source: own; r is the lag-one autocorrelation (Box and Jenkins 1970, section 2.1.4) of a series of
+Source: own; r is the lag-one autocorrelation (Box and Jenkins 1970) of a series of
 slices, with both ends weighted alike.
 """
 
