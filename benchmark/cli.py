@@ -116,6 +116,14 @@ AcceptRange = Annotated[
 Root = Annotated[Path | None, typer.Argument(help="Folder of the files, or a manifest.")]
 Dataset = Annotated[str, typer.Option(help="Dataset name; scans recognises every layout.")]
 Size = Annotated[int, typer.Option(help="Edge length of the volumes, voxels.")]
+MaxCopies = Annotated[
+    float | None,
+    typer.Option(
+        "--max-copies",
+        help="Release gate: exit code 7 where a larger share of a row's volumes are copies of "
+        "training cases (metric copies, computed with it), 0 to 1.",
+    ),
+]
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes a GPU where there is one.")
 ]
@@ -236,6 +244,7 @@ def run(
             "--set", help="NAME.field=value of a method or protocol; *.field=value where it exists."
         ),
     ] = None,
+    max_copies: MaxCopies = None,
     out: Out = Path("runs"),
     device: Device = "auto",
     plugin: Plugin = None,
@@ -249,7 +258,9 @@ def run(
     Run again to do only what is missing; the report files are written anew every time.
     --protocols trains classifiers on real and generated volumes and tests them on held-out cases.
     """
-    began = time.perf_counter()
+    from cerebench.benchmark import gate
+
+    began, most = time.perf_counter(), gate.checked(max_copies)
     registries = _registries(plugin)
     axes, headers = _axes(same_axes, trust_headers), _headers(same_axes, trust_headers)
     chosen = _experiment(
@@ -272,6 +283,8 @@ def run(
         reference="" if reference == "none" else reference,
         settings=settings or [],
     )
+    if most is not None:
+        chosen = dataclasses.replace(chosen, metrics=gate.with_copies(chosen.metrics))
     from cerebench.benchmark.data import tell
     from cerebench.benchmark.display import choose
     from cerebench.benchmark.plan import Samples, make_plan, with_headers
@@ -293,7 +306,7 @@ def run(
 
         print_estimate(plan, device, as_json=as_json)
         return
-    _run(plan, registries, device, shown, as_json=as_json, began=began)
+    _run(plan, registries, device, shown, as_json=as_json, began=began, max_copies=most)
 
 
 def _run(
@@ -304,8 +317,9 @@ def _run(
     *,
     as_json: bool,
     began: float,
+    max_copies: float | None,
 ) -> None:
-    """Run a plan, write its reports, and print the table or JSON."""
+    """Run a plan, write its reports, print the table or JSON, and ask the gate."""
     from cerebench.benchmark.display import duration
     from cerebench.benchmark.runner import Runner
     from cerebench.datasets.cache import default_cache
@@ -338,6 +352,10 @@ def _run(
         for title, reason in outcome.failed.items():
             shown.say(f"  {title}: {reason}")
     _end(outcome.failed, broken)
+    if max_copies is not None:
+        from cerebench.benchmark.gate import refuse_copies
+
+        refuse_copies(plan.table_of_contents, max_copies)
 
 
 def _end(failed: Mapping[str, str], broken: Mapping[str, str]) -> None:
@@ -525,6 +543,7 @@ def evaluate(
     floor_only: Annotated[
         bool, typer.Option("--floor-only", help="Do not score the control rows.")
     ] = False,
+    max_copies: MaxCopies = None,
     out: Out = Path("runs"),
     device: Device = "auto",
     plugin: Plugin = None,
@@ -534,16 +553,22 @@ def evaluate(
 
     A folder holds plain files, one subfolder a class, or a BIDS derivative with participants.tsv.
     """
-    from cerebench.benchmark import display
+    from cerebench.benchmark import display, gate
     from cerebench.benchmark.device import pick_device
     from cerebench.benchmark.evaluate import Request, make_plan, of_rows, row_names
 
-    rows = row_names(fake)
+    rows, most = row_names(fake), gate.checked(max_copies)
+    asked = _names(metrics) or ["core"]
+    if most is not None and train is None:
+        raise UsageError(
+            "--max-copies compares with what the generator was trained on: give that folder with "
+            "--train."
+        )
     request = Request(
         real=real,
         fakes=rows,
         train=train,
-        metrics=_names(metrics) or ["core"],
+        metrics=asked if most is None else gate.with_copies(asked),
         value_range=value_range,
         fake_range=fake_range or value_range,
         shape=_shape(resample),
@@ -560,7 +585,7 @@ def evaluate(
     began, registries = time.perf_counter(), _registries(plugin)
     shown, chosen = display.choose(Console(stderr=True), silent=as_json), str(pick_device(device))
     plan = make_plan(request, registries, shown)
-    _run(plan, registries, chosen, shown, as_json=as_json, began=began)
+    _run(plan, registries, chosen, shown, as_json=as_json, began=began, max_copies=most)
 
 
 def _shape(text: str | None) -> tuple[int, int, int] | None:

@@ -126,6 +126,17 @@ class Judged:
     real: RealSets
     generated: Mapping[str, VolumeSet]
 
+    def sets(self, metric: Metric) -> dict[str, Sets]:
+        """Return what a metric is computed on, by class; a joint one sees all classes in each."""
+        found = {name: self.real.sets(name, own, metric) for name, own in self.generated.items()}
+        if not metric.joint:
+            return found
+        none = VolumeSet([], [], self.real.features)
+        every = {
+            name: found.get(name) or self.real.sets(name, none, metric) for name in self.real.train
+        }
+        return {name: replace(sets, classes=every) for name, sets in found.items()}
+
 
 def part_of(whole: VolumeSet, rows: Sequence[int]) -> VolumeSet:
     """Return some volumes of a set, whose features are read out of those of the whole set."""
@@ -243,8 +254,8 @@ def score(planned: PlannedMetric, judged: Judged) -> ScoreRecord:
         recipe=dict(planned.metric.recipe),
         recipe_hash=planned.recipe_hash,
         rows=tuple(
-            _row(planned, judged.real.sets(name, volumes, planned.metric), name, view)
-            for name, volumes in judged.generated.items()
+            _row(planned, sets, name, view)
+            for name, sets in judged.sets(planned.metric).items()
             for view in planned.metric.views
         ),
     )

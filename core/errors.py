@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 EXIT_OK, EXIT_INTERNAL, EXIT_USAGE, EXIT_DATA = 0, 1, 2, 3
-EXIT_SOME_FAILED, EXIT_WEIGHTS, EXIT_DISK, EXIT_INTERRUPTED = 4, 5, 6, 75
+EXIT_SOME_FAILED, EXIT_WEIGHTS, EXIT_DISK, EXIT_GATE, EXIT_INTERRUPTED = 4, 5, 6, 7, 75
 
 
 class UserError(Exception):

@@ -590,6 +590,103 @@ BUILTIN = {
             "source": "Friedrich et al. 2024, arXiv:2402.19043, table 2; code wdm-3d",
             "better": "near-real",
             "needs": "",
+    "class-fidelity": (
+        "cerebench.metrics.class_fidelity:CLASS_FIDELITY",
+        {
+            "label": "class bits",
+            "source": "after Xu et al. 2020, arXiv:2002.10689, definition 2",
+            "better": "near-real",
+            "needs": "radlite-v2",
+            "views": [""],
+        },
+    ),
+    "tstr": (
+        "cerebench.metrics.tstr:TSTR",
+        {
+            "label": "TSTR AUC",
+            "source": "Esteban et al. 2017, arXiv:1706.02633, section 4.1",
+            "better": "higher",
+            "needs": "radlite-v2",
+            "views": [""],
+        },
+    ),
+    "trts": (
+        "cerebench.metrics.trts:TRTS",
+        {
+            "label": "TRTS AUC",
+            "source": "Esteban et al. 2017, arXiv:1706.02633, section 4.1",
+            "better": "near-real",
+            "needs": "radlite-v2",
+            "views": [""],
+        },
+    ),
+    "c2st": (
+        "cerebench.metrics.c2st:C2ST",
+        {
+            "label": "C2ST AUC",
+            "source": "Lopez-Paz and Oquab 2017, arXiv:1610.06545, section 3",
+            "better": "near-real",
+            "needs": "radlite-v2",
+            "views": [""],
+        },
+    ),
+    "copies": (
+        "cerebench.metrics.copies:COPIES",
+        {
+            "label": "copies",
+            "source": "after Dar et al. 2023, arXiv:2307.01148",
+            "better": "lower",
+            "needs": "radlite-v2",
+            "views": [""],
+        },
+    ),
+    "nndr": (
+        "cerebench.metrics.nndr:NNDR",
+        {
+            "label": "NNDR",
+            "source": "Lowe 2004, IJCV 60, section 7.1; Zhao et al. 2021, arXiv:2102.08369",
+            "better": "near-real",
+            "needs": "radlite-v2",
+            "views": ["features", "voxels"],
+        },
+    ),
+    "dcr": (
+        "cerebench.metrics.dcr:DCR",
+        {
+            "label": "DCR",
+            "source": "after Park et al. 2018, arXiv:1806.03384",
+            "better": "near-real",
+            "needs": "radlite-v2",
+            "views": ["features", "voxels"],
+        },
+    ),
+    "membership-inference": (
+        "cerebench.metrics.membership:MEMBERSHIP",
+        {
+            "label": "membership AUC",
+            "source": "Hilprecht et al. 2019, PoPETs 2019(4); Chen et al. 2020, arXiv:1909.03935",
+            "better": "near-real",
+            "needs": "radlite-v2",
+            "views": ["features", "voxels"],
+        },
+    ),
+    "slice-consistency": (
+        "cerebench.metrics.slice_consistency:SLICE_CONSISTENCY",
+        {
+            "label": "slice corr.",
+            "source": "own; lag-one autocorrelation, Box and Jenkins 1970",
+            "better": "near-real",
+            "needs": "",
+            "views": ["axial", "coronal", "sagittal"],
+        },
+    ),
+    "spectrum": (
+        "cerebench.metrics.spectrum:SPECTRUM",
+        {
+            "label": "spectrum dB",
+            "source": "after Durall et al. 2020, arXiv:2003.01826, section 3",
+            "better": "lower",
+            "needs": "",
             "views": [""],
         },
     ),

@@ -165,6 +165,8 @@ class Sets:
         pooled: Real training cases of all classes, with which features are standardised.
         seed: Seed of everything random in scoring (pairs, groups); equal for all methods.
         spacing: Voxel edge lengths (D, H, W), mm.
+        classes: The same of every class by name, in the order of labels, this one included; empty
+            unless the metric is ``joint``. A class without generated volumes has an empty set.
     """
 
     generated: VolumeSet
@@ -173,6 +175,7 @@ class Sets:
     pooled: VolumeSet
     seed: int
     spacing: tuple[float, float, float]
+    classes: Mapping[str, Sets] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,9 @@ class Metric:
             (``metrics/floor.py``); the raw value stands in the CSV.
         structures: True where the metric compares volumes of structures that were measured
             elsewhere; it is then asked for by giving these.
+        joint: True where the metric needs the sets of all classes at once (``Sets.classes``),
+            because it asks whether classes can be told apart. Its value is then the same under
+            every class.
     """
 
     name: str
@@ -225,6 +231,7 @@ class Metric:
     neighbours: Callable[[Sets, int], Sequence[Any]] | None = None
     as_ratio: bool = False
     structures: bool = False
+    joint: bool = False
 
 
 class Extractor(Protocol):

@@ -67,6 +67,31 @@ def _reduced(volumes: VolumeSet) -> _Reduced:
     return volumes.keep("reduced volumes", lambda: _Reduced(volumes))
 
 
+def correlations(volumes: VolumeSet, train: VolumeSet) -> Array:
+    """Return each volume's Pearson correlation with every training volume, the best mirror image.
+
+    Args:
+        volumes: m volumes.
+        train: n >= 1 volumes of the same shape.
+
+    Returns:
+        (m, n) in [-1, 1]; 1 up to 1e-6 for a copy.
+    """
+    found = []
+    for block in _reduced(volumes).blocks():
+        row = []
+        for reference in _reduced(train).blocks():
+            flat = reference.reshape(len(reference), -1).T
+            best = np.full((len(block), len(reference)), -1.0)
+            for flips in FLIPS:
+                axes = tuple(2 + axis for axis, flipped in enumerate(flips) if flipped)
+                mirrored = np.flip(block, axes).reshape(len(block), -1)
+                best = np.maximum(best, mirrored @ flat)
+            row.append(best)
+        found.append(np.concatenate(row, axis=1))
+    return np.concatenate(found)
+
+
 def max_correlations(volumes: VolumeSet, train: VolumeSet) -> Array:
     """Return each volume's highest Pearson correlation with any training volume or mirror image.
 
@@ -77,17 +102,7 @@ def max_correlations(volumes: VolumeSet, train: VolumeSet) -> Array:
     Returns:
         (m,) in [-1, 1]; 1 up to 1e-6 for a copy.
     """
-    found = []
-    for block in _reduced(volumes).blocks():
-        best = np.full(len(block), -1.0)
-        for reference in _reduced(train).blocks():
-            flat = reference.reshape(len(reference), -1).T
-            for flips in FLIPS:
-                axes = tuple(2 + axis for axis, flipped in enumerate(flips) if flipped)
-                mirrored = np.flip(block, axes).reshape(len(block), -1)
-                best = np.maximum(best, (mirrored @ flat).max(axis=1))
-        found.append(best)
-    return np.concatenate(found)
+    return correlations(volumes, train).max(axis=1)
 
 
 def _compute(sets: Sets, view: str) -> Result:

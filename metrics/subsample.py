@@ -33,3 +33,18 @@ def equal_draws(
         return [(rows[0], rows[1])]
     rng = np.random.RandomState(seed)
     return [tuple(r[rng.permutation(len(r))[:size]] for r in rows) for _ in range(REPEATS)]
+
+
+def subsample(ids: Sequence[str], count: int, seed: int) -> Rows:
+    """Draw ``count`` of the volumes without replacement, whatever order they come in.
+
+    Args:
+        ids: One identifier a volume.
+        count: Volumes to draw, at most all of them.
+        seed: Seed of the draw.
+
+    Returns:
+        Row numbers, (count,).
+    """
+    rows = np.argsort(np.asarray(ids), kind="stable")
+    return rows[np.random.RandomState(seed).permutation(len(rows))[:count]]

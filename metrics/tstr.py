@@ -1,0 +1,88 @@
+"""TSTR: train on synthetic, test on real.
+
+AUC with which a probe, fitted on generated volumes alone, reads the class of real held-out ones.
+The same probe fitted on as many real training volumes stands beside it (TRTR), because more
+volumes make a better probe.
+
+Source: Esteban, Hyland, Raetsch 2017, arXiv:1706.02633, section 4.1.
+Departures: a logistic probe on radiomic features in place of a recurrent network. Where there are
+no held-out cases, the reference is read, which a generator may have been trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cerebench.metrics import jackknife
+from cerebench.metrics.base import Array, Better, Metric, Result, Sets
+from cerebench.metrics.probe import (
+    FOLDS,
+    RECIPE,
+    Classes,
+    Probe,
+    auc,
+    balanced_accuracy,
+    out_of_fold,
+    taken,
+)
+from cerebench.metrics.subsample import subsample
+
+
+def _compute(sets: Sets, view: str) -> Result:
+    every = Classes(sets)
+    generated, train = every.groups("generated"), every.groups("train")
+    held_out = every.has("test")
+    real = every.groups("test") if held_out else train
+
+    def told(fitted_on: Sequence[Array]) -> list[Array]:
+        probe = Probe.fit(fitted_on)
+        return [probe.log_probabilities(group) for group in real]
+
+    ours = told(generated)
+    if held_out:
+        few = [min(len(a), len(b)) for a, b in zip(generated, train, strict=True)]
+        rows = [
+            subsample(ids, n, sets.seed) for ids, n in zip(every.ids("train"), few, strict=True)
+        ]
+        theirs = told(taken(train, rows))
+    else:
+        theirs = out_of_fold(train, every.folds("train"))
+    role = "test" if held_out else "train"
+    spread = jackknife.combine(
+        {
+            "generated": every.spread("generated", lambda r: auc(told(taken(generated, r)))),
+            "real": every.spread(role, lambda r: auc(taken(ours, r))),
+        }
+    )
+    return spread.result(
+        auc(ours),
+        real_value=auc(theirs),
+        n_real=every.count(role),
+        n_generated=every.count("generated"),
+        facts={
+            "balanced_accuracy": balanced_accuracy(ours),
+            "trtr": auc(theirs),
+            "tested_on": "held-out cases" if held_out else "the reference",
+        },
+    )
+
+
+TSTR = Metric(
+    name="tstr",
+    label="TSTR AUC",
+    compute=_compute,
+    better=Better.HIGHER,
+    recipe={
+        "estimator": "AUC, mean over classes against the others, of real volumes",
+        "probe": RECIPE,
+        "reference": "train",
+        "tested": "held-out cases; without 5 a class the reference",
+        "real": f"fitted on as many real cases; without held-out ones {FOLDS}-fold",
+        "uncertainty": jackknife.RECIPE,
+    },
+    source="Esteban et al. 2017, arXiv:1706.02633, section 4.1",
+    needs="radlite-v2",
+    least=5,
+    blind_to="what does not help to tell classes apart; copies, which train as well as real cases",
+    joint=True,
+)
