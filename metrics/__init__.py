@@ -590,6 +590,9 @@ BUILTIN = {
             "source": "Friedrich et al. 2024, arXiv:2402.19043, table 2; code wdm-3d",
             "better": "near-real",
             "needs": "",
+            "views": [""],
+        },
+    ),
     "class-fidelity": (
         "cerebench.metrics.class_fidelity:CLASS_FIDELITY",
         {
