@@ -138,5 +138,30 @@ def test_the_command_prints_the_table_and_writes_record_page_and_figure(bench, t
     assert {d.name for d in found.defects} == {"blur", "empty"}
     written = {p.name for p in path.parent.glob(f"report/{path.stem}/*")}
     assert written == {"ladder.md", "ladder.pdf", "ladder.png"}
-    _, answer, _ = bench(*command.split(), "--json")
-    assert json.loads(answer)["key"] == found.key
+
+
+def test_json_is_the_record(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr("cerebench.benchmark.ladder.usable_cores", lambda: 1)
+    command = (
+        "ladder --size 16 --metrics foreground-volume --defects empty -n 8 --seeds 1 --draws 10 "
+        f"--out {tmp_path} --json"
+    )
+    code, answer, _ = bench(*command.split())
+    (path,) = tmp_path.glob("phantom-16-*/ladder-*.json")
+    assert code == 0
+    assert json.loads(answer) == json.loads(path.read_text())
+
+
+def test_check_gives_a_metric_its_card_and_fails_one_that_is_inverted(bench, monkeypatch, noisy):
+    asked = []
+
+    def measured(name, cache, display):
+        asked.append(name)
+        return noisy
+
+    monkeypatch.setattr("cerebench.benchmark.ladder.of_metric", measured)
+    code, told, _ = bench("check", "fd-radlite-v2")
+    assert asked == ["fd-radlite-v2"]
+    assert code == 4  # the made-up card holds fd-radlite-v1, which is inverted
+    assert "noise, background" in told
+    assert bench("check", "mmd2-kwon")[0] == 0  # says of itself that it rewards collapse
