@@ -96,7 +96,7 @@ def score(
 
 
 def error(result: Result, metric: str) -> Contrast | None:
-    """Return the mean of a metric with its error; None where nothing varies, or too few patients."""
+    """Return the mean of a metric with its error; None where nothing varies or patients lack."""
     try:
         found = estimate(result, metric).error
     except StatisticsError:

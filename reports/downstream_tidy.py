@@ -70,10 +70,10 @@ def _tidy(told: Study, block: Block, result: Result) -> Iterator[dict[str, Any]]
         place = {"level": "run", "seed": run.seed, "repeat": run.repeat}
         for metric, value in summary(result.labels, run.scores).items():
             runs.setdefault(metric, []).append(value)
-            lack = {"status": "undefined", "reason": "no case is called so"}
-            yield (
-                head | place | {"metric": metric, "value": value} | (lack if value != value else {})
-            )
+            row = head | place | {"metric": metric, "value": value}
+            if np.isnan(value):
+                row |= {"status": "undefined", "reason": "no case is called so"}
+            yield row
     for metric, values in runs.items():
         row = head | {"level": "mean", "metric": metric, "value": float(np.mean(values))}
         if np.isnan(values).any():

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean, variance
 
 import numpy as np
@@ -24,6 +24,7 @@ from cerebench.reports.tidy import OK, Value
 Numbers = NDArray[np.float64]
 USUAL_GROUPS = 10  # of the jackknife; 9 degrees of freedom where a record does not tell
 NONE: Numbers = np.empty(0)
+EXACT = Part(0.0, math.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +72,8 @@ class Summary:
     better: str
     kind: str = "method"
     own: Part | None = None
-    real: Real = Real(NONE, 0.0)
-    target: Part = Part(0.0, math.inf)
+    real: Real = field(default_factory=lambda: Real(NONE, 0.0))
+    target: Part = EXACT
     whole: bool = True
 
     @property
@@ -193,7 +194,7 @@ def _target(value: Value) -> Part:
     """
     left = _finite(value, "real")
     if value.better != "near-real" or (len(left) and _holds(value)):
-        return Part(0.0, math.inf)
+        return EXACT
     if len(left):
         return Part(jackknife(left), len(left) - 1.0)
     ratio = (value.n_generated or 1) / (value.n_real or 1)
