@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from cerebench.reports.comparison import TESTS, Verdict
 from cerebench.reports.contrast import LEAST_SEEDS, SIGNIFICANT
 from cerebench.reports.downstream import Result
-from cerebench.reports.formatting import DASH, between, number, span
+from cerebench.reports.formatting import DASH, between, span
 from cerebench.reports.statistics import Test
 from cerebench.reports.study import Study, caption, classifier
 from cerebench.reports.table import Block as Rows
@@ -75,7 +75,7 @@ def _claim(told: Study, verdict: Verdict, row: Result) -> Iterator[Cell]:
         return
     reason = verdict.reason if row.runs else explain(row.missing, row.asked)
     apart = verdict.difference
-    yield Cell(DASH if apart is None else number(apart), mark=told.mark(reason))
+    yield Cell(DASH if apart is None else f"{apart:.3f}", mark=told.mark(reason))
     yield Cell(DASH)
 
 

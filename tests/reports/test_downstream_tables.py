@@ -144,7 +144,7 @@ def test_below_three_seeds_there_is_no_asterisk_and_the_table_says_why(seeded):
     shown = found["AUC difference [95 %]"]
     blocks = read(seeded.read())
     means = [fmean(blocks[0].find(name).values("auc")) for name in ("ddpm", "wgan-gp")]
-    assert float(shown.text) == pytest.approx(means[0] - means[1], abs=1e-4)
+    assert float(shown.text) == pytest.approx(means[0] - means[1], abs=1e-3)
     assert table.footnotes[shown.mark - 1] == (
         "no asterisk: 2 generator seeds of 3D-DDPM; a claim about generators needs 3"
     )

@@ -194,8 +194,8 @@ def test_paper_tables_compile_without_overfull_boxes(classified, tmp_path, siuni
         pytest.skip("siunitx is not installed")
     classified.contents["published"] = [QUOTED]
     for row in classified.contents["rows"]:
-        row["label"] += " (abcd)"  # as wide as the smaller size can hold
-    classified.contents["rows"][1]["label"] = "Medical Diffusion-C (under-trained)"
+        row["label"] += " (a)"  # as wide as the smaller size can hold
+    classified.contents["rows"][1]["label"] = "Medical Diffusion-C-50 (under-trained)"
     latex.write(classified.read(), tmp_path, siunitx=siunitx, published=True)
     assert r"\centering\scriptsize" in (tmp_path / "made-up-table5.tex").read_text()
     status, log = compiled(tmp_path)
