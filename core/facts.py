@@ -14,6 +14,7 @@ from numbers import Integral, Real
 Fact = float | str
 
 WELCH_P = "welch_p"  # two-sided p of equal means; of one structure with its name behind the dot
+EXPECTED = "expected_of_new_cases"  # what new real cases score: the target of a near-real metric
 RULING_FEATURE = "ruling_feature"  # the feature that makes most of a Fréchet distance
 RULING_SHARE = "ruling_share"  # its share of the distance
 RULING_MEANS = {  # of that feature in its own unit: (mean, standard deviation) by set

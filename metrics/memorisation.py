@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.facts import EXPECTED
 from cerebench.metrics import jackknife
 from cerebench.metrics.base import Array, Better, Metric, MetricError, Result, Sets
 from cerebench.metrics.standardise import RECIPE as STANDARDISE
@@ -81,7 +82,8 @@ def nn_ratio(generated: Array, test: Array) -> float:
         test: (n,) the same of held-out real volumes; the quantile interpolates linearly.
 
     Returns:
-        Fraction: 0.05 is expected of new cases, 1 of copies, 0 of volumes far from all real ones.
+        Fraction: ``expected_ratio`` of new cases (0.05 where many are held out), 1 of copies, 0 of
+        volumes far from all real ones.
 
     Example:
         >>> nn_ratio([0.0, 0.0, 9.0, 9.0], [1.0, 2.0, 3.0])
@@ -105,7 +107,7 @@ def _compute(sets: Sets, view: str) -> Result:
     spread = _uncertainty(value, near, held_out, sets)
     return spread.result(
         value,
-        real_value=QUANTILE,
+        real_value=expected_ratio(len(held_out)),
         n_real=len(train),
         n_generated=len(x),
         notes=notes,
@@ -140,7 +142,7 @@ def _interval(value: float, count: int, tests: int) -> dict[str, float]:
         "binomial_low": exact.low,
         "binomial_high": exact.high,
         "n_test": tests,
-        "expected_of_new_cases": expected_ratio(tests),
+        EXPECTED: expected_ratio(tests),
     }
 
 

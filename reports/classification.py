@@ -19,6 +19,7 @@ from cerebench.core import statistics
 from cerebench.reports.base import ReportError
 
 Numbers = NDArray[np.float64]
+THRESHOLD = 0.5  # above which label 1 is predicted
 
 
 class Statistic(Protocol):
@@ -50,7 +51,7 @@ def accuracy(
     labels: ArrayLike,
     scores: ArrayLike,
     *,
-    threshold: float = 0.5,
+    threshold: float = THRESHOLD,
     weights: ArrayLike | None = None,
 ) -> Numbers:
     """Share of cases on the right side of the threshold; label 1 is predicted above it.
@@ -66,10 +67,10 @@ def precision(
     scores: ArrayLike,
     *,
     positive: int = 1,
-    threshold: float = 0.5,
+    threshold: float = THRESHOLD,
     weights: ArrayLike | None = None,
 ) -> Numbers:
-    """Share of the cases called ``positive`` that are; 0 if none is called so.
+    """Share of the cases called ``positive`` that are; NaN if none is called so.
 
     Args, returns and errors as in ``auc``; ``positive`` is the label that counts, 0 or 1.
     """
@@ -82,7 +83,7 @@ def recall(
     scores: ArrayLike,
     *,
     positive: int = 1,
-    threshold: float = 0.5,
+    threshold: float = THRESHOLD,
     weights: ArrayLike | None = None,
 ) -> Numbers:
     """Share of the ``positive`` cases that are called so. Arguments as in ``precision``."""
@@ -95,7 +96,7 @@ def f1(
     scores: ArrayLike,
     *,
     positive: int = 1,
-    threshold: float = 0.5,
+    threshold: float = THRESHOLD,
     weights: ArrayLike | None = None,
 ) -> Numbers:
     """Harmonic mean of precision and recall, 2 TP / (2 TP + FP + FN).
@@ -149,7 +150,8 @@ def _confusion(
 
 
 def _share(part: Numbers, whole: Numbers) -> Numbers:
-    return np.divide(part, whole, out=np.zeros_like(np.asarray(part)), where=whole > 0)
+    """Return a quotient, NaN where there is nothing to be a share of."""
+    return np.divide(part, whole, out=np.full_like(np.asarray(part), np.nan), where=whole > 0)
 
 
 def checked(

@@ -3,7 +3,7 @@
 Protocols record p(positive) of every test case; AUC, F1, accuracy, precision and recall are made
 here. A run is one repeat of one seed. The ``shuffled-label`` control is judged by what its
 classifier says before fine-tuning, where the right answer is known: labels without meaning teach
-nothing, so its AUC must be near 0.5.
+nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cerebench.core.records.classified import DownstreamRecord, Repeat
 from cerebench.core.records.contents import ProtocolCell, ProtocolEntry, ProtocolRow
 from cerebench.core.records.rows import Difference
 from cerebench.reports.base import Experiment, ReportError
-from cerebench.reports.classification import METRICS
+from cerebench.reports.classification import METRICS, THRESHOLD
 from cerebench.reports.formatting import first_line, plain
 from cerebench.reports.table import row_labels
 from cerebench.reports.tidy import FAILED, NOT_RUN, UNAVAILABLE, broken, stage, unfinished
@@ -38,7 +38,8 @@ class Run:
         seed: Of the generator; None where a protocol needs none.
         repeat: Number of the repetition.
         scores: (N,) p(positive) of the test cases.
-        values: Name of each of ``classification.METRICS`` to its value.
+        values: Name of each of ``classification.METRICS`` to its value; NaN where it does not
+            exist.
         early: (N,) p(positive) after stage 1, before fine-tuning; None where there is no stage 1.
     """
 
@@ -47,6 +48,12 @@ class Run:
     scores: Numbers
     values: Mapping[str, float]
     early: Numbers | None = None
+
+    @property
+    def one_class(self) -> bool:
+        """Whether every case is called the same; no threshold metric then tells classifiers."""
+        called = np.asarray(self.scores) > THRESHOLD
+        return bool(called.all() or not called.any())
 
 
 @dataclass(frozen=True)
@@ -99,19 +106,28 @@ class Result:
         return len({run.seed for run in self.runs}) + len(self.missing)
 
     @cached_property
-    def scores(self) -> Numbers:
-        """(N,) prediction of each test case, averaged over runs; there must be some."""
-        return np.mean([run.scores for run in self.runs], axis=0)
+    def before(self) -> Result:
+        """The same row as it is judged before fine-tuning; without runs where there is no stage 1.
 
-    @cached_property
-    def early(self) -> Numbers | None:
-        """(N,) prediction before fine-tuning, averaged over runs; None without a stage 1."""
-        early = [run.early for run in self.runs if run.early is not None]
-        return np.mean(early, axis=0) if early else None
+        Runs are named as they are, so that seeds and repeats stay what they are.
+        """
+        runs = [
+            Run(run.seed, run.repeat, run.early, scored(self.labels, run.early))
+            for run in self.runs
+            if run.early is not None
+        ]
+        return replace(self, runs=tuple(runs))
 
     def values(self, metric: str) -> list[float]:
         """Return a metric of every run."""
         return [run.values[metric] for run in self.runs]
+
+    @property
+    def one_class(self) -> str:
+        """Say how many runs call every case the same; empty if none does."""
+        constant = sum(run.one_class for run in self.runs)
+        runs = f"{len(self.runs)} runs" if len(self.runs) > 1 else "1 run"
+        return f"{constant} of {runs} predict one class for every case" * bool(constant)
 
     def of_class(self) -> tuple[int, int]:
         """Return the number of test cases with label 0 and with label 1."""
@@ -124,6 +140,7 @@ class Block:
 
     name: str
     label: str
+    version: int
     role: str
     needs_samples: bool
     description: str
@@ -160,6 +177,7 @@ def _block(experiment: Experiment, told: ProtocolEntry, labels: Mapping[str, str
     return Block(
         name=told.name,
         label=plain(told.label),
+        version=told.version,
         role=told.role,
         needs_samples=told.needs_samples,
         description=plain(told.description),
@@ -264,7 +282,7 @@ def _filled(
             )
         for repeat in record.repeats:
             scores = np.asarray(_scores(repeat, protocol), np.float64)
-            values = {name: float(of(test.labels, scores)) for name, of in METRICS.items()}
+            values = scored(test.labels, scores)
             told = repeat.before_finetuning
             early = None if told is None else np.asarray(told, np.float64)
             runs.append(Run(seed, repeat.repeat, scores, values, early))
@@ -281,6 +299,11 @@ def _filled(
         notes=tuple(dict.fromkeys(plain(note) for record in every for note in record.notes)),
         recipe_hash=_joined(record.recipe_hash for record in every),
     )
+
+
+def scored(labels: Sequence[int], scores: Numbers) -> dict[str, float]:
+    """Return every metric of one run, NaN where it does not exist."""
+    return {name: float(of(labels, scores)) for name, of in METRICS.items()}
 
 
 def _joined(texts: Iterator[str]) -> str:

@@ -55,6 +55,16 @@ def like(value: float, spread: float | None) -> str:
     return number(value, spread).partition(" ± ")[0]
 
 
+def between(value: float, low: float, high: float) -> str:
+    """Format a value with its interval, with the decimals that the width allows.
+
+    Example:
+        >>> between(0.812, 0.694, 0.93)
+        '0.81 [0.69, 0.93]'
+    """
+    return "{} [{}, {}]".format(*(like(one, high - low) for one in (value, low, high)))
+
+
 def _alone(value: float, digits: int) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"

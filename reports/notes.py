@@ -20,8 +20,9 @@ from cerebench.core.records.contents import Contents, MetricEntry
 from cerebench.core.records.rows import RowEntry
 from cerebench.core.statistics import holm
 from cerebench.reports.base import left_out
+from cerebench.reports.contrast import LEAST_SEEDS
 from cerebench.reports.formatting import factor, number, plain, span
-from cerebench.reports.summary import Summary, ranks, summarise
+from cerebench.reports.summary import Summary, is_p, ranks, summarise
 from cerebench.reports.tidy import NOT_RUN, OK, Value
 
 CLIPPED = 1e-3  # fraction of voxels outside [-1, 1] above which a reader must know
@@ -95,13 +96,35 @@ def _suites(contents: Contents) -> list[str]:
 def _meaning(contents: Contents, found: Sequence[Value]) -> str:
     made = dict.fromkeys(v.uncertainty for v in found if v.se is not None and v.uncertainty)
     how = next(iter(made)) if len(made) == 1 else "made as listed for each metric"
-    error = f"standard error of one value ({how})"
     seeds = len(contents.seeds)
     if seeds < 2:
-        return f"±: {error}." if made else "No uncertainties."
+        return f"±: standard error over volumes ({how})." if made else "No uncertainties."
     return (
-        f"Mean ± standard deviation over {seeds} seeds (n − 1); "
-        f"in rows without seeds (real sets, folders of samples) ±: {error}."
+        f"Mean over {seeds} seeds ± its standard error, volumes ({how}) and seeds joined; "
+        "in rows without seeds (real sets, folders of samples) over volumes alone."
+    )
+
+
+def bold(contents: Contents) -> str:
+    """Say what bold means and when there is none."""
+    if contents.banner:
+        return "Nothing is bold: see the warning on top."
+    return (
+        "Bold: better than every other row, each at p < 0.05 (two-sided t, seeds and volumes "
+        "joined, the volumes of the real set in common); of equal rows, two or seven, one is bold "
+        "in at most 5 % of columns. Rows with a mark do not compete. No bold where that is not "
+        f"shown, or where a method has fewer than {LEAST_SEEDS} seeds."
+    )
+
+
+def left_aside(contents: Contents) -> str:
+    """Say what ± leaves out."""
+    one = len(contents.seeds) < 2 and bool(contents.preset)
+    return (
+        "± leaves out that real cases of other hospitals give other values, and that a Fréchet "
+        "distance of few volumes lies above that of many"
+        + ("; with one seed also what another training would give." if one else ".")
+        + " [from, to]: value − and + its error, where that would leave the range of the score."
     )
 
 
@@ -114,10 +137,12 @@ def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -
         if near
         else "."
     )
-    yield (
-        "Bold: best method whose lead over the next exceeds the root of the sum of both squared ±; "
-        "no bold means that no method leads by that much."
-    )
+    yield bold(contents)
+    if any(v.se is not None for v in found):
+        yield left_aside(contents)
+    seeds = len(contents.seeds)
+    if seeds > 1 and any(is_p(v.view) and v.status == OK for v in found):
+        yield "A p-value of several seeds is the largest of them: it says it of every training."
     for metric in contents.metrics:
         if metric.never_bold and not metric.unavailable:
             yield f"{metric.label} is never bold: {metric.blind_to}"
@@ -237,7 +262,7 @@ def _collapse(contents: Contents, found: Sequence[Value], labels: Sequence[str])
             if rows[row].kind == "anchor" or row not in mmd or not floors:
                 continue
             excess = summary.value - (summary.real_value or summary.value)
-            if mmd[row].value < min(floors) and excess > max(3 * (summary.spread or 0), ALIKE):
+            if mmd[row].value < min(floors) and excess > max(3 * (summary.error or 0), ALIKE):
                 alike.setdefault(row, []).append(f"{class_} {number(excess)}")
     if alike:
         named = "; ".join(f"{labels[row]} {', '.join(where)}" for row, where in alike.items())

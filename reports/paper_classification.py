@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from cerebench.reports.comparison import SIGNIFICANT, TESTS, leader
 from cerebench.reports.downstream import Block as Protocol
 from cerebench.reports.downstream import Result
-from cerebench.reports.downstream_tables import (
-    Study,
-    caption,
-    classifier,
-    data_notes,
-    score,
-    significance,
-    tested_by,
-)
+from cerebench.reports.downstream_comparison import asterisk, marks_of, tested_by
+from cerebench.reports.downstream_tables import score
 from cerebench.reports.formatting import plain
+from cerebench.reports.study import Study, bold, caption, classifier, data_notes
 from cerebench.reports.table import Block, Column, Row, Table
 
 SOURCE = "in the layout of Table {} of Zhou and Khalvati (MIDL 2024)"
@@ -74,37 +67,31 @@ def _table(
         columns=tuple(Column(SHORT[metric], "", metric, metric) for metric in metrics),
         blocks=drawn,
         footnotes=tuple(told.footnotes),
-        notes=(
-            "Bold: best by the mean, if not tied with the next (paired patient bootstrap, Holm).",
-            *data_notes(told, used),
-        ),
+        notes=(bold(told), *data_notes(told, used)),
         methods=(),
         protocol=(),
     )
 
 
 def _tested(told: Study, blocks: Sequence[Protocol], metrics: Sequence[str]) -> str:
-    """Say what was tested and what an asterisk means; none where runs are tested."""
+    """Say what was tested and what an asterisk means."""
     reference = next(filter(None, map(told.reference, blocks)), None)
     if reference is None:
         return "No test: there is no reference."
-    found = [told.verdicts(block, metric, told.test) for block in blocks for metric in metrics]
-    tested = tested_by(told, [verdict for verdicts in found for verdict in verdicts.values()])
-    if not TESTS[told.test][1]:
-        return f"{tested} No asterisk from a test over runs."
-    return f"{tested} *: p < {SIGNIFICANT} against {reference.label}."
+    found = [told.verdicts(block, metric) for block in blocks for metric in metrics]
+    made = [verdict for verdicts in found for verdict in verdicts.values()]
+    return f"{tested_by(made)} {marks_of(reference.label)}"
 
 
 def _rows(told: Study, listed: Listed, metrics: Sequence[str]) -> Iterator[Row]:
-    results = [row for _, row in listed]
-    leaders = {metric: leader(results, metric, told.drawn) for metric in metrics}
+    leaders = {metric: told.best(listed, metric) for metric in metrics}
     experiment = listed[-1][0]  # rows of other protocols stand before its own
-    verdicts = {metric: told.verdicts(experiment, metric, told.test) for metric in metrics}
+    verdicts = {metric: told.verdicts(experiment, metric) for metric in metrics}
     for block, result in listed:
         cells = []
         for metric in metrics:
             cell = score(told, result, metric, *leaders[metric])
             verdict = verdicts[metric].get(result)
-            starred = verdict is not None and significance(verdict, told.test).endswith("*")
-            cells.append(replace(cell, text=cell.text + "*" * starred))
+            mark = "" if verdict is None else asterisk(verdict)
+            cells.append(replace(cell, text=cell.text + mark))
         yield Row(told.label(block, result), "method", tuple(cells))

@@ -7,7 +7,7 @@ metrics of either downstream experiment, 7 MedicalNet against the reference.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,12 +16,22 @@ from cerebench.reports import notes
 from cerebench.reports.base import Experiment
 from cerebench.reports.formatting import DASH, number, plain
 from cerebench.reports.marks import explanation, marked_label, marks
-from cerebench.reports.summary import leader, runner_up, summarise
-from cerebench.reports.table import ARROWS, Block, Cell, Column, Row, Table, row_labels, score
+from cerebench.reports.summary import summarise
+from cerebench.reports.table import (
+    ARROWS,
+    Block,
+    Cell,
+    Column,
+    Row,
+    Table,
+    best_of,
+    row_labels,
+    score,
+)
 from cerebench.reports.tidy import Value, values
 
 if TYPE_CHECKING:
-    from cerebench.reports.downstream_tables import Study
+    from cerebench.reports.study import Study
 
 SOURCE = "in the layout of Table {} of Zhou and Khalvati (MIDL 2024)"
 MMD = ("mmd2-kwon",)
@@ -56,6 +66,7 @@ class _Quality:
     found: list[Value]
     labels: list[str]
     shown: list[int]  # rows of methods and folders of samples
+    marked: Collection[int] = ()
     footnotes: dict[str, int] = field(default_factory=dict)
 
     def mark(self, *texts: str) -> int:
@@ -84,7 +95,7 @@ def _image_quality(experiment: Experiment) -> dict[int, Table]:
     shown = [i for i, row in enumerate(rows) if row.kind != "anchor"]
     marked = marks(contents, found)
     labels = [marked_label(label, marked.get(i, {})) for i, label in enumerate(row_labels(rows))]
-    told = _Quality(experiment, found, labels, shown)
+    told = _Quality(experiment, found, labels, shown, marked)
     columns = [
         (metric, view, head, detail)
         for names, heads in ((MMD, ("MMD", "10⁴")), (SIMILARITY, ("", "%")), (SLICES, ("", "")))
@@ -184,10 +195,7 @@ def _real(told: _Quality) -> str:
 
 
 def _quality_notes(told: _Quality, columns: Sequence[Column]) -> Iterator[str]:
-    yield (
-        "Bold: best method whose lead over the next exceeds the root of the sum of both squared ±; "
-        "no bold means that no method leads by that much."
-    )
+    yield notes.bold(told.experiment.contents)
     metrics = told.experiment.contents.metrics
     shown = [m for m in metrics if m.name in {column.metric for column in columns}]
     for metric in shown:
@@ -211,9 +219,7 @@ def _column(told: _Quality, class_: str, metric: MetricEntry, view: str) -> dict
     """Return a cell a row; the best may lead only where the metric may rank."""
     found = told.at(class_, metric, view)
     summaries = {row: s for row, seeds in found.items() if (s := summarise(seeds)) is not None}
-    best, second = leader(summaries), runner_up(summaries)
-    if metric.never_bold:
-        best = second = None
+    best, second = best_of(metric, told.experiment.contents, summaries, told.marked)
     if metric.name in SIMILARITY:
         found = {row: [replace(v, scale=100.0) for v in seeds] for row, seeds in found.items()}
     return {

@@ -7,7 +7,7 @@ compare, so each device has panels of its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -54,24 +54,27 @@ class Point:
         row: Position in the rows of the table of contents.
         cost: Seconds to train all classes, mean over seeds.
         loss: What ranks methods, smallest best, unscaled.
-        spread: Of the value, as in tables; None if there is none.
+        error: Of the value, as in tables; None if there is none.
         device: Where the cost was measured.
+        marked: Whether the row has a mark, so that it is never the best.
     """
 
     row: int
     cost: float
     loss: float
-    spread: float | None
+    error: float | None
     device: str
+    marked: bool = False
 
 
 def front(found: Sequence[Point]) -> list[Point]:
-    """Return the points that no other one dominates, the cheapest first.
+    """Return the points that no other one dominates, the cheapest first; no marked row.
 
-    A point dominates another if neither its cost nor its loss is larger and one is smaller.
+    A point dominates another if neither its cost nor its loss is larger and one is smaller. What a
+    marked row reached says how little it was trained, or how much it copied.
     """
     best, kept = math.inf, []
-    for point in sorted(found, key=lambda p: (p.cost, p.loss)):
+    for point in sorted((p for p in found if not p.marked), key=lambda p: (p.cost, p.loss)):
         equal = bool(kept) and (point.cost, point.loss) == (kept[-1].cost, kept[-1].loss)
         if point.loss < best or equal:
             kept.append(point)
@@ -110,14 +113,15 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
     contents, found = experiment.contents, values(experiment)
     declared = ranking_metric(contents.metrics, metric)
     scored = [v for v in found if v.metric == declared.name and v.view == declared.views[0]]
+    marked = marks(contents, found)
     everything = {
-        class_: _points(contents.rows, [v for v in scored if v.class_ == class_], found)
+        class_: _points(contents.rows, [v for v in scored if v.class_ == class_], found, marked)
         for class_ in contents.dataset.classes
     }
     methods = [p for group in everything.values() for p in group if p.device]
     if not methods:
         raise NotDrawn(f"no method has both {plain(declared.label)} and a training time.")
-    looks, marked = styles(contents.rows), marks(contents, found)
+    looks = styles(contents.rows)
     names = row_labels(contents.rows)
     labels = [marked_label(name, marked.get(row, {})) for row, name in enumerate(names)]
     shown = sorted({p.row for p in methods})
@@ -167,7 +171,10 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
 
 
 def _points(
-    rows: Sequence[RowEntry], scored: Sequence[Value], found: Sequence[Value]
+    rows: Sequence[RowEntry],
+    scored: Sequence[Value],
+    found: Sequence[Value],
+    marked: Container[int],
 ) -> list[Point]:
     """Return the anchors, and the methods that have both a value and a cost, of one class."""
     points = []
@@ -181,7 +188,8 @@ def _points(
             points.append(Point(position, 0.0, summary.loss, None, ""))
         elif cost:
             device = next(v.device for v in paid if v.device).partition(", ")[0]
-            points.append(Point(position, cost, summary.loss, summary.spread, device))
+            told = (summary.loss, summary.error, device, position in marked)
+            points.append(Point(position, cost, *told))
     return points
 
 
@@ -221,12 +229,12 @@ def _facts(
     real = span(v.n_real for v in good if v.n_real is not None)
     generated = span(v.n_generated for v in good if v.n_generated is not None)
     seeds = len(contents.seeds)
-    bars = f"standard deviation over {seeds} seeds" if seeds > 1 else "standard error of the value"
+    bars = "standard error over " + ("volumes and seeds" if seeds > 1 else "volumes, one seed")
     direction = "Higher" if metric.better == "higher" else "Lower"
     return (
         f"{direction} is better; n per class: {real} real, {generated} generated. Bars: {bars}. "
-        "Dashed: Pareto front, no other method is both cheaper and better. Dotted: real volumes "
-        "(black) and controls (grey).",
+        "Dashed: Pareto front, no other method is both cheaper and better; none with a mark. "
+        "Dotted: real volumes (black) and controls (grey).",
         f"Time to train all classes; device: {', '.join(map(plain, devices))}.",
     )
 
@@ -275,12 +283,12 @@ def _panel(
 ) -> None:
     methods = [p for p in group if p.device]
     plot_axes(axes)
-    ends = [(p.loss + sign * (p.spread or 0)) * scale for p in group for sign in (-1, 0, 1)]
+    ends = [(p.loss + sign * (p.error or 0)) * scale for p in group for sign in (-1, 0, 1)]
     if all(p.loss * scale > 0 for p in methods or group):
         log_axis(axes, "y", [end for end in ends if end > 0])
     for point in methods:
-        x, y, spread = point.cost / seconds, point.loss * scale, (point.spread or 0) * abs(scale)
-        axes.plot([x, x], [y - spread, y + spread], color="0.2", linewidth=0.5, zorder=2)
+        x, y, error = point.cost / seconds, point.loss * scale, (point.error or 0) * abs(scale)
+        axes.plot([x, x], [y - error, y + error], color="0.2", linewidth=0.5, zorder=2)
         points(axes, x, y, looks[point.row], zorder=3)
     edge = front(methods)
     steps = {"drawstyle": "steps-post", "linestyle": "--", "linewidth": 0.7, "color": "0.4"}

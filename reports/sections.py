@@ -14,22 +14,22 @@ from cerebench.reports.published import build as build_published
 from cerebench.reports.table import Table
 
 if TYPE_CHECKING:
-    from cerebench.reports.downstream_tables import Study
+    from cerebench.reports.study import Study
 
 
 def study(experiment: Experiment, test: str) -> Study | None:
-    """Read and resample the downstream protocols once for all tables; None if there are none.
+    """Read the downstream protocols once for all tables; None if there are none.
 
     Args:
         experiment: Table of contents with its folder.
-        test: One of ``comparison.TESTS``: what comparisons rest on.
+        test: One of ``comparison.TESTS``: what stands beside the test of generators.
 
     Raises:
         ReportError: If the path of a record leaves the folder, or the test is unknown.
     """
     if not experiment.contents.downstream:
         return None
-    from cerebench.reports.downstream_tables import study as read
+    from cerebench.reports.study import study as read
 
     return read(experiment, test)
 

@@ -1,9 +1,9 @@
 """Significance tests, intervals and effect sizes on the values and predictions in records.
 
 Runs of a training are compared by t tests, cases of a common test set by ``paired_bootstrap``,
-``delong`` or ``mcnemar``. Three runs say little: their test set is the same, so the spread between
-runs leaves out the sampling of patients, which at 25 + 25 cases is the larger part. A claim
-therefore rests on a test over patients; a t test over runs stands beside it.
+``delong`` or ``mcnemar``. Neither alone says anything of generators: the spread between runs leaves
+out which patients the test set holds, a test over patients what another training would give. A
+claim joins both and is made in ``cerebench.reports.generators``.
 
 Every test is of ``a`` against ``b``, two-sided but for ``tost``; differences are a - b; standard
 deviations divide by n - 1. The arithmetic that metrics use too is in ``cerebench.core.statistics``;
@@ -290,14 +290,15 @@ def paired_bootstrap(
     Args:
         labels: (N,) of 0 and 1.
         patients: N patients; one may have several cases.
-        scores_a: (N,) p(label 1) by the first method.
-        scores_b: (N,) by the second.
+        scores_a: (N,) p(label 1) by the first method; also (runs, N) where the statistic takes it.
+        scores_b: By the second.
         statistic: ``auc`` or another function of ``cerebench.reports.classification``.
         draws: Number of draws.
         seed: Of the draws.
 
     Raises:
-        StatisticsError: If the inputs differ in length or a class has fewer than 2 patients.
+        StatisticsError: If the inputs differ in length, a class has fewer than 2 patients, or the
+            statistic does not exist in the sample or a draw.
         ReportError: As in ``statistic``.
 
     Source: Efron and Tibshirani 1993, ch. 13 and 15 (percentile interval, stratified draws).
@@ -310,17 +311,9 @@ def paired_bootstrap(
             for w in people.draw(draws, seed)
         ]
     )
-    return of_draws(differences, float(statistic(labels, a) - statistic(labels, b)), people.n)
-
-
-def of_draws(differences: Numbers, observed: float, n: int) -> Test:
-    """Return the test of ``paired_bootstrap`` from its draws.
-
-    Args:
-        differences: (draws,) a - b in each draw.
-        observed: a - b in the sample itself.
-        n: Patients.
-    """
+    observed = float(statistic(labels, a) - statistic(labels, b))
+    if not (np.isfinite(differences).all() and np.isfinite(observed)):
+        raise StatisticsError("The score does not exist in every draw of patients.")
     low, high = middle(differences)
     tail = 1 + min(np.sum(differences <= 0), np.sum(differences >= 0))
     return Test(
@@ -330,7 +323,7 @@ def of_draws(differences: Numbers, observed: float, n: int) -> Test:
         difference=observed,
         low=low,
         high=high,
-        n=n,
+        n=people.n,
         unit="patients",
     )
 
@@ -357,8 +350,8 @@ def delong(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike) -> Test:
 
     Args:
         labels: (N,) of 0 and 1, at least 2 of each.
-        scores_a: (N,) p(label 1) by the first method.
-        scores_b: (N,) by the second.
+        scores_a: (N,) p(label 1) by the first method, or (runs, N): its AUC is the mean over runs.
+        scores_b: (N,) or (runs, N) by the second.
 
     Raises:
         StatisticsError: If a class has fewer than 2 cases, or no case varies while the AUCs differ.
@@ -366,20 +359,19 @@ def delong(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike) -> Test:
 
     Source: DeLong et al. 1988, by mid-ranks as in Sun and Xu 2014.
     """
-    from scipy import stats
-
-    (truth, a, _), (_, b, _) = checked(labels, scores_a), checked(labels, scores_b)
+    truth = np.asarray(labels) == 1
+    for scores in (*np.atleast_2d(scores_a), *np.atleast_2d(scores_b)):
+        checked(labels, scores)
     m, n = int(truth.sum()), int((~truth).sum())
     if min(m, n) < 2:
         raise StatisticsError(f"DeLong needs at least 2 cases of each class, got {n} and {m}.")
-    scores = np.stack([a, b])
-    ranks = stats.rankdata(scores, axis=1)
-    within = [stats.rankdata(scores[:, group], axis=1) for group in (truth, ~truth)]
-    ones = (ranks[:, truth] - within[0]) / n  # (2, m): share of the 0s that each 1 beats
-    zeros = 1 - (ranks[:, ~truth] - within[1]) / m  # (2, n): share of the 1s that beat each 0
-    areas = ones.mean(axis=1)
-    variance = np.var(ones[0] - ones[1], ddof=1) / m + np.var(zeros[0] - zeros[1], ddof=1) / n
-    difference, se = float(areas[0] - areas[1]), math.sqrt(variance)
+    a, b = (
+        [part.mean(axis=0) for part in placements(truth, np.atleast_2d(np.asarray(s, np.float64)))]
+        for s in (scores_a, scores_b)
+    )
+    ones, zeros = a[0] - b[0], a[1] - b[1]
+    difference = float(ones.mean())
+    se = math.sqrt(np.var(ones, ddof=1) / m + np.var(zeros, ddof=1) / n)
     if se <= NOTHING:
         if abs(difference) > NOTHING:
             raise StatisticsError(
@@ -397,6 +389,28 @@ def delong(labels: ArrayLike, scores_a: ArrayLike, scores_b: ArrayLike) -> Test:
         n=m + n,
         unit="cases",
     )
+
+
+def placements(truth: NDArray[np.bool_], scores: Numbers) -> tuple[Numbers, Numbers]:
+    """Return which share of the other class each case is on the right side of, ties a half.
+
+    Args:
+        truth: (N,) whether a case has label 1; both occur.
+        scores: (runs, N).
+
+    Returns:
+        Of the cases with label 1, (runs, ones), and with label 0, (runs, zeros); the mean of either
+        is the AUC.
+    """
+    ones, zeros = scores[:, truth], scores[:, ~truth]
+    shares = []
+    for own, other in ((ones, np.sort(zeros, axis=1)), (-zeros, np.sort(-ones, axis=1))):
+        found = np.empty(own.shape)
+        for run, (mine, theirs) in enumerate(zip(own, other, strict=True)):
+            below = np.searchsorted(theirs, mine, "left") + np.searchsorted(theirs, mine, "right")
+            found[run] = below / (2 * len(theirs))
+        shares.append(found)
+    return shares[0], shares[1]
 
 
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> Test:

@@ -26,7 +26,8 @@ from cerebench.reports.formatting import (
     span,
 )
 from cerebench.reports.marks import explanation, marked_label, marks
-from cerebench.reports.summary import Summary, leader, runner_up, summarise
+from cerebench.reports.ranges import ends, within
+from cerebench.reports.summary import Summary, competing, leader, runner_up, summarise
 from cerebench.reports.tidy import ALL_CLASSES, DEVICE, OK, SAMPLER, Value, values
 
 ARROWS = {"lower": "↓", "higher": "↑", "near-real": "→ real"}
@@ -121,6 +122,7 @@ class _Sheet:
     contents: Contents
     places: dict[tuple[int, str, str, str], list[Value]]
     labels: list[str]
+    marked: Container[int] = ()
     footnotes: dict[str, int] = field(default_factory=dict)
 
     def mark(self, *texts: str) -> int:
@@ -151,9 +153,8 @@ def build(experiment: Experiment, *, anchors: bool = True) -> Table:
     for value in found:
         places.setdefault((value.row, value.class_, value.metric, value.view), []).append(value)
     labels, marked = row_labels(contents.rows), marks(contents, found)
-    sheet = _Sheet(
-        contents, places, [marked_label(label, marked.get(i, {})) for i, label in enumerate(labels)]
-    )
+    shown_labels = [marked_label(label, marked.get(i, {})) for i, label in enumerate(labels)]
+    sheet = _Sheet(contents, places, shown_labels, marked)
     costs = _costs(contents.rows, {value.metric for value in found})
     columns = _columns(contents.metrics, costs)
     shown = [i for i in _order(contents.rows) if anchors or _role(contents.rows[i]) != "control"]
@@ -323,11 +324,32 @@ def _best(
 ) -> tuple[int | None, int | None]:
     """Return the method that may be called best, and the second best."""
     declared = {metric.name: metric for metric in sheet.contents.metrics}.get(column.metric)
-    if declared is None or declared.never_bold:
+    if declared is None:
         return None, None
-    rows = sheet.contents.rows
-    methods = {i: s for i, s in summaries.items() if _role(rows[i]) == "method"}
-    return leader(methods), runner_up(methods)
+    return best_of(declared, sheet.contents, summaries, sheet.marked)
+
+
+def best_of(
+    metric: MetricEntry,
+    contents: Contents,
+    summaries: Mapping[int, Summary],
+    marked: Iterable[int],
+) -> tuple[int | None, int | None]:
+    """Return the method that may be called best, and the second best by its value.
+
+    A marked row is neither, and nothing is under a banner, which says that the run shows that
+    things work and not which is better.
+
+    Args:
+        metric: Of the column.
+        contents: Table of contents.
+        summaries: Row to its cell.
+        marked: Rows with a mark.
+    """
+    if metric.never_bold or contents.banner:
+        return None, None
+    able = competing(summaries, marked)
+    return leader(able), runner_up(able)
 
 
 def _target(column: Column, sheet: _Sheet, summaries: Mapping[int, Summary]) -> str:
@@ -347,14 +369,16 @@ class Footnotes(Protocol):
 
 
 def score(sheet: Footnotes, found: Sequence[Value], summary: Summary | None, *, bold: bool) -> Cell:
-    """Return a value ± spread, and in parentheses its distance to the real set's, or a dash."""
+    """Return a value ± error, and in parentheses its distance to the real set's, or a dash."""
     if summary is None:
         return Cell(DASH, mark=sheet.mark(explain(found, len(found))))
     scale = found[0].scale
-    spread = None if summary.spread is None else summary.spread * scale
-    text = number(summary.value * scale, spread)
+    error = None if summary.error is None else summary.error * scale
+    bounds = ends(found[0].metric, found[0].view)
+    scaled = None if bounds is None else (bounds[0] * scale, bounds[1] * scale)
+    text = within(summary.value * scale, error, scaled)
     if summary.better == "near-real" and summary.difference is not None:
-        text += f" ({like(summary.difference * scale, spread)})"
+        text += f" ({like(summary.difference * scale, error)})"
     return Cell(text, bold, sheet.mark(_incomplete(found, summary)))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cerebench.core.facts import Fact
+from cerebench.core.facts import EXPECTED, Fact, is_number
 from cerebench.core.records.base import Record
 from cerebench.core.records.cells import CellFile, Failure
 from cerebench.core.records.rows import CellEntry
@@ -47,7 +47,10 @@ class Value:
         notes: What a metric left to read beside the value; of ``train-seconds`` the warnings.
         facts: Numbers and short strings that a metric recorded beside the value, by name; None in
             records of versions that knew only notes.
+        real_value: The same statistic of the real set, or what new real volumes would score.
         text: What ``device`` and ``sampler`` have in place of a value, else empty.
+        replicates: Set (``generated``, ``real``) to the leave-out values that ``se`` comes from;
+            no column of the CSV file.
         se: Standard error of ``value``; ``uncertainty`` says how it was made.
         status: ``ok``, ``failed``, ``not run`` or ``unavailable``; all but ``ok`` have a reason.
         scale: Factor with which tables display the value.
@@ -84,6 +87,7 @@ class Value:
     recipe: str = ""
     device: str = ""
     text: str = ""
+    replicates: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
 
 
 def values(experiment: Experiment) -> list[Value]:
@@ -215,7 +219,7 @@ def _scored(owed: Value, row: ScoreRow) -> Value:
         class_=row.class_,
         view=row.view,
         value=row.value,
-        real_value=row.real_value,
+        real_value=_target(row),
         se=row.se,
         uncertainty=row.uncertainty,
         n_real=row.n_real,
@@ -224,7 +228,14 @@ def _scored(owed: Value, row: ScoreRow) -> Value:
         facts=row.facts,
         status=row.status,
         reason=first_line(row.reason),
+        replicates=row.replicates,
     )
+
+
+def _target(row: ScoreRow) -> float | None:
+    """Return what a metric near that of the real set aims at: what new real volumes would score."""
+    expected = (row.facts or {}).get(EXPECTED)
+    return expected if is_number(expected) else row.real_value
 
 
 def _train_costs(
@@ -295,7 +306,8 @@ def frame(experiment: Experiment) -> DataFrame:
 
     from cerebench.reports.marks import explanation, marks  # which judge what this file reads
 
-    names, found = [column.name for column in fields(Value)], values(experiment)
+    found = values(experiment)
+    names = [column.name for column in fields(Value) if column.name != "replicates"]
     rows = [[getattr(value, name) for name in names] for value in found]
     table = pd.DataFrame(rows, columns=[name.rstrip("_") for name in names])
     table["notes"] = table["notes"].map(" | ".join)
@@ -312,11 +324,11 @@ def frames(experiment: Experiment) -> list[DataFrame]:
     Where real cases were left out, a column ``left_out`` says how many.
 
     Raises:
-        ReportError: As in ``frame`` and ``downstream_tables.frame``.
+        ReportError: As in ``frame`` and ``downstream_tidy.frame``.
     """
     found = [frame(experiment)]
     if experiment.contents.downstream:
-        from cerebench.reports.downstream_tables import frame as downstream  # reads by this file
+        from cerebench.reports.downstream_tidy import frame as downstream  # reads by this file
 
         further = downstream(experiment)
         found += [] if further is None else [further]

@@ -92,11 +92,12 @@ BUILTIN: dict[str, tuple[str, dict[str, object]]] = {
         "cerebench.metrics.downstream.controls:ShuffledLabel",
         {
             "label": "Shuffled labels",
-            "version": 1,
+            "version": 2,
             "source": "ours",
             "role": "control",
             "needs_samples": True,
-            "description": "As experiment 2, but the labels of the generated volumes are shuffled.",
+            "description": "Pretrained as in experiment 2, the labels of the generated volumes "
+            "shuffled anew in every repetition; not fine-tuned.",
             "weights": "",
             "presets": PRESETS,
         },

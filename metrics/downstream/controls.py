@@ -2,8 +2,9 @@
 
 ``real-only`` trains from random weights on the fine-tuning set: what the first stage must beat.
 ``oversample`` repeats cases of the smaller class until both classes are equally large: what more
-volumes of it must beat. ``shuffled-label`` pretrains as experiment 2 does, but half of the volumes
-of each class carry the other label: its AUC before fine-tuning must be near .5.
+volumes of it must beat. ``shuffled-label`` pretrains as experiment 2 does, but in every repetition
+another half of the volumes of each class carries the other label: its AUC must be one that chance
+gives. One shuffle would say nothing of labels: over shuffles AUC has a standard deviation near .1.
 
 Source: ours; the paper has no such rows. Settings are those of the paper's nearest protocol.
 """
@@ -11,15 +12,34 @@ Source: ours; the paper has no such rows. Settings are those of the paper's near
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from cerebench.metrics.downstream import trad_aug
-from cerebench.metrics.downstream.base import Cases, Material, ProtocolInfo
-from cerebench.metrics.downstream.cases import taken
-from cerebench.metrics.downstream.config import FROM_SCRATCH, OneStage, presets
-from cerebench.metrics.downstream.exp2 import Exp2
+from cerebench.core.settings import setting
+from cerebench.metrics.downstream import splits, trad_aug
+from cerebench.metrics.downstream.base import (
+    Cases,
+    Material,
+    Passes,
+    ProtocolInfo,
+    Repeat,
+    Trainer,
+)
+from cerebench.metrics.downstream.cases import per_class, taken
+from cerebench.metrics.downstream.classifier import Classifier, predict
+from cerebench.metrics.downstream.config import (
+    AFTER_PRETRAINING,
+    FROM_SCRATCH,
+    Changes,
+    OneStage,
+    presets,
+)
+from cerebench.metrics.downstream.exp2 import ALL, Exp2
+from cerebench.metrics.downstream.exp2 import Config as Exp2Config
 from cerebench.metrics.downstream.experiment import Experiment, Stage, finetuning_set
 from cerebench.metrics.downstream.splits import Parts
 
@@ -65,25 +85,74 @@ class Oversample(Experiment):
         return trad_aug.balanced(material, parts, repeated)
 
 
+LEAST_SHUFFLES = 10
+AGAIN = "[ours: fewer shuffles give no interval to judge their mean AUC by]"
+FEW_SHUFFLES: Changes = {**ALL, "repeats": (LEAST_SHUFFLES, AGAIN)}
+
+
+@dataclass(frozen=True)
+class ShuffledConfig(Exp2Config):
+    """Settings of the first stage of experiment 2; those of fine-tuning are not used."""
+
+    repeats: Annotated[int, Field(ge=LEAST_SHUFFLES)] = setting(
+        LEAST_SHUFFLES, "repetitions, each with its own shuffle of the labels", AGAIN
+    )
+
+
 class ShuffledLabel(Exp2):
-    """Experiment 2 without the relation of volumes to labels."""
+    """The first stage of experiment 2 without the relation of volumes to labels.
+
+    Nothing is fine-tuned, since the right answer is known before: real labels would repair it.
+    """
 
     info = ProtocolInfo(
         name="shuffled-label",
         label="Shuffled labels",
-        version=1,
+        version=2,
         source="ours",
         needs_samples=True,
         role="control",
-        description="As experiment 2, but the labels of the generated volumes are shuffled.",
+        description="Pretrained as in experiment 2, the labels of the generated volumes shuffled "
+        "anew in every repetition; not fine-tuned.",
     )
+    Config = ShuffledConfig
+    presets = presets(ShuffledConfig, AFTER_PRETRAINING, FEW_SHUFFLES, FEW_SHUFFLES)
 
-    def pretraining(self, material: Material, parts: Parts) -> Stage:
-        """Return generated volumes, half of each class with the other label."""
-        stage = super().pretraining(material, parts)
-        labels = shuffled(stage.cases.labels, material.seed)
-        volumes = dataclasses.replace(stage.cases, labels=labels)
-        return Stage(volumes, synthetic=volumes)
+    def work(self, material: Material, shape: tuple[int, ...]) -> list[Passes]:
+        """Count the volumes and the test cases of all repetitions."""
+        parts = splits.divide(material.development, self.config.finetune_per_class, material.seed)
+        cases, repeats = len(self.pretraining(material, parts).cases), self.config.repeats
+        trained, read = repeats * self.config.pretrain_epochs * cases, repeats * len(material.test)
+        return [Passes(lambda: self.network(material.seed, shape[0]), shape, trained, read)]
+
+    def _repeat(
+        self,
+        number: int,
+        material: Material,
+        parts: Parts,
+        first: Stage | None,
+        last: Stage,
+        trainer: Trainer,
+    ) -> Repeat:
+        seed = material.seed + number
+        assert first is not None  # of experiment 2
+        labels = shuffled(first.cases.labels, seed)
+        cases = dataclasses.replace(first.cases, labels=labels)
+        network = self.network(seed, len(material.development.volumes[0]))
+        learner = Classifier(network, self._pretrain())
+        trainer.fit(learner, cases, f"repeat-{number}/pretrain", seed)
+        told = tuple(predict(network, trainer.data(material.test)).tolist())
+        counts = {"pretrain": per_class(cases, material.classes)}
+        return Repeat(
+            seed=seed,
+            predictions=told,
+            validation_ids=(),
+            validation_auc=None,
+            epoch=self.config.pretrain_epochs,
+            before_finetuning=told,
+            n=counts,
+            n_synthetic=counts,
+        )
 
 
 def repeated(cases: Cases, count: int, seed: int) -> Cases:

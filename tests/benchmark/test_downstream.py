@@ -286,7 +286,7 @@ def test_a_dry_run_counts_no_stage_that_is_done(finished, store_of):
     assert added.generator.flops == 0
     exp2, shuffled = added.downstream
     assert exp2.precision == "fp32"
-    assert exp2.flops == shuffled.flops > 1e9
+    assert shuffled.flops > exp2.flops > 1e9
 
 
 def test_a_changed_setting_runs_this_protocol_again_and_nothing_else(finished, store_of):

@@ -51,7 +51,12 @@ def test_training_copies_score_one_and_noise_scores_zero():
 def test_new_cases_score_about_one_in_twenty():
     result = NN_RATIO.compute(make_sets(draw(2000, seed=3), draw(60), draw(2000, seed=2)), "")
     assert result.value == pytest.approx(0.05, abs=0.02)
-    assert result.real_value == 0.05
+    assert result.real_value == expected_ratio(2000) == pytest.approx(0.05, abs=1e-3)
+
+
+def test_the_target_is_what_new_cases_score_at_this_number_of_them():
+    result = NN_RATIO.compute(make_sets(draw(60, seed=3), draw(60), draw(16, seed=2)), "")
+    assert result.real_value == result.facts["expected_of_new_cases"] == pytest.approx(1.75 / 17)
 
 
 @pytest.mark.parametrize("tests", [10, 25, 101])

@@ -68,8 +68,8 @@ def test_the_summary_tells_the_other_class_and_the_macro_mean():
     assert found["f1-macro"] == pytest.approx((2 / 3 + 4 / 7) / 2)
 
 
-def test_a_class_that_nobody_calls_has_precision_and_f1_of_zero():
-    assert float(precision([0, 1], [0.1, 0.2])) == 0
+def test_a_class_that_nobody_calls_has_f1_of_zero_and_no_precision():
+    assert np.isnan(precision([0, 1], [0.1, 0.2]))
     assert float(f1([0, 1], [0.1, 0.2])) == 0
     assert float(f1([0, 1], [0.1, 0.2], positive=0)) == pytest.approx(2 / 3)
 

@@ -23,13 +23,12 @@ def test_protocols_and_rows_come_in_the_order_of_the_table_of_contents(blocks):
     assert [row.kind for row in blocks["exp1"].results] == ["method"] * 3 + ["samples"]
 
 
-def test_values_are_those_of_each_repeat_and_scores_their_mean(classified, blocks):
+def test_values_are_those_of_each_repeat(classified, blocks):
     record = json.loads((classified.folder / GAN.format("exp1")).read_text())
     row = blocks["exp1"].find("wgan-gp")
     given = np.array([repeat["predictions"] for repeat in record["repeats"]])
     assert row.asked == 1
     assert [(run.seed, run.repeat) for run in row.runs] == [(0, 0), (0, 1), (0, 2)]
-    assert row.scores.tolist() == given.mean(axis=0).tolist()
     for run, scores in zip(row.runs, given, strict=True):
         won = (scores[None, 25:] > scores[:25, None]).mean()  # no ties in these scores
         right = np.mean((scores > 0.5) == np.repeat([False, True], 25))

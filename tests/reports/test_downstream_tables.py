@@ -1,14 +1,20 @@
 import json
-from statistics import fmean, stdev
+from dataclasses import replace
+from statistics import fmean
 
 import pytest
 
 from cerebench.reports import tidy
-from cerebench.reports.comparison import TESTS, Verdict
+from cerebench.reports.comparison import CLAIM, TESTS, Verdict
+from cerebench.reports.contrast import Contrast, Part
 from cerebench.reports.downstream import DEFAULT_TEST, read
+from cerebench.reports.downstream_comparison import p_value, significance
 from cerebench.reports.downstream_tables import build as build_tables
-from cerebench.reports.downstream_tables import frame, significance
+from cerebench.reports.downstream_tables import mean
+from cerebench.reports.downstream_tidy import frame
+from cerebench.reports.generators import estimate
 from cerebench.reports.sections import study
+from cerebench.reports.statistics import Test
 
 GAN = "wgan-gp-quick-89abcdef/seed-0/downstream/{}@01234567.json"
 DDPM = "ddpm-quick-89abcdef/seed-0/downstream/{}@01234567.json"
@@ -36,18 +42,27 @@ def texts(table):
     }
 
 
-def test_the_table_shows_mean_and_standard_deviation_over_runs(classified):
+def test_the_table_shows_mean_and_error_over_patients_and_runs(classified):
     experiment = classified.read()
     results, _ = build(experiment)
     row = read(experiment)[0].find("mine")
-    for column, metric in (("AUC mean ± sd", "auc"), ("recall mean ± sd", "recall")):
-        values = row.values(metric)
-        shown = f"{fmean(values):.3f} ± {stdev(values):.3f}"
+    for column, metric in (("AUC mean ± se", "auc"), ("recall mean ± se", "recall")):
+        shown = f"{fmean(row.values(metric)):.3f} ± {estimate(row, metric).error.se:.3f}"
         assert cells(results, "Experiment 1", "mine_v2 & co")[column].text == shown
     assert cells(results, "Experiment 1", "mine_v2 & co")["runs"].text == "3"
     assert "n = 50 test cases (25 LGG, 25 HGG) of 50 patients" in results.caption
+    assert "± its standard error, test patients and seeds joined" in results.caption
+    assert "F1 of calling every case so: 0.667" in results.caption
     for fact in ("seed 0", "quick", "fingerprint 01234567", "Cerebench 0.1.0"):
         assert fact in results.caption
+    assert any("with one seed what another training" in note for note in results.notes)
+
+
+def test_an_error_never_leaves_0_to_1():
+    assert mean(0.9, Contrast(0.9, (Part(0.01, 5),))) == "0.900 ± 0.100"
+    assert mean(0.98, Contrast(0.98, (Part(0.01, 5),))) == "0.980 [0.880, 1.000]"
+    assert mean(0.0, Contrast(0.0, (Part(1.21, 5),))) == "0.000 [0.000, 1.000]"
+    assert mean(1.0, None) == "1.000"
 
 
 def test_what_is_missing_is_a_dash_with_its_reason(classified):
@@ -67,74 +82,153 @@ def test_a_lost_record_changes_no_number_of_other_rows(classified):
     before, _ = build(classified.read())
     (classified.folder / DDPM.format("exp1")).unlink()
     after, _ = build(classified.read())
-    assert cells(after, "Experiment 1", "3D-DDPM")["AUC mean ± sd"].text == "—"
+    assert cells(after, "Experiment 1", "3D-DDPM")["AUC mean ± se"].text == "—"
     assert "not run" in after.footnotes
     kept = {place for place in texts(before) if place[:2] != ("Experiment 1", "3D-DDPM")}
     assert {p: texts(before)[p] for p in kept} == {p: texts(after)[p] for p in kept}
 
 
-def test_bold_is_who_leads_beyond_doubt_and_nobody_in_a_tie(classified):
-    results, _ = build(classified.read())
-    assert cells(results, "Experiment 1", "3D-DDPM")["AUC mean ± sd"].bold
-    assert cells(results, "Experiment 1", "mine_v2 & co")["AUC mean ± sd"].second
-    copied = json.loads((classified.folder / DDPM.format("exp1")).read_text())
-    classified.edit(GAN.format("exp1"), repeats=copied["repeats"])
-    results, _ = build(classified.read())
+def test_bold_is_who_leads_beyond_doubt_and_nobody_in_a_tie(seeded):
+    results, _ = build(seeded.read())
+    assert cells(results, "Experiment 1", "3D-DDPM")["AUC mean ± se"].bold
+    assert cells(results, "Experiment 1", "3D-WGAN-GP")["AUC mean ± se"].second
+    for seed in range(3):
+        other = GAN.format("exp1").replace("seed-0", f"seed-{seed}")
+        copied = DDPM.format("exp1").replace("seed-0", f"seed-{seed}")
+        repeats = json.loads((seeded.folder / copied).read_text())["repeats"]
+        seeded.edit(other, repeats=repeats)
+    results, _ = build(seeded.read())
     rows = next(b.rows for b in results.blocks if b.name == "Experiment 1")
     assert not any(cell.bold for row in rows for cell in row.cells)
 
 
-def test_an_asterisk_is_only_for_patients_never_for_runs(classified):
-    for test, (_, over_cases) in TESTS.items():
-        _, table = build(classified.read(), test)
-        found = cells(table, "Experiment 1", "3D-DDPM")
-        unit = "patients" if over_cases else "runs"
-        p = found[f"AUC p, {unit}"].text
-        assert float(p.rstrip("*")) < 0.05
-        assert p.endswith("*") == over_cases
-        beside = [text for head, text in found.items() if head.endswith("p, runs")]
-        assert not any("*" in cell.text for cell in beside)
-        assert any("n = 3 runs: low power" in note for note in table.notes)
+def anything_bold(builder):
+    return any(c.bold for b in build(builder.read())[0].blocks for r in b.rows for c in r.cells)
 
 
-def test_the_comparison_names_its_test_its_n_and_its_families(classified):
-    _, table = build(classified.read())
-    assert "paired patient bootstrap, 10,000 draws of the prediction averaged" in table.caption
+def test_nothing_is_bold_under_a_banner_nor_in_a_marked_row(seeded):
+    assert anything_bold(seeded)
+    seeded.contents["banner"] = "phantoms"
+    assert not anything_bold(seeded)
+    seeded.contents["banner"] = None
+    seeded.contents["downstream"][0]["preset"] = "quick"
+    assert not anything_bold(seeded)
+    seeded.contents["downstream"][0]["preset"] = "paper"
+    told = study(seeded.read(), DEFAULT_TEST)
+    told.marks = {"ddpm": {"copying": ["max-corr"]}}
+    results = build_tables(told)[0]
+    assert not any(c.bold for b in results.blocks for row in b.rows for c in row.cells)
+    assert "3D-DDPM (copying)" in {row.label for b in results.blocks for row in b.rows}
+
+
+def test_an_asterisk_is_for_generators_alone_and_shows_the_direction(seeded):
+    for test in TESTS:
+        _, table = build(seeded.read(), test)
+        better = cells(table, "Experiment 1", "3D-DDPM")
+        worse = cells(table, "Experiment 2", "3D-DDPM")
+        assert better["AUC p, generators"].text.endswith("*↑")
+        assert worse["AUC p, generators"].text.endswith("*↓")
+        beside = [c.text for head, c in (better | worse).items() if head.endswith("alone")]
+        assert beside
+        assert not any("*" in text for text in beside)
+        assert any("*↑ better, *↓ worse than the reference" in note for note in table.notes)
+
+
+def test_below_three_seeds_there_is_no_asterisk_and_the_table_says_why(seeded):
+    for row in seeded.contents["downstream"][0]["rows"]:
+        row["cells"] = row["cells"][:2]
+    _, table = build(seeded.read())
+    found = cells(table, "Experiment 1", "3D-DDPM")
+    assert found["AUC p, generators"].text == "—"
+    assert "*" not in "".join(cell.text for cell in found.values())
+    shown = found["AUC difference [95 %]"]
+    blocks = read(seeded.read())
+    means = [fmean(blocks[0].find(name).values("auc")) for name in ("ddpm", "wgan-gp")]
+    assert float(shown.text) == pytest.approx(means[0] - means[1], abs=1e-3)
+    assert table.footnotes[shown.mark - 1] == (
+        "no asterisk: 2 generator seeds of 3D-DDPM; a claim about generators needs 3"
+    )
+
+
+def test_the_comparison_names_its_tests_its_n_and_its_families(seeded):
+    _, table = build(seeded.read())
+    assert "Differences are of means over runs. Test of generators: t over seeds" in table.caption
     assert "Holm within each family" in table.caption
-    assert "(1–2 tests each)" in table.caption
+    assert "(1 tests each)" in table.caption
+    claim = "t of generators over seeds and patients: n = 3 seeds in the smaller group."
+    assert claim in table.notes
     assert "paired patient bootstrap: n = 50 patients." in table.notes
+    assert any("2,000 draws of means over runs, which judges the cl" in n for n in table.notes)
     assert table.title == "Downstream classification: difference from 3D-WGAN-GP"
-    shown = cells(table, "Experiment 1", "3D-DDPM")["AUC difference [95 %]"].text
-    blocks = read(classified.read())
-    assert shown.startswith("0.2")  # of averaged predictions
-    assert blocks[0].find("ddpm").values("auc") == [1.0] * 3
-    labels = [row.label for row in table.blocks[0].rows]
-    assert "3D-WGAN-GP" not in labels
-    assert not any("Shuffled" in label for label in labels)
+    assert [row.label for row in table.blocks[0].rows] == ["3D-DDPM", "Trad. Aug."]
+
+
+VERDICT = Test("t", 0.5, 1.0, 0.1, 0.0, 0.2, 3, "seeds")
 
 
 @pytest.mark.parametrize(
     ("p", "shown"),
     [(0.0123, "0.012*"), (0.049, "0.049*"), (0.05, "0.05"), (1.0, "1"), (3.14e-7, "3.1e-7*")],
 )
-def test_a_p_value_has_two_digits_and_an_asterisk_below_5_percent(p, shown):
-    assert significance(Verdict(p=p), "paired_bootstrap") == shown
-    assert significance(Verdict(p=p), "welch") == shown.rstrip("*")
-    assert significance(Verdict(reason="no test"), "paired_bootstrap") == "—"
+def test_a_p_value_has_two_digits_and_a_mark_below_5_percent(p, shown):
+    arrow = "↑" * shown.endswith("*"), "↓" * shown.endswith("*")
+    assert significance(Verdict(VERDICT, p)) == shown + arrow[0]
+    assert significance(Verdict(replace(VERDICT, difference=-0.1), p)) == shown + arrow[1]
+    assert p_value(Verdict(VERDICT, p)) == shown.rstrip("*")
+    assert significance(Verdict(reason="no test")) == "—"
 
 
-def test_delong_compares_aucs_alone(classified):
-    _, table = build(classified.read(), "delong")
-    assert {column.head for column in table.columns} == {"AUC"}
+def test_delong_compares_aucs_alone(seeded):
+    _, table = build(seeded.read(), "delong")
+    alone = [column.head for column in table.columns if column.detail == "p, patients alone"]
+    assert alone == ["AUC"]
+
+
+def one_class(builder, path, level):
+    """Let the first repeat call every case the same."""
+    repeats = json.loads((builder.folder / path).read_text())["repeats"]
+    first = repeats[0]["predictions"]
+    repeats[0]["predictions"] = [level + 0.4 * p for p in first]
+    builder.edit(path, repeats=repeats)
+
+
+def test_a_run_that_predicts_one_class_is_marked_and_never_bold(seeded):
+    one_class(seeded, DDPM.format("exp1"), 0.55)
+    results, comparison = build(seeded.read())
+    found = cells(results, "Experiment 1", "3D-DDPM")
+    assert not any(cell.bold for cell in found.values())
+    for head in ("F1", "accuracy", "precision", "recall"):
+        note = results.footnotes[found[f"{head} mean ± se"].mark - 1]
+        assert note == "1 of 9 runs predict one class for every case"
+    tested = cells(comparison, "Experiment 1", "3D-DDPM")
+    assert tested["AUC p, generators"].text.endswith("*↑")
+    assert tested["F1 p, generators"].text == "—"
+    assert "no test: 1 of 9 runs predict one class" in " ".join(comparison.footnotes)
+
+
+def test_a_precision_that_does_not_exist_is_a_dash_and_no_zero(seeded):
+    one_class(seeded, DDPM.format("exp1"), 0.05)
+    results, _ = build(seeded.read())
+    cell = cells(results, "Experiment 1", "3D-DDPM")["precision mean ± se"]
+    assert cell.text == "—"
+    assert results.footnotes[cell.mark - 1] == (
+        "precision does not exist in 1 of 9 runs: no case is called so"
+    )
+    table = frame(seeded.read()).query("protocol == 'exp1' and method == 'ddpm'")
+    precision = table[(table["metric"] == "precision") & (table["level"] != "comparison")]
+    lost = precision[precision["status"] == "undefined"]
+    assert sorted(lost["level"]) == ["mean", "run"]
+    assert lost["value"].isna().all()
 
 
 def test_too_few_test_cases_show_values_without_any_test(runs):
     runs.protocol("exp2", "Experiment 2", {"wgan-gp": 0.2, "ddpm": 2.0}, n=19)
     results, comparison = build(runs.read())
-    cell = cells(results, "Experiment 2", "3D-DDPM")["AUC mean ± sd"]
-    assert (cell.text, cell.bold) == ("1.000 ± 0.000", False)
+    cell = cells(results, "Experiment 2", "3D-DDPM")["AUC mean ± se"]
+    assert (cell.text, cell.bold) == ("1.000", False)
+    assert results.footnotes[cell.mark - 1] == "no error: no test case or run changes it"
     found = cells(comparison, "Experiment 2", "3D-DDPM")
-    assert {cell.text for cell in found.values()} == {"—"}
+    assert {c.text for head, c in found.items() if "difference" not in head} == {"—"}
     assert "No row could be tested against the reference." in comparison.caption
     assert comparison.footnotes == ("no test: 19 test cases of a class, fewer than 20",)
     assert any("fewer than 20: no test, nothing bold" in note for note in results.notes)
@@ -152,7 +246,7 @@ def test_accuracy_says_how_coarse_it_is_and_a_small_classifier_that_it_is_small(
 
 def test_shuffled_labels_are_shown_before_fine_tuning(classified):
     results, _ = build(classified.read())
-    cell = cells(results, "Baselines and controls", "Shuffled label (3D-WGAN-GP)")["AUC mean ± sd"]
+    cell = cells(results, "Baselines and controls", "Shuffled label (3D-WGAN-GP)")["AUC mean ± se"]
     assert abs(float(cell.text.split()[0]) - 0.5) < 0.1
     assert results.footnotes[cell.mark - 1] == "before fine-tuning"
 
@@ -177,14 +271,11 @@ def test_rows_pretrained_on_other_data_are_marked(classified):
 def test_volumes_of_swapped_classes_are_told_by_the_auc_before_fine_tuning(classified):
     results, _ = build(classified.read())
     swapped = cells(results, "Experiment 1", "3D-DDPM")
-    assert (swapped["AUC mean ± sd"].text, swapped["AUC stage 1"].text) == (
-        "1.000 ± 0.000",
-        "0.000 ± 0.000",
-    )
+    assert (swapped["AUC mean ± se"].text, swapped["AUC stage 1"].text) == ("1.000", "0.000")
     told = [note for note in results.notes if "the wrong way round" in note]
     assert len(told) == 1
     assert told[0].startswith("Experiment 1: stage 1 taught")
-    assert "3D-DDPM (AUC 0 [0, 0])" in told[0]
+    assert "3D-DDPM (AUC 0.000)" in told[0]
     assert cells(results, "Baselines and controls", "Real only")["AUC stage 1"].text == "—"
 
 
@@ -195,17 +286,17 @@ def test_seeds_add_runs_and_one_that_failed_is_told(three_seeds):
     found = cells(results, "Experiment 2", "3D-WGAN-GP")
     assert found["runs"].text == "6"
     assert cells(results, "Experiment 2", "3D-DDPM")["runs"].text == "9"
-    assert results.footnotes[found["AUC mean ± sd"].mark - 1] == (
+    assert results.footnotes[found["AUC mean ± se"].mark - 1] == (
         "2 of 3 seeds; seed 2 failed: train HGG: loss is NaN at step 12"
     )
-    assert "Welch t: n = 6 runs in the smaller group." in comparison.notes
+    assert "2 generator seeds of 3D-WGAN-GP" in " ".join(comparison.footnotes)
 
 
 def test_without_a_reference_nothing_is_tested_and_the_table_says_so(classified):
     classified.contents["reference"] = ""
     (results,) = build(classified.read())
     assert any("No reference method" in note for note in results.notes)
-    assert set(frame(classified.read())["level"]) == {"run", "mean prediction"}
+    assert set(frame(classified.read())["level"]) == {"run", "mean"}
 
 
 def test_older_stores_without_protocols_have_no_tables(runs):
@@ -213,23 +304,28 @@ def test_older_stores_without_protocols_have_no_tables(runs):
     assert frame(runs.read()) is None
 
 
-def test_tidy_rows_hold_runs_averages_and_every_test_with_n_and_unit(classified):
-    table = frame(classified.read())
+def test_tidy_rows_hold_runs_means_and_every_test_with_n_and_unit(seeded):
+    table = frame(seeded.read())
     runs = table.query("level == 'run' and protocol == 'exp1' and method == 'ddpm'")
-    assert sorted(runs[runs["metric"] == "auc"]["repeat"]) == [0, 1, 2]
+    assert sorted(runs[runs["metric"] == "auc"]["repeat"]) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert {"f1-negative", "f1-macro"} <= set(runs["metric"])
-    lost = table.query("level == 'run' and protocol == 'exp2' and method == 'mine'")
-    assert set(lost["status"]) == {"failed"}
-    assert lost["value"].isna().all()
     tests = table[table["level"] == "comparison"]
-    assert set(tests["test"]) == set(TESTS)
+    assert set(tests["test"]) == {CLAIM, *TESTS}
     tested = tests[tests["p"].notna()]
     assert (tested["n"] > 0).all()
     assert (tested["p_holm"] >= tested["p"]).all()
-    assert set(tested["unit"]) == {"patients", "cases", "runs"}
+    assert set(tested["unit"]) == {"patients", "cases", "runs", "seeds"}
     assert set(tests[tests["p"].isna()]["status"]) == {"not tested"}
-    one = table.query("level == 'mean prediction' and metric == 'auc' and method == 'mine'").iloc[0]
+    one = table.query("level == 'mean' and metric == 'auc' and method == 'wgan-gp'").iloc[0]
     assert one["low"] < one["value"] < one["high"]
+    assert one["se"] > 0
+
+
+def test_tidy_rows_name_what_is_lost(classified):
+    table = frame(classified.read())
+    lost = table.query("level == 'run' and protocol == 'exp2' and method == 'mine'")
+    assert set(lost["status"]) == {"failed"}
+    assert lost["value"].isna().all()
 
 
 def test_the_csv_file_has_both_kinds_of_rows(classified, tmp_path):
@@ -239,4 +335,4 @@ def test_the_csv_file_has_both_kinds_of_rows(classified, tmp_path):
     assert len(head) == len(set(head))
     assert {"value", "protocol", "p_holm", "unit"} <= set(head)
     assert sum("fd-radlite-v1" in line for line in lines) > 0
-    assert sum("mean prediction" in line for line in lines) > 0
+    assert sum(",mean," in line for line in lines) > 0

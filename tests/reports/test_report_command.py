@@ -32,13 +32,13 @@ def report(classified, monkeypatch, capsys):
     return run
 
 
-def test_the_comparison_rests_on_patients_unless_another_test_is_asked_for(report):
+def test_another_test_stands_beside_that_of_generators_when_asked_for(report):
     code, text, _ = report()
     assert code == 0
-    assert "Test: paired patient bootstrap" in text
+    assert "Beside it, without a mark: paired patient bootstrap" in " ".join(text.split())
     code, text, _ = report("--test", "paired")
     assert code == 0
-    assert "Test: paired t test over runs" in text
+    assert "Beside it, without a mark: paired t test over runs" in " ".join(text.split())
     code, _, error = report("--test", "anova")
     assert code != 0
     assert "Known: paired_bootstrap, delong, welch, student, paired" in " ".join(error.split())

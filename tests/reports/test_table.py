@@ -88,17 +88,67 @@ def bold(table, metric, view=""):
     return [label for label, cell in cells(table, metric, view=view).items() if cell.bold]
 
 
-def test_the_best_method_is_bold_and_anchors_never_are(runs):
-    table = build(runs.read())
+def test_the_best_method_is_bold_and_anchors_never_are(seeded):
+    table = build(seeded.read())
     assert bold(table, "fd-radlite-v1") == ["mine_v2 & co"]
     assert bold(table, "ms-ssim") == ["3D-DDPM"]
-    assert bold(table, "fd-rand2d-v1", "axial") == ["3D-DDPM"]
+    assert "in at most 5 % of columns" in " ".join(table.notes)
 
 
-def test_nothing_is_bold_within_the_uncertainty_of_the_next(runs):
-    change(runs, SCORE.format("wgan-gp", "fd-rand2d-v1"), value=9.9)
-    change(runs, "mine-samples-76543210/seed-0/score/fd-rand2d-v1@4567cdef.json", value=99.0)
-    assert bold(build(runs.read()), "fd-rand2d-v1", "axial") == []
+def test_nothing_is_bold_where_another_is_within_chance(seeded):
+    for seed in range(3):
+        path = SCORE.format("ddpm", "fd-radlite-v1").replace("seed-0", f"seed-{seed}")
+        change(seeded, path, value=7.0 + 0.5 * seed)
+    assert bold(build(seeded.read()), "fd-radlite-v1") == []
+
+
+def test_nothing_is_bold_or_second_under_a_banner(seeded):
+    seeded.contents["banner"] = "quick run: shows that it works"
+    table = build(seeded.read())
+    assert not any(c.bold or c.second for b in table.blocks for row in b.rows for c in row.cells)
+    assert "Nothing is bold: see the warning on top." in table.notes
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_nothing_is_bold_with_fewer_than_three_seeds(seeded, seeds):
+    for row in seeded.contents["rows"]:
+        if "cells" in row:
+            row["cells"] = row["cells"][:seeds]
+    table = build(seeded.read())
+    assert bold(table, "fd-radlite-v1") == []
+    assert "a method has fewer than 3 seeds" in " ".join(table.notes)
+
+
+def test_a_marked_row_is_neither_bold_nor_second(seeded, monkeypatch):
+    rows = [row["name"] for row in seeded.contents["rows"]]
+    told = {rows.index("mine"): {"copying": ["max-corr"]}}
+    monkeypatch.setattr("cerebench.reports.table.marks", lambda *_: told)
+    table = build(seeded.read())
+    assert bold(table, "fd-radlite-v1") == []
+    second = [c.second for c in cells(table, "fd-radlite-v1").values()]
+    assert second.count(True) == 1
+    assert not cells(table, "fd-radlite-v1")["mine_v2 & co (copying)"].second
+
+
+def test_plus_minus_says_what_it_leaves_out(runs, seeded):
+    one, three = (" ".join(build(made.read()).notes) for made in (runs, seeded))
+    assert "± leaves out that real cases of other hospitals" in one
+    assert "with one seed also what another training would give" in one
+    assert "± leaves out" in three
+    assert "with one seed" not in three
+
+
+def test_a_share_does_not_leave_its_range(runs):
+    change(runs, SCORE.format("ddpm", "nn-ratio"), value=0.0, se=1.1)
+    assert cells(build(runs.read()), "nn-ratio")["3D-DDPM"].text.startswith("0.0 [0.0, 1.0]")
+
+
+def test_the_target_of_the_neighbour_ratio_is_what_new_cases_score(runs):
+    for path in runs.folder.glob("**/nn-ratio@*.json"):
+        name = str(path.relative_to(runs.folder))
+        change(runs, name, facts={"expected_of_new_cases": 0.095})
+    table = build(runs.read())
+    assert table.blocks[0].targets[column(table, "nn-ratio")] == "→ 0.095"
 
 
 def test_a_metric_that_rewards_collapse_is_never_bold_and_says_why(runs):
@@ -136,17 +186,17 @@ def test_every_dash_of_a_score_has_a_footnote(runs):
 def test_a_missing_seed_is_marked_and_costs_the_bold(three_seeds):
     table = build(three_seeds.read())
     cell = cells(table, "ms-ssim")["3D-WGAN-GP"]
-    assert cell.text == "0.7159 ± 0.0050 (0.0747)"
+    assert cell.text == "0.716 ± 0.013 (0.075)"
     assert table.footnotes[cell.mark - 1] == (
         "2 of 3 seeds; seed 2 failed: train HGG: loss is NaN at step 12"
     )
     assert not cells(table, "ms-ssim")["3D-DDPM"].mark
-    assert "Mean ± standard deviation over 3 seeds" in table.caption
+    assert "Mean over 3 seeds ± its standard error, volumes (delete-group" in table.caption
 
 
 def test_the_caption_says_what_the_uncertainty_of_one_seed_is(runs):
     caption = build(runs.read()).caption
-    assert "±: standard error of one value (delete-group jackknife, 10 groups)" in caption
+    assert "±: standard error over volumes (delete-group jackknife, 10 groups)" in caption
     for part in ("n = 100 real and 64 generated", "preset quick", "seed 0", "01234567", "0.1.0"):
         assert part in caption
 

@@ -64,6 +64,7 @@ def test_published_numbers_stand_apart_and_only_when_asked_for(classified):
 
 
 def test_the_test_behind_a_comparison_can_be_chosen(classified):
-    assert "Welch t test over runs, two-sided" in printed(classified.read(), 200, test="welch")
+    text = printed(classified.read(), 200, test="welch")
+    assert "Beside it, without a mark: Welch t test over runs" in text
     with pytest.raises(ReportError, match="no test named 'anova'"):
         printed(classified.read(), 200, test="anova")

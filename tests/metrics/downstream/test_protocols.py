@@ -37,6 +37,7 @@ def load(name):
 
 
 PROTOCOLS = {name: load(name) for name in downstream.BUILTIN}
+FINETUNED = [name for name in PROTOCOLS if name != "shuffled-label"]
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +171,7 @@ def ran(configured, material, small_network, encoder, trainer, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("name", FINETUNED)
 def test_every_protocol_runs_and_reports_completely(name, ran):
     outcome, data, fitted = ran(PROTOCOLS[name])
     assert len(outcome.repeats) == 2
@@ -214,10 +215,14 @@ def test_the_least_values_that_settings_accept_train(name, ran):
     own = {
         field: value for field, value in LEAST.items() if field in accepted(PROTOCOLS[name].Config)
     }
+    if name == "shuffled-label":
+        own["repeats"] = 10
     outcome, _, _ = ran(PROTOCOLS[name], synthetic=(14, 14), **own)
-    (repeat,) = outcome.repeats
-    assert len(repeat.validation_ids) == 2  # one case of each class
-    assert all(0 <= p <= 1 for p in repeat.predictions)
+    assert len(outcome.repeats) == own["repeats"]
+    for repeat in outcome.repeats:
+        if "finetune" in repeat.n:
+            assert len(repeat.validation_ids) == 2  # one case of each class
+        assert all(0 <= p <= 1 for p in repeat.predictions)
     for field, value in own.items():
         below = value - 1 if isinstance(value, int) else -value - 1e-300
         with pytest.raises(BadConfig, match=f"{name}.{field} must be"):
@@ -235,7 +240,7 @@ def test_no_validation_or_test_patient_trains(name, ran):
 
 
 def test_all_protocols_share_fine_tuning_and_validation_cases(ran):
-    outcomes = [ran(protocol)[0] for protocol in PROTOCOLS.values()]
+    outcomes = [ran(PROTOCOLS[name])[0] for name in FINETUNED]
     assert len({outcome.finetune_ids for outcome in outcomes}) == 1
     assert len({tuple(r.validation_ids for r in outcome.repeats) for outcome in outcomes}) == 1
 
@@ -323,16 +328,35 @@ def test_oversampling_repeats_cases_evenly(ran):
     assert outcome.repeats[0].n["finetune"] == {"LGG": sum(counts), "HGG": 29}
 
 
-def test_shuffled_labels_have_no_relation_to_the_volumes(ran):
-    _, data, fitted = ran(ShuffledLabel, synthetic=(8, 8))
-    cases = fitted["repeat-0/pretrain"]
-    assert cases.ids == data.synthetic.ids
-    table = np.zeros((2, 2), int)
-    np.add.at(table, (data.synthetic.labels, cases.labels), 1)
-    assert table.tolist() == [[4, 4], [4, 4]]
-    again = shuffled(data.synthetic.labels, 0)
-    assert again.tolist() == cases.labels.tolist()
-    assert shuffled(data.synthetic.labels, 1).tolist() != again.tolist()
+def test_every_repeat_shuffles_the_labels_anew_and_leaves_no_relation_to_the_volumes(ran):
+    outcome, data, fitted = ran(ShuffledLabel, synthetic=(8, 8))
+    assert len(outcome.repeats) == len(fitted) == 10
+    for number in range(10):
+        cases = fitted[f"repeat-{number}/pretrain"]
+        assert cases.ids == data.synthetic.ids
+        table = np.zeros((2, 2), int)
+        np.add.at(table, (data.synthetic.labels, cases.labels), 1)
+        assert table.tolist() == [[4, 4], [4, 4]]
+    assert len({tuple(cases.labels.tolist()) for cases in fitted.values()}) == 10
+    again = shuffled(data.synthetic.labels, 3)
+    assert again.tolist() == fitted["repeat-3/pretrain"].labels.tolist()
+
+
+def test_shuffled_labels_are_judged_without_fine_tuning(ran):
+    outcome, data, _ = ran(ShuffledLabel)
+    for repeat in outcome.repeats:
+        assert repeat.predictions == repeat.before_finetuning
+        assert len(repeat.predictions) == len(data.test)
+        assert list(repeat.n) == ["pretrain"]
+        assert repeat.validation_ids == ()
+
+
+@pytest.mark.parametrize("preset", ShuffledLabel.presets)
+def test_shuffled_labels_have_ten_repeats_at_least(preset):
+    config = ShuffledLabel.presets[preset].config
+    assert config.repeats == 10
+    with pytest.raises(BadConfig, match=r"shuffled-label.repeats must be .* 10, got 9"):
+        ShuffledLabel(dataclasses.replace(config, repeats=9))
 
 
 def test_a_patient_on_both_sides_is_refused(configured, material, small_network, trainer):
@@ -410,7 +434,7 @@ def test_a_generator_that_swaps_labels_is_caught(configured, material, small_net
 
 
 def test_shuffled_labels_teach_nothing(ran):
-    outcome, data, _ = ran(ShuffledLabel, synthetic=(24, 24), **PLANTED)
+    outcome, data, _ = ran(ShuffledLabel, synthetic=(24, 24), **{**PLANTED, "repeats": 10})
     assert np.mean(areas(outcome, data, before=True)) == pytest.approx(0.5, abs=0.2)
 
 
