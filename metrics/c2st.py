@@ -44,7 +44,8 @@ def _compute(sets: Sets, view: str) -> Result:
     count = min(map(len, ids))
     rows = [subsample(names, count, sets.seed) for names in ids]
     chosen = [[names[i] for i in kept] for names, kept in zip(ids, rows, strict=True)]
-    folds = [jackknife.groups(names, sets.seed, FOLDS) for names in chosen]
+    # Other folds for either set: copies in the order of their originals would stay in one fold.
+    folds = [jackknife.groups(names, sets.seed + k, FOLDS) for k, names in enumerate(chosen)]
     kept = [with_squares(group[r]) for group, r in zip(groups, rows, strict=True)]
     told = out_of_fold(kept, folds)
     real, generated = (np.subtract(*rows.T[::-1]) for rows in told)  # log odds of "generated"
