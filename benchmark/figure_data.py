@@ -103,8 +103,12 @@ def neighbours(volumes: Mapping[str, VolumeSet], real: RealSets, metric: Metric)
     Returns:
         Per class ``<c>/generated`` and ``<c>/neighbour``, uint8 (K, H, W): centre axial slices of
         up to six pairs, the closest first; ``<c>/distance``, (K,) float64; ``<c>/ids``, (K, 2)
-        strings, generated and neighbour.
+        strings, generated and neighbour. The training case of highest voxel correlation beside
+        each: ``<c>/voxel_neighbour``, (K, H, W); ``<c>/voxel_correlation``, (K,) float64;
+        ``<c>/voxel_ids``, (K,) strings.
     """
+    from cerebench.metrics.closeness import best_correlated  # imports torch
+
     arrays: Arrays = {}
     for name, group in volumes.items():
         sets = real.sets(name, group, metric)
@@ -117,6 +121,11 @@ def neighbours(volumes: Mapping[str, VolumeSet], real: RealSets, metric: Metric)
         arrays[f"{name}/neighbour"] = np.stack([centre_slice(train[p.train]) for p in pairs])
         arrays[f"{name}/distance"] = np.array([p.distance for p in pairs])
         arrays[f"{name}/ids"] = np.array(ids)
+        # Features take a blurred copy for another case, and voxels a shifted one.
+        at, correlation = best_correlated(group, train, [p.generated for p in pairs])
+        arrays[f"{name}/voxel_neighbour"] = np.stack([centre_slice(train[i]) for i in at])
+        arrays[f"{name}/voxel_correlation"] = correlation
+        arrays[f"{name}/voxel_ids"] = np.array([train.ids[i] for i in at])
     return arrays
 
 

@@ -2,7 +2,9 @@
 
 AUC of generated against as many real training volumes, each read by a probe that was not fitted on
 it. 0.5 is what an equal distribution has; copies come out below, because a probe that saw a copy
-calls its original real.
+calls its original real. The probe reads every feature and its square, because a linear one cannot
+see a changed spread: 8 volumes repeated eight times have .84 without squares and .92 with them, a
+set of half the spread .31 and .995 (phantoms 32^3, 64 against 64, means of 20 sets).
 
 Source: Lopez-Paz and Oquab 2017, arXiv:1610.06545, section 3.
 Departures: AUC over five folds in place of the accuracy on one half, which wastes half of few
@@ -14,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from cerebench.metrics import jackknife
-from cerebench.metrics.base import Better, Metric, Result, Sets
+from cerebench.metrics.base import Array, Better, Metric, Result, Sets
 from cerebench.metrics.probe import (
     FEATURES,
     FOLDS,
@@ -30,6 +32,11 @@ from cerebench.metrics.subsample import subsample
 CHANCE = 0.5
 
 
+def with_squares(x: Array) -> Array:
+    """Return features (n, dim) with (x^2 - 1) / 2 of each, (n, 2 dim), so that spread is seen."""
+    return np.concatenate([x, (x**2 - 1) / 2], axis=1)
+
+
 def _compute(sets: Sets, view: str) -> Result:
     require(sets, LEAST, "generated", "train")
     groups, notes = standardised(sets, FEATURES, "train", "generated")
@@ -37,8 +44,9 @@ def _compute(sets: Sets, view: str) -> Result:
     count = min(map(len, ids))
     rows = [subsample(names, count, sets.seed) for names in ids]
     chosen = [[names[i] for i in kept] for names, kept in zip(ids, rows, strict=True)]
-    folds = [jackknife.groups(names, sets.seed, FOLDS) for names in chosen]
-    kept = [group[r] for group, r in zip(groups, rows, strict=True)]
+    # Other folds for either set: copies in the order of their originals would stay in one fold.
+    folds = [jackknife.groups(names, sets.seed + k, FOLDS) for k, names in enumerate(chosen)]
+    kept = [with_squares(group[r]) for group, r in zip(groups, rows, strict=True)]
     told = out_of_fold(kept, folds)
     real, generated = (np.subtract(*rows.T[::-1]) for rows in told)  # log odds of "generated"
     spread = jackknife.over_two_sets(
@@ -62,7 +70,7 @@ C2ST = Metric(
     recipe={
         "estimator": "AUC of generated against as many real, out of fold",
         "folds": FOLDS,
-        "probe": RECIPE,
+        "probe": {**RECIPE, "squares": "(x^2 - 1) / 2 of each feature beside it"},
         "reference": "train",
         "uncertainty": {**jackknife.RECIPE, "probes": "as fitted"},
     },

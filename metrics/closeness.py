@@ -8,6 +8,8 @@ turned or shifted, voxels those that were blurred or made noisy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -60,6 +62,25 @@ def distances(sets: Sets, left: str, right: str, space: str) -> Array:
         return to, sets.pooled, found  # kept, too, so that no other sets can have their addresses
 
     return of.keep(f"{space} to {id(to)}, scaled by {id(sets.pooled)}", compute)[2]
+
+
+def best_correlated(
+    volumes: VolumeSet, train: VolumeSet, rows: Sequence[int]
+) -> tuple[NDArray[np.intp], Array]:
+    """Return the training case of highest voxel correlation for some volumes of a set.
+
+    Args:
+        volumes: The set.
+        train: Training cases, n >= 1.
+        rows: Which of its volumes.
+
+    Returns:
+        Positions in ``train`` and correlations, each (len(rows),).
+    """
+    some = VolumeSet([volumes[i] for i in rows], [volumes.ids[i] for i in rows])
+    found = correlations(some, train)
+    at = found.argmax(axis=1)
+    return at, found[np.arange(len(at)), at]
 
 
 def notes(sets: Sets, space: str, *roles: str) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from cerebench.metrics import closeness, jackknife
 from cerebench.metrics.base import Array, Better, Metric, MetricError, Result, Sets
+from cerebench.metrics.memorisation import Pair
 from cerebench.metrics.standardise import require
 
 RISK = 0.005  # that a new case passes the bound of one distance, where log distances are normal
@@ -88,6 +89,28 @@ def copied(sets: Sets) -> tuple[dict[str, NDArray[np.bool_]], dict[str, float]]:
     return found, bounds
 
 
+def closest_pairs(sets: Sets, count: int) -> list[Pair]:
+    """Return the generated volumes that are nearest to being copies, the nearest first.
+
+    Nearest in units of the bound of either distance, beside the training case that is nearest by
+    that one, so that blurred copies stand with those that were shifted.
+
+    Args:
+        sets: The sets.
+        count: Most pairs to return; a generated volume occurs once.
+
+    Raises:
+        MetricError: As in ``copied``.
+    """
+    _, bounds = copied(sets)
+    spaces = [closeness.distances(sets, "generated", "train", s) for s in closeness.SPACES]
+    units = [d / bounds[s] for s, d in zip(closeness.SPACES, spaces, strict=True)]
+    least = np.array([u.min(axis=1) for u in units])  # (spaces, m)
+    order = np.argsort(least.min(axis=0), kind="stable")[:count]
+    at = [int(units[int(least[:, i].argmin())][i].argmin()) for i in order]
+    return [Pair(int(i), j, float(spaces[0][i, j])) for i, j in zip(order, at, strict=True)]
+
+
 def _compute(sets: Sets, view: str) -> Result:
     found, bounds = copied(sets)
     either: Array = np.any(list(found.values()), axis=0).astype(np.float64)
@@ -129,6 +152,7 @@ COPIES = Metric(
     source="after Dar et al. 2023, arXiv:2307.01148",
     needs=closeness.EXTRACTOR,
     least=1,
+    neighbours=closest_pairs,
     blind_to="copies changed in both ways at once, say shifted by voxels and blurred; quality",
     held_out=True,
 )

@@ -66,7 +66,11 @@ class Probe:
 
     def log_probabilities(self, x: NDArray[np.floating]) -> Array:
         """Return the natural logarithm of the probability of every class, (n, dim) to (n, K)."""
-        return self.model.predict_log_proba(np.asarray(x, np.float64))
+        odds = self.model.decision_function(np.asarray(x, np.float64))
+        if odds.ndim == 1:  # of two classes, of the second against the first
+            odds = np.stack([np.zeros_like(odds), odds], axis=1)
+        # scikit-learn's own logarithm of a probability is -inf for far volumes.
+        return odds - np.logaddexp.reduce(odds, axis=1, keepdims=True)
 
 
 def information(told: Sequence[Array]) -> float:

@@ -1,10 +1,11 @@
-"""What a method's row is marked with where a small preset did not bring it to structured samples.
+"""What a row is marked with: a small preset did not bring it to structured samples, or it copies.
 
 Small presets show in minutes that a method works. Their samples shall be visibly structured, which
 recorded scores tell: radiomic features closer to the real ones than those of noise and of strongly
-blurred volumes, volumes about as alike as real ones, few of them next to a training case. A method
-that misses a part of this in any class is marked; its numbers say how little it was trained, not
-how good it is. Larger presets are never marked: there a bad number is a result.
+blurred volumes, volumes about as alike as real ones. A method that misses a part of this in any
+class is marked; its numbers say how little it was trained, not how good it is. Larger presets are
+never marked so: there a bad number is a result. Copies are marked at every preset, and in folders
+of samples (``cerebench.reports.copying``).
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from cerebench.core.records.contents import Contents
+from cerebench.reports.copying import copying
 from cerebench.reports.formatting import number
 from cerebench.reports.summary import Summary, summarise
 from cerebench.reports.tidy import Value
 
 UNDER_TRAINED, COPYING = "under-trained", "copying"
 SMALL = ("smoke", "quick", "lite")
-DISTANCE, SIMILARITY, COPIES = "fd-radlite-v1", "ms-ssim", "nn-ratio"
+DISTANCE, SIMILARITY = "fd-radlite-v1", "ms-ssim"
 WORSE = ("noise", "blur-2", "untrained")  # controls that structured samples leave behind
 LARGEST_GAP = 0.10  # of the mean MS-SSIM of pairs, to that of real pairs
-MOST_COPIES = 0.15  # of the samples; real held-out cases give 0.05
 
 
 def marks(contents: Contents, found: Sequence[Value]) -> dict[int, dict[str, list[str]]]:
-    """Judge every method row of a small preset by its recorded scores, means over seeds.
+    """Judge rows of generated volumes by their recorded scores, means over seeds.
 
     Args:
         contents: Table of contents.
@@ -36,7 +37,7 @@ def marks(contents: Contents, found: Sequence[Value]) -> dict[int, dict[str, lis
     """
     cells: dict[tuple[str, str], dict[int, list[Value]]] = {}
     for value in found:
-        if value.metric in (DISTANCE, SIMILARITY, COPIES):
+        if value.metric in (DISTANCE, SIMILARITY):
             cells.setdefault((value.metric, value.class_), {}).setdefault(value.row, []).append(
                 value
             )
@@ -53,6 +54,8 @@ def marks(contents: Contents, found: Sequence[Value]) -> dict[int, dict[str, lis
             if declared.kind == "method" and declared.preset in SMALL:
                 for mark, reason in _faults(metric, class_, summary, controls):
                     marked.setdefault(row, {}).setdefault(mark, []).append(reason)
+    for row, reasons in copying(contents, found).items():
+        marked.setdefault(row, {})[COPYING] = reasons
     return marked
 
 
@@ -66,12 +69,9 @@ def _faults(
             if summary.value >= control.value:
                 bar = f"is not below that of control '{label}' ({number(control.value)})"
                 yield UNDER_TRAINED, f"{measured} {bar}"
-    elif metric == SIMILARITY:
-        if summary.difference is not None and summary.difference > LARGEST_GAP:
-            gap = f"is {number(summary.difference)} from that of real volumes"
-            yield UNDER_TRAINED, f"{measured} {gap}, over {LARGEST_GAP:g}"
-    elif summary.value > MOST_COPIES:
-        yield COPYING, f"{measured} is over {MOST_COPIES:g}"
+    elif summary.difference is not None and summary.difference > LARGEST_GAP:
+        gap = f"is {number(summary.difference)} from that of real volumes"
+        yield UNDER_TRAINED, f"{measured} {gap}, over {LARGEST_GAP:g}"
 
 
 def marked_label(label: str, marks: Mapping[str, Sequence[str]]) -> str:

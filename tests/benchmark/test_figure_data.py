@@ -100,3 +100,23 @@ def test_a_run_leaves_the_files_it_lists_and_scores_masked_samples_against_their
     assert bench("run", "tiny.toml", *settings, "--json")[0] == 0
     assert (path.parent / cell["neighbours"]).exists()
     assert (path.parent / cell["sample"]).read_bytes() == before
+
+
+def test_the_case_of_highest_voxel_correlation_stands_beside_each_pair():
+    rng = np.random.default_rng(0)
+    cases = [rng.uniform(-1, 1, (1, 8, 8, 8)).astype(np.float32) for _ in range(4)]
+    rows = np.arange(4, dtype=np.float32)[:, None]
+    train = VolumeSet(cases, [f"t{i}" for i in range(4)], lambda _s, _e, _v: rows)
+    # By features each is the next case; its voxels are a mirrored and a noisy copy of others.
+    made = [np.flip(cases[3], 2).copy(), cases[1] + np.float32(0.05)]
+    near = np.array([[0.1], [2.2]], np.float32)
+    generated = VolumeSet(made, ["g0", "g1"], lambda _s, _e, _v: near)
+    real = RealSets({"LGG": train}, {"LGG": VolumeSet([], [])}, train, (1.0, 1.0, 1.0), None)
+    found = figure_data.neighbours({"LGG": generated}, real, NN_RATIO)
+    assert found["LGG/ids"].tolist() == [["g0", "t0"], ["g1", "t2"]]
+    assert found["LGG/voxel_ids"].tolist() == ["t3", "t1"]
+    np.testing.assert_allclose(found["LGG/voxel_correlation"], 1, atol=1e-5)
+    for i, case in enumerate((cases[3], cases[1])):
+        np.testing.assert_array_equal(
+            found["LGG/voxel_neighbour"][i], figure_data.centre_slice(case)
+        )

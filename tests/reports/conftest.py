@@ -123,7 +123,7 @@ SCORES = {  # value, standard error
         "ms-ssim": (0.9312, 0.0042),
         "fd-radlite-v1": (6.5, 0.5),
         "kid-radlite-v1": (0.0513, 0.0021),
-        "nn-ratio": (0.25, 0.05),
+        "nn-ratio": (0.125, 0.05),
         "fd-rand2d-v1": (11.0, 0.6),
     },
     "copies": {

@@ -123,3 +123,71 @@ def test_every_format_shows_the_mark_and_its_reason(runs, tmp_path):
     found = tidy.frame(experiment)
     assert set(found[found["method"] == "ddpm"]["mark"]) == {f"under-trained: {reason}"}
     assert set(found[found["method"] != "ddpm"]["mark"]) == {""}
+
+
+def add(runs, metric, value, facts, name="ddpm", n=40):
+    """Give a row a metric that the fixture does not have, in both classes."""
+    import json
+
+    entry = next(m for m in runs.contents["metrics"] if m["name"] == "nn-ratio")
+    known = [m["name"] for m in runs.contents["metrics"]]
+    if metric not in known:
+        runs.contents["metrics"].append(entry | {"name": metric, "label": metric})
+    for row in runs.contents["rows"]:
+        if row["name"] != name:
+            continue
+        for cell in row["cells"]:
+            record = json.loads((runs.folder / cell["scores"]["nn-ratio"]).read_text())
+            place = f"{cell['folder']}/score/{metric}@{record['key'][:8]}.json"
+            cell["scores"][metric] = place
+            rows = [
+                r | {"value": value, "facts": facts, "n_generated": n, "status": "ok", "reason": ""}
+                for r in record["rows"]
+                if r["class"] == "LGG"
+            ]
+            (runs.folder / place).parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(record | {"metric": metric, "rows": rows})
+            (runs.folder / place).write_text(text)
+
+
+@pytest.mark.parametrize(("share", "marked"), [(0.0, False), (0.05, False), (0.1, True)])
+@pytest.mark.parametrize("preset", ["quick", "paper"])
+def test_copies_are_marked_at_every_preset(runs, share, marked, preset):
+    add(runs, "copies", share, {"voxel": share, "feature": 0.0})
+    for row in runs.contents["rows"]:
+        if row["kind"] == "method":
+            row["preset"] = preset
+    reason = f"copies {share} (LGG) is over 0.05, {share} by voxels and 0 by features"
+    assert told(runs) == ({"ddpm": {"copying": [reason]}} if marked else {})
+
+
+def test_folders_of_samples_are_marked_too(runs):
+    add(runs, "copies", 1.0, {"voxel": 1.0, "feature": 1.0}, name="mine")
+    assert list(told(runs)["mine"]) == ["copying"]
+
+
+def test_one_copy_among_few_volumes_may_be_chance(runs):
+    add(runs, "copies", 0.1, {}, n=10)
+    assert told(runs) == {}
+    add(runs, "copies", 0.2, {}, n=10)
+    assert told(runs) == {"ddpm": {"copying": ["copies 0.2 (LGG) is over 0.05"]}}
+
+
+def test_copies_decide_where_they_were_computed(runs):
+    add(runs, "copies", 0.0, {"voxel": 0.0, "feature": 0.0})
+    score(runs, "nn-ratio", 0.9)
+    assert told(runs) == {}
+
+
+def test_voxels_alone_mark_where_only_the_correlation_was_computed(runs):
+    add(runs, "max-corr", 0.98, {"copies_fraction": 0.15})
+    assert told(runs) == {}
+    add(runs, "max-corr", 0.98, {"copies_fraction": 0.4})
+    assert told(runs) == {"ddpm": {"copying": ["max-corr copies_fraction 0.4 (LGG) is over 0.15"]}}
+
+
+def test_few_held_out_cases_raise_the_bar_of_the_ratio(runs):
+    add(runs, "nn-ratio", 0.17, {"expected_of_new_cases": 0.095})
+    assert told(runs) == {}
+    add(runs, "nn-ratio", 0.21, {"expected_of_new_cases": 0.095})
+    assert told(runs) == {"ddpm": {"copying": ["nn-ratio 0.21 (LGG) is over 0.2"]}}

@@ -74,3 +74,31 @@ def test_arrays_that_do_not_fit_are_named(filled):
     give(filled, "wgan-gp", ["case"], **{"HGG/neighbour": np.zeros((2, 8, 8), np.uint8)})
     with pytest.raises(ReportError, match="no slices and distances of 1 pairs for HGG"):
         neighbours.draw(filled.read())
+
+
+def by_voxels(ids, level=200):
+    """What a file holds beside its pairs, for one class."""
+    return {
+        "LGG/voxel_neighbour": np.full((len(ids), 8, 8), level, np.uint8),
+        "LGG/voxel_correlation": np.linspace(0.987, 0.9, len(ids)),
+        "LGG/voxel_ids": np.array(ids),
+    }
+
+
+def test_another_case_by_voxels_stands_third_and_is_labelled(filled):
+    voxels = by_voxels(["case-six", "case-seven"])
+    give(filled, "ddpm", ["case-two", "case-seven"], ("LGG",), **voxels)
+    figure = neighbours.draw(filled.read())
+    first, second = figure.axes[4:6]
+    assert first.images[0].get_array().shape == (8, 24)
+    assert (first.images[0].get_array()[:, 16:] == 200).all()
+    assert second.images[0].get_array().shape == (8, 16)  # both find case-seven
+    assert first.get_xlabel() == "2.5 · case 2\nr 0.99 · case 3"
+    assert second.get_xlabel() == "3.5 · case 1"
+    assert "voxels of another case correlate" in " ".join(t.get_text() for t in figure.texts)
+
+
+def test_cases_by_voxels_that_do_not_fit_are_named(filled):
+    give(filled, "ddpm", ["case-two", "case-seven"], ("LGG",), **by_voxels(["case-six"]))
+    with pytest.raises(ReportError, match="by voxels of 2 pairs for LGG"):
+        neighbours.draw(filled.read())
