@@ -64,6 +64,7 @@ def metric_entry(planned: PlannedMetric) -> MetricEntry:
         better=str(m.better),
         views=tuple(m.views),
         scale=m.scale,
+        as_ratio=m.as_ratio,
         never_bold=m.never_bold,
         family=m.family,
         blind_to=m.blind_to,

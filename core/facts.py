@@ -21,6 +21,7 @@ RULING_MEANS = {  # of that feature in its own unit: (mean, standard deviation) 
     "generated": ("ruling_generated_mean", "ruling_generated_sd"),
     "real": ("ruling_real_mean", "ruling_real_sd"),
 }
+PERMUTATION_P = "permutation_p"  # of a kernel distance, by permuting labels of volumes
 FLOOR = "floor"  # mean of the same distance between real draws of the same size
 FLOOR_SD = "floor_sd"  # standard deviation of the draws
 FLOOR_M, FLOOR_N = "floor_m", "floor_n"  # volumes of a draw, and of the reference

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.facts import PERMUTATION_P
 from cerebench.metrics import jackknife
 from cerebench.metrics.base import Array, Better, Metric, MetricError, Result, Sets, VolumeSet
 from cerebench.metrics.kernel_sums import Kernel, kernel_sums
@@ -141,7 +142,7 @@ def rbf_metric(extractor: str, name: str, label: str, *, bounded: bool = False) 
             n_real=len(y),
             n_generated=len(x),
             notes=notes,
-            facts={"permutation_p": p, "squared_bandwidth": scale},
+            facts={PERMUTATION_P: p, "squared_bandwidth": scale},
         )
 
     return Metric(

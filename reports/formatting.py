@@ -21,11 +21,11 @@ def number(value: float, spread: float | None = None) -> str:
 
     Alone, a value gets up to four significant digits and at least one decimal. With an
     uncertainty, both end at the second significant digit of the uncertainty; a value that would
-    then read as zero without being zero keeps two digits of its own.
+    then read as zero keeps two digits of its own, unless that takes a power of ten.
 
     Example:
         >>> number(5e-5), number(-3.0), number(0.71234, 0.0213), number(5e-5, 0.01)
-        ('5.0e-5', '-3.0', '0.712 ± 0.021', '5.0e-5 ± 0.010')
+        ('5.0e-5', '-3.0', '0.712 ± 0.021', '0.000 ± 0.010')
     """
     if spread is None:
         return _alone(value, 4)
@@ -38,8 +38,9 @@ def number(value: float, spread: float | None = None) -> str:
     if decimals > 5:
         return f"{_alone(value, 4)} ± {_alone(spread, 2)}"
     text = f"{value:.{max(decimals, 0)}f}"
-    if float(text) == 0 and value != 0:
-        text = _alone(value, 2)
+    if float(text) == 0:
+        own = _alone(value, 2)
+        text = own if "e" not in own and value != 0 else text.removeprefix("-")
     return f"{text} ± {spread:.{max(decimals, 0)}f}"
 
 

@@ -19,6 +19,7 @@ from cerebench.core.facts import (
 from cerebench.core.records.contents import Contents, MetricEntry
 from cerebench.core.records.rows import RowEntry
 from cerebench.core.statistics import holm
+from cerebench.reports import floor
 from cerebench.reports.base import left_out
 from cerebench.reports.contrast import LEAST_SEEDS
 from cerebench.reports.formatting import factor, number, plain, span
@@ -143,6 +144,7 @@ def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -
     seeds = len(contents.seeds)
     if seeds > 1 and any(is_p(v.view) and v.status == OK for v in found):
         yield "A p-value of several seeds is the largest of them: it says it of every training."
+    yield from floor.told(contents, found)
     for metric in contents.metrics:
         if metric.never_bold and not metric.unavailable:
             yield f"{metric.label} is never bold: {metric.blind_to}"

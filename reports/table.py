@@ -11,9 +11,10 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from cerebench.core.facts import PERMUTATION_P, of
 from cerebench.core.records.contents import Contents, MetricEntry
 from cerebench.core.records.rows import RowEntry
-from cerebench.reports import notes
+from cerebench.reports import floor, notes
 from cerebench.reports.base import Experiment, ReportError
 from cerebench.reports.formatting import (
     DASH,
@@ -150,8 +151,10 @@ def build(experiment: Experiment, *, anchors: bool = True) -> Table:
     contents, found = experiment.contents, values(experiment)
     _refuse_mixed_recipes(found)
     places: dict[tuple[int, str, str, str], list[Value]] = {}
+    ratios = {metric.name for metric in contents.metrics if metric.as_ratio}
     for value in found:
-        places.setdefault((value.row, value.class_, value.metric, value.view), []).append(value)
+        told = floor.as_ratio(value) if value.metric in ratios else value
+        places.setdefault((value.row, value.class_, value.metric, value.view), []).append(told)
     labels, marked = row_labels(contents.rows), marks(contents, found)
     shown_labels = [marked_label(label, marked.get(i, {})) for i, label in enumerate(labels)]
     sheet = _Sheet(contents, places, shown_labels, marked)
@@ -279,7 +282,7 @@ def _columns(metrics: Sequence[MetricEntry], costs: Sequence[str]) -> tuple[Colu
     for metric in metrics:
         if metric.unavailable:
             continue
-        label, scale = plain(metric.label), factor(metric.scale)
+        label, scale = plain(metric.label), "× real" if metric.as_ratio else factor(metric.scale)
         _, _, space = label.partition("[")
         for view in metric.views:
             parts = (view, ARROWS[metric.better], scale)
@@ -369,7 +372,11 @@ class Footnotes(Protocol):
 
 
 def score(sheet: Footnotes, found: Sequence[Value], summary: Summary | None, *, bold: bool) -> Cell:
-    """Return a value ± error, and in parentheses its distance to the real set's, or a dash."""
+    """Return a value ± error with what belongs to it, or a dash.
+
+    That is in parentheses its distance to the real set's value, and the p-value of a permutation
+    test, of several seeds the largest.
+    """
     if summary is None:
         return Cell(DASH, mark=sheet.mark(explain(found, len(found))))
     scale = found[0].scale
@@ -379,6 +386,8 @@ def score(sheet: Footnotes, found: Sequence[Value], summary: Summary | None, *, 
     text = within(summary.value * scale, error, scaled)
     if summary.better == "near-real" and summary.difference is not None:
         text += f" ({like(summary.difference * scale, error)})"
+    if permuted := [p for v in found for _, p in of(v.facts or {}, PERMUTATION_P)]:
+        text += f", p {max(permuted):.3f}"
     return Cell(text, bold, sheet.mark(_incomplete(found, summary)))
 
 

@@ -38,6 +38,7 @@ class MetricEntry(Part):
         recipe: Every field that defines the number.
         recipe_hash: SHA-256 that identifies metric, version, recipe and feature space.
         unavailable: Why it could not be computed at all (missing weights), else null.
+        as_ratio: Whether tables show the value divided by that of real draws of the same size.
     """
 
     name: str
@@ -53,6 +54,7 @@ class MetricEntry(Part):
     recipe: Settings
     recipe_hash: Sha256
     unavailable: str | None
+    as_ratio: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The probe and its four metrics: what they know, what they see of mix-ups, and when they refuse."""
+"""The probe and its four metrics: what they know, which mix-ups they see, when they refuse."""
 
 from dataclasses import replace
 

@@ -1,0 +1,66 @@
+"""Fréchet distances as ratios to their real floor: 1 is as good as real.
+
+A metric that tables show in this way records beside its value what real draws of the same size
+score (``core/facts.py``). The raw value stands in the CSV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from cerebench.core.facts import FLOOR, FLOOR_M, FLOOR_N, FLOOR_SD, RATIO, is_number
+from cerebench.core.records.contents import Contents
+from cerebench.reports.formatting import number
+from cerebench.reports.tidy import OK, UNAVAILABLE, Value
+
+NONE = "no real floor: fewer than 4 held-out cases"
+
+
+def as_ratio(value: Value) -> Value:
+    """Return a distance, its error and what it was made from in units of its real floor.
+
+    Where the floor is of fewer volumes than the row, so is the ratio; its error is then that of the
+    whole row, in proportion.
+    """
+    told = value.facts or {}
+    ratio, floor = told.get(RATIO), told.get(FLOOR)
+    if value.value is None:
+        return value
+    if not (is_number(ratio) and is_number(floor)):
+        return replace(value, value=None, status=UNAVAILABLE, reason=NONE)
+    unit = ratio / value.value if value.value > 0 else 1 / floor
+    return replace(
+        value,
+        value=ratio,
+        se=None if value.se is None else value.se * unit,
+        replicates={
+            side: tuple(None if one is None else one * unit for one in left)
+            for side, left in value.replicates.items()
+        },
+    )
+
+
+def told(contents: Contents, found: Sequence[Value]) -> Iterator[str]:
+    """Yield what the ratios of each metric are to."""
+    for metric in contents.metrics:
+        if not metric.as_ratio or metric.unavailable:
+            continue
+        floors = {}
+        for v in found:
+            # A control may have a reference of its own.
+            if v.metric == metric.name and v.kind != "anchor" and v.status == OK:
+                floors.setdefault(v.class_, v.facts or {})
+        parts = [
+            f"{class_} {number(facts[FLOOR], facts[FLOOR_SD])} "
+            f"({facts[FLOOR_M]:g} against {facts[FLOOR_N]:g})"
+            for class_, facts in floors.items()
+            if all(is_number(facts.get(name)) for name in (FLOOR, FLOOR_SD, FLOOR_M, FLOOR_N))
+        ]
+        if parts:
+            yield (
+                f"{metric.label}: × real is the distance divided by the mean of "
+                f"{metric.recipe['floor']['draws']} draws of real volumes, here mean ± standard "
+                f"deviation of the draws: {', '.join(parts)}. 1 is as good as real; a row of more "
+                "volumes is drawn to the same number. Raw values are in the CSV."
+            )
