@@ -164,8 +164,9 @@ class DatasetReference:
         from cerebench.benchmark.scoring import RealSets
 
         patients = {case.id: case.patient for case in self.cases}
+        sites = {case.id: case.site for case in self.cases if case.site}
         return RealSets.of(
-            bench.prepared, self.split, self.classes, self.spacing, bench.features, patients
+            bench.prepared, self.split, self.classes, self.spacing, bench.features, patients, sites
         )
 
     def entry(self) -> dict[str, Any]:

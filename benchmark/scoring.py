@@ -72,15 +72,17 @@ class RealSets:
         spacing: tuple[float, float, float],
         features: FeatureCache,
         patients: Mapping[str, str],
+        sites: Mapping[str, str] | None = None,
     ) -> RealSets:
-        """Take the sets of a prepared dataset and its split."""
+        """Take the sets of a prepared dataset and its split; ``sites`` by case id, if known."""
 
         def subset(ids: Sequence[str], label: int | None) -> VolumeSet:
             order = sorted(prepared.positions(ids))
             chosen = [i for i in order if label is None or prepared.labels[i] == label]
             kept = [prepared.ids[i] for i in chosen]
             volumes = LazyVolumes(kept, lambda index: prepared.volume(chosen[index]))
-            return VolumeSet(volumes, kept, features)
+            scanned = [sites.get(name, "") for name in kept] if sites else ()
+            return VolumeSet(volumes, kept, features, sites=scanned)
 
         return cls(
             train={name: subset(split.train, label) for label, name in enumerate(classes)},
@@ -148,7 +150,8 @@ def part_of(whole: VolumeSet, rows: Sequence[int]) -> VolumeSet:
     ids = [whole.ids[i] for i in rows]
     volumes = LazyVolumes(ids, lambda index: whole[rows[index]])
     structures = {name: sizes[list(rows)] for name, sizes in whole.structures.items()}
-    return VolumeSet(volumes, ids, features, structures=structures)
+    sites = [whole.sites[i] for i in rows] if whole.sites else ()
+    return VolumeSet(volumes, ids, features, structures=structures, sites=sites)
 
 
 class _Part(Sequence):

@@ -26,6 +26,10 @@ FLOOR = "floor"  # mean of the same distance between real draws of the same size
 FLOOR_SD = "floor_sd"  # standard deviation of the draws
 FLOOR_M, FLOOR_N = "floor_m", "floor_n"  # volumes of a draw, and of the reference
 RATIO = "ratio"  # the row's distance, at that size, divided by the floor
+FLOOR_WITHIN, FLOOR_ACROSS = "floor_within_sites", "floor_across_sites"  # the same of equal sites
+FLOOR_OF_SITES = "floor_sites_m"  # volumes of either side of these two
+SITE_AUC, CLASS_AUC = "site_auc", "class_auc"  # of probes on real cases, cross-validated
+SITES = "sites"  # how many there are with enough cases
 RULING = {RULING_FEATURE, RULING_SHARE, *(name for pair in RULING_MEANS.values() for name in pair)}
 
 

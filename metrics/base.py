@@ -90,6 +90,8 @@ class VolumeSet:
             them; else empty.
         expected: The ids of the real volumes for each of which a generated one was due, where that
             is known (folders whose files are pairs by name); else empty.
+        sites: For each volume where it was scanned (empty where that is not known), of real cases
+            that carry sites; else empty.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class VolumeSet:
         partners: Sequence[str] = (),
         structures: Mapping[str, Array] | None = None,
         expected: Sequence[str] = (),
+        sites: Sequence[str] = (),
     ) -> None:
         if len(volumes) != len(ids):
             raise MetricError(f"{len(volumes)} volumes but {len(ids)} ids.")
@@ -107,7 +110,7 @@ class VolumeSet:
             raise MetricError(f"{len(volumes)} volumes but {len(partners)} partners.")
         self.volumes, self.ids, self._features = volumes, tuple(ids), features
         self.partners, self.structures = tuple(partners), dict(structures or {})
-        self.expected = tuple(expected)
+        self.expected, self.sites = tuple(expected), tuple(sites)
         self._kept: dict[str, Any] = {}
 
     def __len__(self) -> int:

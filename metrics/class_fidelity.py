@@ -32,6 +32,7 @@ from cerebench.metrics.probe import (
     taken,
     uninformed,
 )
+from cerebench.metrics.sites import read_sites
 
 
 def _compute(sets: Sets, view: str) -> Result:
@@ -62,6 +63,7 @@ def _compute(sets: Sets, view: str) -> Result:
             "bits_uncentred": information(told),
             "most": float(np.log2(len(told))),
             "ceiling_from": "held-out cases" if held_out else f"{FOLDS}-fold cross-validation",
+            **sets.train.keep("sites", lambda: read_sites(every)),
         },
     )
 

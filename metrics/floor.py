@@ -14,20 +14,32 @@ Source: [ours]; finite population correction: Cochran 1977, Sampling Techniques,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from cerebench.core.facts import FLOOR, FLOOR_M, FLOOR_N, FLOOR_SD, RATIO, Fact
+from cerebench.core.facts import (
+    FLOOR,
+    FLOOR_ACROSS,
+    FLOOR_M,
+    FLOOR_N,
+    FLOOR_OF_SITES,
+    FLOOR_SD,
+    FLOOR_WITHIN,
+    RATIO,
+    Fact,
+)
 from cerebench.metrics.base import Array, Sets, VolumeSet
 
 DRAWS = 20
 LEAST = 2
+SITE_LEAST = 4  # cases on either side
 RECIPE = {
     "draws": DRAWS,
     "of": "held-out cases without replacement, at most half of them; else halves of the reference",
     "ratio": "value at the size of the draws / mean of the draws",
+    "sites": f"within and across sites of {2 * SITE_LEAST} cases or more, as many draws",
 }
 NONE = "no ratio to the real floor: fewer than 4 held-out cases"
 
@@ -128,7 +140,50 @@ def ratio(
     }
     if floor.mean > 0:
         facts[RATIO] = own / floor.mean
+    sites = (*sets.train.sites, *sets.test.sites)
+    if len(sites) == len(reference) + len(held_out):
+        facts |= sets.train.keep(
+            f"floor of sites {name} {sets.seed} {id(sets.test)}",
+            lambda: floor_of_sites(
+                distance, np.concatenate([reference, held_out]), sites, sets.seed
+            ),
+        )
     return facts, ()
+
+
+def floor_of_sites(
+    distance: Distance, features: Array, sites: Sequence[str], seed: int
+) -> dict[str, Fact]:
+    """Compare cases of one site with others of it, and with those of another site.
+
+    Args:
+        distance: Maps (m, dim) twice to the distance.
+        features: (N, dim) of real cases of one class.
+        sites: N sites; an empty one is not known.
+        seed: Seed of the draws.
+
+    Returns:
+        Mean distance of both kinds over as many draws at equal sizes, and the size; nothing where
+        fewer than two sites have 8 cases.
+    """
+    rows = {s: np.flatnonzero(np.array(sites) == s) for s in sorted({*sites} - {""})}
+    rows = {site: own for site, own in rows.items() if len(own) >= 2 * SITE_LEAST}
+    if len(rows) < 2:
+        return {}
+    names, rng = list(rows), np.random.default_rng([seed, DRAWS + 2])
+    k = min(len(own) for own in rows.values()) // 2
+    within, across = [], []
+    for draw in range(DRAWS):
+        first = names[draw % len(names)]
+        second = names[(draw + 1 + rng.integers(len(names) - 1)) % len(names)]
+        one, other = (rng.permutation(rows[site]) for site in (first, second))
+        within.append(distance(features[one[:k]], features[one[k : 2 * k]]))
+        across.append(distance(features[one[:k]], features[other[:k]]))
+    return {
+        FLOOR_WITHIN: float(np.mean(within)),
+        FLOOR_ACROSS: float(np.mean(across)),
+        FLOOR_OF_SITES: k,
+    }
 
 
 def _kept(

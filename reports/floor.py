@@ -6,10 +6,24 @@ score (``core/facts.py``). The raw value stands in the CSV.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from cerebench.core.facts import FLOOR, FLOOR_M, FLOOR_N, FLOOR_SD, RATIO, is_number
+from cerebench.core.facts import (
+    CLASS_AUC,
+    FLOOR,
+    FLOOR_ACROSS,
+    FLOOR_M,
+    FLOOR_N,
+    FLOOR_OF_SITES,
+    FLOOR_SD,
+    FLOOR_WITHIN,
+    RATIO,
+    SITE_AUC,
+    SITES,
+    Fact,
+    is_number,
+)
 from cerebench.core.records.contents import Contents
 from cerebench.reports.formatting import number
 from cerebench.reports.tidy import OK, UNAVAILABLE, Value
@@ -55,7 +69,7 @@ def told(contents: Contents, found: Sequence[Value]) -> Iterator[str]:
             f"{class_} {number(facts[FLOOR], facts[FLOOR_SD])} "
             f"({facts[FLOOR_M]:g} against {facts[FLOOR_N]:g})"
             for class_, facts in floors.items()
-            if all(is_number(facts.get(name)) for name in (FLOOR, FLOOR_SD, FLOOR_M, FLOOR_N))
+            if _all(facts, FLOOR, FLOOR_SD, FLOOR_M, FLOOR_N)
         ]
         if parts:
             yield (
@@ -64,3 +78,30 @@ def told(contents: Contents, found: Sequence[Value]) -> Iterator[str]:
                 f"deviation of the draws: {', '.join(parts)}. 1 is as good as real; a row of more "
                 "volumes is drawn to the same number. Raw values are in the CSV."
             )
+
+
+def of_sites(contents: Contents, found: Sequence[Value]) -> Iterator[str]:
+    """Yield how well features tell where real cases were scanned, and how far sites are apart."""
+    labels = {metric.name: metric.label for metric in contents.metrics}
+    lines: dict[str, None] = {}
+    for v in found:
+        told, label = v.facts or {}, labels.get(v.metric, v.metric)
+        if v.kind == "anchor":
+            continue
+        if _all(told, SITE_AUC, CLASS_AUC, SITES):
+            lines[
+                f"Site: of real training cases the features of {label} tell the {told[SITES]:g} "
+                f"sites with 10 cases or more apart with AUC {told[SITE_AUC]:.2f}, the classes "
+                f"with {told[CLASS_AUC]:.2f} (cross-validated)."
+            ] = None
+        if _all(told, FLOOR_WITHIN, FLOOR_ACROSS, FLOOR_OF_SITES):
+            lines[
+                f"Site: {label} of real {v.class_}, {told[FLOOR_OF_SITES]:g} against as many: "
+                f"{number(told[FLOOR_WITHIN])} within a site, {number(told[FLOOR_ACROSS])} across "
+                "sites (means of draws)."
+            ] = None
+    yield from lines
+
+
+def _all(told: Mapping[str, Fact | None], *names: str) -> bool:
+    return all(is_number(told.get(name)) for name in names)

@@ -145,6 +145,7 @@ def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -
     if seeds > 1 and any(is_p(v.view) and v.status == OK for v in found):
         yield "A p-value of several seeds is the largest of them: it says it of every training."
     yield from floor.told(contents, found)
+    yield from floor.of_sites(contents, found)
     for metric in contents.metrics:
         if metric.never_bold and not metric.unavailable:
             yield f"{metric.label} is never bold: {metric.blind_to}"

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from cerebench.reports.floor import NONE, as_ratio, told
+from cerebench.reports.floor import NONE, as_ratio, of_sites, told
 from cerebench.reports.summary import summarise
 from cerebench.reports.tidy import OK, UNAVAILABLE, Value
 
@@ -64,3 +64,18 @@ def test_the_floor_of_each_class_is_told_with_its_sizes(runs):
     (line,) = told(contents, [VALUE, other, dataclasses.replace(VALUE, kind="anchor", facts={})])
     assert "mean of 20 draws" in line
     assert "LGG 5.0 ± 1.5 (64 against 100), HGG 7.0 ± 1.5 (64 against 100)" in line
+
+
+def test_sites_are_told_once_a_class_and_not_where_they_are_not_known(runs):
+    contents = runs.read().contents
+    assert list(of_sites(contents, [VALUE])) == []
+    read = {"site_auc": 0.93, "class_auc": 0.712, "sites": 3}
+    apart = {"floor_within_sites": 12.0, "floor_across_sites": 97.0, "floor_sites_m": 10}
+    of_class = dataclasses.replace(VALUE, metric="class-fidelity", facts=read)
+    distance = dataclasses.replace(VALUE, facts={**FACTS, **apart})
+    lines = list(of_sites(contents, [of_class, distance, of_class, distance]))
+    assert len(lines) == 2
+    assert (
+        "the 3 sites with 10 cases or more apart with AUC 0.93, the classes with 0.71" in lines[0]
+    )
+    assert "LGG, 10 against as many: 12.0 within a site, 97.0 across sites" in lines[1]
