@@ -1,4 +1,4 @@
-"""The probe and its four metrics: what they know, what they see of mix-ups, and when they refuse."""
+"""The probe and its four metrics: what they know, what they see of mix-ups, when they refuse."""
 
 from dataclasses import replace
 
@@ -129,6 +129,7 @@ def test_the_probe_is_that_of_scikit_learn_and_the_same_every_time():
     x = np.concatenate(classes(20, 9))
     found = Probe.fit(groups).log_probabilities(x)
     np.testing.assert_allclose(found, model.predict_log_proba(x), rtol=1e-4)
+    assert np.isfinite(Probe.fit(groups).log_probabilities(1e6 * x)).all()
     np.testing.assert_array_equal(found, Probe.fit(groups).log_probabilities(x))
 
 
@@ -144,7 +145,7 @@ def test_nobody_is_read_by_a_probe_that_was_fitted_on_them():
     folds = [np.array_split(np.arange(40), 5)] * 2
     inside = Probe.fit(groups)
     own = auc([inside.log_probabilities(g) for g in groups])
-    assert own > 0.85  # 30 features of nothing
+    assert own > 0.8  # 30 features of nothing
     assert auc(out_of_fold(groups, folds)) < 0.65
 
 
