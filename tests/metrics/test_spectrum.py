@@ -29,7 +29,7 @@ def test_white_noise_has_its_power_in_every_shell():
         rows = np.array([spectrum(sd * rng.standard_normal((1, 16, 16, 16))) for _ in range(150)])
         found = 10 * np.log10(np.mean(10 ** (rows / 10), axis=0))  # the corner is one coefficient
         np.testing.assert_allclose(found, 20 * np.log10(sd), atol=1)
-        np.testing.assert_allclose(found[3:-1], 20 * np.log10(sd), atol=0.1)
+        np.testing.assert_allclose(found[3:-1], 20 * np.log10(sd), atol=0.3)
         assert len(found) == 14  # corner: 8 sqrt 3
 
 
