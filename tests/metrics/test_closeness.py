@@ -245,3 +245,27 @@ def test_one_generated_volume_has_a_value_for_the_attack(feature_sets, draw):
     result = features(feature_sets(draw(1, seed=3), draw(20), draw(20, seed=1)), MEMBERSHIP)
     assert 0 <= result.value <= 1
     assert result.se is None
+
+
+def test_held_out_cases_among_the_generated_ones_are_no_non_members(feature_sets, draw):
+    test = draw(20, seed=1)
+    with pytest.raises(MetricError, match="20 held-out cases equal a generated volume"):
+        features(feature_sets(test, draw(20), test), MEMBERSHIP)
+
+
+def test_two_volumes_without_an_object_are_no_copies_of_each_other(feature_sets, draw):
+    x, train, test = draw(9, seed=2) + 9, draw(20) + 9, draw(9, seed=1) + 9
+    train[:2], test[0], x[:3] = 0, 0, 0
+    sets = feature_sets(x, train, test)
+    found = closeness.distances(sets, "generated", "train", "features")
+    assert found.min() > 0
+    assert (found[:3, :2] == found[:3].max(axis=1, keepdims=True)).all()
+    assert (found[3:, :2] > 0).all()
+    assert closeness.distances(sets, "test", "train", "features").min() > 0
+    assert features(sets, NNDR).value > 0.3
+
+
+def test_a_set_against_itself_in_another_order_has_the_real_value(feature_sets, draw):
+    test = draw(20, seed=1)
+    result = features(feature_sets(test[::-1], draw(30), test), NNDR)
+    assert result.value == result.real_value

@@ -383,3 +383,19 @@ def test_the_recipe_holds_every_choice():
         assert metric.recipe["reference"] == "train"
         assert metric.needs == probe.FEATURES == "radlite-v2"
         assert metric.joint == (metric is not C2ST)
+
+
+def test_volumes_that_the_probe_is_tested_on_are_refused():
+    test = classes(100, 2)
+    with pytest.raises(MetricError, match="128 generated volumes equal real ones"):
+        TSTR.compute(joint([g[:64] for g in test], test=test), "")
+    copies = [
+        np.concatenate([g[:10], other[:54]]) for g, other in zip(test, classes(64, 9), strict=True)
+    ]
+    assert TSTR.compute(joint(copies, test=test), "").value > 0.8
+
+
+def test_a_saturated_auc_has_an_error(feature_sets, draw):
+    result = C2ST.compute(feature_sets(draw(40, seed=2) + 30, draw(40)), "")
+    assert result.value == 1
+    assert 0.01 < result.se < 0.1
