@@ -52,8 +52,11 @@ def _compute(sets: Sets, view: str) -> Result:
     spread = jackknife.over_two_sets(
         lambda i, j: two_class_auc(real[j], generated[i]), chosen[1], chosen[0], sets.seed
     )
+    value = two_class_auc(real, generated)
+    if spread.se is not None:
+        spread = jackknife.of_share(spread, value, count)
     return spread.result(
-        two_class_auc(real, generated),
+        value,
         real_value=CHANCE,
         n_real=count,
         n_generated=count,
@@ -72,7 +75,7 @@ C2ST = Metric(
         "folds": FOLDS,
         "probe": {**RECIPE, "squares": "(x^2 - 1) / 2 of each feature beside it"},
         "reference": "train",
-        "uncertainty": {**jackknife.RECIPE, "probes": "as fitted"},
+        "uncertainty": {**jackknife.SHARE_RECIPE, "probes": "as fitted"},
     },
     source="Lopez-Paz and Oquab 2017, arXiv:1610.06545, section 3",
     needs="radlite-v2",

@@ -26,6 +26,7 @@ RECIPE = {
         "extractor": EXTRACTOR,
         "standardise": BOUNDED_RECIPE,
         "distance": "Euclidean, float64 differences",
+        "no_object_in_both": "the farthest distance of the row",
     },
     VOXELS: {
         "size": f"average pooling to at most {SIDE} voxels an edge",
@@ -46,7 +47,8 @@ def distances(sets: Sets, left: str, right: str, space: str) -> Array:
         space: ``features`` or ``voxels``.
 
     Returns:
-        (m, n) float64, dimensionless; exactly 0 for a copy.
+        (m, n) float64, dimensionless; exactly 0 for a copy. By features, two volumes in which no
+        object is seen are as far apart as the farthest.
 
     Raises:
         MetricError: If features are not finite or do not vary.
@@ -59,6 +61,7 @@ def distances(sets: Sets, left: str, right: str, space: str) -> Array:
             found = np.sqrt(2 * (1 - np.where(r >= SAME, 1.0, r)))
         else:
             found = _euclidean(*standardised(sets, EXTRACTOR, left, right)[0])
+            found = _unlike(found, *(_seen(s) for s in (of, to)))
         return to, sets.pooled, found  # kept, too, so that no other sets can have their addresses
 
     return of.keep(f"{space} to {id(to)}, scaled by {id(sets.pooled)}", compute)[2]
@@ -86,6 +89,20 @@ def best_correlated(
 def notes(sets: Sets, space: str, *roles: str) -> tuple[str, ...]:
     """Return what a reader must know of the features of some sets; nothing of voxels."""
     return standardised(sets, EXTRACTOR, *roles)[1] if space == FEATURES else ()
+
+
+def _seen(volumes: VolumeSet) -> NDArray[np.bool_]:
+    """Tell in which volumes the extractor saw an object: it gives the others zeros."""
+    return np.asarray(volumes.features(EXTRACTOR)).any(axis=1)
+
+
+def _unlike(distances: Array, left: NDArray[np.bool_], right: NDArray[np.bool_]) -> Array:
+    """Put two volumes in which nothing was seen as far apart as the farthest case.
+
+    Their features are equal, and that says nothing of the volumes.
+    """
+    unseen = ~left[:, None] & ~right[None]
+    return np.where(unseen, distances.max(axis=1, keepdims=True), distances)
 
 
 def _euclidean(x: NDArray[np.floating], y: NDArray[np.floating]) -> Array:

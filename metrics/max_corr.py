@@ -15,9 +15,7 @@ from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from cerebench.metrics import jackknife
 from cerebench.metrics.base import Array, Better, Metric, Result, Sets, Volume, VolumeSet
@@ -34,6 +32,9 @@ def reduced(volume: Volume) -> NDArray[np.float32]:
 
     A constant volume becomes zero: it correlates with nothing.
     """
+    import torch  # slow to import, and not needed to plan
+    from torch.nn import functional
+
     shape = [min(SIDE, edge) for edge in volume.shape[1:]]
     x = torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))[None]
     small = functional.adaptive_avg_pool3d(x, shape)[0].numpy().astype(np.float64)

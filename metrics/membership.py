@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cerebench.metrics import closeness, jackknife
-from cerebench.metrics.base import Better, Metric, Result, Sets
+from cerebench.metrics.base import Better, Metric, MetricError, Result, Sets
 from cerebench.metrics.probe import two_class_auc
 from cerebench.metrics.standardise import require
 
@@ -56,6 +56,11 @@ def _compute(sets: Sets, view: str) -> Result:
     to_train = closeness.distances(sets, "generated", "train", view)
     to_test = closeness.distances(sets, "generated", "test", view)
     members, others = to_train.min(axis=0), to_test.min(axis=0)
+    if same := int(np.sum(others == 0)):
+        raise MetricError(
+            f"{same} held-out cases equal a generated volume, so that they are no non-members; "
+            "volumes that were made without them were expected. Use other held-out cases."
+        )
     facts = {"n_members": len(members), "n_non_members": len(others)}
     notes = list(closeness.notes(sets, view, "generated"))
     if len(others) >= LEAST:
@@ -65,8 +70,12 @@ def _compute(sets: Sets, view: str) -> Result:
             f"no true-positive rate at 1 % false positives: it needs {LEAST} held-out cases of a "
             f"class, there are {len(others)}"
         )
-    return _spread(sets, to_train, to_test).result(
-        attack_auc(members, others),
+    value = attack_auc(members, others)
+    spread = _spread(sets, to_train, to_test)
+    if spread.se is not None:
+        spread = jackknife.of_share(spread, value, min(len(members), len(others)))
+    return spread.result(
+        value,
         real_value=CHANCE,
         n_real=len(members),
         n_generated=len(to_train),
@@ -107,7 +116,7 @@ MEMBERSHIP = Metric(
         "estimator": "AUC of -d(case, nearest generated), training against held-out cases",
         "fpr": FPR,
         "spaces": closeness.RECIPE,
-        "uncertainty": jackknife.RECIPE,
+        "uncertainty": jackknife.SHARE_RECIPE,
     },
     source="Hilprecht et al. 2019, PoPETs 2019(4); Chen et al. 2020, arXiv:1909.03935",
     needs=closeness.EXTRACTOR,

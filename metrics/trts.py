@@ -40,6 +40,7 @@ def _compute(sets: Sets, view: str) -> Result:
         return auc(taken(told, rows))
 
     spread = jackknife.combine({"generated": every.spread("generated", without)})
+    spread = jackknife.of_share(spread, auc(told), min(map(len, told)))
     return spread.result(
         auc(told),
         real_value=auc(real),
@@ -59,7 +60,7 @@ TRTS = Metric(
         "probe": RECIPE,
         "reference": "train",
         "real": f"held-out cases; without 5 a class {FOLDS}-fold cross-validation of train",
-        "uncertainty": {"generated": jackknife.RECIPE},
+        "uncertainty": {"generated": jackknife.SHARE_RECIPE},
     },
     source="Esteban et al. 2017, arXiv:1706.02633, section 4.1",
     needs="radlite-v2",

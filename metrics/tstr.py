@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cerebench.metrics import jackknife
-from cerebench.metrics.base import Array, Better, Metric, Result, Sets
+from cerebench.metrics.base import Array, Better, Metric, MetricError, Result, Sets
 from cerebench.metrics.probe import (
     FOLDS,
     RECIPE,
@@ -33,6 +33,7 @@ def _compute(sets: Sets, view: str) -> Result:
     generated, train = every.groups("generated"), every.groups("train")
     held_out = every.has("test")
     real = every.groups("test") if held_out else train
+    _refuse_tested(generated, real)
 
     def told(fitted_on: Sequence[Array]) -> list[Array]:
         probe = Probe.fit(fitted_on)
@@ -54,6 +55,7 @@ def _compute(sets: Sets, view: str) -> Result:
             "real": every.spread(role, lambda r: auc(taken(ours, r))),
         }
     )
+    spread = jackknife.of_share(spread, auc(ours), min(map(len, ours)))
     return spread.result(
         auc(ours),
         real_value=auc(theirs),
@@ -67,6 +69,23 @@ def _compute(sets: Sets, view: str) -> Result:
     )
 
 
+def _refuse_tested(generated: Sequence[Array], real: Sequence[Array]) -> None:
+    """Refuse generated volumes that are the ones that the probe is tested on.
+
+    Raises:
+        MetricError: If half of them are, as all of a floor made of held-out cases. Single ones may
+            be volumes in which no object is seen, which are all alike.
+    """
+    tested = {row.tobytes() for group in real for row in group}
+    same = sum(row.tobytes() in tested for group in generated for row in group)
+    if 2 * same >= sum(map(len, generated)):
+        raise MetricError(
+            f"{same} generated volumes equal real ones that the probe is tested on, so that it "
+            "would be tested on what it was fitted on; other volumes were expected. Use real "
+            "cases that the generated ones were not made of."
+        )
+
+
 TSTR = Metric(
     name="tstr",
     label="TSTR AUC",
@@ -78,7 +97,7 @@ TSTR = Metric(
         "reference": "train",
         "tested": "held-out cases; without 5 a class the reference",
         "real": f"fitted on as many real cases; without held-out ones {FOLDS}-fold",
-        "uncertainty": jackknife.RECIPE,
+        "uncertainty": jackknife.SHARE_RECIPE,
     },
     source="Esteban et al. 2017, arXiv:1706.02633, section 4.1",
     needs="radlite-v2",

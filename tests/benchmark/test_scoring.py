@@ -119,3 +119,52 @@ def test_facts_are_recorded_beside_notes():
 def test_a_fact_that_cannot_be_recorded_fails_its_metric(facts):
     with pytest.raises(ValueError, match=next(iter(facts))):
         scored(Result(1.0, 9, 3, facts=facts))
+
+
+def two_classes(generated):
+    """Real sets of two classes and generated ones of some."""
+    train = {name: volume_set(6, name) for name in ("x", "y")}
+    test = {name: volume_set(3, f"t{name}", 0.5) for name in train}
+    real = RealSets(train, test, volume_set(12, "p"), (1.0, 1.0, 1.0), None)
+    return Judged(real, {name: volume_set(2, f"g{name}") for name in generated})
+
+
+def seen_by(joint, generated):
+    """Return the ids that a metric sees in ``Sets.classes``, by class of its value."""
+    found = {}
+
+    def compute(sets, view):
+        own = {n: (s.generated.ids, s.train.ids[0], s.test.ids[0]) for n, s in sets.classes.items()}
+        found[sets.train.ids[0][0]] = own
+        return Result(value=1.0, n_real=1, n_generated=1)
+
+    metric = Metric("m", "m", compute, Better.LOWER, {}, "ours", joint=joint)
+    record = score(PlannedMetric(metric, "0" * 64), two_classes(generated))
+    return found, [row.class_ for row in record.rows]
+
+
+def test_a_joint_metric_sees_every_class_and_has_a_value_under_each():
+    found, classes = seen_by(True, ("x", "y"))
+    every = {"x": (("gx0", "gx1"), "x0", "tx0"), "y": (("gy0", "gy1"), "y0", "ty0")}
+    assert found == {"x": every, "y": every}
+    assert list(found["x"]) == ["x", "y"]  # the order of labels
+    assert classes == ["x", "y"]
+
+
+def test_another_metric_sees_one_class():
+    found, _ = seen_by(False, ("x", "y"))
+    assert found == {"x": {}, "y": {}}
+
+
+def test_a_class_without_generated_volumes_is_an_empty_set_for_a_joint_metric():
+    found, classes = seen_by(True, ("y",))
+    assert found["y"]["x"][0] == ()
+    assert classes == ["y"]
+
+
+def test_joint_metrics_say_so():
+    from cerebench.benchmark.registry import Registries
+
+    registry = Registries().metrics
+    loaded: list[Metric] = [registry.load(name) for name in registry.names()]
+    assert {m.name for m in loaded if m.joint} == {"class-fidelity", "tstr", "trts"}
