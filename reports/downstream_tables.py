@@ -340,7 +340,9 @@ def classifier(blocks: Sequence[Block]) -> str:
         if block.preset in SMALL and "depth" in config:
             stages = (config[k] for k in ("pretrain_epochs", "finetune_epochs") if k in config)
             epochs = " + ".join(map(str, stages))
-            return f"{block.preset} classifier: resnet{config['depth']}, few epochs ({epochs})"
+            network = config.get("network", "resnet")  # 0.1.0 knew no other
+            network += str(config["depth"]) * (network == "resnet")
+            return f"{block.preset} classifier: {network}, few epochs ({epochs})"
     return ""
 
 
@@ -458,7 +460,17 @@ def _protocol(told: Study) -> Iterator[str]:
                 f"{d.setting} {plain(d.value)} (paper: {plain(d.paper)})" for d in block.differences
             )
             text += f" Differs from the paper's settings in {'; '.join(changed)}."
+            text += "".join(
+                f" The network {plain(d.value)} is not the paper's: {plain(_reason(d.source))}."
+                for d in block.differences
+                if d.setting == "network"
+            )
         yield text
+
+
+def _reason(source: str) -> str:
+    """Return what a provenance tag says, without brackets and kind."""
+    return source.strip("[]").partition(": ")[2]
 
 
 # Tidy rows ---------------------------------------------------------------------------------------

@@ -39,7 +39,9 @@ class TwoConv(nn.Module):
             nn.Conv3d(channels, first, 3, padding=1), nn.GroupNorm(GROUPS, first), nn.ReLU()
         )
         self.second = nn.Sequential(
-            nn.Conv3d(first, second, 3, stride=2, padding=1), nn.GroupNorm(GROUPS, second), nn.ReLU()
+            nn.Conv3d(first, second, 3, stride=2, padding=1),
+            nn.GroupNorm(GROUPS, second),
+            nn.ReLU(),
         )
         self.head = nn.Linear(2 * second, 2)
 
