@@ -1,8 +1,8 @@
 """The quick classifier: two convolutions on a coarse grid, mean and spread over the foreground.
 
-A volume of any shape is averaged down to 16^3. Two convolutions of 3^3 (8 and 16 channels, the
-second with stride 2), each with group normalisation and ReLU, describe its texture; the mean and
-the standard deviation of every channel over the foreground go to a linear layer. 3,810 parameters
+A volume of any shape is averaged down to 16^3. Two convolutions of 3^3 (8 and 16 channels), each
+with group normalisation and ReLU, describe its texture; the mean and the standard deviation of
+every channel over the foreground go to a linear layer. 3,810 parameters
 with one channel. Group normalisation, because batches of a few cases at a high step size are what
 batch normalisation cannot bear.
 
@@ -39,7 +39,7 @@ class TwoConv(nn.Module):
             nn.Conv3d(channels, first, 3, padding=1), nn.GroupNorm(GROUPS, first), nn.ReLU()
         )
         self.second = nn.Sequential(
-            nn.Conv3d(first, second, 3, stride=2, padding=1),
+            nn.Conv3d(first, second, 3, padding=1),
             nn.GroupNorm(GROUPS, second),
             nn.ReLU(),
         )
@@ -49,8 +49,8 @@ class TwoConv(nn.Module):
         """Return the logits of both classes."""
         coarse = functional.adaptive_avg_pool3d(volumes, GRID) + 1  # (B, channels, 16, 16, 16)
         inside = (coarse.amax(1, keepdim=True) > BACKGROUND).float()
-        maps = self.second(self.first(coarse))  # (B, 16, 8, 8, 8)
-        return self.head(mean_and_spread(maps, functional.max_pool3d(inside, 2)))
+        maps = self.second(self.first(coarse))  # (B, 16, 16, 16, 16)
+        return self.head(mean_and_spread(maps, inside))
 
 
 def mean_and_spread(maps: Tensor, inside: Tensor) -> Tensor:
@@ -63,11 +63,12 @@ def mean_and_spread(maps: Tensor, inside: Tensor) -> Tensor:
     Returns:
         (B, 2 F); means are 0 and deviations next to 0 where no voxel is inside.
     """
-    space = (2, 3, 4)
-    count = inside.sum(space, keepdim=True).clamp(min=1)
-    mean = (maps * inside).sum(space, keepdim=True) / count
-    variance = ((maps - mean).square() * inside).sum(space, keepdim=True) / count
-    return torch.cat([mean, (variance + VARIANCE).sqrt()], 1).flatten(1)
+    share = inside.flatten(2).transpose(1, 2)  # (B, voxels, 1)
+    share = share / share.sum(1, keepdim=True).clamp(min=1)
+    mean = (maps.flatten(2) @ share).squeeze(2)
+    square = (maps.square().flatten(2) @ share).squeeze(2)
+    variance = (square - mean.square()).clamp(min=0)
+    return torch.cat([mean, (variance + VARIANCE).sqrt()], 1)
 
 
 def two_conv(channels: int, seed: int) -> nn.Module:
