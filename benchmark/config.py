@@ -31,6 +31,19 @@ class Resolved:
     values: Mapping[str, Any]
     sources: Mapping[str, str]
 
+    @property
+    def keyed(self) -> dict[str, Any]:
+        """Return the values that a key is made of: without later settings at their default."""
+        declared = {f.name: f for f in dataclasses.fields(self.config)}
+        return {
+            name: value
+            for name, value in self.values.items()
+            if not (
+                declared[name].metadata.get("since")
+                and getattr(self.config, name) == declared[name].default
+            )
+        }
+
 
 def parse_assignment(text: str) -> tuple[str, str, Any]:
     """Split ``NAME.field=value`` into name, field and a TOML value (else a plain text).

@@ -108,7 +108,7 @@ def plan_protocol(
     recipe: dict[str, Any] = {
         "protocol": name,
         "version": cls.info.version,
-        "config": resolved.values,
+        "config": resolved.keyed,
         "plugin": registries.protocols.source_hash(name),
     }
     reason = ""

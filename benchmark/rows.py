@@ -177,7 +177,7 @@ class TrainedRow(_Volumes):
         return {
             "method": self.plugin,
             "version": self.method.info.version,
-            "config": self.resolved.values,
+            "config": self.resolved.keyed,
             "size": reference.size,
             "channels": len(reference.channels),
             "classes": list(reference.classes),

@@ -23,6 +23,7 @@ def setting(
     meaning: str,
     source: str,
     *,
+    since: str = "",
     least: float | None = None,
     choices: tuple[Any, ...] = (),
 ) -> Any:
@@ -32,6 +33,8 @@ def setting(
         default: A plain JSON value (tuples for lists).
         meaning: What it is, with its unit, and what 0 does where 0 is no ordinary value.
         source: Where the value comes from: ``[paper: …]``, ``[code: …]`` or ``[ours: reason]``.
+        since: Version that added the setting, where results of earlier ones exist. Its default must
+            be what they did: keys leave it out there, so that those results stay valid.
         least: Of version 0.1, where protocols had no annotations with bounds; a plugin that still
             gives it is loaded, and told what to write instead.
         choices: As ``least``.
@@ -47,7 +50,7 @@ def setting(
             FutureWarning,
             stacklevel=2,
         )
-    return field(default=default, metadata={"meaning": meaning, "source": source})
+    return field(default=default, metadata={"meaning": meaning, "source": source, "since": since})
 
 
 def check_source(source: str) -> None:

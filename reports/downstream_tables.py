@@ -212,4 +212,14 @@ def _protocol(told: Study) -> Iterator[str]:
                 f"{d.setting} {plain(d.value)} (paper: {plain(d.paper)})" for d in block.differences
             )
             text += f" Differs from the paper's settings in {'; '.join(changed)}."
+            text += "".join(
+                f" The network {plain(d.value)} is not the paper's: {plain(_reason(d.source))}."
+                for d in block.differences
+                if d.setting == "network"
+            )
         yield text
+
+
+def _reason(source: str) -> str:
+    """Return what a provenance tag says, without brackets and kind."""
+    return source.strip("[]").partition(": ")[2]

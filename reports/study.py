@@ -134,7 +134,9 @@ def classifier(blocks: Sequence[Block]) -> str:
         if block.preset in SMALL and "depth" in config:
             stages = (config[k] for k in ("pretrain_epochs", "finetune_epochs") if k in config)
             epochs = " + ".join(map(str, stages))
-            return f"{block.preset} classifier: resnet{config['depth']}, few epochs ({epochs})"
+            network = config.get("network", "resnet")  # 0.1.0 knew no other
+            network += str(config["depth"]) * (network == "resnet")
+            return f"{block.preset} classifier: {network}, few epochs ({epochs})"
     return ""
 
 

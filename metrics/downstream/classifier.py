@@ -1,8 +1,8 @@
-"""The learner of every protocol: epochs of Adam on focal loss, best epoch kept, and prediction.
+"""The learner of every protocol: epochs of Adam on focal loss, one epoch kept, and prediction.
 
 Every case is seen once an epoch, in an order that is drawn once a training. Where there are
-validation cases, the weights of the epoch with the highest validation AUC stay (ties: the lower
-loss, then the earlier epoch); without them those of the last epoch.
+validation cases and the best epoch is asked for, the weights of the epoch with the highest
+validation AUC stay (ties: the lower loss, then the earlier epoch); else those of the last epoch.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Adam
+from torch.optim.lr_scheduler import OneCycleLR
 
 from cerebench.core.statistics import auc
 from cerebench.metrics.downstream.base import ProtocolError
@@ -32,9 +33,13 @@ class Training:
     Attributes:
         epochs: Passes over the training cases.
         batch: Cases per step.
-        lr: Constant step size of Adam.
+        lr: Step size of Adam; the peak where the schedule is not constant.
         gamma: Exponent of the focal loss.
         precision: ``fp32`` or ``bf16``, of training; validation and prediction are fp32.
+        schedule: ``constant``, or ``one-cycle`` (Smith and Topin 2018, arXiv:1708.07120, with
+            torch's values): rise to ``lr`` in 30 % of the steps, fall to nearly nothing.
+        turns: Whether batches are mirrored and their axes exchanged at random.
+        keep: ``best`` or ``last``, the epoch whose weights stay.
     """
 
     epochs: int
@@ -42,6 +47,9 @@ class Training:
     lr: float
     gamma: float
     precision: str
+    schedule: str = "constant"
+    turns: bool = False
+    keep: str = "best"
 
 
 class Selection(nn.Module):
@@ -119,28 +127,38 @@ class Classifier:
         """
         config, best = self.config, Best()
         batches = batch_bounds(len(data), config.batch)
+        steps = config.epochs * len(batches)
         optimiser = Adam(self.network.parameters(), lr=config.lr, fused=True)
-        phase = run.phase("epochs", optimiser=optimiser, best=best)
+        tracked: dict[str, Any] = {"optimiser": optimiser, "best": best}
+        if config.schedule == "one-cycle":
+            tracked["schedule"] = OneCycleLR(optimiser, config.lr, total_steps=steps)
+        phase = run.phase("epochs", **tracked)
         order = phase.once("order", lambda: _orders(config.epochs, len(data)))
-        for step in phase.steps(config.epochs * len(batches)):
+        for step in phase.steps(steps):
             epoch, position = divmod(step.index, len(batches))
             low, high = batches[position]
             batch = step.batch(Part(data, order[epoch, low:high]), high - low)
-            loss = focal_loss(self.network(batch.images), batch.labels, config.gamma)
+            images = turned(batch.images, step.rng) if config.turns else batch.images
+            loss = focal_loss(self.network(images), batch.labels, config.gamma)
             step.descend(optimiser, loss)
+            if "schedule" in tracked:
+                tracked["schedule"].step()
             phase.log(loss=loss)
             if position == len(batches) - 1:
                 self._end_epoch(epoch + 1, phase, best)
-        if self._validation is not None:
+        if best.state_dict():
             self.network.load_state_dict(best.state_dict())
 
     def _end_epoch(self, epoch: int, phase: Any, best: Best) -> None:
-        if self._validation is None:
+        last = self.config.keep == "last"
+        if self._validation is None or (last and epoch < self.config.epochs):
             self.selection.keep(epoch)
             return
         area, loss = self._validate()
         phase.log(always=True, validation_auc=area, validation_loss=loss)
-        if self.selection.prefers(area, loss):
+        if last:
+            self.selection.keep(epoch, area, loss)
+        elif self.selection.prefers(area, loss):
             self.selection.keep(epoch, area, loss)
             best.load_state_dict(self.network.state_dict())
 
@@ -174,6 +192,17 @@ def batch_bounds(cases: int, batch: int) -> list[tuple[int, int]]:
             "batch normalisation needs. Use larger batches or more cases."
         )
     return kept
+
+
+def turned(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Mirror a batch along random axes and exchange its axes, all of its volumes alike.
+
+    Args:
+        images: (B, C, D, H, W).
+        rng: Source of the choice.
+    """
+    mirrored = images.flip([axis for axis in (2, 3, 4) if rng.random() < 0.5])
+    return mirrored.permute(0, 1, *(2 + rng.permutation(3)).tolist())
 
 
 def predict(network: nn.Module, data: Any) -> NDArray[np.float64]:

@@ -37,6 +37,7 @@ from cerebench.metrics.downstream.cases import per_class, taken, without_patient
 from cerebench.metrics.downstream.classifier import Classifier, Training, predict
 from cerebench.metrics.downstream.resnet import resnet
 from cerebench.metrics.downstream.splits import Parts
+from cerebench.metrics.downstream.two_conv import two_conv
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Experiment(DownstreamProtocol):
 
     def network(self, seed: int, channels: int) -> nn.Module:
         """Return the classifier with its initial weights."""
+        if getattr(self.config, "network", "resnet") == "two-conv":
+            return two_conv(channels, seed)
         return resnet(self.config.depth, self.config.stem, channels, seed)
 
     def prepared(self, material: Material, trainer: Trainer) -> tuple[Material, int]:
@@ -117,7 +120,8 @@ class Experiment(DownstreamProtocol):
             validation = taken(material.development, chosen)
             finetune = without_patients(last.cases, set(validation.patients))
             trained += config.finetune_epochs * len(finetune)
-            read += config.finetune_epochs * len(validation) + len(material.test)
+            validated = 1 if self._finetune().keep == "last" else config.finetune_epochs
+            read += validated * len(validation) + len(material.test)
             if first is not None:
                 trained += config.pretrain_epochs * len(first.cases)
                 read += len(material.test)
@@ -164,11 +168,18 @@ class Experiment(DownstreamProtocol):
 
     def _pretrain(self) -> Training:
         c = self.config
-        return Training(c.pretrain_epochs, c.pretrain_batch, c.pretrain_lr, c.gamma, c.precision)
+        return self._stage(c.pretrain_epochs, c.pretrain_batch, c.pretrain_lr)
 
     def _finetune(self) -> Training:
         c = self.config
-        return Training(c.finetune_epochs, c.finetune_batch, c.finetune_lr, c.gamma, c.precision)
+        return self._stage(c.finetune_epochs, c.finetune_batch, c.finetune_lr)
+
+    def _stage(self, epochs: int, batch: int, lr: float) -> Training:
+        c = self.config
+        # A head on features, and protocols of version 0.1, have none of these settings.
+        names = ("schedule", "turns", "keep")
+        how = {name: getattr(c, name) for name in names if hasattr(c, name)}
+        return Training(epochs, batch, lr, c.gamma, c.precision, **how)
 
 
 def finetuning_set(material: Material, parts: Parts) -> Cases:

@@ -25,8 +25,8 @@ from torch import nn
 from cerebench.core.bounds import Count, Positive
 from cerebench.core.settings import setting
 from cerebench.metrics.downstream.base import Cases, Material, Passes, ProtocolInfo, Trainer
-from cerebench.metrics.downstream.config import Changes, Share, presets
 from cerebench.metrics.downstream.config import Config as Shared
+from cerebench.metrics.downstream.config import Share, presets
 from cerebench.metrics.downstream.experiment import Experiment, Stage, finetuning_set
 from cerebench.metrics.downstream.splits import Parts
 from cerebench.metrics.extractors.medicalnet import MedicalNet, MedicalNet34, ResNet
@@ -43,9 +43,6 @@ class Config(Shared):
     )
 
 
-LONG: Changes = {"finetune_epochs": (50, "[ours: as in paper; a step of the head costs nothing]")}
-
-
 class MedicalNetHead(Experiment):
     """A trained head on a frozen encoder."""
 
@@ -60,7 +57,7 @@ class MedicalNetHead(Experiment):
         weights="medicalnet-resnet34",
     )
     Config = Config
-    presets = presets(Config, {}, LONG)
+    presets = presets(Config, {})
     encoder: Callable[[], MedicalNet] = MedicalNet34
 
     def prepared(self, material: Material, trainer: Trainer) -> tuple[Material, int]:

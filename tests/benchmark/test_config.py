@@ -15,7 +15,10 @@ from cerebench.core.bounds import BadConfig
 from cerebench.core.errors import UsageError
 from cerebench.methods.med_ddpm import MedDDPM
 from cerebench.methods.wgan_gp import WGANGP
+from cerebench.metrics.downstream.controls import RealOnly
 from cerebench.metrics.suites import expand
+
+LATER = {"network", "schedule", "turns", "keep"}  # settings that 0.1.0 did not have
 
 
 def test_assignments_are_toml_values_or_text():
@@ -93,6 +96,16 @@ def test_differences_from_paper_name_value_and_source():
     assert steps["paper"] == 12000
     assert steps["value"] != 12000
     assert steps["source"].startswith("[ours: ")
+
+
+def test_a_later_setting_enters_keys_only_where_it_is_not_at_its_default():
+    old = {f.name for f in dataclasses.fields(RealOnly.Config)} - LATER
+    paper, quick = (resolve(RealOnly, preset) for preset in ("paper", "quick"))
+    assert set(paper.keyed) == set(resolve(RealOnly, "smoke").keyed) == old
+    assert quick.keyed == dict(quick.values)
+    assert paper.values.keys() == quick.values.keys() == old | LATER
+    told = {d["setting"] for d in differences(quick, paper)}
+    assert told >= LATER
 
 
 def test_every_shipped_experiment_is_valid():

@@ -69,14 +69,15 @@ def _given():
 
 
 @pytest.mark.parametrize(
-    ("cls", "settings"),
+    ("cls", "preset", "settings"),
     [
-        (Exp2, {"repeats": 1, "pretrain_epochs": 2}),
-        (_Head, {"repeats": 3, "finetune_per_class": 5, "finetune_epochs": 4}),
+        (Exp2, "smoke", {"repeats": 1, "pretrain_epochs": 2}),
+        (Exp2, "quick", {"repeats": 2, "finetune_per_class": 5, "finetune_epochs": 3}),
+        (_Head, "smoke", {"repeats": 3, "finetune_per_class": 5, "finetune_epochs": 4}),
     ],
 )
-def test_operations_of_a_protocol_are_those_of_a_run(cls, settings, tmp_path):
-    protocol = cls(resolve(cls, "smoke", overrides=settings).config)
+def test_operations_of_a_protocol_are_those_of_a_run(cls, preset, settings, tmp_path):
+    protocol = cls(resolve(cls, preset, overrides=settings).config)
     given = _given()
     trainer = HarnessTrainer(
         tmp_path, "key", torch.device("cpu"), lambda *_: None, stop=lambda: False

@@ -240,6 +240,14 @@ def test_accuracy_says_how_coarse_it_is_and_a_small_classifier_that_it_is_small(
     banner = "quick classifier: resnet10, few epochs (4 + 8)"
     assert [table.banner for table in tables] == [banner] * 2
     for protocol in classified.contents["downstream"]:
+        protocol["config"]["network"] = "two-conv"
+        reason = {"source": "[ours: three layers]", "setting": "network"}
+        protocol["differences"] = [reason | {"value": "two-conv", "paper": "resnet"}]
+    tables = build(classified.read())
+    assert tables[0].banner == "quick classifier: two-conv, few epochs (4 + 8)"
+    told = "in network two-conv (paper: resnet). The network two-conv is not the paper's: three"
+    assert all(told in line for line in tables[0].protocol)
+    for protocol in classified.contents["downstream"]:
         protocol["preset"] = "paper"
     assert [table.banner for table in build(classified.read())] == [""] * 2
 

@@ -1,6 +1,7 @@
 """The learner in the real harness: epochs, selection, exact resume, prediction."""
 
 import dataclasses
+import math
 from itertools import chain
 
 import numpy as np
@@ -11,6 +12,7 @@ from torchmetrics.functional.classification import binary_auroc
 
 from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.training import TrainingDiverged
+from cerebench.metrics.downstream import classifier
 from cerebench.metrics.downstream.base import ProtocolError
 from cerebench.metrics.downstream.classifier import (
     Classifier,
@@ -18,9 +20,11 @@ from cerebench.metrics.downstream.classifier import (
     Training,
     batch_bounds,
     predict,
+    turned,
 )
 
 CONFIG = Training(epochs=4, batch=5, lr=1e-2, gamma=2.0, precision="fp32")
+QUICK = dataclasses.replace(CONFIG, schedule="one-cycle", turns=True, keep="last")
 
 
 def network(seed=0):
@@ -122,6 +126,44 @@ def test_the_best_epoch_is_kept_with_its_weights(
     assert not torch.equal(weights[kept - 1]["0.weight"], weights[kept - 2]["0.weight"])
 
 
+def test_the_last_epoch_stays_where_it_is_asked_for(cases, validation, trainer, monkeypatch):
+    learner = Classifier(network(), QUICK, trainer.data(validation))
+    weights = scripted(monkeypatch, learner, [(0.3, 1.0)])  # asked once, at the end
+    trainer.fit(learner, cases, "a", 0)
+    assert (int(learner.selection.epoch), float(learner.selection.auc)) == (4, 0.3)
+    for name, tensor in learner.network.state_dict().items():
+        assert torch.equal(tensor, weights[0][name]), name
+
+
+def test_one_cycle_rises_to_the_step_size_and_falls_to_nearly_nothing(cases, trainer, monkeypatch):
+    seen = []
+
+    class Noted(classifier.Adam):
+        def step(self, closure=None):
+            seen.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    monkeypatch.setattr(classifier, "Adam", Noted)
+    trainer.fit(Classifier(network(), QUICK), cases, "cycle", 0)
+    trainer.fit(Classifier(network(), CONFIG), cases, "constant", 0)
+    cycle, constant = seen[:16], seen[16:]
+    assert constant == [1e-2] * 16
+    assert max(cycle) == pytest.approx(1e-2, rel=0.1)
+    assert cycle[0] < 1e-3
+    assert cycle[-1] < 1e-6
+
+
+@pytest.mark.parametrize("shape", [(6, 6, 6), (4, 6, 8)])
+def test_turned_batches_hold_the_same_voxels_in_the_orientation_of_all(shape):
+    images = torch.arange(2 * math.prod(shape)).reshape(2, 1, *shape).float()
+    rng = np.random.default_rng(0)
+    found = [turned(images, rng) for _ in range(200)]
+    assert all(torch.equal(t.flatten().sort().values, images.flatten()) for t in found)
+    for t in found:  # both volumes alike
+        assert torch.equal(t[1] - t[0], torch.full_like(t[0], math.prod(shape)))
+    assert len({(tuple(t.shape), *t.flatten().tolist()) for t in found}) == 48
+
+
 def test_validation_is_measured_in_eval_mode_on_all_its_cases(cases, validation, trainer):
     learner = Classifier(network(), CONFIG, trainer.data(validation))
     trainer.fit(learner, cases, "a", 0)
@@ -134,20 +176,21 @@ def test_validation_is_measured_in_eval_mode_on_all_its_cases(cases, validation,
     assert max(logged) == float(learner.selection.auc)
 
 
+@pytest.mark.parametrize("config", [CONFIG, QUICK], ids=["paper", "quick"])
 @pytest.mark.parametrize("stopped_after", [3, 8, 14])
 def test_a_killed_training_ends_with_the_same_bits(
-    stopped_after, cases, validation, trainer, tmp_path
+    stopped_after, config, cases, validation, trainer, tmp_path
 ):
-    whole = Classifier(network(), CONFIG, trainer.data(validation))
+    whole = Classifier(network(), config, trainer.data(validation))
     trainer.fit(whole, cases, "whole", 0)
 
     calls = iter(range(100))
     halted = type(trainer)(tmp_path / "halted", stop=lambda: next(calls) == stopped_after)
     with pytest.raises(Interrupted):
-        halted.fit(Classifier(network(), CONFIG, halted.data(validation)), cases, "whole", 0)
-    resumed = Classifier(network(seed=5), CONFIG, halted.data(validation))
+        halted.fit(Classifier(network(), config, halted.data(validation)), cases, "whole", 0)
+    resumed = Classifier(network(seed=5), config, halted.data(validation))
     halted.fit(resumed, cases, "whole", 0)
-    loaded = Classifier(network(seed=6), CONFIG, halted.data(validation))
+    loaded = Classifier(network(seed=6), config, halted.data(validation))
     halted.fit(loaded, cases, "whole", 0)
     for other in (resumed, loaded):
         for name in whole.nets:

@@ -143,6 +143,46 @@ def test_demands_of_the_papers_data():
         assert PROTOCOLS[name](PROTOCOLS[name].Config()).demand(development) == {}
 
 
+CHANGED = {"network": "two-conv", "schedule": "one-cycle", "turns": True, "keep": "last"}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_only_the_quick_preset_trains_the_small_classifier(name):
+    protocol = PROTOCOLS[name]
+    own = {field: CHANGED[field] for field in CHANGED if field in accepted(protocol.Config)}
+    assert set(own) == ({"keep"} if name == "medicalnet" else set(CHANGED))
+    for preset, found in protocol.presets.items():
+        values = {field: getattr(found.config, field) for field in own}
+        usual = {field: getattr(protocol.Config(), field) for field in own}
+        assert values == (own if preset == "quick" else usual)
+    if name != "medicalnet":
+        with torch.device("meta"):
+            network = protocol(protocol.presets["paper"].config).network(0, 1)
+        assert sum(p.numel() for p in network.parameters()) == 46_159_170
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_quick_protocols_run_at_any_shape_with_two_contrasts_and_empty_volumes(
+    name, configured, trainer, encoder, monkeypatch
+):
+    rng = np.random.RandomState(0)
+    channels = 1 if name == "medicalnet" else 2
+
+    def some(prefix, count):
+        volumes = rng.uniform(-1, 1, (count, channels, 20, 16, 24)).astype(np.float32)
+        volumes[0] = -1
+        ids = tuple(f"{prefix}{i}" for i in range(count))
+        return base.Cases(volumes, np.arange(count) % 2, ids, ids)
+
+    data = base.Material(some("d", 16), some("t", 4), some("s", 12), ("LGG", "HGG"), 0)
+    stages = {"finetune_epochs": 2, "finetune_per_class": 5, "pretrain_epochs": 2}
+    few = {field: n for field, n in stages.items() if field in accepted(PROTOCOLS[name].Config)}
+    outcome = configured(PROTOCOLS[name], "quick", **few).run(data, trainer)
+    assert all(0 <= p <= 1 for repeat in outcome.repeats for p in repeat.predictions)
+    assert [repeat.epoch for repeat in outcome.repeats] == [2] * 3
+    assert all(0 <= repeat.validation_auc <= 1 for repeat in outcome.repeats)
+
+
 def test_experiment_1_needs_a_pool():
     limited = Exp1.Config(finetune_per_class=32)
     assert Exp1(limited).demand({"LGG": 100, "HGG": 100}) == {"LGG": 68}

@@ -1,0 +1,109 @@
+"""The quick preset measures something: on phantoms that played no part in choosing it.
+
+It was chosen on the phantoms with numbers 301 to 1700; those of this file begin at 2001.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from cerebench.core.statistics import auc
+from cerebench.datasets.phantom import Phantom
+from cerebench.metrics.downstream.base import Cases, Material
+from cerebench.metrics.downstream.controls import RealOnly
+from cerebench.metrics.downstream.exp2 import Exp2
+
+FIRST, TRAIN, TEST, SEEDS = 2001, 100, 200, 5
+GENERATED = 64  # volumes of each class, as many as the quickstart draws
+BLUR = 2.0  # voxels
+
+
+@pytest.fixture(scope="module")
+def phantoms():
+    """Return ``cases(first, count)`` of both classes at 32^3; each is drawn once."""
+    last = FIRST + SEEDS * TRAIN + TEST
+    dataset = Phantom(32, rule={"train": last, "test": 1})
+    known = {case.id: case for case in dataset.cases()}
+    drawn = {}
+
+    def cases(first, count):
+        ids = tuple(
+            f"phantom-{name}-{number:04d}"
+            for name in ("LGG", "HGG")
+            for number in range(first, first + count)
+        )
+        for name in ids:
+            if name not in drawn:
+                drawn[name] = dataset.load(known[name]).volume
+        volumes = np.stack([drawn[name] for name in ids])
+        return Cases(volumes, np.repeat([0, 1], count).astype(np.int64), ids, ids)
+
+    return cases
+
+
+@pytest.fixture
+def given(phantoms):
+    """Return ``material(seed)``: training cases of the seed, held-out ones as generated volumes."""
+
+    def material(seed):
+        other = FIRST + (seed + 1) % SEEDS * TRAIN  # what trains with the next seed
+        return Material(
+            development=phantoms(FIRST + seed * TRAIN, TRAIN),
+            test=phantoms(FIRST + SEEDS * TRAIN, TEST),
+            synthetic=phantoms(other, GENERATED),
+            classes=("LGG", "HGG"),
+            seed=seed,
+        )
+
+    return material
+
+
+@pytest.mark.slow
+def test_real_cases_alone_teach_the_quick_classifier(given, configured, trainer, tmp_path):
+    areas = []
+    for seed in range(SEEDS):
+        data = given(seed)
+        fresh = type(trainer)(tmp_path / str(seed))
+        outcome = configured(RealOnly, "quick").run(data, fresh)
+        areas += [[auc(data.test.labels, repeat.predictions) for repeat in outcome.repeats]]
+    print(f"\nreal-only, AUC of seeds and repeats: {np.round(areas, 3).tolist()}")  # noqa: T201
+    assert np.mean(areas) >= 0.75
+
+
+@pytest.mark.slow
+def test_training_on_generated_volumes_tells_real_from_blurred_from_mislabelled(
+    given, configured, trainer, tmp_path
+):
+    def area(data, name):
+        fresh = type(trainer)(tmp_path / name)
+        protocol = configured(Exp2, "quick", repeats=1, finetune_epochs=1)
+        (repeat,) = protocol.run(data, fresh).repeats
+        return auc(data.test.labels, repeat.before_finetuning)
+
+    found = {"real": [], "blurred": [], "shuffled": []}
+    for seed in range(SEEDS):
+        data = given(seed)
+        real = data.synthetic
+        smooth = np.stack([gaussian_filter(v, (0, BLUR, BLUR, BLUR)) for v in real.volumes])
+        half = np.arange(len(real)) % 2  # half of each class has the other label
+        made = {
+            "real": real,
+            "blurred": dataclasses.replace(real, volumes=smooth),
+            "shuffled": dataclasses.replace(real, labels=half.astype(np.int64)),
+        }
+        for name, volumes in made.items():
+            given_these = dataclasses.replace(data, synthetic=volumes)
+            found[name].append(area(given_these, f"{name}-{seed}"))
+    print(f"\n{ {name: np.round(each, 3).tolist() for name, each in found.items()} }")  # noqa: T201
+
+    def apart(better, worse):
+        """Return the difference of means in standard errors of it, seeds taken as independent."""
+        error = math.hypot(*(np.std(found[n], ddof=1) / math.sqrt(SEEDS) for n in (better, worse)))
+        return (np.mean(found[better]) - np.mean(found[worse])) / error
+
+    assert apart("real", "blurred") > 2
+    assert apart("blurred", "shuffled") > 2
+    assert apart("real", "shuffled") > 2
