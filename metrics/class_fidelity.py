@@ -52,12 +52,11 @@ def _compute(sets: Sets, view: str) -> Result:
         real = [probe.log_probabilities(group) for group in every.groups("test")]
     else:
         real = out_of_fold(train, every.folds("train"))
-
     ceiling, notes = information(centred(real)), ()
     if ceiling <= 0:
         notes = (
-            f"the probe knows nothing about the class of real cases either ({ceiling:.2f} bits), so "
-            "that a class mix-up cannot be seen on these data",
+            f"the probe knows nothing about the class of real cases either ({ceiling:.2f} bits): a "
+            "class mix-up cannot be seen on these data",
         )
 
     def without(rows: Sequence[jackknife.Rows]) -> float:
