@@ -53,6 +53,12 @@ def _compute(sets: Sets, view: str) -> Result:
         real = [probe.log_probabilities(group) for group in every.groups("test")]
     else:
         real = out_of_fold(train, every.folds("train"))
+    ceiling, notes = information(centred(real)), ()
+    if ceiling <= 0:
+        notes = (
+            f"the probe knows nothing about the class of real cases either ({ceiling:.2f} bits): a "
+            "class mix-up cannot be seen on these data",
+        )
 
     def without(rows: Sequence[jackknife.Rows]) -> float:
         return information(centred(taken(told, rows)))
@@ -60,13 +66,14 @@ def _compute(sets: Sets, view: str) -> Result:
     spread = jackknife.combine({"generated": every.spread("generated", without)})
     return spread.result(
         information(centred(told)),
-        real_value=information(centred(real)),
+        real_value=ceiling,
         n_real=every.count("train"),
         n_generated=every.count("generated"),
+        notes=notes,
         facts={
             **scores(told),
             **{f"real_{name}": value for name, value in scores(real).items()},
-            "ceiling": information(centred(real)),
+            "ceiling": ceiling,
             "floor": uninformed(centred(real)),
             "bits_uncentred": information(told),
             "most": float(np.log2(len(told))),

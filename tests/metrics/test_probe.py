@@ -399,3 +399,11 @@ def test_a_saturated_auc_has_an_error(feature_sets, draw):
     result = C2ST.compute(feature_sets(draw(40, seed=2) + 30, draw(40)), "")
     assert result.value == 1
     assert 0.01 < result.se < 0.1
+
+
+def test_a_class_that_cannot_be_read_from_real_cases_is_noted():
+    same = [classes(100, seed, gap=0) for seed in (1, 2, 3)]
+    blind = CLASS_FIDELITY.compute(joint(same[2], same[0], same[1]), "")
+    assert blind.real_value <= 0
+    assert any("cannot be seen on these data" in note for note in blind.notes)
+    assert not CLASS_FIDELITY.compute(joint(classes(64, 3)), "").notes
