@@ -87,6 +87,7 @@ def cell(rng, row, seeds, real, offset=0.0, better="lower", between=1.0):
         made = rng.normal(scale=40**0.5, size=40) + between * rng.normal() + offset
         own, target = ((x.sum() - x.reshape(10, 4).sum(axis=1)) / 36 for x in (made, real))
         left = {"generated": own, "real": target if near else made.mean() - target}
+        left = {side: tuple(x.tolist()) for side, x in left.items()}
         squared = sum(9 * np.var(left[side]) for side in (("generated",) if near else left))
         facts = {"dataset": "d", "size": 16, "fingerprint": "f", "kind": "method", "role": ""}
         facts |= {"method": f"{row}", "label": "", "preset": "", "better": better, "row": row}
