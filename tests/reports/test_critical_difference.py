@@ -92,6 +92,14 @@ def test_a_method_that_one_data_set_lacks_is_left_out(store):
 
 def test_the_figure_names_the_methods_that_it_leaves_out(store):
     figure = critical_difference.draw(store([*clear(5).tolist(), [1.0, 2.0, 3.0]]))
-    assert "Left out, without a value on every data set: vqgan." in drawing.caption(figure)
+    text = "Left out, without a value on every data set or with a mark: vqgan."
+    assert text in drawing.caption(figure)
     names = [t.get_text() for t in figure.axes[0].texts if "(" in t.get_text()]
     assert names == ["wgan-gp (1.00)", "ddpm (2.00)", "mine (3.00)"]
+
+
+def test_a_marked_row_is_left_out(store, monkeypatch):
+    monkeypatch.setattr(critical_difference, "marks", lambda *_: {0: {"copying": ["nn-ratio"]}})
+    figure = critical_difference.draw(store(clear()))
+    names = [t.get_text() for t in figure.axes[0].texts if "(" in t.get_text()]
+    assert names == ["ddpm (1.00)", "mine (2.00)", "vqgan (3.00)"]

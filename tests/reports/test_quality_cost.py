@@ -40,6 +40,21 @@ def test_the_front_holds_what_no_other_dominates(found, kept):
     assert front(found) == kept
 
 
+def test_a_marked_row_is_never_in_the_front():
+    copied = Point(0, 1, 0.1, None, "cpu", marked=True)
+    assert front([copied, at(2, 5), at(3, 6)]) == [at(2, 5)]
+
+
+def test_a_marked_row_is_drawn_beside_the_front(runs, monkeypatch):
+    monkeypatch.setattr(quality_cost, "marks", lambda *_: {1: {"copying": ["nn-ratio"]}})
+    costs(runs, "wgan-gp", 100, 200)
+    costs(runs, "ddpm", 600, 1200)
+    figure = quality_cost.draw(runs.read())
+    assert len([line for line in figure.axes[0].lines if line.get_markersize() == 4.5]) == 2
+    (edge,) = (line for line in figure.axes[0].lines if line.get_gid() == "front")
+    assert edge.get_xdata().tolist() == pytest.approx([30])
+
+
 def test_points_lie_at_the_time_of_all_classes_and_at_the_value(runs):
     costs(runs, "wgan-gp", 100, 200)
     costs(runs, "ddpm", 600, 1200)
