@@ -626,8 +626,8 @@ def report(
     test: Annotated[
         str,
         typer.Option(
-            help="What downstream comparisons rest on: paired_bootstrap, delong (test patients), "
-            "welch, student, paired (runs)."
+            help="The test that stands beside that of generators: paired_bootstrap, delong (test "
+            "patients), welch, student, paired (runs)."
         ),
     ] = "paired_bootstrap",
     with_published: Annotated[

@@ -1,8 +1,10 @@
-"""Share of voxels around the body that are not background: speckle, haze and stray structures.
+"""Mean brightness around the body, which is 0 in real volumes but for stray structures.
 
 Features of ``radlite-v2`` are taken inside the body, a mask that speckle cannot capture; what that
-mask leaves out is counted here, but for the two voxels next to it, where edges fade. A volume with
-body everywhere has no background left and counts as 1.
+mask leaves out is seen here, but for the two voxels next to it, where edges fade: speckle, haze,
+halos. A volume with body everywhere has no background left and counts as 1. The mean and not the
+share of voxels above a threshold, because that share rises with a weak checkerboard, which lifts
+faint voxels over any threshold, and falls with a strong one.
 
 Source: [ours: body rule and threshold of radlite-v2].
 """
@@ -14,31 +16,33 @@ from scipy.ndimage import binary_dilation
 
 from cerebench.metrics import jackknife
 from cerebench.metrics.base import Array, Better, Metric, Result, Sets, Volume, VolumeSet
-from cerebench.metrics.extractors.radlite import BODY, THRESHOLD, body
+from cerebench.metrics.extractors.radlite import BODY, body
 from cerebench.metrics.standardise import require
 
 MARGIN = 2  # voxels around the body that count as its edge
 
 
-def stray_share(volume: Volume) -> float:
-    """Return which share of the voxels around the body is above background, 0 to 1.
+def stray_brightness(volume: Volume) -> float:
+    """Return the mean brightness of the voxels around the body, 0 to 1.
 
     Args:
         volume: (C, D, H, W) in [-1, 1]; the first channel counts.
     """
     unit = (volume[0].astype(np.float64) + 1) / 2
     outside = ~binary_dilation(body(unit), iterations=MARGIN)
-    return float(np.mean(unit[outside] > THRESHOLD)) if outside.any() else 1.0
+    return float(unit[outside].mean()) if outside.any() else 1.0
 
 
-def _shares(volumes: VolumeSet) -> Array:
-    found = volumes.keep("stray shares", lambda: [stray_share(volume) for volume in volumes])
+def _means(volumes: VolumeSet) -> Array:
+    found = volumes.keep(
+        "stray brightness", lambda: [stray_brightness(volume) for volume in volumes]
+    )
     return np.asarray(found, dtype=np.float64)
 
 
 def _compute(sets: Sets, view: str) -> Result:
     require(sets, 1, "generated", "train")
-    ours, real = _shares(sets.generated), _shares(sets.train)
+    ours, real = _means(sets.generated), _means(sets.train)
     parts = jackknife.groups(sets.generated.ids, sets.seed)
     spread = jackknife.TOO_FEW
     if jackknife.leaves_enough(parts):
@@ -58,10 +62,9 @@ BACKGROUND = Metric(
     compute=_compute,
     better=Better.NEAR_REAL,
     recipe={
-        "estimator": "mean over volumes of the share of voxels around the body above threshold",
+        "estimator": "mean over volumes of the mean brightness around the body",
         "margin": f"{MARGIN} voxels, face-connected",
         "body": BODY,
-        "threshold": THRESHOLD,
         "range": [0, 1],
         "reference": "train",
         "uncertainty": jackknife.RECIPE,

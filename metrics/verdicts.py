@@ -35,7 +35,8 @@ class Verdict:
         word: ``ordered``: seen, and a stronger level is worse. ``seen``: outside the range of the
             real draws on the worse side in two of three seeds at some level. ``inverted``: outside
             on the better side, or a stronger level better than a weaker one that is seen, by more
-            than the standard deviation of the draws. ``blind``: neither.
+            than the standard deviation of the draws, either in two of three seeds. ``blind``:
+            neither.
         seen_from: Position of the weakest level from which on it is seen; None where it is not.
     """
 
@@ -73,10 +74,7 @@ def judge(
     worse = [bool(np.mean(level > high) >= SHARE - 1e-9) for level in bad]
     nicer = any(np.mean(level < low) >= SHARE - 1e-9 for level in bad)
     means = np.array([level.mean() for level in bad])
-    # Compared with all weaker levels that are seen: a fall in many small steps is one, too, and
-    # what rises and falls among real draws says nothing.
-    highest = np.maximum.accumulate(np.where(worse, means, -np.inf))
-    falls = bool(np.any(highest[:-1] - means[1:] > null.std(ddof=1)))
+    falls = _falls(bad, worse, float(null.std(ddof=1)))
     seen = [k for k in range(len(worse)) if all(worse[k:])]
     if nicer or falls:
         return Verdict("inverted", seen[0] if seen else None)
@@ -84,6 +82,21 @@ def judge(
         return Verdict("blind")
     steps = np.diff(means[max(seen[0] - 1, 0) :])
     return Verdict("ordered" if len(steps) and bool(np.all(steps > 0)) else "seen", seen[0])
+
+
+def _falls(bad: Sequence[np.ndarray], seen: Sequence[bool], sd: float) -> bool:
+    """Tell whether a stronger level is better than a weaker one that is seen, in enough seeds.
+
+    All weaker levels count: a fall in many small steps is one, too. What rises and falls among real
+    draws says nothing.
+    """
+    for stronger in range(1, len(bad)):
+        for weaker in range(stronger):
+            n = min(len(bad[weaker]), len(bad[stronger]))
+            fall = bad[weaker][:n] - bad[stronger][:n] > sd
+            if seen[weaker] and np.mean(fall) >= SHARE - 1e-9:
+                return True
+    return False
 
 
 def _better_side(draws: Sequence[Value], better: Better) -> float:

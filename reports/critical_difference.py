@@ -25,6 +25,7 @@ from cerebench.reports.drawing import (
     text_width,
 )
 from cerebench.reports.formatting import number, plain
+from cerebench.reports.marks import marks
 from cerebench.reports.quality_cost import ranking_metric
 from cerebench.reports.summary import summarise
 from cerebench.reports.table import row_labels
@@ -97,7 +98,7 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
 
 
 def _left_out(lacking: Sequence[str]) -> list[str]:
-    told = f"Left out, without a value on every data set: {', '.join(lacking)}."
+    told = f"Left out, without a value on every data set or with a mark: {', '.join(lacking)}."
     return [told] if lacking else []
 
 
@@ -139,15 +140,20 @@ def peers(experiment: Experiment) -> tuple[list[Experiment], list[str]]:
 
 
 def losses(experiment: Experiment, metric: str) -> dict[Method, float]:
-    """Return what ranks each method, smallest best: the mean over classes that all have a value."""
-    found = [v for v in values(experiment) if v.metric == metric and v.kind != "anchor"]
+    """Return what ranks each method, smallest best: the mean over classes that all have a value.
+
+    A row with a mark is left out, so that it is never the best.
+    """
+    everything = values(experiment)
+    marked = marks(experiment.contents, everything)
+    found = [v for v in everything if v.metric == metric and v.kind != "anchor"]
     classes = experiment.contents.dataset.classes
     told: dict[Method, float] = {}
     for position, row in generators(experiment):
         own = [v for v in found if v.row == position]
         summaries = [summarise([v for v in own if v.class_ == class_]) for class_ in classes]
         parts = [s.loss for s in summaries if s is not None and s.loss is not None]
-        if len(parts) == len(classes):
+        if len(parts) == len(classes) and position not in marked:
             told[row.name, row.preset] = fmean(parts)
     return told
 

@@ -20,7 +20,7 @@ from cerebench.reports.tidy import Value
 
 UNDER_TRAINED, COPYING = "under-trained", "copying"
 SMALL = ("smoke", "quick", "lite")
-DISTANCE, SIMILARITY = "fd-radlite-v1", "ms-ssim"
+DISTANCE, SIMILARITY = "fd-radlite-v2", "ms-ssim"
 WORSE = ("noise", "blur-2", "untrained")  # controls that structured samples leave behind
 LARGEST_GAP = 0.10  # of the mean MS-SSIM of pairs, to that of real pairs
 

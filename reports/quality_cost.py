@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PREFERRED = "fd-radlite-v1"
+PREFERRED = "fd-radlite-v2"
 COST = "train-seconds"
 UNITS = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
 HIGH, BETWEEN = 1.5, 0.22  # inches: a panel, between two
@@ -87,7 +87,7 @@ def ranking_metric(metrics: Sequence[MetricEntry], name: str) -> MetricEntry:
 
     Args:
         metrics: As in the table of contents.
-        name: Name of one; empty: ``fd-radlite-v1``, or the first that can rank.
+        name: Name of one; empty: ``fd-radlite-v2``, or the first that can rank.
 
     Raises:
         NotDrawn: If there is none.

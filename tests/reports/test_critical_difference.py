@@ -18,14 +18,16 @@ def store(tmp_path, runs):
         for number, losses in enumerate(table):
             builder = type(runs)(tmp_path / f"store/data{number}-32-aa")
             builder.contents["dataset"]["name"] = f"data{number // sizes}"
-            metric = next(m for m in builder.contents["metrics"] if m["name"] == "fd-radlite-v1")
+            metric = next(m for m in builder.contents["metrics"] if m["name"] == "fd-radlite-v2")
             facts = {name: metric[name] for name in ("recipe", "recipe_hash")}
             for name, loss in zip(NAMES, losses, strict=False):
                 builder.method(name, name)
-                path = builder.contents["rows"][-1]["cells"][0]["scores"]["fd-radlite-v1"]
+                path = builder.contents["rows"][-1]["cells"][0]["scores"]["fd-radlite-v2"]
                 classes = (("LGG", loss - 1), ("HGG", loss + 1))
                 rows = [ROW | {"class": class_, "value": value} for class_, value in classes]
                 builder.write(path, "score", rows=rows, **facts)
+            for row in builder.contents["rows"]:
+                row["preset"] = "paper"  # larger presets have no marks
             made.append(builder.read())
         return made[0]
 
@@ -92,6 +94,14 @@ def test_a_method_that_one_data_set_lacks_is_left_out(store):
 
 def test_the_figure_names_the_methods_that_it_leaves_out(store):
     figure = critical_difference.draw(store([*clear(5).tolist(), [1.0, 2.0, 3.0]]))
-    assert "Left out, without a value on every data set: vqgan." in drawing.caption(figure)
+    text = "Left out, without a value on every data set or with a mark: vqgan."
+    assert text in drawing.caption(figure)
     names = [t.get_text() for t in figure.axes[0].texts if "(" in t.get_text()]
     assert names == ["wgan-gp (1.00)", "ddpm (2.00)", "mine (3.00)"]
+
+
+def test_a_marked_row_is_left_out(store, monkeypatch):
+    monkeypatch.setattr(critical_difference, "marks", lambda *_: {0: {"copying": ["nn-ratio"]}})
+    figure = critical_difference.draw(store(clear()))
+    names = [t.get_text() for t in figure.axes[0].texts if "(" in t.get_text()]
+    assert names == ["ddpm (1.00)", "mine (2.00)", "vqgan (3.00)"]

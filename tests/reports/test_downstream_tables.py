@@ -342,5 +342,5 @@ def test_the_csv_file_has_both_kinds_of_rows(classified, tmp_path):
     head = lines[0].split(",")
     assert len(head) == len(set(head))
     assert {"value", "protocol", "p_holm", "unit"} <= set(head)
-    assert sum("fd-radlite-v1" in line for line in lines) > 0
+    assert sum("fd-radlite-v2" in line for line in lines) > 0
     assert sum(",mean," in line for line in lines) > 0

@@ -54,9 +54,9 @@ def test_the_mean_over_seeds_is_the_mean_of_the_ratios():
 
 def test_the_floor_of_each_class_is_told_with_its_sizes(runs):
     contents = runs.read().contents
-    (metric,) = (m for m in contents.metrics if m.name == "fd-radlite-v1")
+    (metric,) = (m for m in contents.metrics if m.name == "fd-radlite-v2")
     shown = dataclasses.replace(
-        metric, name="fd-radlite-v2", label="FD[radlite-v2]", as_ratio=True,
+        metric, as_ratio=True,
         recipe={"floor": {"draws": 20}},
     )  # fmt: skip
     contents = dataclasses.replace(contents, metrics=(shown,))

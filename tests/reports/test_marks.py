@@ -32,11 +32,11 @@ def test_structured_samples_are_not_marked(runs):
 
 @pytest.mark.parametrize("value", [410.0, 10774.0])
 def test_a_distance_not_below_that_of_noise_is_under_trained_in_whatever_class(runs, value):
-    score(runs, "fd-radlite-v1", value, class_="HGG")
+    score(runs, "fd-radlite-v2", value, class_="HGG")
     assert told(runs) == {
         "ddpm": {
             "under-trained": [
-                f"fd-radlite-v1 {value:g}{'.0' * (value < 1000)} (HGG) is not below that of "
+                f"fd-radlite-v2 {value:g}{'.0' * (value < 1000)} (HGG) is not below that of "
                 "control 'noise' (410.0)"
             ]
         }
@@ -44,15 +44,15 @@ def test_a_distance_not_below_that_of_noise_is_under_trained_in_whatever_class(r
 
 
 def test_a_distance_just_below_that_of_noise_is_not_marked(runs):
-    score(runs, "fd-radlite-v1", 409.9)
+    score(runs, "fd-radlite-v2", 409.9)
     assert told(runs) == {}
 
 
 def test_strongly_blurred_volumes_and_an_untrained_network_are_bars_too_and_copies_none(runs):
-    score(runs, "fd-radlite-v1", 100.0)
+    score(runs, "fd-radlite-v2", 100.0)
     runs.contents["rows"][-1] |= {"name": "blur-2", "label": "real, blurred 2"}  # at 410
     assert told(runs) == {}
-    score(runs, "fd-radlite-v1", 500.0)
+    score(runs, "fd-radlite-v2", 500.0)
     (reason,) = told(runs)["ddpm"]["under-trained"]
     assert reason.endswith("control 'real, blurred 2' (410.0)")
     runs.contents["rows"][-1] |= {"name": "untrained", "label": "untrained"}
@@ -81,7 +81,7 @@ def test_many_samples_next_to_training_cases_are_called_copying(runs):
 
 @pytest.mark.parametrize("preset", ["paper", "stable", ""])
 def test_larger_presets_and_folders_of_samples_are_never_marked(runs, preset):
-    score(runs, "fd-radlite-v1", 10774.0)
+    score(runs, "fd-radlite-v2", 10774.0)
     for row in runs.contents["rows"]:
         if row["kind"] == "method":
             row["preset"] = preset
@@ -89,24 +89,24 @@ def test_larger_presets_and_folders_of_samples_are_never_marked(runs, preset):
 
 
 def test_seeds_are_judged_by_their_mean(three_seeds):
-    score(three_seeds, "fd-radlite-v1", 1000.0, seed=1)
+    score(three_seeds, "fd-radlite-v2", 1000.0, seed=1)
     assert told(three_seeds) == {}
-    score(three_seeds, "fd-radlite-v1", 500.0, seed=2)
+    score(three_seeds, "fd-radlite-v2", 500.0, seed=2)
     (reason,) = told(three_seeds)["ddpm"]["under-trained"]
-    assert reason.startswith("fd-radlite-v1 510.1 (LGG)")  # (30.25 + 1000 + 500) / 3
+    assert reason.startswith("fd-radlite-v2 510.1 (LGG)")  # (30.25 + 1000 + 500) / 3
 
 
 def test_what_was_not_measured_is_not_judged(runs):
-    score(runs, "fd-radlite-v1", 10774.0)
-    for metric in ("fd-radlite-v1", "ms-ssim"):
+    score(runs, "fd-radlite-v2", 10774.0)
+    for metric in ("fd-radlite-v2", "ms-ssim"):
         (runs.folder / f"ddpm-quick-89abcdef/seed-0/score/{metric}@4567cdef.json").unlink()
     assert told(runs) == {}
 
 
 def test_every_format_shows_the_mark_and_its_reason(runs, tmp_path):
-    score(runs, "fd-radlite-v1", 10774.0)
+    score(runs, "fd-radlite-v2", 10774.0)
     experiment = runs.read()
-    reason = "fd-radlite-v1 10774 (LGG) is not below that of control 'noise' (410.0)"
+    reason = "fd-radlite-v2 10774 (LGG) is not below that of control 'noise' (410.0)"
     for anchors in (True, False):  # hidden controls judge too
         table = build(experiment, anchors=anchors)
         assert table.notes[0] == f"3D-DDPM is under-trained: {reason}."
@@ -119,7 +119,7 @@ def test_every_format_shows_the_mark_and_its_reason(runs, tmp_path):
     assert f"- 3D-DDPM is under-trained: {reason}." in text
     tex = latex.write(experiment, tmp_path)[0].read_text(encoding="utf-8")
     assert "3D-DDPM (under-trained) &" in tex
-    assert "3D-DDPM is under-trained: fd-radlite-v1 10774" in tex
+    assert "3D-DDPM is under-trained: fd-radlite-v2 10774" in tex
     found = tidy.frame(experiment)
     assert set(found[found["method"] == "ddpm"]["mark"]) == {f"under-trained: {reason}"}
     assert set(found[found["method"] != "ddpm"]["mark"]) == {""}

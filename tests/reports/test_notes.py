@@ -125,7 +125,7 @@ def test_no_line_that_rests_on_facts_changes_when_every_note_is_reworded(tell, r
 def test_lines_that_rest_on_facts_are_there(tell):
     table = tell(lambda note: "")
     ruled = [line for line in table.notes if "is mostly the distance of one feature" in line]
-    assert any(line.startswith("FD[radlite-v1]") for line in ruled)
+    assert any(line.startswith("FD[radlite-v2]") for line in ruled)
     assert all("'contrast'; its share" in line and "(generated mean 4" in line for line in ruled)
     holm = [line for line in table.notes if "Holm over the" in line]
     assert any("structures: " in line and "Holm over the 4 tests" in line for line in holm)
@@ -207,14 +207,14 @@ def lines(table):
 def test_scores_without_facts_are_named_and_their_notes_printed_unread(runs):
     assert not lines(build(runs.read()))
     forget(runs, "ddpm", "ms-ssim", OLD)
-    forget(runs, "ddpm", "fd-radlite-v1", OLD)
+    forget(runs, "ddpm", "fd-radlite-v2", OLD)
     table = build(runs.read())
     (line,) = lines(table)
     assert line.startswith(
         "Scores recorded by an older version, without facts: "
-        "MS-SSIM, FD[radlite-v1] (3D-DDPM); bench run keeps them."
+        "MS-SSIM, FD[radlite-v2] (3D-DDPM); bench run keeps them."
     )
-    assert f"MS-SSIM, FD[radlite-v1] (3D-DDPM): {'; '.join(OLD)}" in table.notes
+    assert f"MS-SSIM, FD[radlite-v2] (3D-DDPM): {'; '.join(OLD)}" in table.notes
     assert not any("Holm over" in note or "mostly the distance" in note for note in table.notes)
     assert not any("n_zero_pairs" in text for text in table.protocol)
 

@@ -147,7 +147,7 @@ def test_variants_that_differ_in_something_else_are_no_ablation_of_the_paper(run
 
 
 def test_a_row_that_a_small_preset_left_under_trained_is_marked_in_every_table(classified):
-    path = "ddpm-quick-89abcdef/seed-0/score/fd-radlite-v1@4567cdef.json"
+    path = "ddpm-quick-89abcdef/seed-0/score/fd-radlite-v2@4567cdef.json"
     rows = json.loads((classified.folder / path).read_text())["rows"]
     classified.edit(path, rows=[row | {"value": 999.0} for row in rows])
     tables = build(classified.read(), TEST)

@@ -40,6 +40,21 @@ def test_the_front_holds_what_no_other_dominates(found, kept):
     assert front(found) == kept
 
 
+def test_a_marked_row_is_never_in_the_front():
+    copied = Point(0, 1, 0.1, None, "cpu", marked=True)
+    assert front([copied, at(2, 5), at(3, 6)]) == [at(2, 5)]
+
+
+def test_a_marked_row_is_drawn_beside_the_front(runs, monkeypatch):
+    monkeypatch.setattr(quality_cost, "marks", lambda *_: {1: {"copying": ["nn-ratio"]}})
+    costs(runs, "wgan-gp", 100, 200)
+    costs(runs, "ddpm", 600, 1200)
+    figure = quality_cost.draw(runs.read())
+    assert len([line for line in figure.axes[0].lines if line.get_markersize() == 4.5]) == 2
+    (edge,) = (line for line in figure.axes[0].lines if line.get_gid() == "front")
+    assert edge.get_xdata().tolist() == pytest.approx([30])
+
+
 def test_points_lie_at_the_time_of_all_classes_and_at_the_value(runs):
     costs(runs, "wgan-gp", 100, 200)
     costs(runs, "ddpm", 600, 1200)
@@ -51,7 +66,7 @@ def test_points_lie_at_the_time_of_all_classes_and_at_the_value(runs):
     assert ddpm.get_xdata()[0] == pytest.approx(1800 / 60)
     assert ddpm.get_ydata()[0] == pytest.approx(30.25)
     assert figure.axes[1].get_xlabel() == "training time, min"
-    assert figure.axes[0].get_ylabel() == "FD[radlite-v1]"
+    assert figure.axes[0].get_ylabel() == "FD[radlite-v2]"
     assert (figure.axes[0].get_xscale(), figure.axes[0].get_yscale()) == ("log", "log")
     (edge,) = (line for line in figure.axes[0].lines if line.get_gid() == "front")
     assert edge.get_xdata().tolist() == pytest.approx([5, 30])
@@ -100,7 +115,7 @@ def test_a_metric_near_that_of_real_volumes_is_drawn_as_distance(runs):
 
 def test_where_higher_is_better_the_front_rises(runs):
     costs(runs, "ddpm", 600, 1200)
-    declared = next(m for m in runs.contents["metrics"] if m["name"] == "fd-radlite-v1")
+    declared = next(m for m in runs.contents["metrics"] if m["name"] == "fd-radlite-v2")
     declared["better"] = "higher"
     figure = quality_cost.draw(runs.read())
     (edge,) = (line for line in figure.axes[0].lines if line.get_gid() == "front")
@@ -122,13 +137,13 @@ def test_a_metric_that_rewards_collapse_is_refused(runs):
 
 def test_without_a_cost_nothing_is_drawn(runs):
     runs.contents["rows"] = [r for r in runs.contents["rows"] if r["kind"] != "method"]
-    with pytest.raises(NotDrawn, match=r"no method has both FD\[radlite-v1\] and a training time"):
+    with pytest.raises(NotDrawn, match=r"no method has both FD\[radlite-v2\] and a training time"):
         quality_cost.draw(runs.read())
 
 
 def without_values(runs, *classes):
     """Take the values of classes out of every record of the metric on the axis."""
-    for path in runs.folder.rglob("score/**/fd-radlite-v1@*.json"):
+    for path in runs.folder.rglob("score/**/fd-radlite-v2@*.json"):
         record = json.loads(path.read_text())
         for row in record["rows"]:
             if row["class"] in classes:
@@ -154,7 +169,7 @@ def test_without_a_value_in_any_class_nothing_is_drawn(runs):
 
 
 def test_a_value_of_zero_is_drawn_on_a_linear_axis(runs):
-    for path in runs.folder.rglob("wgan-gp*/seed-0/score/fd-radlite-v1@*.json"):
+    for path in runs.folder.rglob("wgan-gp*/seed-0/score/fd-radlite-v2@*.json"):
         record = json.loads(path.read_text())
         for row in record["rows"]:
             row |= {"value": 0.0, "se": None}

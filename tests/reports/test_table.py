@@ -48,8 +48,8 @@ def test_headers_carry_direction_view_and_scale(runs):
     assert heads[:5] == [
         ("MMD", "↓ ×10⁻⁴"),
         ("MS-SSIM", "→ real"),
-        ("FD[radlite-v1]", "↓"),
-        ("KID[radlite-v1]", "↓ ×10³"),
+        ("FD[radlite-v2]", "↓"),
+        ("KID[radlite-v2]", "↓ ×10³"),
         ("NN ratio", "→ real"),
     ]
     assert ("FD[rand2d-v1]", "sagittal ↓") in heads
@@ -67,9 +67,9 @@ def test_headers_carry_direction_view_and_scale(runs):
 
 def test_small_and_negative_values_print_as_themselves(runs):
     kid = {"se": None, "uncertainty": ""}
-    change(runs, SCORE.format("ddpm", "fd-radlite-v1"), value=5e-5, **kid)
-    change(runs, SCORE.format("wgan-gp", "fd-radlite-v1"), value=-3.0, **kid)
-    found = cells(build(runs.read()), "fd-radlite-v1")
+    change(runs, SCORE.format("ddpm", "fd-radlite-v2"), value=5e-5, **kid)
+    change(runs, SCORE.format("wgan-gp", "fd-radlite-v2"), value=-3.0, **kid)
+    found = cells(build(runs.read()), "fd-radlite-v2")
     assert found["3D-DDPM"].text == "5.0e-5"
     assert found["3D-WGAN-GP"].text == "-3.0"
 
@@ -90,16 +90,16 @@ def bold(table, metric, view=""):
 
 def test_the_best_method_is_bold_and_anchors_never_are(seeded):
     table = build(seeded.read())
-    assert bold(table, "fd-radlite-v1") == ["mine_v2 & co"]
+    assert bold(table, "fd-radlite-v2") == ["mine_v2 & co"]
     assert bold(table, "ms-ssim") == ["3D-DDPM"]
     assert "in at most 5 % of columns" in " ".join(table.notes)
 
 
 def test_nothing_is_bold_where_another_is_within_chance(seeded):
     for seed in range(3):
-        path = SCORE.format("ddpm", "fd-radlite-v1").replace("seed-0", f"seed-{seed}")
+        path = SCORE.format("ddpm", "fd-radlite-v2").replace("seed-0", f"seed-{seed}")
         change(seeded, path, value=7.0 + 0.5 * seed)
-    assert bold(build(seeded.read()), "fd-radlite-v1") == []
+    assert bold(build(seeded.read()), "fd-radlite-v2") == []
 
 
 def test_nothing_is_bold_or_second_under_a_banner(seeded):
@@ -115,7 +115,7 @@ def test_nothing_is_bold_with_fewer_than_three_seeds(seeded, seeds):
         if "cells" in row:
             row["cells"] = row["cells"][:seeds]
     table = build(seeded.read())
-    assert bold(table, "fd-radlite-v1") == []
+    assert bold(table, "fd-radlite-v2") == []
     assert "a method has fewer than 3 seeds" in " ".join(table.notes)
 
 
@@ -124,10 +124,10 @@ def test_a_marked_row_is_neither_bold_nor_second(seeded, monkeypatch):
     told = {rows.index("mine"): {"copying": ["max-corr"]}}
     monkeypatch.setattr("cerebench.reports.table.marks", lambda *_: told)
     table = build(seeded.read())
-    assert bold(table, "fd-radlite-v1") == []
-    second = [c.second for c in cells(table, "fd-radlite-v1").values()]
+    assert bold(table, "fd-radlite-v2") == []
+    second = [c.second for c in cells(table, "fd-radlite-v2").values()]
     assert second.count(True) == 1
-    assert not cells(table, "fd-radlite-v1")["mine_v2 & co (copying)"].second
+    assert not cells(table, "fd-radlite-v2")["mine_v2 & co (copying)"].second
 
 
 def test_plus_minus_says_what_it_leaves_out(runs, seeded):
@@ -214,12 +214,12 @@ def test_notes_name_clipping_floor_and_unavailable_metrics(runs):
     assert any("3D-WGAN-GP (HGG): 1.23 % of voxels" in note for note in notes)
     assert not any("(LGG): 0.01 %" in note for note in notes)
     assert any(
-        "mine_v2 & co lies below the real-vs-real floor in FD[radlite-v1] of LGG" in note
+        "mine_v2 & co lies below the real-vs-real floor in FD[radlite-v2] of LGG" in note
         for note in notes
     )
     assert not any("3D-DDPM lies below" in note for note in notes)
     assert any(note.startswith("Not computed: FID: the Inception weights") for note in notes)
-    shared = "FD[radlite-v1], FD[rand2d-v1]: 64 volumes bias a Fréchet distance upwards."
+    shared = "FD[radlite-v2], FD[rand2d-v1]: 64 volumes bias a Fréchet distance upwards."
     assert shared in notes
 
 
@@ -246,24 +246,24 @@ def test_a_contradiction_of_mmd_and_ms_ssim_is_noted(runs):
 
 def test_what_several_metrics_and_rows_leave_to_read_is_one_line(runs):
     left_out = ["left out, without spread: maximum", "left out, repeats: range (minimum)"]
-    for metric in ("fd-radlite-v1", "ms-ssim"):
+    for metric in ("fd-radlite-v2", "ms-ssim"):
         for path in runs.folder.glob(f"*/seed-*/score/{metric}@*.json"):
             change(runs, path.relative_to(runs.folder), notes=left_out)
         for path in runs.folder.glob(f"_real/score/*/{metric}@*.json"):
             change(runs, path.relative_to(runs.folder), notes=left_out)
     found = [note for note in build(runs.read()).notes if "left out" in note]
-    assert found == ["MS-SSIM, FD[radlite-v1]: " + "; ".join(left_out)]
+    assert found == ["MS-SSIM, FD[radlite-v2]: " + "; ".join(left_out)]
 
 
 def test_a_note_of_one_class_names_row_and_class_once_for_all_metrics(runs):
-    for metric in ("fd-radlite-v1", "ms-ssim"):
+    for metric in ("fd-radlite-v2", "ms-ssim"):
         path = SCORE.format("ddpm", metric)
         rows = json.loads((runs.folder / path).read_text())["rows"]
         told = {"LGG": ["7 show no object", "odd"], "HGG": ["odd"]}
         runs.edit(path, rows=[row | {"notes": told[row["class"]]} for row in rows])
     notes = build(runs.read()).notes
-    assert "MS-SSIM, FD[radlite-v1] (3D-DDPM, LGG): 7 show no object" in notes
-    assert "MS-SSIM, FD[radlite-v1] (3D-DDPM): odd" in notes
+    assert "MS-SSIM, FD[radlite-v2] (3D-DDPM, LGG): 7 show no object" in notes
+    assert "MS-SSIM, FD[radlite-v2] (3D-DDPM): odd" in notes
 
 
 def test_the_protocol_lists_the_differences_from_the_paper(runs):
@@ -294,10 +294,10 @@ def test_numbers_among_the_facts_are_ranges_of_the_protocol_and_no_notes(runs):
 )
 def test_a_note_is_printed_as_it_is_whatever_it_says(runs, text):
     before = build(runs.read()).protocol
-    for metric in ("ms-ssim", "fd-radlite-v1"):
+    for metric in ("ms-ssim", "fd-radlite-v2"):
         change(runs, SCORE.format("ddpm", metric), notes=[text])
     table = build(runs.read())
-    assert f"MS-SSIM, FD[radlite-v1] (3D-DDPM): {text}" in table.notes
+    assert f"MS-SSIM, FD[radlite-v2] (3D-DDPM): {text}" in table.notes
     assert not any("Holm" in note or "mostly the distance" in note for note in table.notes)
     assert table.protocol == before
 
@@ -307,10 +307,10 @@ def test_methods_whose_distance_is_one_feature_are_named_once_with_its_largest_s
     means |= {"ruling_real_mean": 0.99994, "ruling_real_sd": 0.0007}
     for path, share, more in (("ddpm", 0.907, means), ("wgan-gp", 0.62, {})):
         told = {"ruling_feature": "range", "ruling_share": share} | more
-        change(runs, SCORE.format(path, "fd-radlite-v1"), facts=told)
+        change(runs, SCORE.format(path, "fd-radlite-v2"), facts=told)
     table = build(runs.read())
     assert [note for note in table.notes if "'range'" in note] == [
-        "FD[radlite-v1] is mostly the distance of one feature, 'range'; its share, largest of all "
+        "FD[radlite-v2] is mostly the distance of one feature, 'range'; its share, largest of all "
         "seeds: 3D-WGAN-GP 0.62 of LGG; 3D-WGAN-GP 0.62 of HGG; "
         "3D-DDPM 0.91 of LGG (generated mean 0.9 ± 0.01, real 0.9999 ± 0.0007); "
         "3D-DDPM 0.91 of HGG (generated mean 0.9 ± 0.01, real 0.9999 ± 0.0007)."
@@ -449,7 +449,7 @@ def test_panels_fit_the_width_keep_every_column_and_do_not_part_fd_from_kid(runs
     assert [i for part in parts for i in part] == list(range(len(table.columns)))
     label = max(len(row.label) for row in table.blocks[0].rows)
     assert all(label + sum(column_width(table, i) + 2 for i in part) <= width for part in parts)
-    fd, kid = column(table, "fd-radlite-v1"), column(table, "kid-radlite-v1")
+    fd, kid = column(table, "fd-radlite-v2"), column(table, "kid-radlite-v2")
     assert any(fd in part and kid in part for part in parts)
 
 

@@ -21,12 +21,12 @@ def test_csv_holds_every_value(runs, tmp_path, golden):
 def test_values_are_neither_rounded_nor_scaled(runs, tmp_path):
     import pandas as pd
 
-    path = "ddpm-quick-89abcdef/seed-0/score/kid-radlite-v1@4567cdef.json"
+    path = "ddpm-quick-89abcdef/seed-0/score/kid-radlite-v2@4567cdef.json"
     record = json.loads((runs.folder / path).read_text())
     record["rows"][0]["value"] = 0.1 + 0.2
     runs.edit(path, rows=record["rows"])
     (csv,) = tidy.write(runs.read(), tmp_path)
-    found = where(pd.read_csv(csv), method="ddpm", metric="kid-radlite-v1")
+    found = where(pd.read_csv(csv), method="ddpm", metric="kid-radlite-v2")
     assert found["value"].tolist() == [0.1 + 0.2, 5e-8]
     assert found["scale"].tolist() == [1e3, 1e3]
 
@@ -158,7 +158,7 @@ def test_a_training_that_was_begun_is_told_from_one_that_was_not(runs):
 
     def reasons():
         found = tidy.values(runs.read())
-        return {v.reason for v in found if v.method == "ddpm" and v.metric == "fd-radlite-v1"}
+        return {v.reason for v in found if v.method == "ddpm" and v.metric == "fd-radlite-v2"}
 
     assert reasons() == {"not run"}
     (cell / "train/LGG/checkpoint").mkdir()
