@@ -1,10 +1,10 @@
 """The quick classifier: two convolutions on a coarse grid, mean and spread over the foreground.
 
-A volume of any shape is averaged down to 16^3. Two convolutions of 3^3 (8 and 16 channels), each
-with group normalisation and ReLU, describe its texture; the mean and the standard deviation of
-every channel over the foreground go to a linear layer. 3,810 parameters
-with one channel. Group normalisation, because batches of a few cases at a high step size are what
-batch normalisation cannot bear.
+A volume of any shape is averaged down to 16^3. Two convolutions of 3^3 (8 channels, then 16 with
+stride 2), each with group normalisation and ReLU, describe its texture; the mean and the standard
+deviation of every channel over the foreground, of the intensities themselves and after each
+convolution, go to a linear layer. 3,846 parameters with one channel. Group normalisation, because
+batches of a few cases at a high step size are what batch normalisation cannot bear.
 
 Source: ours; no published network. Chosen on phantoms at 32^3, where the residual network of depth
 10 learns nothing in seconds: a global mean over all voxels would mostly tell how large a tumour is,
@@ -39,18 +39,21 @@ class TwoConv(nn.Module):
             nn.Conv3d(channels, first, 3, padding=1), nn.GroupNorm(GROUPS, first), nn.ReLU()
         )
         self.second = nn.Sequential(
-            nn.Conv3d(first, second, 3, padding=1),
+            nn.Conv3d(first, second, 3, stride=2, padding=1),
             nn.GroupNorm(GROUPS, second),
             nn.ReLU(),
         )
-        self.head = nn.Linear(2 * second, 2)
+        self.head = nn.Linear(2 * (channels + first + second), 2)
 
     def forward(self, volumes: Tensor) -> Tensor:
         """Return the logits of both classes."""
         coarse = functional.adaptive_avg_pool3d(volumes, GRID) + 1  # (B, channels, 16, 16, 16)
         inside = (coarse.amax(1, keepdim=True) > BACKGROUND).float()
-        maps = self.second(self.first(coarse))  # (B, 16, 16, 16, 16)
-        return self.head(mean_and_spread(maps, inside))
+        fine = self.first(coarse)  # (B, 8, 16, 16, 16)
+        maps = self.second(fine)  # (B, 16, 8, 8, 8)
+        half = functional.avg_pool3d(inside, 2)
+        pooled = ((coarse, inside), (fine, inside), (maps, half))
+        return self.head(torch.cat([mean_and_spread(*each) for each in pooled], 1))
 
 
 def mean_and_spread(maps: Tensor, inside: Tensor) -> Tensor:
@@ -58,13 +61,13 @@ def mean_and_spread(maps: Tensor, inside: Tensor) -> Tensor:
 
     Args:
         maps: (B, F, D, H, W).
-        inside: (B, 1, D, H, W), 0 or 1.
+        inside: (B, 1, D, H, W), which share of a voxel is inside, 0 to 1.
 
     Returns:
         (B, 2 F); means are 0 and deviations next to 0 where no voxel is inside.
     """
     share = inside.flatten(2).transpose(1, 2)  # (B, voxels, 1)
-    share = share / share.sum(1, keepdim=True).clamp(min=1)
+    share = share / share.sum(1, keepdim=True).clamp(min=VARIANCE)
     mean = (maps.flatten(2) @ share).squeeze(2)
     square = (maps.square().flatten(2) @ share).squeeze(2)
     variance = (square - mean.square()).clamp(min=0)
