@@ -50,10 +50,6 @@ from cerebench.metrics.verdicts import Value, judge
 
 REFERENCE = 100  # volumes of the reference, where there are as many
 LEAST = 12  # cases of a class: four generated ones
-NOT_ASKED = {
-    True: "of sets without copies only other metrics are asked",
-    False: "nearer by construction: only metrics that look for copies are asked",
-}
 
 
 @dataclass(frozen=True)

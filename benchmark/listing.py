@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import sys
 from collections.abc import Mapping
+from importlib.resources import files
 from importlib.util import find_spec
 from typing import Any
 
@@ -215,11 +217,24 @@ def show_metric(name: str, registries: Registries) -> dict[str, Any]:
         "source": metric.source,
         "definition": _documentation(metric.compute.__module__),
         "blind_to": metric.blind_to,
+        **measured(name),
         "recipe": dict(metric.recipe),
         "recipe_hash": planned.recipe_hash,
         "unavailable": planned.unavailable,
         "origin": registries.metrics.origin(name),
     }
+
+
+def measured(name: str) -> dict[str, str]:
+    """Return what ``bench ladder`` found a built-in metric to see, by data; docs/ladder.md."""
+    found = {}
+    for file in sorted(files("cerebench.metrics").joinpath("cards").iterdir(), key=str):
+        card = json.loads(file.read_text("utf-8"))
+        for view, verdicts in card["metrics"].get(name, {}).items():
+            told = "\n".join(f"{word}: {'; '.join(seen)}" for word, seen in verdicts.items())
+            title = card["title"].removeprefix("What metrics see on ")
+            found[" · ".join(filter(None, ("measured", view, title)))] = told
+    return found
 
 
 def _documentation(module: str) -> str:

@@ -64,9 +64,12 @@ def judge(
         better: Direction of the metric.
 
     Returns:
-        The verdict; None where draws or a level have no value.
+        The verdict; None where draws or a level have no value, or none to be near to.
     """
     if len(draws) < 2 or not levels or not all(levels):
+        return None
+    every = [*draws, *(value for level in levels for value in level)]
+    if better is Better.NEAR_REAL and any(value.real is None for value in every):
         return None
     null = np.array([badness(draw, better) for draw in draws])
     low, high = _better_side(draws, better), null.max()

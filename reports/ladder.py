@@ -6,9 +6,11 @@ them see the defect.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cerebench.core.records.ladder import Ladder, LadderCell
 from cerebench.reports.formatting import DASH
@@ -16,7 +18,6 @@ from cerebench.reports.markdown import escape
 
 WORDS = ("inverted", "blind", "seen", "ordered")  # from what is worst
 COLOURS = {"inverted": "#D55E00", "blind": "#E8E8E8", "seen": "#A6D8F0", "ordered": "#0072B2"}
-NOT_ASKED = ""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Card:
 
     Attributes:
         title: Data and sizes of the sets.
-        heads: Labels of the columns, one a metric and view.
+        columns: Metric and view of each column.
+        heads: Labels of the columns.
         defects: Labels of the rows.
         cells: Of each defect, one a column.
         legend: How to read it.
@@ -46,6 +48,7 @@ class Card:
     """
 
     title: str
+    columns: tuple[tuple[str, str], ...]
     heads: tuple[str, ...]
     defects: tuple[str, ...]
     cells: tuple[tuple[Cell, ...], ...]
@@ -70,6 +73,7 @@ def card(ladder: Ladder) -> Card:
 
     return Card(
         _title(ladder),
+        tuple(keys),
         heads,
         tuple(defect.label for defect in ladder.defects),
         tuple(tuple(at(defect.name, *key) for key in keys) for defect in ladder.defects),
@@ -86,7 +90,7 @@ def card(ladder: Ladder) -> Card:
 def _joined(cells: Sequence[LadderCell]) -> Cell:
     """Return the weakest verdict of some classes."""
     if not cells:
-        return Cell("", NOT_ASKED)
+        return Cell("", "")
     words = [cell.verdict for cell in cells]
     if None in words:
         return Cell(DASH, DASH)
@@ -122,12 +126,32 @@ def _legend(ladder: Ladder) -> tuple[str, ...]:
 
 
 def write(ladder: Ladder, folder: Path) -> list[Path]:
-    """Write ``ladder.md``, ``ladder.pdf`` and ``ladder.png``."""
+    """Write ``ladder.md``, ``ladder.pdf``, ``ladder.png`` and ``cards.json`` (``cards``)."""
     folder.mkdir(parents=True, exist_ok=True)
     laid = card(ladder)
     page = folder / "ladder.md"
     page.write_text("\n".join(markdown(laid)) + "\n", encoding="utf-8")
-    return [page, *_draw(laid, folder)]
+    short = folder / "cards.json"
+    short.write_text(json.dumps(cards(laid), ensure_ascii=False, indent=1) + "\n", "utf-8")
+    return [page, short, *_draw(laid, folder)]
+
+
+def cards(laid: Card) -> dict[str, Any]:
+    """Return what each metric sees, in words: the form in which ``bench show`` knows it.
+
+    Returns:
+        ``title``, and ``metrics``: metric to view to verdict to defects, with the strength from
+        which on they are seen.
+    """
+    found: dict[str, Any] = {}
+    for x, (metric, view) in enumerate(laid.columns):
+        told = found.setdefault(metric, {}).setdefault(view, {})
+        for label, cells in zip(laid.defects, laid.cells, strict=True):
+            cell = cells[x]
+            if cell.word in WORDS:
+                strength = "" if cell.text in ("yes", "·", "INV") else f" {cell.text.rstrip('?')}"
+                told.setdefault(cell.word, []).append(f"{label}{strength}")
+    return {"title": laid.title, "metrics": found}
 
 
 def markdown(laid: Card) -> Iterator[str]:

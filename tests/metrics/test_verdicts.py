@@ -30,6 +30,7 @@ def test_a_distance_that_grows_with_the_defect_is_ordered_from_where_it_leaves_t
         ((9, 10, 9.5), "seen"),  # a fall within an sd
         ((5, 8, 4.5), "blind"),  # a fall among what real draws do
         ((5, 6, 30), "ordered"),  # the strongest alone is seen
+        ((30, 5, 40), "inverted"),
         ((30,), "seen"),
     ],
 )
@@ -64,10 +65,18 @@ def test_two_of_three_seeds_must_agree():
     assert judge(DRAWS, one, Better.LOWER).word == "blind"
 
 
+def test_a_fall_must_be_in_two_of_three_seeds_too():
+    high = [Value(20), Value(20), Value(20)]
+    one, two = [Value(12), Value(20), Value(20)], [Value(12), Value(12), Value(20)]
+    assert judge(DRAWS, [high, one], Better.LOWER).word == "seen"
+    assert judge(DRAWS, [high, two], Better.LOWER).word == "inverted"
+
+
 def test_there_is_no_verdict_without_values():
     assert judge(DRAWS[:1], levels(9), Better.LOWER) is None
     assert judge(DRAWS, [], Better.LOWER) is None
     assert judge(DRAWS, [[Value(9)], []], Better.LOWER) is None
+    assert judge(DRAWS, [[Value(9)]], Better.NEAR_REAL) is None  # it has no real value
 
 
 @pytest.mark.parametrize("better", [Better.LOWER, Better.HIGHER, Better.NEAR_REAL])
