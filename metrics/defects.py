@@ -290,8 +290,8 @@ DEFECTS: tuple[Defect, ...] = (
         _voxels(f"noise-{where}", f"noise, {where}, sd", "", _noise, 0.05, 0.1, 0.2, where=where)
         for where in ("background", "foreground", "both")
     ),
-    _intensity("gamma-below-1", "gamma", lambda u, g: u**g, 0.85, 0.7),
-    _intensity("gamma-above-1", "gamma", lambda u, g: u**g, 1.2, 1.4),
+    _intensity("gamma-below-1", "gamma below 1", lambda u, g: u**g, 0.85, 0.7),
+    _intensity("gamma-above-1", "gamma above 1", lambda u, g: u**g, 1.2, 1.4),
     _intensity("brightness", "brightness, factor", lambda u, f: f * u, 0.95, 0.9, 0.8),
     Defect(
         "bias-field",
@@ -325,7 +325,8 @@ DEFECTS: tuple[Defect, ...] = (
         ),
     ),
     _sets("class-mix-up", "of another class", " %", _mixed, 0.1, 0.25, 0.5, other_class=True),
-    _sets("other-class", "all of another class", " %", _mixed, 1, other_class=True),
+    Defect("other-class", "all of another class",
+           (Level("", _chosen("other-class", partial(_mixed, share=1))),), other_class=True),
     Defect("mean-volume", "mean volume", (Level("", _chosen("mean-volume", _mean)),)),
     _single("empty", "empty", lambda v: np.full_like(v, -1)),
     _single("saturated", "saturated foreground", lambda v: np.where(v > -1, 1.0, -1.0)),
