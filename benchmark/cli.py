@@ -679,7 +679,10 @@ def report(
 @app.command()
 def ladder(
     root: Root = None,
-    dataset: Dataset = "phantom",
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Dataset name; scans where a folder is given, else phantom."),
+    ] = None,
     size: Size = 32,
     data: Data = None,
     metrics: Annotated[
@@ -712,9 +715,12 @@ def ladder(
     from cerebench.datasets.cache import default_cache
     from cerebench.reports.ladder import card, write
 
+    name = dataset or ("scans" if root else "phantom")
+    if root and name == "phantom":
+        raise UsageError(f"phantom needs no files, got {root}. Give --dataset scans to read it.")
     request = Request(
-        Source(dataset, root, size, _data_options(data) or {}),
-        _names(metrics) or ["core"],
+        Source(name, root, size, _data_options(data) or {}),
+        ["core"] if metrics is None else _names(metrics) or [],
         n=n,
         seeds=seeds,
         draws=draws,
@@ -722,7 +728,7 @@ def ladder(
         plugins=plugin or (),
         explicit=metrics is not None,
     )
-    shown = choose(Console(stderr=as_json), silent=as_json)
+    shown = choose(Console(stderr=True), silent=as_json)
     found, folder = measure(request, default_cache(), shown)
     record = out / folder / f"ladder-{found.key[:8]}.json"
     replace(record, found)
@@ -931,14 +937,14 @@ def _check_metric(name: str, registries: Registries, *, as_json: bool) -> None:
     from cerebench.datasets.cache import default_cache
     from cerebench.reports.ladder import card
 
-    shown = choose(Console(stderr=as_json), silent=as_json)
+    shown = choose(Console(stderr=True), silent=as_json)
     found = of_metric(name, default_cache(), shown)
     laid = card(found)
     if as_json:
         typer.echo(json.dumps(dump(found), indent=1))
     else:
         print_ladder(laid, console())
-    if laid.inverted and not registries.metrics.load(name).never_bold:
+    if not laid.judged or (laid.inverted and not registries.metrics.load(name).never_bold):
         raise typer.Exit(EXIT_SOME_FAILED)
 
 

@@ -7,11 +7,15 @@ that could not be computed does not pass: nobody knows then that there are no co
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cerebench.core.errors import EXIT_GATE, UsageError, UserError
 from cerebench.metrics.suites import expand
+
+if TYPE_CHECKING:
+    from cerebench.reports.tidy import Value
 
 COPIES = "copies"
 
@@ -51,38 +55,54 @@ def refuse_copies(contents: Path, share: float) -> None:
     Raises:
         GateFailed: Naming every such row with its share.
     """
-    faults = list(_faults(contents, share))
-    if faults:
+    found = list(_judged(contents))
+    if not found:
         raise GateFailed(
-            f"The gate --max-copies {share:g} is not passed: {'; '.join(faults)}. Look at the "
-            "closest pairs with bench report --figure, then leave the copies out or train a "
-            "generator that keeps fewer cases, and score it again."
+            f"The gate --max-copies {share:g} is not passed: there is no row of generated volumes "
+            "to look for copies in. Give --methods or --samples, or leave the gate out."
+        )
+    copied = [_copied(value) for value in found if (value.value or 0) > share]
+    lacking = [_lacking(value) for value in found if value.value is None]
+    if copied or lacking:
+        look = (
+            "Look at the closest pairs with bench report --figure, then leave the copies out or "
+            "train a generator that keeps fewer cases, and score it again."
+        )
+        told = "; ".join([*copied, *lacking])
+        raise GateFailed(
+            f"The gate --max-copies {share:g} is not passed: {told}. "
+            + (look if copied else "What was not computed does not pass; mend that first.")
         )
 
 
-def _faults(contents: Path, share: float) -> Iterator[str]:
+def _judged(contents: Path) -> Iterator[Value]:
+    """Yield the share of copies of every row of generated volumes, class and seed."""
     from cerebench.reports.base import Experiment
-    from cerebench.reports.tidy import Value, values
+    from cerebench.reports.tidy import values
 
-    def told(value: Value) -> str:
-        seed = "" if value.seed is None or value.kind != "method" else f", seed {value.seed}"
-        return f"{value.label} ({value.class_}{seed})"
+    for value in values(Experiment.read(contents)):
+        if value.metric == COPIES and value.kind in ("method", "samples"):
+            yield value
 
-    found: Iterable[Value] = values(Experiment.read(contents))
-    for value in found:
-        if value.metric != COPIES or value.kind not in ("method", "samples"):
-            continue
-        if value.value is None:
-            yield f"{told(value)} has no share of copies: {value.reason.rstrip('.')}"
-        elif value.value > share:
-            facts = value.facts or {}
-            parts = [
-                f"{_percent(amount)} by {name}s"
-                for name in ("voxel", "feature")
-                if isinstance(amount := facts.get(name), int | float)
-            ]
-            of = f" ({', '.join(parts)})" if parts else ""
-            yield f"{_percent(value.value)} of {told(value)} are copies of training cases{of}"
+
+def _place(value: Value) -> str:
+    seed = "" if value.seed is None or value.kind != "method" else f", seed {value.seed}"
+    return f"{value.label} ({value.class_}{seed})"
+
+
+def _lacking(value: Value) -> str:
+    return f"{_place(value)} has no share of copies: {value.reason.rstrip('.')}"
+
+
+def _copied(value: Value) -> str:
+    facts = value.facts or {}
+    parts = [
+        f"{_percent(amount)} by {name}s"
+        for name in ("voxel", "feature")
+        if isinstance(amount := facts.get(name), int | float)
+    ]
+    of = f" ({', '.join(parts)})" if parts else ""
+    return f"{_percent(value.value or 0)} of {_place(value)} are copies of training cases{of}"
 
 
 def _percent(share: float) -> str:

@@ -25,7 +25,7 @@ from cerebench.benchmark.display import Display
 from cerebench.benchmark.features import FeatureCache, one_thread_each
 from cerebench.benchmark.planned import PlannedMetric, plan_metric
 from cerebench.benchmark.registry import Registries, suggest, suite_version
-from cerebench.benchmark.scoring import Judged, RealSets, materialise, score
+from cerebench.benchmark.scoring import Judged, RealSets, materialise, score, unavailable
 from cerebench.benchmark.store import now
 from cerebench.core.errors import UsageError
 from cerebench.core.hashing import key_of
@@ -186,41 +186,46 @@ class Bench:
             self.features,
             self._patients,
         )  # fmt: skip
-        volumes = {name: [self._read(part[j]) for j in (1, 2)] for name, part in dealt.items()}
         materials = {
             name: Material(
-                clean=clean,
-                unseen=[*clean, *rest],
-                train=list(real.train[name]),
-                others=[v for other in volumes if other != name for v in volumes[other][0]],
+                clean=self._read(clean),
+                unseen=self._read([*clean, *rest]),
+                train=real.train[name],
+                others=self._read([i for n, p in dealt.items() if n != name for i in p[1]]),
                 spacing=self.dataset.spacing,
                 seed=k,
             )
-            for name, (clean, rest) in volumes.items()
+            for name, (_, clean, rest) in dealt.items()
         }
         return real, materials
 
     def _dealt(self, k: int, label: int, name: str) -> tuple[list[str], list[str], list[str]]:
-        """Deal one class: reference, generated, held out; a patient is on one side of the first."""
+        """Deal one class by patient: reference, generated, held out.
+
+        The first two have as many cases as ``counts`` says; further cases of a patient who is in
+        one of them are left out.
+        """
         owned: dict[str, list[str]] = {}
         for case in self._ids[name]:
             owned.setdefault(self._patients[case], []).append(case)
         patients = sorted(owned)
         order = np.random.default_rng([k, label]).permutation(len(patients))
-        counts, reference, rest = self.counts[name], [], []
+        counts, parts = self.counts[name], ([], [], [])
+        wanted = (counts["reference"], counts["generated"])
         for i in order:
-            full = len(reference) >= counts["reference"]
-            (rest if full else reference).extend(owned[patients[i]])
-        m = counts["generated"]
-        if len(rest) < m:
+            part = next((p for p, n in zip(parts, wanted, strict=False) if len(p) < n), parts[2])
+            part.extend(owned[patients[i]])
+        reference, generated, held_out = parts
+        if len(generated) < wanted[1]:
             raise DatasetError(
                 f"The cases of {name} belong to {len(patients)} patients, too few to deal. "
                 "Add patients."
             )
-        return reference, rest[:m], rest[m:]
+        return reference[: wanted[0]], generated[: wanted[1]], held_out
 
-    def _read(self, ids: Sequence[str]) -> list[np.ndarray]:
-        return [self.prepared.volume(i) for i in self.prepared.positions(ids)]
+    def _read(self, ids: Sequence[str]) -> LazyVolumes:
+        positions = self.prepared.positions(ids)
+        return LazyVolumes(list(ids), lambda index: self.prepared.volume(positions[index]))
 
     def levels(self, defect: Defect) -> list[Level]:
         """Return the levels that all classes can have."""
@@ -247,7 +252,20 @@ class Bench:
             )
             generated[name] = VolumeSet(materialise(volumes), volumes.ids, self.features)
         judged = Judged(real, generated)
-        return {p.name: score(p, judged).rows for p in self.asked(planted.defect)}
+        return {p.name: _tried(p, judged) for p in self.asked(planted.defect)}
+
+
+def _tried(planned: PlannedMetric, judged: Judged) -> tuple[ScoreRow, ...]:
+    """Score a set by one metric; whatever it raises is a reason and stops no other metric."""
+    try:
+        return score(planned, judged).rows
+    except Exception as error:  # of a plugin perhaps, whose author must learn what it was
+        reason = f"{type(error).__name__}: {error}"
+        return tuple(
+            unavailable(sets, name, view, reason)
+            for name, sets in judged.sets(planned.metric).items()
+            for view in planned.metric.views
+        )
 
 
 def _as_it_is(material: Material) -> LazyVolumes:
@@ -297,6 +315,12 @@ def measure(request: Request, cache: Path, display: Display) -> tuple[Ladder, st
         if not bench.metrics:
             raise UsageError("No metric to measure. Give names or suites with --metrics.")
         planted = {d: bench.levels(d) for d in request.planted if bench.asked(d.name)}
+        if not any(planted.values()):
+            raise UsageError(
+                "None of these metrics is asked about any of these defects: of copies only those "
+                "that look for copies are, of the others only the rest. Give other --metrics or "
+                "--defects."
+            )
         sets = [
             Planted(split, defect.name, level)
             for split in range(request.seeds)
@@ -332,6 +356,9 @@ def _all(bench: Bench, sets: Sequence[Planted], scratch: Path, display: Display)
                 found[planted] = rows
                 task.update(len(found), len(sets), planted.defect or "real draw")
         status = "done"
+    except Exception:
+        status = "failed"
+        raise
     finally:
         display.ended(title, status, time.perf_counter() - began)
     return found

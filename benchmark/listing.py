@@ -227,8 +227,8 @@ def show_metric(name: str, registries: Registries) -> dict[str, Any]:
 
 def measured(name: str) -> dict[str, str]:
     """Return what ``bench ladder`` found a built-in metric to see, by data; docs/ladder.md."""
-    found = {}
-    for file in sorted(files("cerebench.metrics").joinpath("cards").iterdir(), key=str):
+    found, folder = {}, files("cerebench.metrics").joinpath("cards")
+    for file in sorted(folder.iterdir(), key=str) if folder.is_dir() else ():
         card = json.loads(file.read_text("utf-8"))
         for view, verdicts in card["metrics"].get(name, {}).items():
             told = "\n".join(f"{word}: {'; '.join(seen)}" for word, seen in verdicts.items())

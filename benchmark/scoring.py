@@ -269,14 +269,14 @@ def _row(planned: PlannedMetric, sets: Sets, name: str, view: str) -> ScoreRow:
     metric = planned.metric
     least = min(len(sets.train), len(sets.generated))
     if planned.unavailable:
-        return _unavailable(sets, name, view, planned.unavailable)
+        return unavailable(sets, name, view, planned.unavailable)
     if least < metric.least:
         reason = f"needs at least {metric.least} volumes per set"
-        return _unavailable(sets, name, view, reason)
+        return unavailable(sets, name, view, reason)
     try:
         result = metric.compute(sets, view)
     except MetricError as error:
-        return _unavailable(sets, name, view, str(error))
+        return unavailable(sets, name, view, str(error))
     return _valued(result, name, view)
 
 
@@ -299,7 +299,8 @@ def _valued(result: Result, name: str, view: str) -> ScoreRow:
     )
 
 
-def _unavailable(sets: Sets, name: str, view: str, reason: str) -> ScoreRow:
+def unavailable(sets: Sets, name: str, view: str, reason: str) -> ScoreRow:
+    """Return a row without a value, and why it has none."""
     return ScoreRow(
         class_=name,
         view=view,

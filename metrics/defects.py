@@ -239,8 +239,8 @@ def _copied(
 
 
 def _mean(material: Material, _rng: object) -> list[Volume]:
-    mean = np.mean([np.asarray(v, np.float64) for v in material.train], axis=0)
-    return [mean.astype(np.float32)] * material.m
+    total = sum(np.asarray(volume, np.float64) for volume in material.train)
+    return [(total / len(material.train)).astype(np.float32)] * material.m
 
 
 def _voxels(name: str, label: str, unit: str, change: Callable[..., NDArray], *strengths: float,

@@ -7,7 +7,7 @@ its ratio: 1 is as good as real.
 At most half of the held-out cases are drawn at a time, without replacement, since draws that share
 most of their cases would hide their spread; sd is corrected for the rest, sd / sqrt(1 - m / held
 out). Rows of more volumes are then compared at m volumes, too, by the mean over as many draws of
-them. Without held-out cases, the reference is halved in every draw instead.
+them. With fewer than 4 held-out cases, the reference is halved in every draw instead.
 
 Source: [ours]; finite population correction: Cochran 1977, Sampling Techniques, section 2.4.
 """
@@ -41,7 +41,7 @@ RECIPE = {
     "ratio": "value at the size of the draws / mean of the draws",
     "sites": f"within and across sites of {2 * SITE_LEAST} cases or more, as many draws",
 }
-NONE = "no ratio to the real floor: fewer than 4 held-out cases"
+NONE = "no ratio to the real floor: fewer than 4 real volumes to draw from"
 
 Distance = Callable[[Array, Array], float]
 
@@ -127,7 +127,9 @@ def ratio(
         Facts that reports know (``cerebench.core.facts``), and notes; no fact where there are too
         few cases for a floor.
     """
-    if 0 < len(held_out) < 2 * LEAST or (not len(held_out) and len(reference) < 2 * LEAST):
+    if len(held_out) < 2 * LEAST:
+        held_out = held_out[:0]
+    if not len(held_out) and len(reference) < 2 * LEAST:
         return {}, (NONE,)
     floor = _kept(name, distance, sets.train, sets.test, held_out, reference, len(x), sets.seed)
     whole = floor.m == len(x) and not floor.halves
@@ -140,7 +142,7 @@ def ratio(
     }
     if floor.mean > 0:
         facts[RATIO] = own / floor.mean
-    sites = (*sets.train.sites, *sets.test.sites)
+    sites = (*sets.train.sites, *sets.test.sites)[: len(reference) + len(held_out)]
     if len(sites) == len(reference) + len(held_out):
         facts |= sets.train.keep(
             f"floor of sites {name} {sets.seed} {id(sets.test)}",

@@ -32,7 +32,7 @@ SMALL_SAMPLE = (
     "fewer volumes than features: sampling alone lifts FD (83 features with a 1/i spectrum and "
     "trace 83: two samples of one distribution are 81 apart at 16 volumes each, 54 at 32, 8 at "
     "250), and at 32 each a generator with 0.7 times the right spread beats a perfect one; compare "
-    "with the floor at the same numbers of volumes and with KID"
+    "with what real draws of the same numbers score and with a kernel distance"
 )
 LEAST = 1e-9  # distances below are rounding
 MOST = 0.5  # share of a distance above which one feature is named

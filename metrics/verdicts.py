@@ -33,10 +33,10 @@ class Verdict:
 
     Attributes:
         word: ``ordered``: seen, and a stronger level is worse. ``seen``: outside the range of the
-            real draws on the worse side in two of three seeds at some level. ``inverted``: outside
-            on the better side, or a stronger level better than a weaker one that is seen, by more
-            than the standard deviation of the draws, either in two of three seeds. ``blind``:
-            neither.
+            real draws on the worse side in two of three seeds, at some level and all stronger
+            ones. ``inverted``: outside on the better side, or a stronger level better than a weaker
+            one that is seen, by more than the standard deviation of the draws, either in two of
+            three seeds. ``blind``: neither.
         seen_from: Position of the weakest level from which on it is seen; None where it is not.
     """
 

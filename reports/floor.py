@@ -28,14 +28,14 @@ from cerebench.core.records.contents import Contents
 from cerebench.reports.formatting import number
 from cerebench.reports.tidy import OK, UNAVAILABLE, Value
 
-NONE = "no real floor: fewer than 4 held-out cases"
+NONE = "no real floor: too few real volumes to draw from, or all of them alike"
 
 
 def as_ratio(value: Value) -> Value:
     """Return a distance, its error and what it was made from in units of its real floor.
 
     Where the floor is of fewer volumes than the row, so is the ratio; its error is then that of the
-    whole row, in proportion.
+    whole row. The floor's own error is left out, since all rows share it.
     """
     told = value.facts or {}
     ratio, floor = told.get(RATIO), told.get(FLOOR)
@@ -43,7 +43,7 @@ def as_ratio(value: Value) -> Value:
         return value
     if not (is_number(ratio) and is_number(floor)):
         return replace(value, value=None, status=UNAVAILABLE, reason=NONE)
-    unit = ratio / value.value if value.value > 0 else 1 / floor
+    unit = 1 / floor
     return replace(
         value,
         value=ratio,
@@ -60,23 +60,21 @@ def told(contents: Contents, found: Sequence[Value]) -> Iterator[str]:
     for metric in contents.metrics:
         if not metric.as_ratio or metric.unavailable:
             continue
-        floors = {}
-        for v in found:
-            # A control may have a reference of its own.
-            if v.metric == metric.name and v.kind != "anchor" and v.status == OK:
-                floors.setdefault(v.class_, v.facts or {})
-        parts = [
-            f"{class_} {number(facts[FLOOR], facts[FLOOR_SD])} "
+        parts = dict.fromkeys(
+            f"{v.class_} {number(facts[FLOOR], facts[FLOOR_SD])} "
             f"({facts[FLOOR_M]:g} against {facts[FLOOR_N]:g})"
-            for class_, facts in floors.items()
-            if _all(facts, FLOOR, FLOOR_SD, FLOOR_M, FLOOR_N)
-        ]
+            for v in found
+            # A control may have a reference of its own.
+            if v.metric == metric.name and v.kind != "anchor" and v.status == OK
+            if _all(facts := v.facts or {}, FLOOR, FLOOR_SD, FLOOR_M, FLOOR_N)
+        )
         if parts:
             yield (
                 f"{metric.label}: × real is the distance divided by the mean of "
                 f"{metric.recipe['floor']['draws']} draws of real volumes, here mean ± standard "
                 f"deviation of the draws: {', '.join(parts)}. 1 is as good as real; a row of more "
-                "volumes is drawn to the same number. Raw values are in the CSV."
+                "volumes is drawn to the same number, 20 times. ± leaves out the error of the "
+                "floor, which rows of one size share. Raw values are in the CSV."
             )
 
 

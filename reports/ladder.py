@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cerebench.core.records.ladder import Ladder, LadderCell
-from cerebench.reports.formatting import DASH
+from cerebench.reports.formatting import DASH, first_line
 from cerebench.reports.markdown import escape
 
 WORDS = ("inverted", "blind", "seen", "ordered")  # from what is worst
@@ -45,6 +45,7 @@ class Card:
         cells: Of each defect, one a column.
         legend: How to read it.
         inverted: What is inverted, as ``metric, class: defect``.
+        judged: Whether any cell has a verdict.
     """
 
     title: str
@@ -54,6 +55,7 @@ class Card:
     cells: tuple[tuple[Cell, ...], ...]
     legend: tuple[str, ...]
     inverted: tuple[str, ...]
+    judged: bool
 
 
 def card(ladder: Ladder) -> Card:
@@ -84,6 +86,7 @@ def card(ladder: Ladder) -> Card:
             for cell in column.cells
             if cell.verdict == "inverted"
         ),
+        any(cell.verdict for column in ladder.columns for cell in column.cells),
     )
 
 
@@ -120,9 +123,26 @@ def _legend(ladder: Ladder) -> tuple[str, ...]:
         "is worse. With a question mark: seen, but not in order. Yes: seen; it has no strength.",
         "·: blind. INV: inverted: nearer than every real draw, or a stronger level nearer than a "
         "weaker one that is seen, by more than the standard deviation of the draws.",
+        *_reasons(ladder),
         "Of copies only metrics that look for copies are asked, since any distance to the training "
         "set is small by construction; of all else only the others.",
     )
+
+
+def _reasons(ladder: Ladder) -> Iterator[str]:
+    """Yield why there is no verdict, each reason once with the metrics and defects that have it."""
+    labels = {m.name: m.label for m in ladder.metrics}
+    defects = {d.name: d.label for d in ladder.defects}
+    found: dict[str, dict[str, None]] = {}
+    for column in ladder.columns:
+        for cell in column.cells:
+            if cell.verdict is None:
+                place = f"{labels[column.metric]} on {defects[cell.defect]}"
+                found.setdefault(first_line(cell.reason), {})[place] = None
+    for reason, places in found.items():
+        listed = list(places)
+        more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
+        yield f"{DASH}: no verdict for {', '.join(listed[:3])}{more}: {reason}."
 
 
 def write(ladder: Ladder, folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from statistics import fmean
 
 from cerebench.core.facts import (
+    PERMUTATION_P,
     RULING,
     RULING_FEATURE,
     RULING_MEANS,
@@ -142,7 +143,7 @@ def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -
     if any(v.se is not None for v in found):
         yield left_aside(contents)
     seeds = len(contents.seeds)
-    if seeds > 1 and any(is_p(v.view) and v.status == OK for v in found):
+    if seeds > 1 and any(_has_p(v) for v in found):
         yield "A p-value of several seeds is the largest of them: it says it of every training."
     yield from floor.told(contents, found)
     yield from floor.of_sites(contents, found)
@@ -171,6 +172,12 @@ def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -
     yield from _measured(contents, found, labels)
 
 
+def _has_p(value: Value) -> bool:
+    """Tell whether a cell shows a p-value."""
+    told = PERMUTATION_P in (value.facts or {})
+    return value.status == OK and (told or is_p(value.view))
+
+
 def _ranked(found: Sequence[Value]) -> dict[tuple[str, str, str], dict[int, Summary]]:
     """Summaries of all rows by (class, metric, view)."""
     cells: dict[tuple[str, str, str], dict[int, list[Value]]] = {}
@@ -197,8 +204,9 @@ def _short_floor(
         listed = ", ".join(f"{n} of {class_}" for class_, n in counts.items())
         yield (
             f"{labels[row]}: only {listed}, where methods have {asked}. Fewer volumes raise a "
-            "Fréchet distance, so this row is no floor for the others; compare KID and MMD linear, "
-            "which are unbiased."
+            "Fréchet distance, so this row is no floor for the raw distances of others; ratios to "
+            "real draws (× real) are of equal numbers, and kernel distances and MMD linear are "
+            "unbiased."
         )
 
 
@@ -220,8 +228,8 @@ def _below_floor(
     for row, places in below.items():
         yield (
             f"{labels[row]} lies below the real-vs-real floor in {', '.join(places)}: with few "
-            "volumes too little spread lowers a Fréchet distance, and so does copying; see KID and "
-            "NN ratio."
+            "volumes too little spread lowers a Fréchet distance, and so does copying; see recall, "
+            "kernel distances and what looks for copies."
         )
 
 

@@ -8,6 +8,11 @@ from cerebench.reports.formatting import between, number
 SHARES = {
     "prdc-": ("precision", "recall", "coverage"),
     "nn-ratio": ("",),
+    "copies": ("",),
+    "tstr": ("",),
+    "trts": ("",),
+    "c2st": ("",),
+    "membership-inference": ("features", "voxels"),
 }
 PERCENT = {"authpct": ("",)}
 

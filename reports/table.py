@@ -283,6 +283,7 @@ def _columns(metrics: Sequence[MetricEntry], costs: Sequence[str]) -> tuple[Colu
         if metric.unavailable:
             continue
         label, scale = plain(metric.label), "× real" if metric.as_ratio else factor(metric.scale)
+        scale = "" if label.endswith("%") else scale  # which says it
         _, _, space = label.partition("[")
         for view in metric.views:
             parts = (view, ARROWS[metric.better], scale)

@@ -39,7 +39,7 @@ class Training:
         schedule: ``constant``, or ``one-cycle`` (Smith and Topin 2018, arXiv:1708.07120, with
             torch's values): rise to ``lr`` in 30 % of the steps, fall to nearly nothing.
         turns: Whether batches are mirrored and their axes exchanged at random.
-        keep: ``best`` or ``last``, the epoch whose weights stay.
+        kept_epoch: ``best`` or ``last``, the epoch whose weights stay.
     """
 
     epochs: int
@@ -49,7 +49,7 @@ class Training:
     precision: str
     schedule: str = "constant"
     turns: bool = False
-    keep: str = "best"
+    kept_epoch: str = "best"
 
 
 class Selection(nn.Module):
@@ -150,7 +150,7 @@ class Classifier:
             self.network.load_state_dict(best.state_dict())
 
     def _end_epoch(self, epoch: int, phase: Any, best: Best) -> None:
-        last = self.config.keep == "last"
+        last = self.config.kept_epoch == "last"
         if self._validation is None or (last and epoch < self.config.epochs):
             self.selection.keep(epoch)
             return

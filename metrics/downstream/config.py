@@ -66,7 +66,7 @@ class Config:
         "arithmetic of training",
         "[ours: the paper does not say]",
     )
-    keep: Literal["best", "last"] = setting(
+    kept_epoch: Literal["best", "last"] = setting(
         "best",
         "which epoch's weights stay: those with the best validation AUC, or the last ones",
         "[ours: the paper does not say]",
@@ -133,7 +133,10 @@ QUICK: Changes = {
         76,
         "[ours: of 100 phantoms it leaves 24 for experiment 1; with 57 the AUC is lower by .02]",
     ),
-    "keep": ("last", "[ours: ten validation cases choose an epoch whose AUC is lower by .03]"),
+    "kept_epoch": (
+        "last",
+        "[ours: ten validation cases choose an epoch whose AUC is lower by .03]",
+    ),
     "validation_share": (0.05, "[ours: validation chooses nothing here, so most cases train]"),
 }
 TWO_CONV: Changes = {  # where a classifier of volumes is trained

@@ -165,7 +165,8 @@ def shuffled(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """Give half of each class, chosen at random, the other label.
 
     A plain permutation would leave a relation by chance, which AUC shows however weak it is. Of an
-    odd number, the smaller half changes.
+    odd number, label 0 changes the smaller half and label 1 the larger one, so that classes of
+    equal size are left without any.
 
     Args:
         labels: (N,) int64, 0 or 1.
@@ -174,5 +175,5 @@ def shuffled(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     changed = labels.copy()
     for label in (0, 1):
         own = np.random.RandomState([seed, label]).permutation(np.flatnonzero(labels == label))
-        changed[own[: len(own) // 2]] = 1 - label
+        changed[own[: (len(own) + label) // 2]] = 1 - label
     return changed

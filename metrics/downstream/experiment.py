@@ -120,7 +120,7 @@ class Experiment(DownstreamProtocol):
             validation = taken(material.development, chosen)
             finetune = without_patients(last.cases, set(validation.patients))
             trained += config.finetune_epochs * len(finetune)
-            validated = 1 if self._finetune().keep == "last" else config.finetune_epochs
+            validated = 1 if self._finetune().kept_epoch == "last" else config.finetune_epochs
             read += validated * len(validation) + len(material.test)
             if first is not None:
                 trained += config.pretrain_epochs * len(first.cases)
@@ -177,7 +177,7 @@ class Experiment(DownstreamProtocol):
     def _stage(self, epochs: int, batch: int, lr: float) -> Training:
         c = self.config
         # A head on features, and protocols of version 0.1, have none of these settings.
-        names = ("schedule", "turns", "keep")
+        names = ("schedule", "turns", "kept_epoch")
         how = {name: getattr(c, name) for name in names if hasattr(c, name)}
         return Training(epochs, batch, lr, c.gamma, c.precision, **how)
 

@@ -106,7 +106,8 @@ def test_a_share_is_checked_and_none_is_none():
 
 
 def test_the_metric_comes_with_the_option_once():
-    assert with_copies(["core"]) == ["core", "copies"]
+    assert with_copies(["core-v1"]) == ["core-v1", "copies"]
+    assert with_copies(["core"]) == ["core"]
     assert with_copies(["copies", "fid"]) == ["copies", "fid"]
 
 

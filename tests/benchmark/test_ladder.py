@@ -7,7 +7,7 @@ import pytest
 
 from cerebench.benchmark.data import Source
 from cerebench.benchmark.display import Silent
-from cerebench.benchmark.ladder import Bench, Request, measure
+from cerebench.benchmark.ladder import Bench, Planted, Request, measure
 from cerebench.core.errors import UsageError
 from cerebench.core.records.files import read
 from cerebench.core.records.ladder import Ladder
@@ -91,6 +91,57 @@ def test_sets_are_dealt_by_patient_and_without_overlap(cache):
     }
 
 
+def test_a_patient_with_several_cases_is_on_one_side(cache, monkeypatch):
+    bench = Bench(request(metrics=["ms-ssim"]), cache, cache / "scratch")
+    ids = {name: list(own) for name, own in bench._ids.items()}
+    owners = {case: f"{name}-{i // 3}" for name, own in ids.items() for i, case in enumerate(own)}
+    monkeypatch.setattr(bench, "_patients", owners)
+    for k in range(3):
+        parts = bench._dealt(k, 0, "LGG")
+        assert [len(part) for part in parts[:2]] == [36, 16]
+        people = [{owners[case] for case in part} for part in parts]
+        assert not people[0] & people[1]
+        assert not people[0] & people[2]
+        assert not people[1] & people[2]
+
+
+def test_a_metric_that_raises_is_told_and_stops_no_other(noisy, cache, monkeypatch):
+    bench = Bench(request(metrics=["ms-ssim", "foreground-volume"]), cache, cache / "scratch")
+    broken, fine = bench.metrics
+
+    def compute(sets, view):
+        raise ZeroDivisionError("no voxels")
+
+    broken = dataclasses.replace(broken, metric=dataclasses.replace(broken.metric, compute=compute))
+    monkeypatch.setattr(bench, "metrics", (broken, fine))
+    rows = bench.score(Planted(0))
+    assert {row.reason for row in rows["ms-ssim"]} == {"ZeroDivisionError: no voxels"}
+    assert all(row.status == "ok" for row in rows["foreground-volume"])
+
+
+def test_metrics_that_are_asked_about_no_defect_are_refused_before_any_work(cache):
+    with pytest.raises(UsageError, match="None of these metrics is asked"):
+        measure(request(metrics=["copies"], defects=["blur"]), cache, Silent())
+
+
+def test_a_cell_without_a_verdict_has_its_reason_in_the_legend(noisy):
+    column = noisy.columns[0]
+    lost = dataclasses.replace(column.cells[0], verdict=None, reason="no slices", seen_from=None)
+    columns = (dataclasses.replace(column, cells=(lost,)), *noisy.columns[1:])
+    laid = card(dataclasses.replace(noisy, columns=columns))
+    told = "—: no verdict for FD[radlite-v1] on noise, background, sd: no slices."
+    assert told in laid.legend
+
+
+def test_a_folder_is_read_and_not_left_aside_for_phantoms(bench, tmp_path):
+    code, _, error = bench("ladder", str(tmp_path / "nowhere"), "--metrics", "background")
+    assert code == 3
+    assert "nowhere" in error
+    code, _, error = bench("ladder", str(tmp_path), "--dataset", "phantom")
+    assert code == 2
+    assert "phantom needs no files" in error
+
+
 def test_too_few_cases_unknown_defects_and_missing_weights_are_named(cache):
     few = Source("phantom", None, 16, rule={"train": 4, "test": 4})
     with pytest.raises(DatasetError, match="at least 12 cases a class, and LGG has 8"):
@@ -111,6 +162,18 @@ def test_a_cell_of_the_table_is_the_weakest_of_all_classes(noisy):
     assert "FD[radlite-v1], LGG: noise-background" in laid.inverted
     page = "\n".join(markdown(laid))
     assert "| noise, background, sd | **INV** |" in page
+
+
+def test_the_strength_is_the_one_from_which_every_class_sees_it(noisy):
+    def seen_from(column):
+        strength = {"LGG": "0.05", "HGG": "0.2"}[column.class_]
+        cells = tuple(dataclasses.replace(c, verdict="ordered", seen_from=strength)
+                      for c in column.cells if c.defect == "noise-background")  # fmt: skip
+        return dataclasses.replace(column, cells=cells)
+
+    columns = tuple(seen_from(c) for c in noisy.columns if c.metric == "fd-radlite-v2")
+    laid = card(dataclasses.replace(noisy, columns=columns))
+    assert laid.cells[laid.defects.index("noise, background, sd")][0].text == "0.2"
 
 
 def test_a_strength_that_all_classes_see_is_printed(noisy):
@@ -137,7 +200,7 @@ def test_the_command_prints_the_table_and_writes_record_page_and_figure(bench, t
     found = read(Ladder, path)[1]
     assert {d.name for d in found.defects} == {"blur", "empty"}
     written = {p.name for p in path.parent.glob(f"report/{path.stem}/*")}
-    assert written == {"ladder.md", "ladder.pdf", "ladder.png"}
+    assert written == {"ladder.md", "cards.json", "ladder.pdf", "ladder.png"}
 
 
 def test_json_is_the_record(bench, tmp_path, monkeypatch):

@@ -100,10 +100,16 @@ def test_ratio_and_floor_are_of_the_same_sizes():
 
 
 @pytest.mark.parametrize("held_out", [1, 3])
-def test_too_few_held_out_cases_give_no_ratio(held_out):
-    given = sets(normal(8, 1, 4), normal(8, 2, 4), normal(held_out, 3, 4))
-    found = ratio("fd", frechet_distance, given, 1.0, *(normal(8, s, 4) for s in (1, 2)),
-                  normal(held_out, 3, 4))  # fmt: skip
+def test_with_fewer_than_four_held_out_cases_the_reference_is_halved(held_out):
+    found = ratio_of(normal(64, 1, 4), normal(100, 2, 4), normal(held_out, 3, 4))
+    assert found == ratio_of(normal(64, 1, 4), normal(100, 2, 4), normal(0, 3, 4))
+    assert (found["floor_m"], found["floor_n"]) == (50, 50)
+
+
+def test_there_is_no_ratio_where_there_is_nothing_to_draw_from():
+    given = sets(normal(8, 1, 4), normal(3, 2, 4), normal(0, 3, 4))
+    found = ratio("fd", frechet_distance, given, 1.0, normal(8, 1, 4), normal(3, 2, 4),
+                  normal(0, 3, 4))  # fmt: skip
     assert found == ({}, (NONE,))
 
 

@@ -12,7 +12,7 @@ def test_every_metric_of_a_suite_exists():
 def test_the_suites_are_those_of_the_specification():
     compat = {"compat-midl2024", "compat-synthanatomy", "compat-aldm"}
     compat |= {"compat-vlm3d-mr", "compat-wdm"}
-    assert set(SUITES) == {"core", "core+fid", "smoke"} | compat
+    assert set(SUITES) == {"core", "core-v1", "core+fid", "smoke"} | compat
     assert not set(SUITES) & set(BUILTIN)
 
 
@@ -21,9 +21,18 @@ def test_core_needs_no_weights():
     assert {EXTRACTORS[name][1]["weights"] for name in needs} == {None}
 
 
-def test_kid_stands_beside_every_fd_and_copies_are_looked_for():
+def test_a_bounded_kernel_distance_stands_beside_every_fd_and_copies_are_looked_for():
     core = SUITES["core"].metrics
-    assert {"fd-radlite-v1", "kid-radlite-v1", "nn-ratio", "ct-z", "max-corr"} <= set(core)
+    distances = {name for name in core if name.startswith("fd-")}
+    assert distances == {"fd-radlite-v2", "fd-rand3d-v1-pca64"}
+    assert {"mmd2-rbf-radlite-v2", "class-fidelity", "copies", "background"} <= set(core)
+
+
+def test_what_core_was_stays_as_it_was():
+    v1 = SUITES["core-v1"].metrics
+    assert {"fd-radlite-v1", "kid-radlite-v1", "nn-ratio", "ct-z", "max-corr"} <= set(v1)
+    assert len(v1) == 14
+    assert not {name for name in v1 if name.endswith("radlite-v2")}
 
 
 def test_names_and_suites_mix_without_repeats():

@@ -65,6 +65,12 @@ def test_two_of_three_seeds_must_agree():
     assert judge(DRAWS, one, Better.LOWER).word == "blind"
 
 
+def test_what_only_a_weak_level_shows_is_not_seen():
+    verdict = judge(DRAWS, levels(9, 7.9, 7.5), Better.LOWER)
+    assert (verdict.word, verdict.seen_from) == ("blind", None)
+    assert judge(DRAWS, levels(9, 7.9, 12), Better.LOWER).seen_from == 2
+
+
 def test_a_fall_must_be_in_two_of_three_seeds_too():
     high = [Value(20), Value(20), Value(20)]
     one, two = [Value(12), Value(20), Value(20)], [Value(12), Value(12), Value(20)]

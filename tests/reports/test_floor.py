@@ -28,7 +28,7 @@ def test_a_ratio_at_fewer_volumes_is_shown_as_recorded():
     facts = {**FACTS, "floor_m": 20, "ratio": 1.5}
     shown = as_ratio(dataclasses.replace(VALUE, facts=facts))
     assert shown.value == 1.5
-    assert shown.se == pytest.approx(1.0 * 1.5 / 12)
+    assert shown.se == pytest.approx(1.0 / 5)  # not 1.5 / value, which explodes near 0
 
 
 def test_a_distance_of_nothing_is_nothing():
@@ -61,9 +61,13 @@ def test_the_floor_of_each_class_is_told_with_its_sizes(runs):
     )  # fmt: skip
     contents = dataclasses.replace(contents, metrics=(shown,))
     other = dataclasses.replace(VALUE, class_="HGG", facts={**FACTS, "floor": 7.0})
-    (line,) = told(contents, [VALUE, other, dataclasses.replace(VALUE, kind="anchor", facts={})])
+    control = dataclasses.replace(VALUE, kind="anchor", facts={**FACTS, "floor": 3.0})
+    fewer = dataclasses.replace(VALUE, facts={**FACTS, "floor": 9.0, "floor_m": 4})
+    (line,) = told(contents, [VALUE, other, control, VALUE, fewer])
     assert "mean of 20 draws" in line
-    assert "LGG 5.0 ± 1.5 (64 against 100), HGG 7.0 ± 1.5 (64 against 100)" in line
+    sizes = "LGG 5.0 ± 1.5 (64 against 100), HGG 7.0 ± 1.5 (64 against 100), LGG 9.0 ± 1.5 (4"
+    assert sizes in line
+    assert "3.0 ± 1.5" not in line
 
 
 def test_sites_are_told_once_a_class_and_not_where_they_are_not_known(runs):

@@ -129,3 +129,14 @@ def test_the_best_beats_every_other_row_or_nobody_leads():
     assert leader(far, near, best) is None
     lost = replace(best, missing=(Missing(3, "failed", "out of memory"),))
     assert leader(lost, far) is None
+
+
+def test_the_seeds_of_the_reference_count_as_those_of_the_row():
+    steady, shaky = row("a", 1.6, spread=0.0, repeats=1), row("b", 0.8, spread=1.2, repeats=1)
+    made = generators.contrast(steady, shaky, "auc")
+    own = generators.estimate(shaky, "auc").between
+    assert own in made.parts
+    turned = generators.contrast(shaky, steady, "auc")
+    assert sum(p.variance for p in turned.parts) == pytest.approx(
+        sum(p.variance for p in made.parts)
+    )

@@ -24,7 +24,7 @@ from cerebench.metrics.downstream.classifier import (
 )
 
 CONFIG = Training(epochs=4, batch=5, lr=1e-2, gamma=2.0, precision="fp32")
-QUICK = dataclasses.replace(CONFIG, schedule="one-cycle", turns=True, keep="last")
+QUICK = dataclasses.replace(CONFIG, schedule="one-cycle", turns=True, kept_epoch="last")
 
 
 def network(seed=0):
