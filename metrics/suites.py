@@ -32,7 +32,6 @@ _CORE = (
     "class-fidelity",
     "spectrum",
     "slice-consistency",
-    "mmd2-linear",
     "background",
     "foreground-volume",
     "copies",
