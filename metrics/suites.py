@@ -31,7 +31,6 @@ _CORE = (
     "ms-ssim",
     "class-fidelity",
     "spectrum",
-    "slice-consistency",
     "background",
     "foreground-volume",
     "copies",
