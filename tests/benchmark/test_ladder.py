@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ from cerebench.core.records.files import read
 from cerebench.core.records.ladder import Ladder
 from cerebench.datasets.base import DatasetError
 from cerebench.metrics.base import MissingWeights
+from cerebench.metrics.defects import DEFECTS
+from cerebench.metrics.suites import SUITES
 from cerebench.reports.ladder import card, markdown
 
 SOURCE = Source("phantom", None, 16, rule={"train": 24, "test": 48})
@@ -228,3 +231,39 @@ def test_check_gives_a_metric_its_card_and_fails_one_that_is_inverted(bench, mon
     assert code == 4  # the made-up card holds fd-radlite-v1, which is inverted
     assert "noise, background" in told
     assert bench("check", "mmd2-kwon")[0] == 0  # says of itself that it rewards collapse
+
+
+CARDS = sorted((Path(__file__).parents[2] / "metrics" / "cards").glob("*.json"), key=str)
+
+
+@pytest.mark.parametrize("path", CARDS, ids=[path.stem for path in CARDS])
+def test_no_default_metric_is_inverted_in_what_was_measured(path):
+    cards = json.loads(path.read_text("utf-8"))
+    default = SUITES["core"].metrics
+    assert set(default) <= set(cards["metrics"])
+    assert not [
+        (name, view)
+        for name in default
+        for view, told in cards["metrics"][name].items()
+        if "inverted" in told
+    ]
+
+
+def test_nearly_every_defect_is_seen_by_a_default_metric():
+    (path,) = (path for path in CARDS if path.stem == "phantom-32")
+    cards = json.loads(path.read_text("utf-8"))["metrics"]
+    seen = {
+        text
+        for name in SUITES["core"].metrics
+        for told in cards[name].values()
+        for word in ("ordered", "seen")
+        for text in told.get(word, [])
+    }
+    unseen = {d.label for d in DEFECTS if not any(t.startswith(d.label) for t in seen)}
+    assert unseen == {"axes D and W swapped", "flip, left-right", "flip, up-down"}
+
+
+def test_show_tells_what_a_metric_was_measured_to_see(bench):
+    _, told, _ = bench("show", "fd-radlite-v2")
+    assert "measured · Tumour-ROI phantoms, 32³" in " ".join(told.split())
+    assert "blur, σ 0.5" in told
