@@ -85,7 +85,7 @@ BUILTIN = {
     "background": (
         "cerebench.metrics.background:BACKGROUND",
         {
-            "label": "background %",
+            "label": "background",
             "source": "ours: what the body of radlite-v2 leaves out",
             "better": "near-real",
             "needs": "",

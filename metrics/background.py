@@ -58,7 +58,7 @@ def _compute(sets: Sets, view: str) -> Result:
 
 BACKGROUND = Metric(
     name="background",
-    label="background %",
+    label="background",
     compute=_compute,
     better=Better.NEAR_REAL,
     recipe={
@@ -70,6 +70,6 @@ BACKGROUND = Metric(
         "uncertainty": jackknife.RECIPE,
     },
     source="ours: what the body of radlite-v2 leaves out",
-    scale=100.0,
+    scale=10000.0,
     blind_to="everything inside the body, and two voxels around it",
 )

@@ -213,7 +213,7 @@ class Metric:
             elsewhere; it is then asked for by giving these.
         joint: True where the metric needs the sets of all classes at once (``Sets.classes``),
             because it asks whether classes can be told apart. Its value is then the same under
-            every class.
+            every class, its numbers of volumes are those of the class.
     """
 
     name: str

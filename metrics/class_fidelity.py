@@ -67,8 +67,8 @@ def _compute(sets: Sets, view: str) -> Result:
     return spread.result(
         information(centred(told)),
         real_value=ceiling,
-        n_real=every.count("train"),
-        n_generated=every.count("generated"),
+        n_real=len(sets.train),
+        n_generated=len(sets.generated),
         notes=notes,
         facts={
             **scores(told),

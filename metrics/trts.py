@@ -44,8 +44,8 @@ def _compute(sets: Sets, view: str) -> Result:
     return spread.result(
         auc(told),
         real_value=auc(real),
-        n_real=every.count("train"),
-        n_generated=every.count("generated"),
+        n_real=len(sets.train),
+        n_generated=len(sets.generated),
         facts={"balanced_accuracy": balanced_accuracy(told)},
     )
 

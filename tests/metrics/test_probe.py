@@ -165,8 +165,8 @@ def test_fidelity_is_one_minus_the_log_loss_of_centred_odds_in_bits():
     loss = log_loss(np.repeat([0, 1], 64), 1 / (1 + np.exp(-odds)))
     assert result.value == pytest.approx(1 - loss / np.log(2), rel=1e-3)
     assert result.facts["floor"] < 0 < result.real_value == result.facts["ceiling"] < 1
-    assert result.n_real == 200
-    assert result.n_generated == 128
+    assert result.n_real == 100
+    assert result.n_generated == 64
     assert result.se > 0
 
 
