@@ -36,7 +36,8 @@ class Verdict:
             real draws on the worse side in two of three seeds, at some level and all stronger
             ones. ``inverted``: outside on the better side, or a stronger level better than a weaker
             one that is seen, by more than the standard deviation of the draws, either in two of
-            three seeds. ``blind``: neither.
+            three seeds. ``blind``: neither. A single seed has no second one to agree with: an
+            inversion must then exceed either bound by one more standard deviation.
         seen_from: Position of the weakest level from which on it is seen; None where it is not.
     """
 
@@ -75,9 +76,12 @@ def judge(
     low, high = _better_side(draws, better), null.max()
     bad = [np.array([badness(value, better) for value in level]) for level in levels]
     worse = [bool(np.mean(level > high) >= SHARE - 1e-9) for level in bad]
-    nicer = any(np.mean(level < low) >= SHARE - 1e-9 for level in bad)
+    # Of the statistic itself: distances to a real value on both sides of it spread less.
+    sd = float(np.std([draw.value - (draw.real or 0.0) for draw in draws], ddof=1))
+    slack = sd if max(map(len, bad)) == 1 else 0.0
+    nicer = any(np.mean(level < low - slack) >= SHARE - 1e-9 for level in bad)
     means = np.array([level.mean() for level in bad])
-    falls = _falls(bad, worse, float(null.std(ddof=1)))
+    falls = _falls(bad, worse, sd + slack)
     seen = [k for k in range(len(worse)) if all(worse[k:])]
     if nicer or falls:
         return Verdict("inverted", seen[0] if seen else None)
@@ -87,7 +91,7 @@ def judge(
     return Verdict("ordered" if len(steps) and bool(np.all(steps > 0)) else "seen", seen[0])
 
 
-def _falls(bad: Sequence[np.ndarray], seen: Sequence[bool], sd: float) -> bool:
+def _falls(bad: Sequence[np.ndarray], seen: Sequence[bool], least: float) -> bool:
     """Tell whether a stronger level is better than a weaker one that is seen, in enough seeds.
 
     All weaker levels count: a fall in many small steps is one, too. What rises and falls among real
@@ -96,7 +100,7 @@ def _falls(bad: Sequence[np.ndarray], seen: Sequence[bool], sd: float) -> bool:
     for stronger in range(1, len(bad)):
         for weaker in range(stronger):
             n = min(len(bad[weaker]), len(bad[stronger]))
-            fall = bad[weaker][:n] - bad[stronger][:n] > sd
+            fall = bad[weaker][:n] - bad[stronger][:n] > least
             if seen[weaker] and np.mean(fall) >= SHARE - 1e-9:
                 return True
     return False

@@ -58,6 +58,13 @@ def test_near_real_has_a_better_side_only_where_draws_lie_on_one_side_of_the_rea
     assert judge(above, levels(10.0, 10.0), Better.NEAR_REAL).word == "inverted"
 
 
+def test_a_fall_near_the_real_value_is_measured_by_the_spread_of_the_statistic():
+    """Draws at both sides, sd 2.2, whose distances spread by .5."""
+    draws = [Value(v, 10.0) for v in (8.0, 12.0, 7.5, 12.5, 8.5, 11.5)]
+    assert judge(draws, levels(5, 6.5), Better.NEAR_REAL).word == "seen"
+    assert judge(draws, levels(3, 6.5), Better.NEAR_REAL).word == "inverted"
+
+
 def test_two_of_three_seeds_must_agree():
     two = [[Value(9), Value(9), Value(5)]]
     one = [[Value(9), Value(5), Value(5)]]
@@ -69,6 +76,16 @@ def test_what_only_a_weak_level_shows_is_not_seen():
     verdict = judge(DRAWS, levels(9, 7.9, 7.5), Better.LOWER)
     assert (verdict.word, verdict.seen_from) == ("blind", None)
     assert judge(DRAWS, levels(9, 7.9, 12), Better.LOWER).seen_from == 2
+
+
+def test_one_seed_must_be_inverted_by_more():
+    """Draws: 4 to 8, sd 1.58."""
+
+    def word(*values):
+        return judge(DRAWS, [[Value(v)] for v in values], Better.LOWER).word
+
+    assert [word(3.9), word(2.5), word(2.3)] == ["blind", "blind", "inverted"]
+    assert [word(20, 18), word(20, 17), word(20, 16.8)] == ["seen", "seen", "inverted"]
 
 
 def test_a_fall_must_be_in_two_of_three_seeds_too():
