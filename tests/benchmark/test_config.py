@@ -18,7 +18,7 @@ from cerebench.methods.wgan_gp import WGANGP
 from cerebench.metrics.downstream.controls import RealOnly
 from cerebench.metrics.suites import expand
 
-LATER = {"network", "schedule", "turns", "keep"}  # settings that 0.1.0 did not have
+LATER = {"network", "schedule", "turns", "kept_epoch"}  # settings that 0.1.0 did not have
 
 
 def test_assignments_are_toml_values_or_text():

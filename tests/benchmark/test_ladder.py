@@ -190,6 +190,7 @@ def test_a_strength_that_all_classes_see_is_printed(noisy):
     assert row[laid.heads.index("FD[radlite-v2]")].text == "0.2"
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_table_and_writes_record_page_and_figure(bench, tmp_path):
     command = (
         "ladder --size 16 --metrics foreground-volume --defects blur,empty "

@@ -256,6 +256,7 @@ def test_every_fourth_slice_of_the_scaled_volume_is_seen(extraction):
     assert FD_VLM3D.compute(sets, "coronal").facts["real_slices"] == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("defect", ["blur", "noise"])
 def test_a_stronger_defect_is_further_away(extraction, defect):
     real = [smooth(i) for i in range(12)]
