@@ -3,22 +3,16 @@
 It was chosen on the phantoms with numbers 1 to 2700; those of this file begin at 5001.
 """
 
-import dataclasses
-import math
-
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
 
 from cerebench.core.statistics import auc
 from cerebench.datasets.phantom import Phantom
 from cerebench.metrics.downstream.base import Cases, Material
 from cerebench.metrics.downstream.controls import RealOnly
-from cerebench.metrics.downstream.exp2 import Exp2
 
 FIRST, TRAIN, TEST, SEEDS = 5001, 100, 200, 5
 GENERATED = 64  # volumes of each class, as many as the quickstart draws
-BLUR = 2.0  # voxels
 
 
 @pytest.fixture(scope="module")
@@ -71,39 +65,3 @@ def test_real_cases_alone_teach_the_quick_classifier(given, configured, trainer,
         areas += [[auc(data.test.labels, repeat.predictions) for repeat in outcome.repeats]]
     print(f"\nreal-only, AUC of seeds and repeats: {np.round(areas, 3).tolist()}")  # noqa: T201
     assert np.mean(areas) >= 0.75
-
-
-@pytest.mark.slow
-def test_training_on_generated_volumes_tells_real_from_blurred_from_mislabelled(
-    given, configured, trainer, tmp_path
-):
-    def area(data, name):
-        fresh = type(trainer)(tmp_path / name)
-        protocol = configured(Exp2, "quick", repeats=1, finetune_epochs=1)
-        (repeat,) = protocol.run(data, fresh).repeats
-        return auc(data.test.labels, repeat.before_finetuning)
-
-    found = {"real": [], "blurred": [], "shuffled": []}
-    for seed in range(SEEDS):
-        data = given(seed)
-        real = data.synthetic
-        smooth = np.stack([gaussian_filter(v, (0, BLUR, BLUR, BLUR)) for v in real.volumes])
-        half = np.arange(len(real)) % 2  # half of each class has the other label
-        made = {
-            "real": real,
-            "blurred": dataclasses.replace(real, volumes=smooth),
-            "shuffled": dataclasses.replace(real, labels=half.astype(np.int64)),
-        }
-        for name, volumes in made.items():
-            given_these = dataclasses.replace(data, synthetic=volumes)
-            found[name].append(area(given_these, f"{name}-{seed}"))
-    print(f"\n{ {name: np.round(each, 3).tolist() for name, each in found.items()} }")  # noqa: T201
-
-    def apart(better, worse):
-        """Return the difference of means in standard errors of it, seeds taken as independent."""
-        error = math.hypot(*(np.std(found[n], ddof=1) / math.sqrt(SEEDS) for n in (better, worse)))
-        return (np.mean(found[better]) - np.mean(found[worse])) / error
-
-    assert apart("real", "blurred") > 2
-    assert apart("blurred", "shuffled") > 2
-    assert apart("real", "shuffled") > 2
