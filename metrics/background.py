@@ -43,10 +43,7 @@ def _means(volumes: VolumeSet) -> Array:
 def _compute(sets: Sets, view: str) -> Result:
     require(sets, 1, "generated", "train")
     ours, real = _means(sets.generated), _means(sets.train)
-    parts = jackknife.groups(sets.generated.ids, sets.seed)
-    spread = jackknife.TOO_FEW
-    if jackknife.leaves_enough(parts):
-        spread = jackknife.combine({"generated": [np.delete(ours, g).mean() for g in parts]})
+    spread = jackknife.over_mean(ours, sets.generated.ids, sets.seed)
     return spread.result(
         float(ours.mean()),
         real_value=float(real.mean()),

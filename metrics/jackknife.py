@@ -167,3 +167,17 @@ def over_two_sets(
             "real": [statistic(generated, np.delete(real, g)) for g in parts["real"]],
         }
     )
+
+
+def over_mean(values: NDArray[np.floating], ids: Sequence[str], seed: int) -> Uncertainty:
+    """Jackknife the mean of one value a generated volume.
+
+    Args:
+        values: (N,).
+        ids: One identifier a volume.
+        seed: Seed of the groups.
+    """
+    parts = groups(ids, seed)
+    if not leaves_enough(parts):
+        return TOO_FEW
+    return combine({"generated": [np.delete(values, g).mean() for g in parts]})
