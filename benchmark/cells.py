@@ -6,16 +6,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cerebench.benchmark import store
 from cerebench.benchmark.display import Display
-from cerebench.benchmark.registry import Registries
+from cerebench.benchmark.engine import store
+from cerebench.benchmark.engine.registry import Registries
 from cerebench.core.bounds import typed
 from cerebench.core.errors import UsageError
 from cerebench.core.records.cells import CellFile
 from cerebench.core.records.files import read
 from cerebench.core.records.trained import SampleRecord, TrainRecord
 from cerebench.core.settings import accepted
-from cerebench.datasets.names import folder_names
+from cerebench.datasets.folders.names import folder_names
 
 
 def read_cell(folder: Path) -> CellFile:
@@ -81,7 +81,7 @@ def extend_samples(
         display.say(f"Nothing to do: {folder} has {min(found.n.values())} samples per class.")
         return
     from cerebench.benchmark.device import pick_device
-    from cerebench.benchmark.sampling import (
+    from cerebench.benchmark.stages.sampling import (
         DERIVED,
         SampleSpec,
         load_trained,

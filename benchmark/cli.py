@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from cerebench.benchmark.data import Source
     from cerebench.benchmark.display import Display
-    from cerebench.benchmark.experiment import Experiment
-    from cerebench.benchmark.plan import Plan
-    from cerebench.benchmark.registry import Registries
-    from cerebench.datasets.folders import Axes
+    from cerebench.benchmark.engine.registry import Registries
+    from cerebench.benchmark.planning.experiment import Experiment
+    from cerebench.benchmark.planning.plan import Plan
+    from cerebench.datasets.folders.folder import Axes
 
 
 class Commands(TyperGroup):
@@ -175,7 +175,7 @@ def _complain(text: str) -> None:
 
 def _registries(plugins: list[str] | None) -> Registries:
     """Return the registries, with the plugin files that were given; no other file is loaded."""
-    from cerebench.benchmark.registry import Registries
+    from cerebench.benchmark.engine.registry import Registries
 
     registries = Registries()
     for target in plugins or []:
@@ -287,7 +287,7 @@ def run(
         chosen = dataclasses.replace(chosen, metrics=gate.with_copies(chosen.metrics))
     from cerebench.benchmark.data import tell
     from cerebench.benchmark.display import choose
-    from cerebench.benchmark.plan import Samples, make_plan, with_headers
+    from cerebench.benchmark.planning.plan import Samples, make_plan, with_headers
     from cerebench.datasets.cache import default_cache
 
     _check_device(device)
@@ -302,7 +302,7 @@ def run(
     tell(plan.common.reference.dataset, shown)
     _check_weights(plan, metrics=metrics is not None, protocols=_names(protocols) or [])
     if dry_run:
-        from cerebench.benchmark.estimate import print_estimate
+        from cerebench.benchmark.planning.estimate import print_estimate
 
         print_estimate(plan, device, as_json=as_json)
         return
@@ -321,7 +321,7 @@ def _run(
 ) -> None:
     """Run a plan, write its reports, print the table or JSON, and ask the gate."""
     from cerebench.benchmark.display import duration
-    from cerebench.benchmark.runner import Runner
+    from cerebench.benchmark.engine.runner import Runner
     from cerebench.datasets.cache import default_cache
 
     outcome = Runner(plan, registries, default_cache(), device, shown).run()
@@ -380,8 +380,8 @@ def _experiment(
 
     ``headers`` is an option of the data, beside those that the experiment or ``--data`` gives.
     """
-    from cerebench.benchmark import experiment as experiments
-    from cerebench.benchmark.config import override_table
+    from cerebench.benchmark.planning import experiment as experiments
+    from cerebench.benchmark.planning.config import override_table
 
     base = experiments.read(name)
     changes = {key: value for key, value in overrides.items() if value is not None}
@@ -555,7 +555,7 @@ def evaluate(
     """
     from cerebench.benchmark import display, gate
     from cerebench.benchmark.device import pick_device
-    from cerebench.benchmark.evaluate import Request, make_plan, of_rows, row_names
+    from cerebench.benchmark.planning.evaluate import Request, make_plan, of_rows, row_names
 
     rows, most = row_names(fake), gate.checked(max_copies)
     asked = _names(metrics) or ["core"]
@@ -661,7 +661,7 @@ def report(
         style = {"siunitx": siunitx, "anchors": anchors}
         written += tables.write(write, found, to, test=test, published=with_published, **style)
     if figure:
-        from cerebench.reports.figures import write
+        from cerebench.reports.figures.every import write
 
         written += tables.write(write, found, to, say=typer.echo)
     for path in written:
@@ -708,8 +708,8 @@ def ladder(
     """
     from cerebench.benchmark.data import Source
     from cerebench.benchmark.display import choose
+    from cerebench.benchmark.engine.store import replace
     from cerebench.benchmark.ladder import Request, measure
-    from cerebench.benchmark.store import replace
     from cerebench.benchmark.tables import console, print_ladder
     from cerebench.core.records.files import dump
     from cerebench.datasets.cache import default_cache
@@ -754,7 +754,7 @@ def list_plugins(
 ) -> None:
     """List what is installed, and why something cannot be used."""
     from cerebench.benchmark import listing
-    from cerebench.benchmark.registry import suggest
+    from cerebench.benchmark.engine.registry import suggest
 
     if kind is not None and kind not in listing.KINDS:
         raise UsageError(suggest("kind of plugin", kind, list(listing.KINDS)))

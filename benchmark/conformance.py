@@ -22,13 +22,13 @@ from rich.console import Console
 from rich.markup import escape
 from torch import Tensor
 
-from cerebench.benchmark.config import json_values
-from cerebench.benchmark.diagnosis import check_maps, diagnostics, importance_maps
+from cerebench.benchmark.engine.registry import Registries
 from cerebench.benchmark.errors import Interrupted, no_exit
 from cerebench.benchmark.fake_device import DEVICE, ReadsValues, fake_device, place_of
-from cerebench.benchmark.registry import Registries
-from cerebench.benchmark.sampling import TrainingMasks, sample_shard
-from cerebench.benchmark.training import TrainingData, load_networks, seeded, train
+from cerebench.benchmark.planning.config import json_values
+from cerebench.benchmark.stages.diagnosis import check_maps, diagnostics, importance_maps
+from cerebench.benchmark.stages.sampling import TrainingMasks, sample_shard
+from cerebench.benchmark.stages.training import TrainingData, load_networks, seeded, train
 from cerebench.core import settings
 from cerebench.core.bounds import BadConfig, says_bounds
 from cerebench.core.settings import accepted

@@ -15,8 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from cerebench.benchmark.display import Display, Silent, duration
+from cerebench.benchmark.engine.registry import Registries, suite_version
 from cerebench.benchmark.names import check_dataset
-from cerebench.benchmark.registry import Registries, suite_version
 from cerebench.core.errors import UsageError
 from cerebench.core.files import write_bytes
 from cerebench.datasets import cache as caching
@@ -279,7 +279,7 @@ def export(registries: Registries, source: Source, out: Path, display: Display) 
     Raises:
         DatasetError: If ``out`` is not empty, or the data cannot be used.
     """
-    from cerebench.datasets import derivative
+    from cerebench.datasets.folders import derivative
 
     dataset = source.open(registries, display)
     tell(dataset, display)

@@ -19,7 +19,7 @@ import torch
 
 from cerebench.core.errors import UsageError
 from cerebench.core.machine import cpu_name
-from cerebench.metrics.exact import exact_float32
+from cerebench.metrics.estimators.exact import exact_float32
 
 
 class Driver:

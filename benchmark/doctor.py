@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from cerebench.benchmark import listing
-from cerebench.benchmark.registry import Registries, suite_version
+from cerebench.benchmark.engine.registry import Registries, suite_version
 from cerebench.benchmark.tables import print_rows
 from cerebench.core import weights
 from cerebench.core.machine import cpu_name

@@ -35,7 +35,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_iter, tree_map
 
 from cerebench.benchmark import device as devices
-from cerebench.metrics.exact import is_exact
+from cerebench.metrics.estimators.exact import is_exact
 
 # Not the first one: "cuda" without a number is then another device, as it can be for a user.
 DEVICE = torch.device("cuda", 1)

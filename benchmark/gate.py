@@ -15,7 +15,7 @@ from cerebench.core.errors import EXIT_GATE, UsageError, UserError
 from cerebench.metrics.suites import expand
 
 if TYPE_CHECKING:
-    from cerebench.reports.tidy import Value
+    from cerebench.reports.values.tidy import Value
 
 COPIES = "copies"
 
@@ -78,7 +78,7 @@ def refuse_copies(contents: Path, share: float) -> None:
 def _judged(contents: Path) -> Iterator[Value]:
     """Yield the share of copies of every row of generated volumes, class and seed."""
     from cerebench.reports.base import Experiment
-    from cerebench.reports.tidy import values
+    from cerebench.reports.values.tidy import values
 
     for value in values(Experiment.read(contents)):
         if value.metric == COPIES and value.kind in ("method", "samples"):

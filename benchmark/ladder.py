@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-from cerebench.benchmark.contents import metric_entry
 from cerebench.benchmark.data import Source
 from cerebench.benchmark.display import Display
-from cerebench.benchmark.features import FeatureCache, one_thread_each
-from cerebench.benchmark.planned import PlannedMetric, plan_metric
-from cerebench.benchmark.registry import Registries, suggest, suite_version
-from cerebench.benchmark.scoring import Judged, RealSets, materialise, score, unavailable
-from cerebench.benchmark.store import now
+from cerebench.benchmark.engine.contents import metric_entry
+from cerebench.benchmark.engine.registry import Registries, suggest, suite_version
+from cerebench.benchmark.engine.store import now
+from cerebench.benchmark.planning.planned import PlannedMetric, plan_metric
+from cerebench.benchmark.stages.features import FeatureCache, one_thread_each
+from cerebench.benchmark.stages.scoring import Judged, RealSets, materialise, score, unavailable
 from cerebench.core.errors import UsageError
 from cerebench.core.hashing import key_of
 from cerebench.core.machine import usable_cores

@@ -11,10 +11,10 @@ from importlib.resources import files
 from importlib.util import find_spec
 from typing import Any
 
-from cerebench.benchmark import experiment as experiments
-from cerebench.benchmark.config import json_values, preset_of
+from cerebench.benchmark.engine.registry import Registries, Registry, suggest
 from cerebench.benchmark.errors import UnknownPlugin
-from cerebench.benchmark.registry import Registries, Registry, suggest
+from cerebench.benchmark.planning import experiment as experiments
+from cerebench.benchmark.planning.config import json_values, preset_of
 from cerebench.core.bounds import in_words
 from cerebench.core.settings import accepted
 from cerebench.metrics.suites import SUITES
@@ -200,7 +200,7 @@ def show_protocol(name: str, registries: Registries) -> dict[str, Any]:
 
 def show_metric(name: str, registries: Registries) -> dict[str, Any]:
     """Return a metric's whole recipe."""
-    from cerebench.benchmark.planned import plan_metric
+    from cerebench.benchmark.planning.planned import plan_metric
 
     planned = plan_metric(name, registries)
     metric = planned.metric

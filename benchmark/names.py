@@ -1,6 +1,6 @@
 """Names that become part of a path, checked before anything is written.
 
-The rules are those of ``cerebench.datasets.names``.
+The rules are those of ``cerebench.datasets.folders.names``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 from cerebench.benchmark.errors import BrokenPlugin
 from cerebench.core.errors import UsageError
 from cerebench.datasets.base import Dataset
-from cerebench.datasets.names import NAME_RULE, check_labels, is_name, shown
+from cerebench.datasets.folders.names import NAME_RULE, check_labels, is_name, shown
 
 
 def name_fault(kind: str, text: object) -> str:

@@ -7,8 +7,8 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
+from cerebench.benchmark.engine.registry import Registries
 from cerebench.benchmark.names import check_name
-from cerebench.benchmark.registry import Registries
 from cerebench.core.errors import UsageError
 
 

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from cerebench.benchmark.registry import suggest
+from cerebench.benchmark.engine.registry import suggest
 from cerebench.core.errors import UsageError
 from cerebench.reports.base import BadContents, Experiment
 
@@ -93,7 +93,7 @@ def write(
 
 def print_csv(experiments: Sequence[Experiment]) -> None:
     """Print the tidy rows of all experiments, one value a row."""
-    from cerebench.reports.tidy import csv, frames
+    from cerebench.reports.values.tidy import csv, frames
 
     sys.stdout.write(csv([frame for e in experiments for frame in frames(e)]))
 

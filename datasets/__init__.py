@@ -12,7 +12,7 @@ BUILTIN = {
         },
     ),
     "scans": (
-        "cerebench.datasets.scans:Scans",
+        "cerebench.datasets.scans.dataset:Scans",
         {
             "label": "Scans in any known layout",
             "source": "the owner of the files",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cerebench.datasets.scans import Scans
+from cerebench.datasets.scans.dataset import Scans
 
 
 class BraTS(Scans):

@@ -32,7 +32,7 @@ from platformdirs import user_cache_path
 
 from cerebench.core.files import write_bytes
 from cerebench.datasets.base import Case, Dataset, DatasetError, Loaded, Progress
-from cerebench.datasets.names import is_name, shown
+from cerebench.datasets.folders.names import is_name, shown
 from cerebench.datasets.parallel import default_workers, in_order
 
 # A file this young may change again without a new time stamp, so its hash is not kept.

@@ -22,17 +22,6 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim import Adam
 
-from cerebench.methods.adversarial import (
-    check_size,
-    critic,
-    critic_widths,
-    draw,
-    generator,
-    generator_widths,
-    gradient_penalty,
-    set_lr,
-    settle_statistics,
-)
 from cerebench.methods.base import (
     BadConfig,
     Batch,
@@ -55,7 +44,18 @@ from cerebench.methods.base import (
     randn,
     setting,
 )
-from cerebench.methods.collapse import Watch
+from cerebench.methods.layers.adversarial import (
+    check_size,
+    critic,
+    critic_widths,
+    draw,
+    generator,
+    generator_widths,
+    gradient_penalty,
+    settle_statistics,
+)
+from cerebench.methods.layers.collapse import Watch
+from cerebench.methods.layers.learning_rate import set_lr
 
 Network = Callable[[Tensor], Tensor]
 

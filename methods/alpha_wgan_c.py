@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from cerebench.methods import alpha_wgan
-from cerebench.methods.adversarial import critic, critic_widths, generator_widths
 from cerebench.methods.alpha_wgan import Networks, code_critic, decoder, encoder
 from cerebench.methods.base import Batch, Batches, MethodInfo, Phase, Rows
-from cerebench.methods.label_conditioning import (
+from cerebench.methods.layers.adversarial import critic, critic_widths, generator_widths
+from cerebench.methods.layers.label_conditioning import (
     ProjectionCritic,
     by_class,
     with_label,

@@ -177,7 +177,7 @@ class Phase(Protocol):
 
 
 class Run(Protocol):
-    """The harness a method trains in (``cerebench.benchmark.training``)."""
+    """The harness a method trains in (``cerebench.benchmark.stages.training``)."""
 
     def phase(self, name: str, **tracked: Any) -> Phase:
         """Open a phase; ``tracked`` names everything with a ``state_dict`` besides the networks.

@@ -20,7 +20,6 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from cerebench.methods.adversarial import set_lr
 from cerebench.methods.base import (
     BadConfig,
     Batch,
@@ -38,8 +37,15 @@ from cerebench.methods.base import (
     Run,
     setting,
 )
-from cerebench.methods.diffusion import BetaCap, Diffusion, Sampler, cosine_betas, sampler_steps
-from cerebench.methods.ema import WeightAverage
+from cerebench.methods.layers.diffusion import (
+    BetaCap,
+    Diffusion,
+    Sampler,
+    cosine_betas,
+    sampler_steps,
+)
+from cerebench.methods.layers.ema import WeightAverage
+from cerebench.methods.layers.learning_rate import set_lr
 
 MAX_PERIOD = 1000  # of the timestep embedding; 10 000 is usual elsewhere
 

@@ -17,17 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from cerebench.methods.adversarial import (
-    check_size,
-    critic,
-    critic_widths,
-    draw,
-    generator,
-    generator_widths,
-    gradient_penalty,
-    set_lr,
-    settle_statistics,
-)
 from cerebench.methods.base import (
     Batch,
     Batches,
@@ -49,6 +38,17 @@ from cerebench.methods.base import (
     randn,
     setting,
 )
+from cerebench.methods.layers.adversarial import (
+    check_size,
+    critic,
+    critic_widths,
+    draw,
+    generator,
+    generator_widths,
+    gradient_penalty,
+    settle_statistics,
+)
+from cerebench.methods.layers.learning_rate import set_lr
 
 Network = Callable[[Tensor], Tensor]
 

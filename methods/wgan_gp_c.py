@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from cerebench.methods import wgan_gp
-from cerebench.methods.adversarial import critic, critic_widths, generator, generator_widths
 from cerebench.methods.base import Batch, Batches, MethodInfo, Phase, Rows
-from cerebench.methods.label_conditioning import ProjectionCritic, by_class, with_label
+from cerebench.methods.layers.adversarial import critic, critic_widths, generator, generator_widths
+from cerebench.methods.layers.label_conditioning import ProjectionCritic, by_class, with_label
 
 DEPARTURES = (
     "An extension of the suite, not a baseline of any paper: never report it as 3D-WGAN-GP.",

@@ -3,7 +3,7 @@
 # name -> ("module:ATTRIBUTE", static facts). The attribute is a Metric.
 BUILTIN = {
     "mmd2-kwon": (
-        "cerebench.metrics.mmd:MMD2_KWON",
+        "cerebench.metrics.voxel.mmd:MMD2_KWON",
         {
             "label": "MMD",
             "source": "Kwon et al. 2019, arXiv:1908.02498, code 3dbraingen/Test.ipynb",
@@ -13,7 +13,7 @@ BUILTIN = {
         },
     ),
     "mmd2-linear": (
-        "cerebench.metrics.mmd:MMD2_LINEAR",
+        "cerebench.metrics.voxel.mmd:MMD2_LINEAR",
         {
             "label": "MMD linear",
             "source": "Gretton et al. 2012, JMLR 13, equation 3",
@@ -23,7 +23,7 @@ BUILTIN = {
         },
     ),
     "ms-ssim": (
-        "cerebench.metrics.ms_ssim:MS_SSIM",
+        "cerebench.metrics.voxel.ms_ssim:MS_SSIM",
         {
             "label": "MS-SSIM",
             "source": "Wang, Simoncelli, Bovik 2003, Asilomar, equation 7",
@@ -33,7 +33,7 @@ BUILTIN = {
         },
     ),
     "ms-ssim-kwon": (
-        "cerebench.metrics.ms_ssim:MS_SSIM_KWON",
+        "cerebench.metrics.voxel.ms_ssim:MS_SSIM_KWON",
         {
             "label": "MS-SSIM (Kwon)",
             "source": "Kwon et al. 2019, arXiv:1908.02498, code 3dbraingen/pytorch_ssim",
@@ -43,7 +43,7 @@ BUILTIN = {
         },
     ),
     "fd-radlite-v1": (
-        "cerebench.metrics.frechet:FD_RADLITE",
+        "cerebench.metrics.features.frechet:FD_RADLITE",
         {
             "label": "FD[radlite-v1]",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
@@ -53,7 +53,7 @@ BUILTIN = {
         },
     ),
     "fd-radlite-v2": (
-        "cerebench.metrics.frechet:FD_RADLITE2",
+        "cerebench.metrics.features.frechet:FD_RADLITE2",
         {
             "label": "FD[radlite-v2]",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
@@ -63,7 +63,7 @@ BUILTIN = {
         },
     ),
     "kid-radlite-v2": (
-        "cerebench.metrics.kid:KID_RADLITE2",
+        "cerebench.metrics.features.kid:KID_RADLITE2",
         {
             "label": "KID[radlite-v2]",
             "source": "Binkowski et al. 2018, arXiv:1801.01401, section 4, on other features",
@@ -73,7 +73,7 @@ BUILTIN = {
         },
     ),
     "kid-radlite-v1": (
-        "cerebench.metrics.kid:KID_RADLITE",
+        "cerebench.metrics.features.kid:KID_RADLITE",
         {
             "label": "KID[radlite-v1]",
             "source": "Binkowski et al. 2018, arXiv:1801.01401, section 4, on other features",
@@ -83,7 +83,7 @@ BUILTIN = {
         },
     ),
     "background": (
-        "cerebench.metrics.background:BACKGROUND",
+        "cerebench.metrics.voxel.background:BACKGROUND",
         {
             "label": "background",
             "source": "ours: what the body of radlite-v2 leaves out",
@@ -93,7 +93,7 @@ BUILTIN = {
         },
     ),
     "mmd2-rbf-radlite-v2": (
-        "cerebench.metrics.mmd_rbf:MMD2_RBF_RADLITE2",
+        "cerebench.metrics.features.mmd_rbf:MMD2_RBF_RADLITE2",
         {
             "label": "MMD RBF[radlite-v2]",
             "source": "Gretton et al. 2012, JMLR 13, equation 3",
@@ -103,7 +103,7 @@ BUILTIN = {
         },
     ),
     "prdc-radlite-v2": (
-        "cerebench.metrics.prdc:PRDC_RADLITE2",
+        "cerebench.metrics.features.prdc:PRDC_RADLITE2",
         {
             "label": "PRDC[radlite-v2]",
             "source": "Naeem et al. 2020, arXiv:2002.09797, section 3",
@@ -113,7 +113,7 @@ BUILTIN = {
         },
     ),
     "foreground-volume": (
-        "cerebench.metrics.foreground:FOREGROUND_VOLUME",
+        "cerebench.metrics.voxel.foreground:FOREGROUND_VOLUME",
         {
             "label": "foreground ml",
             "source": "threshold of radlite-v1",
@@ -123,7 +123,7 @@ BUILTIN = {
         },
     ),
     "fd-rand2d-v1": (
-        "cerebench.metrics.slice_frechet:FD_RAND2D",
+        "cerebench.metrics.features.slice_frechet:FD_RAND2D",
         {
             "label": "FD[rand2d-v1]",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6",
@@ -133,7 +133,7 @@ BUILTIN = {
         },
     ),
     "fid": (
-        "cerebench.metrics.slice_frechet:FID",
+        "cerebench.metrics.features.slice_frechet:FID",
         {
             "label": "FID",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6",
@@ -143,7 +143,7 @@ BUILTIN = {
         },
     ),
     "nn-ratio": (
-        "cerebench.metrics.memorisation:NN_RATIO",
+        "cerebench.metrics.memorisation.nn_ratio:NN_RATIO",
         {
             "label": "NN ratio",
             "source": "after Meehan et al. 2020, arXiv:2004.05675",
@@ -153,17 +153,17 @@ BUILTIN = {
         },
     ),
     "mmd2-genmodels": (
-        "cerebench.metrics.mmd:MMD2_GENMODELS",
+        "cerebench.metrics.voxel.mmd:MMD2_GENMODELS",
         {
             "label": "bMMD",
-            "source": "Tudosiu et al. 2022, SASHIMI; code GenerativeModels, metrics/mmd.py",
+            "source": "Tudosiu et al. 2022, SASHIMI; code GenerativeModels, metrics/voxel/mmd.py",
             "better": "lower",
             "needs": "",
             "views": [""],
         },
     ),
     "mmd2-rbf": (
-        "cerebench.metrics.mmd_rbf:MMD2_RBF",
+        "cerebench.metrics.features.mmd_rbf:MMD2_RBF",
         {
             "label": "MMD RBF",
             "source": "Gretton et al. 2012, JMLR 13, equation 3",
@@ -173,7 +173,7 @@ BUILTIN = {
         },
     ),
     "fd-rand3d-v1": (
-        "cerebench.metrics.frechet:FD_RAND3D",
+        "cerebench.metrics.features.frechet:FD_RAND3D",
         {
             "label": "FD[rand3d-v1]",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
@@ -183,7 +183,7 @@ BUILTIN = {
         },
     ),
     "kid-rand3d-v1": (
-        "cerebench.metrics.kid:KID_RAND3D",
+        "cerebench.metrics.features.kid:KID_RAND3D",
         {
             "label": "KID[rand3d-v1]",
             "source": "Binkowski et al. 2018, arXiv:1801.01401, section 4, on other features",
@@ -193,7 +193,7 @@ BUILTIN = {
         },
     ),
     "fd-mirp-v1": (
-        "cerebench.metrics.frechet:FD_MIRP",
+        "cerebench.metrics.features.frechet:FD_MIRP",
         {
             "label": "FD[mirp-v1]",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
@@ -203,7 +203,7 @@ BUILTIN = {
         },
     ),
     "fd-medicalnet-orig-resnet10": (
-        "cerebench.metrics.frechet:FD_MEDICALNET10",
+        "cerebench.metrics.features.frechet:FD_MEDICALNET10",
         {
             "label": "FD[medicalnet10]",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
@@ -213,7 +213,7 @@ BUILTIN = {
         },
     ),
     "fd-medicalnet-orig-resnet18": (
-        "cerebench.metrics.frechet:FD_MEDICALNET18",
+        "cerebench.metrics.features.frechet:FD_MEDICALNET18",
         {
             "label": "FD[medicalnet18]",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
@@ -223,7 +223,7 @@ BUILTIN = {
         },
     ),
     "fd-medicalnet-orig-resnet34": (
-        "cerebench.metrics.frechet:FD_MEDICALNET34",
+        "cerebench.metrics.features.frechet:FD_MEDICALNET34",
         {
             "label": "FD[medicalnet34]",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
@@ -233,7 +233,7 @@ BUILTIN = {
         },
     ),
     "fd-medicalnet-orig-resnet50": (
-        "cerebench.metrics.frechet:FD_MEDICALNET50",
+        "cerebench.metrics.features.frechet:FD_MEDICALNET50",
         {
             "label": "FD[medicalnet50]",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
@@ -243,7 +243,7 @@ BUILTIN = {
         },
     ),
     "fd-rand3d-v1-pca64": (
-        "cerebench.metrics.frechet:FD_RAND3D_PCA64",
+        "cerebench.metrics.features.frechet:FD_RAND3D_PCA64",
         {
             "label": "FD[rand3d-v1-pca64]",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
@@ -253,7 +253,7 @@ BUILTIN = {
         },
     ),
     "fd-medicalnet-orig-resnet10-pca64": (
-        "cerebench.metrics.frechet:FD_MEDICALNET10_PCA64",
+        "cerebench.metrics.features.frechet:FD_MEDICALNET10_PCA64",
         {
             "label": "FD[medicalnet10-pca64]",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
@@ -263,7 +263,7 @@ BUILTIN = {
         },
     ),
     "fd-medicalnet-orig-resnet18-pca64": (
-        "cerebench.metrics.frechet:FD_MEDICALNET18_PCA64",
+        "cerebench.metrics.features.frechet:FD_MEDICALNET18_PCA64",
         {
             "label": "FD[medicalnet18-pca64]",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
@@ -273,7 +273,7 @@ BUILTIN = {
         },
     ),
     "fd-medicalnet-orig-resnet34-pca64": (
-        "cerebench.metrics.frechet:FD_MEDICALNET34_PCA64",
+        "cerebench.metrics.features.frechet:FD_MEDICALNET34_PCA64",
         {
             "label": "FD[medicalnet34-pca64]",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
@@ -283,7 +283,7 @@ BUILTIN = {
         },
     ),
     "fd-medicalnet-orig-resnet50-pca64": (
-        "cerebench.metrics.frechet:FD_MEDICALNET50_PCA64",
+        "cerebench.metrics.features.frechet:FD_MEDICALNET50_PCA64",
         {
             "label": "FD[medicalnet50-pca64]",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6, on other features",
@@ -293,7 +293,7 @@ BUILTIN = {
         },
     ),
     "fd-inf-radlite-v1": (
-        "cerebench.metrics.fd_infinity:FD_INF_RADLITE",
+        "cerebench.metrics.features.fd_infinity:FD_INF_RADLITE",
         {
             "label": "FD∞[radlite-v1]",
             "source": "Chong and Forsyth 2020, arXiv:1911.07023, section 3",
@@ -303,7 +303,7 @@ BUILTIN = {
         },
     ),
     "fd-rand2d-v1-fg": (
-        "cerebench.metrics.slice_frechet:FD_RAND2D_FG",
+        "cerebench.metrics.features.slice_frechet:FD_RAND2D_FG",
         {
             "label": "FD[rand2d-v1] fg",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6",
@@ -313,7 +313,7 @@ BUILTIN = {
         },
     ),
     "fd-rand2d-v1-middle": (
-        "cerebench.metrics.slice_frechet:FD_RAND2D_MIDDLE",
+        "cerebench.metrics.features.slice_frechet:FD_RAND2D_MIDDLE",
         {
             "label": "FD[rand2d-v1] middle",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6",
@@ -323,7 +323,7 @@ BUILTIN = {
         },
     ),
     "fd-rand2d-v1-center3": (
-        "cerebench.metrics.slice_frechet:FD_RAND2D_CENTER3",
+        "cerebench.metrics.features.slice_frechet:FD_RAND2D_CENTER3",
         {
             "label": "FD[rand2d-v1] center3",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6",
@@ -333,7 +333,7 @@ BUILTIN = {
         },
     ),
     "fid-fg": (
-        "cerebench.metrics.slice_frechet:FID_FG",
+        "cerebench.metrics.features.slice_frechet:FID_FG",
         {
             "label": "FID fg",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6",
@@ -343,7 +343,7 @@ BUILTIN = {
         },
     ),
     "fid-middle": (
-        "cerebench.metrics.slice_frechet:FID_MIDDLE",
+        "cerebench.metrics.features.slice_frechet:FID_MIDDLE",
         {
             "label": "FID middle",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6",
@@ -353,7 +353,7 @@ BUILTIN = {
         },
     ),
     "fid-center3": (
-        "cerebench.metrics.slice_frechet:FID_CENTER3",
+        "cerebench.metrics.features.slice_frechet:FID_CENTER3",
         {
             "label": "FID center3",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6",
@@ -363,7 +363,7 @@ BUILTIN = {
         },
     ),
     "fd-inception-unverified": (
-        "cerebench.metrics.slice_frechet:FD_UNVERIFIED",
+        "cerebench.metrics.features.slice_frechet:FD_UNVERIFIED",
         {
             "label": "FD[inception-unverified]",
             "source": "Heusel et al. 2017, arXiv:1706.08500, eq. 6",
@@ -373,7 +373,7 @@ BUILTIN = {
         },
     ),
     "kid-rand2d-v1": (
-        "cerebench.metrics.kid:KID_RAND2D",
+        "cerebench.metrics.features.kid:KID_RAND2D",
         {
             "label": "KID[rand2d-v1]",
             "source": "Binkowski et al. 2018, arXiv:1801.01401, section 4; block form: ours",
@@ -383,7 +383,7 @@ BUILTIN = {
         },
     ),
     "kid-inception": (
-        "cerebench.metrics.kid:KID_INCEPTION",
+        "cerebench.metrics.features.kid:KID_INCEPTION",
         {
             "label": "KID[inception]",
             "source": "Binkowski et al. 2018, arXiv:1801.01401, section 4; block form: ours",
@@ -393,7 +393,7 @@ BUILTIN = {
         },
     ),
     "fid-patientwise": (
-        "cerebench.metrics.patient_fid:FID_PATIENTWISE",
+        "cerebench.metrics.features.patient_fid:FID_PATIENTWISE",
         {
             "label": "FID patient-wise",
             "source": "Shaik et al., ALDM, table 1",
@@ -403,7 +403,7 @@ BUILTIN = {
         },
     ),
     "fid-pooled-rgb": (
-        "cerebench.metrics.patient_fid:FID_POOLED_RGB",
+        "cerebench.metrics.features.patient_fid:FID_POOLED_RGB",
         {
             "label": "FID pooled RGB",
             "source": "anatomically-conditioned-LDM, src/evaluation/test_using_fid_ssim.py",
@@ -413,7 +413,7 @@ BUILTIN = {
         },
     ),
     "prdc-radlite-v1": (
-        "cerebench.metrics.prdc:PRDC_RADLITE",
+        "cerebench.metrics.features.prdc:PRDC_RADLITE",
         {
             "label": "PRDC[radlite-v1]",
             "source": "Naeem et al. 2020, arXiv:2002.09797, section 3",
@@ -423,7 +423,7 @@ BUILTIN = {
         },
     ),
     "prdc-rand3d-v1": (
-        "cerebench.metrics.prdc:PRDC_RAND3D",
+        "cerebench.metrics.features.prdc:PRDC_RAND3D",
         {
             "label": "PRDC[rand3d-v1]",
             "source": "Naeem et al. 2020, arXiv:2002.09797, section 3",
@@ -433,7 +433,7 @@ BUILTIN = {
         },
     ),
     "vendi-radlite-v1": (
-        "cerebench.metrics.vendi:VENDI_RADLITE",
+        "cerebench.metrics.features.vendi:VENDI_RADLITE",
         {
             "label": "Vendi[radlite-v1]",
             "source": "Friedman and Dieng 2023, arXiv:2210.02410, definition 3.1",
@@ -443,7 +443,7 @@ BUILTIN = {
         },
     ),
     "ct-z": (
-        "cerebench.metrics.ct_z:CT_Z",
+        "cerebench.metrics.memorisation.ct_z:CT_Z",
         {
             "label": "C_T",
             "source": "Meehan et al. 2020, arXiv:2004.05675",
@@ -453,7 +453,7 @@ BUILTIN = {
         },
     ),
     "authpct": (
-        "cerebench.metrics.authpct:AUTHPCT",
+        "cerebench.metrics.memorisation.authpct:AUTHPCT",
         {
             "label": "authentic %",
             "source": "Alaa et al. 2022, arXiv:2102.08921, section 3.3",
@@ -463,7 +463,7 @@ BUILTIN = {
         },
     ),
     "max-corr": (
-        "cerebench.metrics.max_corr:MAX_CORR",
+        "cerebench.metrics.memorisation.max_corr:MAX_CORR",
         {
             "label": "max corr.",
             "source": "after Dar et al. 2023, arXiv:2307.01148",
@@ -473,7 +473,7 @@ BUILTIN = {
         },
     ),
     "lesion-volume": (
-        "cerebench.metrics.lesion_volume:LESION_VOLUME",
+        "cerebench.metrics.voxel.lesion_volume:LESION_VOLUME",
         {
             "label": "lesion volume",
             "source": "Schuirmann 1987; Hedges 1981; transport after Jafrasteh 2025",
@@ -483,7 +483,7 @@ BUILTIN = {
         },
     ),
     "structure-volume": (
-        "cerebench.metrics.structure_volume:STRUCTURE_VOLUME",
+        "cerebench.metrics.voxel.structure_volume:STRUCTURE_VOLUME",
         {
             "label": "structures",
             "source": "Schuirmann 1987; Hedges 1981; transport after Jafrasteh 2025",
@@ -494,7 +494,7 @@ BUILTIN = {
         },
     ),
     "ssim": (
-        "cerebench.metrics.paired:SSIM",
+        "cerebench.metrics.voxel.paired:SSIM",
         {
             "label": "SSIM",
             "source": "Wang et al. 2004, IEEE TIP 13",
@@ -504,7 +504,7 @@ BUILTIN = {
         },
     ),
     "psnr": (
-        "cerebench.metrics.paired:PSNR",
+        "cerebench.metrics.voxel.paired:PSNR",
         {
             "label": "PSNR",
             "source": "Wang et al. 2004, IEEE TIP 13",
@@ -514,7 +514,7 @@ BUILTIN = {
         },
     ),
     "mae": (
-        "cerebench.metrics.paired:MAE",
+        "cerebench.metrics.voxel.paired:MAE",
         {
             "label": "MAE",
             "source": "mean of absolute differences",
@@ -524,7 +524,7 @@ BUILTIN = {
         },
     ),
     "ssim-aldm": (
-        "cerebench.metrics.paired:SSIM_ALDM",
+        "cerebench.metrics.voxel.paired:SSIM_ALDM",
         {
             "label": "SSIM 2D (ALDM)",
             "source": "anatomically-conditioned-LDM, src/evaluation/test_using_fid_ssim.py",
@@ -534,7 +534,7 @@ BUILTIN = {
         },
     ),
     "fd-squeezenet1-1-vlm3d": (
-        "cerebench.metrics.vlm3d:FD_VLM3D",
+        "cerebench.metrics.features.vlm3d:FD_VLM3D",
         {
             "label": "FD[squeezenet1-1]-2.5D",
             "source": "VLM3D challenge, MR track, page of the challenge",
@@ -544,7 +544,7 @@ BUILTIN = {
         },
     ),
     "mse-vlm3d": (
-        "cerebench.metrics.vlm3d:MSE_VLM3D",
+        "cerebench.metrics.features.vlm3d:MSE_VLM3D",
         {
             "label": "MSE (VLM3D)",
             "source": "VLM3D challenge, MR track, page of the challenge",
@@ -554,7 +554,7 @@ BUILTIN = {
         },
     ),
     "psnr-vlm3d": (
-        "cerebench.metrics.vlm3d:PSNR_VLM3D",
+        "cerebench.metrics.features.vlm3d:PSNR_VLM3D",
         {
             "label": "PSNR (VLM3D)",
             "source": "VLM3D challenge, MR track, page of the challenge",
@@ -564,7 +564,7 @@ BUILTIN = {
         },
     ),
     "ssim-vlm3d": (
-        "cerebench.metrics.vlm3d:SSIM_VLM3D",
+        "cerebench.metrics.features.vlm3d:SSIM_VLM3D",
         {
             "label": "SSIM (VLM3D)",
             "source": "VLM3D challenge, MR track, page of the challenge",
@@ -574,7 +574,7 @@ BUILTIN = {
         },
     ),
     "fd-medicalnet-orig-resnet50-wdm": (
-        "cerebench.metrics.wdm:FD_WDM",
+        "cerebench.metrics.features.wdm:FD_WDM",
         {
             "label": "FD[medicalnet50]-WDM",
             "source": "Friedrich et al. 2024, arXiv:2402.19043, table 2; code wdm-3d",
@@ -584,7 +584,7 @@ BUILTIN = {
         },
     ),
     "ms-ssim-wdm": (
-        "cerebench.metrics.wdm:MS_SSIM_WDM",
+        "cerebench.metrics.features.wdm:MS_SSIM_WDM",
         {
             "label": "MS-SSIM (WDM)",
             "source": "Friedrich et al. 2024, arXiv:2402.19043, table 2; code wdm-3d",
@@ -594,7 +594,7 @@ BUILTIN = {
         },
     ),
     "class-fidelity": (
-        "cerebench.metrics.class_fidelity:CLASS_FIDELITY",
+        "cerebench.metrics.probes.class_fidelity:CLASS_FIDELITY",
         {
             "label": "class bits",
             "source": "after Xu et al. 2020, arXiv:2002.10689, definition 2",
@@ -604,7 +604,7 @@ BUILTIN = {
         },
     ),
     "tstr": (
-        "cerebench.metrics.tstr:TSTR",
+        "cerebench.metrics.probes.tstr:TSTR",
         {
             "label": "TSTR AUC",
             "source": "Esteban et al. 2017, arXiv:1706.02633, section 4.1",
@@ -614,7 +614,7 @@ BUILTIN = {
         },
     ),
     "trts": (
-        "cerebench.metrics.trts:TRTS",
+        "cerebench.metrics.probes.trts:TRTS",
         {
             "label": "TRTS AUC",
             "source": "Esteban et al. 2017, arXiv:1706.02633, section 4.1",
@@ -624,7 +624,7 @@ BUILTIN = {
         },
     ),
     "c2st": (
-        "cerebench.metrics.c2st:C2ST",
+        "cerebench.metrics.probes.c2st:C2ST",
         {
             "label": "C2ST AUC",
             "source": "Lopez-Paz and Oquab 2017, arXiv:1610.06545, section 3",
@@ -634,7 +634,7 @@ BUILTIN = {
         },
     ),
     "copies": (
-        "cerebench.metrics.copies:COPIES",
+        "cerebench.metrics.memorisation.copies:COPIES",
         {
             "label": "copies",
             "source": "after Dar et al. 2023, arXiv:2307.01148",
@@ -644,7 +644,7 @@ BUILTIN = {
         },
     ),
     "nndr": (
-        "cerebench.metrics.nndr:NNDR",
+        "cerebench.metrics.memorisation.nndr:NNDR",
         {
             "label": "NNDR",
             "source": "Lowe 2004, IJCV 60, section 7.1; Zhao et al. 2021, arXiv:2102.08369",
@@ -654,7 +654,7 @@ BUILTIN = {
         },
     ),
     "dcr": (
-        "cerebench.metrics.dcr:DCR",
+        "cerebench.metrics.memorisation.dcr:DCR",
         {
             "label": "DCR",
             "source": "after Park et al. 2018, arXiv:1806.03384",
@@ -664,7 +664,7 @@ BUILTIN = {
         },
     ),
     "membership-inference": (
-        "cerebench.metrics.membership:MEMBERSHIP",
+        "cerebench.metrics.memorisation.membership:MEMBERSHIP",
         {
             "label": "membership AUC",
             "source": "Hilprecht et al. 2019, PoPETs 2019(4); Chen et al. 2020, arXiv:1909.03935",
@@ -674,7 +674,7 @@ BUILTIN = {
         },
     ),
     "slice-consistency": (
-        "cerebench.metrics.slice_consistency:SLICE_CONSISTENCY",
+        "cerebench.metrics.voxel.slice_consistency:SLICE_CONSISTENCY",
         {
             "label": "slice corr.",
             "source": "own; lag-one autocorrelation, Box and Jenkins 1970",
@@ -684,7 +684,7 @@ BUILTIN = {
         },
     ),
     "spectrum": (
-        "cerebench.metrics.spectrum:SPECTRUM",
+        "cerebench.metrics.voxel.spectrum:SPECTRUM",
         {
             "label": "spectrum dB",
             "source": "after Durall et al. 2020, arXiv:2003.01826, section 3",

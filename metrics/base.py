@@ -208,7 +208,7 @@ class Metric:
             ``distance``: the closest training cases, as figures show them; None where a metric has
             none.
         as_ratio: True where tables show the value divided by that of real draws of the same size
-            (``metrics/floor.py``); the raw value stands in the CSV.
+            (``metrics/estimators/floor.py``); the raw value stands in the CSV.
         structures: True where the metric compares volumes of structures that were measured
             elsewhere; it is then asked for by giving these.
         joint: True where the metric needs the sets of all classes at once (``Sets.classes``),

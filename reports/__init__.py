@@ -3,9 +3,9 @@
 # name -> ("module:function", static facts). A function (experiment, folder) -> list of paths.
 BUILTIN = {
     "markdown": ("cerebench.reports.markdown:write", {"label": "Markdown table"}),
-    "csv": ("cerebench.reports.tidy:write", {"label": "tidy rows, one value a row"}),
+    "csv": ("cerebench.reports.values.tidy:write", {"label": "tidy rows, one value a row"}),
     "diagnostics": (
-        "cerebench.reports.diagnostics:write",
+        "cerebench.reports.tables.diagnostics:write",
         {"label": "what methods say about themselves, one set a row (CSV)"},
     ),
     "latex": (
@@ -13,7 +13,7 @@ BUILTIN = {
         {"label": "LaTeX tables (booktabs), also in the layout of the MIDL 2024 paper"},
     ),
     "figure": (
-        "cerebench.reports.figures:write",
+        "cerebench.reports.figures.every:write",
         {"label": "figures (PDF and PNG) and a list of them"},
     ),
 }

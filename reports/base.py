@@ -1,6 +1,6 @@
 """What reports read: the records of a runs folder. No torch, no plugins, no volumes.
 
-The layout, written by ``cerebench.benchmark.store`` and documented in docs/results.md::
+The layout, written by ``cerebench.benchmark.engine.store`` and documented in docs/results.md::
 
     runs/<dataset>-<size>-<fp8>/
       experiment-<name>-<key8>.json        table of contents: what was asked, and where it lies

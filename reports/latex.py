@@ -1,7 +1,7 @@
 r"""LaTeX tables (booktabs) that compile with pdflatex, and a document that shows them.
 
 ``<name>.tex`` is the float with every metric, ``<name>-table<N>.tex`` those in the layout of the
-MIDL 2024 paper (``cerebench.reports.paper_tables``); ``<name>-downstream.tex``, ``-comparison``,
+MIDL 2024 paper (``tables/paper_tables.py``); ``<name>-downstream.tex``, ``-comparison``,
 ``-diagnostics`` and ``-published`` are further floats, ``<name>-protocol.tex`` the list for an
 appendix, ``main.tex`` a document with all of them.
 """
@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cerebench.reports.base import Experiment
-from cerebench.reports.downstream import DEFAULT_TEST
-from cerebench.reports.paper_tables import build as build_paper
-from cerebench.reports.sections import further, study
-from cerebench.reports.table import Block, Cell, Table, build, panels
+from cerebench.reports.tables.paper_tables import build as build_paper
+from cerebench.reports.tables.sections import further, study
+from cerebench.reports.tables.table import Block, Cell, Table, build, panels
+from cerebench.reports.values.downstream import DEFAULT_TEST
 
 # Size of a table, and characters of it that fit 16.6 cm; the smaller only to spare a second float.
 SIZES = ((r"\footnotesize", 110), (r"\scriptsize", 120))
@@ -115,7 +115,7 @@ def write(
         published: Whether to show what papers printed.
 
     Raises:
-        ReportError: As in ``cerebench.reports.table.build`` and ``sections.study``.
+        ReportError: As in ``cerebench.reports.tables.table.build`` and ``sections.study``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table, name = build(experiment, anchors=anchors), experiment.name

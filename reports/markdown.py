@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cerebench.reports.base import Experiment
-from cerebench.reports.downstream import DEFAULT_TEST
-from cerebench.reports.sections import further, study
-from cerebench.reports.table import Block, Cell, Table, build, panels
+from cerebench.reports.tables.sections import further, study
+from cerebench.reports.tables.table import Block, Cell, Table, build, panels
+from cerebench.reports.values.downstream import DEFAULT_TEST
 
 WIDTH = 120  # characters a table may take before columns move to a further one
 
@@ -26,7 +26,7 @@ def write(
         published: Whether to show what papers printed.
 
     Raises:
-        ReportError: As in ``cerebench.reports.table.build`` and ``sections.study``.
+        ReportError: As in ``cerebench.reports.tables.table.build`` and ``sections.study``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{experiment.name}.md"

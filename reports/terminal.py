@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cerebench.reports.base import Experiment
-from cerebench.reports.downstream import DEFAULT_TEST
 from cerebench.reports.formatting import superscript
-from cerebench.reports.sections import further, study
-from cerebench.reports.table import Cell, Table, build, panels
+from cerebench.reports.tables.sections import further, study
+from cerebench.reports.tables.table import Cell, Table, build, panels
+from cerebench.reports.values.downstream import DEFAULT_TEST
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +36,7 @@ def render(
         published: Whether to print what papers printed.
 
     Raises:
-        ReportError: As in ``cerebench.reports.table.build`` and ``sections.study``.
+        ReportError: As in ``cerebench.reports.tables.table.build`` and ``sections.study``.
     """
     table = build(experiment, anchors=anchors)
     _heading(table.title, table.banner, console)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cerebench.datasets.base import DatasetError, Finding
+from cerebench.datasets.folders.names import shown
 from cerebench.datasets.layouts.base import (
     MODALITIES,
     Entry,
@@ -23,7 +24,6 @@ from cerebench.datasets.layouts.base import (
     read_table,
     unreadable,
 )
-from cerebench.datasets.names import shown
 
 NAMES = ("manifest.csv", "manifest.tsv")
 

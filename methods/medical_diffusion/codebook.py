@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cerebench.methods.base import full_precision
-from cerebench.methods.vqgan_cond.codebook import count_codes
+from cerebench.methods.layers.codes import count_codes
 
 EPSILON = 1e-7  # smooths the moving counts
 START_NOISE = 0.01  # length of the noise on repeated vectors, where a batch has fewer than K

@@ -20,7 +20,7 @@ from cerebench.methods.base import (
     Preset,
     setting,
 )
-from cerebench.methods.diffusion import BetaCap, Sampler, sampler_steps
+from cerebench.methods.layers.diffusion import BetaCap, Sampler, sampler_steps
 from cerebench.methods.medical_diffusion.unet import GROUPS
 
 DEPARTURES = (

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from cerebench.methods.adversarial import set_lr
 from cerebench.methods.base import (
     Batches,
     Conditions,
@@ -31,9 +30,14 @@ from cerebench.methods.base import (
     T,
     full_precision,
 )
-from cerebench.methods.diffusion import Diffusion, cosine_betas
-from cerebench.methods.ema import WeightAverage
-from cerebench.methods.label_conditioning import balanced, labels_of
+from cerebench.methods.layers.codes import active_codes, count_codes, perplexity
+from cerebench.methods.layers.diffusion import Diffusion, cosine_betas
+from cerebench.methods.layers.ema import WeightAverage
+from cerebench.methods.layers.label_conditioning import balanced, labels_of
+from cerebench.methods.layers.learning_rate import set_lr
+from cerebench.methods.layers.losses import feature_matching, hinge
+from cerebench.methods.layers.perceptual import VGG16, perceptual_network, slice_depths, slice_loss
+from cerebench.methods.layers.tokens import chunks
 from cerebench.methods.medical_diffusion.autoencoder import decoder, encoder
 from cerebench.methods.medical_diffusion.codebook import Codebook, LatentRange
 from cerebench.methods.medical_diffusion.config import (
@@ -49,10 +53,6 @@ from cerebench.methods.medical_diffusion.config import (
 )
 from cerebench.methods.medical_diffusion.discriminator import axial_slices, patch_discriminator
 from cerebench.methods.medical_diffusion.unet import LabelledUnet3D, Unet3D
-from cerebench.methods.perceptual import VGG16, perceptual_network, slice_depths, slice_loss
-from cerebench.methods.vqgan_cond.codebook import active_codes, count_codes, perplexity
-from cerebench.methods.vqgan_cond.diagnosis import chunks
-from cerebench.methods.vqgan_cond.losses import feature_matching, hinge
 
 AUTOENCODER = ("encoder", "to_code", "from_code", "decoder")
 DISCRIMINATORS = ("slice_discriminator", "volume_discriminator")

@@ -14,9 +14,9 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from cerebench.methods.upsampling import UpsampleConv
-from cerebench.methods.vqgan_cond import autoencoder as shared
-from cerebench.methods.vqgan_cond.autoencoder import FloatTanh, discriminator_levels, leaky
+from cerebench.methods.layers import autoencoder as shared
+from cerebench.methods.layers.autoencoder import FloatTanh, discriminator_levels, leaky
+from cerebench.methods.layers.upsampling import UpsampleConv
 
 
 def encoder(image_channels: int, channels: Sequence[int], bottleneck: int) -> nn.Sequential:

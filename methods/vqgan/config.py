@@ -18,7 +18,8 @@ from cerebench.methods.base import (
     Preset,
     setting,
 )
-from cerebench.methods.vqgan_cond.config import check_stages, fit_levels
+from cerebench.methods.layers.autoencoder import fit_levels
+from cerebench.methods.layers.transformer import check_stages
 
 DEPARTURES = (
     "Only the abstract of the paper (arXiv:2310.01251) could be read. Networks and values follow "

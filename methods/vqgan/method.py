@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, AdamW
 
-from cerebench.methods.adversarial import set_lr
 from cerebench.methods.base import (
     Batches,
     Conditions,
@@ -30,21 +29,21 @@ from cerebench.methods.base import (
     full_precision,
     rand,
 )
-from cerebench.methods.perceptual import VGG16, perceptual_network, slice_depths, slice_loss
-from cerebench.methods.vqgan.autoencoder import decoder, discriminator, encoder
-from cerebench.methods.vqgan.codebook import Codebook
-from cerebench.methods.vqgan.config import DEPARTURES, LITE, PAPER, QUICK, SMOKE, Config
-from cerebench.methods.vqgan_cond.autoencoder import final_convolution
-from cerebench.methods.vqgan_cond.codebook import active_codes, count_codes, perplexity
-from cerebench.methods.vqgan_cond.diagnosis import chunks, diagnose_tokens
-from cerebench.methods.vqgan_cond.losses import (
+from cerebench.methods.layers.autoencoder import final_convolution
+from cerebench.methods.layers.codes import active_codes, count_codes, perplexity
+from cerebench.methods.layers.learning_rate import cosine, set_lr
+from cerebench.methods.layers.losses import (
     adaptive_weight,
     feature_matching,
     gradient_loss,
     hinge,
 )
-from cerebench.methods.vqgan_cond.method import cosine
-from cerebench.methods.vqgan_cond.transformer import Transformer, decay_groups, start_with
+from cerebench.methods.layers.perceptual import VGG16, perceptual_network, slice_depths, slice_loss
+from cerebench.methods.layers.tokens import chunks, diagnose_tokens
+from cerebench.methods.layers.transformer import Transformer, decay_groups, start_with
+from cerebench.methods.vqgan.autoencoder import decoder, discriminator, encoder
+from cerebench.methods.vqgan.codebook import Codebook
+from cerebench.methods.vqgan.config import DEPARTURES, LITE, PAPER, QUICK, SMOKE, Config
 
 
 class VQGAN(Method):

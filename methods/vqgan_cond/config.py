@@ -19,7 +19,8 @@ from cerebench.methods.base import (
     Preset,
     setting,
 )
-from cerebench.methods.vqgan_cond.autoencoder import GROUPS
+from cerebench.methods.layers.autoencoder import GROUPS, fit_levels
+from cerebench.methods.layers.transformer import check_stages
 from cerebench.methods.vqgan_cond.masking import Masking
 
 Grouped = Annotated[int, Field(ge=GROUPS, multiple_of=GROUPS)]  # channels that a norm groups
@@ -201,52 +202,6 @@ class Config:
             protect_links=self.protect_links,
             height_axis=self.height_axis,
         )
-
-
-def check_stages(*, autoencoder_steps: int, stop_at: float, width: int, heads: int) -> None:
-    """Refuse settings of an autoencoder and a transformer that do not go together.
-
-    Raises:
-        BadConfig: If stage 1 would run no step, or heads do not divide the transformer's width.
-    """
-    if round(stop_at * autoencoder_steps) < 1:
-        raise BadConfig(
-            f"stop_at = {stop_at} of autoencoder_steps = {autoencoder_steps} leaves no step. "
-            "Raise one of the two."
-        )
-    if width % heads:
-        raise BadConfig(
-            f"heads = {heads} must divide the transformer's width = {width}. Change one of the two."
-        )
-
-
-def fit_levels(
-    method: str, channels: tuple[int, ...], latent_size: int, size: int
-) -> tuple[int, ...]:
-    """Return the channels of an autoencoder's levels, finest first, for an edge length.
-
-    Smaller volumes drop the finest levels, larger ones get more, each with half the channels (at
-    least 8).
-
-    Args:
-        method: Its name, for the error message.
-        channels: Channels at some size.
-        latent_size: Edge of the latent grid.
-        size: Edge of the volumes, voxels.
-
-    Raises:
-        BadConfig: If the size is not the latent grid doubled a few times.
-    """
-    levels = (size // latent_size).bit_length() - 1
-    if levels < 1 or size != latent_size << levels or size < 16 or size & (size - 1):
-        raise BadConfig(
-            f"{method} cannot work at size {size}: it must be a power of two from 16 on, and "
-            f"larger than latent_size = {latent_size}. Set --size 16, 32, 64 or 128."
-        )
-    fitted = channels[-levels:]
-    while len(fitted) < levels:
-        fitted = (max(8, fitted[0] // 2), *fitted)
-    return fitted
 
 
 PAPER = Preset(Config(), size=128)

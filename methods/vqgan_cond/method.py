@@ -10,7 +10,6 @@ Departures: see ``config.DEPARTURES``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, AdamW
 
-from cerebench.methods.adversarial import set_lr
 from cerebench.methods.base import (
     Batches,
     Conditions,
@@ -31,8 +29,7 @@ from cerebench.methods.base import (
     full_precision,
     rand,
 )
-from cerebench.methods.perceptual import VGG16, perceptual_network, slice_depths, slice_loss
-from cerebench.methods.vqgan_cond.autoencoder import (
+from cerebench.methods.layers.autoencoder import (
     Discriminator,
     decoder,
     discriminator_levels,
@@ -40,7 +37,18 @@ from cerebench.methods.vqgan_cond.autoencoder import (
     final_convolution,
     start_at_mean,
 )
-from cerebench.methods.vqgan_cond.codebook import Codebook, active_codes, count_codes, perplexity
+from cerebench.methods.layers.codes import active_codes, count_codes, perplexity
+from cerebench.methods.layers.learning_rate import cosine, set_lr
+from cerebench.methods.layers.losses import (
+    adaptive_weight,
+    feature_matching,
+    gradient_loss,
+    hinge,
+)
+from cerebench.methods.layers.perceptual import VGG16, perceptual_network, slice_depths, slice_loss
+from cerebench.methods.layers.tokens import chunks, diagnose_tokens
+from cerebench.methods.layers.transformer import Transformer, class_tokens, decay_groups, shift
+from cerebench.methods.vqgan_cond.codebook import Codebook
 from cerebench.methods.vqgan_cond.config import (
     DEPARTURES,
     LITE,
@@ -50,16 +58,8 @@ from cerebench.methods.vqgan_cond.config import (
     SMOKE,
     Config,
 )
-from cerebench.methods.vqgan_cond.diagnosis import chunks, diagnose_tokens
-from cerebench.methods.vqgan_cond.losses import (
-    adaptive_weight,
-    feature_matching,
-    gradient_loss,
-    hinge,
-)
 from cerebench.methods.vqgan_cond.masking import Masking
 from cerebench.methods.vqgan_cond.scoring import Classifier, Scorer, standardise
-from cerebench.methods.vqgan_cond.transformer import Transformer, class_tokens, decay_groups, shift
 
 
 class VQGANCond(Method):
@@ -312,8 +312,3 @@ class Sequences:
     def take(self, indices: Tensor) -> Sequences:
         """Return the rows at these positions."""
         return Sequences(self.tokens[indices], self.scores[indices], self.labels[indices])
-
-
-def cosine(progress: float, start: float, end: float) -> float:
-    """Return the learning rate at a fraction of the schedule: ``start`` falling to ``end``."""
-    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2

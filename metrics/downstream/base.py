@@ -67,7 +67,7 @@ class Learner(Protocol):
     """What the training harness trains: networks, a configuration, and a loop.
 
     ``config`` has at least ``precision``. ``train(data, run)`` is written like a method's: ``data``
-    batches labelled volumes, ``run`` is the harness of ``cerebench.benchmark.training``.
+    batches labelled volumes, ``run`` is the harness of ``cerebench.benchmark.stages.training``.
     """
 
     nets: Mapping[str, Any]

@@ -29,7 +29,7 @@ from torch.nn import functional
 from cerebench.core import weights
 from cerebench.core.hashing import sha256_file
 from cerebench.metrics.base import MetricError, MissingWeights
-from cerebench.metrics.exact import exact_float32
+from cerebench.metrics.estimators.exact import exact_float32
 
 WEIGHTS = "inception-2015-12-05"
 SIDE = 299

@@ -25,7 +25,7 @@ from torch.nn import functional
 from cerebench.core import weights
 from cerebench.core.hashing import sha256_file
 from cerebench.metrics.base import MetricError, MissingWeights
-from cerebench.metrics.exact import exact_float32
+from cerebench.metrics.estimators.exact import exact_float32
 from cerebench.metrics.extractors.radlite import LEAST_VOXELS, THRESHOLD
 
 STAGES = ((64, 1, 1), (128, 2, 1), (256, 1, 2), (512, 1, 4))  # width, stride, dilation

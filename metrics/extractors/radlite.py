@@ -12,7 +12,7 @@ count and energy, because their raw distributions are far from Gaussian.
 The two versions differ in the mask and in what a distance makes of the features. That of v1 is a
 threshold of every voxel: speckle in the background becomes foreground, its features are thousands
 of real standard deviations away, and more noise comes out *closer* than less. v2 asks for the mean
-of 27 voxels and for parts of some size, and its features are bounded (``metrics/standardise.py``).
+of 27 voxels and for parts of some size, and its features are bounded (``standardise.Bounded``).
 """
 
 from __future__ import annotations

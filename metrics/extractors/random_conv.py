@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cerebench.core.hashing import sha256_bytes
-from cerebench.metrics.exact import exact_float32
+from cerebench.metrics.estimators.exact import exact_float32
 
 WIDTHS = (1, 16, 32, 64, 128)
 SLOPE = 0.2

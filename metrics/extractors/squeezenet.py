@@ -32,7 +32,7 @@ from torch.nn import functional
 from cerebench.core import weights
 from cerebench.core.hashing import sha256_file
 from cerebench.metrics.base import MetricError, MissingWeights
-from cerebench.metrics.exact import exact_float32
+from cerebench.metrics.estimators.exact import exact_float32
 
 WEIGHTS = "squeezenet1-1-imagenet"
 SIDE = 224

@@ -26,7 +26,7 @@ test = 10
 
 def _prepare(folder, patch):
     """Let ``bench`` work in a folder that holds the tiny experiment."""
-    from cerebench.reports import figures
+    from cerebench.reports.figures import every as figures
 
     slices = {"slices": figures.FIGURES["slices"]}  # the others have tests of their own
     patch.setattr(figures, "FIGURES", slices)

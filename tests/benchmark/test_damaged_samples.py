@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cerebench.benchmark import sampling, store
-from cerebench.benchmark.training import seeded
+from cerebench.benchmark.engine import store
+from cerebench.benchmark.stages import sampling
+from cerebench.benchmark.stages.training import seeded
 from cerebench.core.records.files import as_json
 from cerebench.core.records.trained import SampleRecord
 from cerebench.methods.wgan_gp import WGANGP

@@ -13,7 +13,7 @@ import pytest
 
 from cerebench.benchmark.data import parse_options
 from cerebench.core.errors import UsageError
-from cerebench.datasets.volumes import read_nifti, write_nifti
+from cerebench.datasets.scans.volumes import read_nifti, write_nifti
 
 sys.path.append(str(Path(__file__).parents[1] / "datasets" / "fakes"))
 common = importlib.import_module("fake_common")

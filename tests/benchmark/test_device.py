@@ -15,23 +15,23 @@ from torch import nn
 
 from cerebench.benchmark import conformance, device
 from cerebench.benchmark.device import Driver, driven_by, pick_device
-from cerebench.benchmark.downstream import HarnessTrainer
+from cerebench.benchmark.engine.registry import Registries
 from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.fake_device import DEVICE, fake_device
-from cerebench.benchmark.features import FeatureCache
-from cerebench.benchmark.registry import Registries
-from cerebench.benchmark.sampling import TrainingMasks, requests
-from cerebench.benchmark.training import TrainingData, train
+from cerebench.benchmark.stages.downstream import HarnessTrainer
+from cerebench.benchmark.stages.features import FeatureCache
+from cerebench.benchmark.stages.sampling import TrainingMasks, requests
+from cerebench.benchmark.stages.training import TrainingData, train
 from cerebench.core import weights
 from cerebench.core.errors import UsageError
 from cerebench.core.settings import setting
-from cerebench.datasets.volumes import write_nifti
-from cerebench.methods import perceptual
+from cerebench.datasets.scans.volumes import write_nifti
 from cerebench.methods.base import Method, MethodInfo, randn
+from cerebench.methods.layers import perceptual
 from cerebench.metrics.base import MissingWeights, VolumeSet
 from cerebench.metrics.downstream import classifier
 from cerebench.metrics.downstream.base import Cases, Material
-from cerebench.metrics.exact import is_exact
+from cerebench.metrics.estimators.exact import is_exact
 from cerebench.metrics.extractors import inception, medicalnet, squeezenet
 
 METHODS = Registries().methods.names()

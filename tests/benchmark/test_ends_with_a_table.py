@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from cerebench.benchmark import cli, display
-from cerebench.benchmark.registry import Registry
+from cerebench.benchmark.engine.registry import Registry
 
 EXITS = """
 import sys
@@ -93,7 +93,7 @@ def leave(*_: object) -> None:
 
 @pytest.mark.parametrize("command", ["run", "evaluate"])
 def test_a_metric_that_leaves_the_program_fails_alone(bench, monkeypatch, command):
-    from cerebench.metrics import ms_ssim
+    from cerebench.metrics.voxel import ms_ssim
 
     loaded = Registry.load
 

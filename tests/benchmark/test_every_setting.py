@@ -8,8 +8,8 @@ import math
 
 import pytest
 
-from cerebench.benchmark.config import preset_of, resolve
-from cerebench.benchmark.registry import Registries
+from cerebench.benchmark.engine.registry import Registries
+from cerebench.benchmark.planning.config import preset_of, resolve
 from cerebench.core.bounds import BadConfig, in_words
 from cerebench.core.settings import accepted, check
 

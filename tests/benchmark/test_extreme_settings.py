@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cerebench.benchmark.conformance import Subject, states
-from cerebench.benchmark.registry import Registries
+from cerebench.benchmark.engine.registry import Registries
 from cerebench.core.bounds import schema, typed
 from cerebench.core.settings import accepted
 

@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from cerebench.benchmark import conformance, fake_device
 from cerebench.benchmark.device import new_generator, pick_device
+from cerebench.benchmark.engine.registry import Registries
 from cerebench.benchmark.fake_device import DEVICE, FakeTensor, ReadsValues
-from cerebench.benchmark.registry import Registries
 from cerebench.methods.base import randn
 from cerebench.methods.wgan_gp import WGANGP
-from cerebench.metrics.exact import exact_float32
+from cerebench.metrics.estimators.exact import exact_float32
 
 LONG = torch.int64
 

@@ -283,8 +283,9 @@ def test_samples_with_an_identity_affine_are_read_when_told_how(ask, flag):
 
 def test_an_option_for_the_headers_of_samples_leaves_data_alone_that_need_none(ask, monkeypatch):
     """Else everything that was trained on them would have to be trained again."""
-    from cerebench.benchmark import cli, plan
-    from cerebench.benchmark.registry import Registries
+    from cerebench.benchmark import cli
+    from cerebench.benchmark.engine.registry import Registries
+    from cerebench.benchmark.planning import plan
 
     brats = importlib.import_module("fake_brats2020")
     cases = importlib.import_module("fake_common").make_cases()
@@ -304,10 +305,10 @@ def test_an_option_for_the_headers_of_samples_leaves_data_alone_that_need_none(a
 
 
 def test_the_same_folder_has_the_same_volumes_in_both_commands(ask):
-    from cerebench.benchmark import evaluate, plan
     from cerebench.benchmark.display import Silent
-    from cerebench.benchmark.experiment import read
-    from cerebench.benchmark.registry import Registries
+    from cerebench.benchmark.engine.registry import Registries
+    from cerebench.benchmark.planning import evaluate, plan
+    from cerebench.benchmark.planning.experiment import read
 
     fakes.make(ask.folder / "theirs")
     (ask.folder / "theirs/HGG/s000.nii.gz").rename(ask.folder / "theirs/HGG/s000.NII.GZ")
@@ -327,9 +328,9 @@ def test_the_same_folder_has_the_same_volumes_in_both_commands(ask):
 
 
 def test_a_run_takes_the_first_volumes_by_their_paths_as_text(ask):
-    from cerebench.benchmark import plan
-    from cerebench.benchmark.experiment import read
-    from cerebench.benchmark.registry import Registries
+    from cerebench.benchmark.engine.registry import Registries
+    from cerebench.benchmark.planning import plan
+    from cerebench.benchmark.planning.experiment import read
 
     fakes.make(ask.folder / "theirs")
     for i, place in enumerate(("b", "a", "a-b")):
@@ -343,9 +344,9 @@ def test_a_run_takes_the_first_volumes_by_their_paths_as_text(ask):
 
 
 def test_the_key_of_samples_follows_contents_and_range_but_not_the_place(ask):
-    from cerebench.benchmark import plan
-    from cerebench.benchmark.experiment import read
-    from cerebench.benchmark.registry import Registries
+    from cerebench.benchmark.engine.registry import Registries
+    from cerebench.benchmark.planning import plan
+    from cerebench.benchmark.planning.experiment import read
 
     experiment = plan.dataclasses.replace(read("tiny.toml"), methods=[])
 

@@ -8,9 +8,9 @@ import pytest
 from cerebench.benchmark import gate
 from cerebench.benchmark.gate import GateFailed, checked, refuse_copies, with_copies
 from cerebench.core.errors import UsageError
-from cerebench.datasets.volumes import write_nifti
-from cerebench.reports import tidy
+from cerebench.datasets.scans.volumes import write_nifti
 from cerebench.reports.base import Experiment
+from cerebench.reports.values import tidy
 
 from .test_evaluate import blob, fill
 

@@ -7,15 +7,15 @@ import shutil
 
 import pytest
 
-from cerebench.benchmark import store
 from cerebench.benchmark.cells import read_cell
 from cerebench.benchmark.display import Silent
-from cerebench.benchmark.experiment import Experiment
-from cerebench.benchmark.foreign import refuse_damaged
-from cerebench.benchmark.plan import make_plan
-from cerebench.benchmark.registry import Registries
-from cerebench.benchmark.runner import Runner
-from cerebench.benchmark.stage import Stage
+from cerebench.benchmark.engine import store
+from cerebench.benchmark.engine.registry import Registries
+from cerebench.benchmark.engine.runner import Runner
+from cerebench.benchmark.engine.stage import Stage
+from cerebench.benchmark.planning.experiment import Experiment
+from cerebench.benchmark.planning.foreign import refuse_damaged
+from cerebench.benchmark.planning.plan import make_plan
 from cerebench.core.records.base import Misfit, Record
 from cerebench.core.records.cells import CellFile, Failure
 from cerebench.core.records.contents import Contents

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cerebench.benchmark.registry import Registries
-from cerebench.datasets.names import folder_names, is_name
-from cerebench.datasets.volumes import write_nifti
+from cerebench.benchmark.engine.registry import Registries
+from cerebench.datasets.folders.names import folder_names, is_name
+from cerebench.datasets.scans.volumes import write_nifti
 
 sys.path.append(str(Path(__file__).parents[1] / "datasets" / "fakes"))
 common = importlib.import_module("fake_common")
@@ -200,7 +200,7 @@ PLUGINS = {
     "methods": METHOD.replace("Mine(", "Own("),
     "metrics": """
 from dataclasses import replace
-from cerebench.metrics.mmd import MMD2_KWON
+from cerebench.metrics.voxel.mmd import MMD2_KWON
 Own = replace(MMD2_KWON, name={name!r})
 """,
     "datasets": """

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cerebench.datasets.volumes import read_nifti, write_nifti
+from cerebench.datasets.scans.volumes import read_nifti, write_nifti
 
 RAISES = """
 from cerebench.methods.wgan_gp import WGANGP
@@ -241,7 +241,7 @@ def test_a_repaired_method_is_tried_again(bench):
 
 
 def test_a_failing_metric_stops_no_other(bench, monkeypatch):
-    from cerebench.metrics import mmd
+    from cerebench.metrics.voxel import mmd
 
     def explode(*_: object) -> None:
         raise ZeroDivisionError("nothing to divide by")

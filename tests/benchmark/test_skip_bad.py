@@ -12,13 +12,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from cerebench.benchmark.experiment import Experiment
-from cerebench.benchmark.plan import make_plan
-from cerebench.benchmark.registry import Registries
+from cerebench.benchmark.engine.registry import Registries
+from cerebench.benchmark.planning.experiment import Experiment
+from cerebench.benchmark.planning.plan import make_plan
 from cerebench.datasets.base import DatasetError
 from cerebench.datasets.cache import prepare
-from cerebench.datasets.scans import Scans
-from cerebench.datasets.volumes import write_nifti
+from cerebench.datasets.scans.dataset import Scans
+from cerebench.datasets.scans.volumes import write_nifti
 
 sys.path.append(str(Path(__file__).parents[1] / "datasets" / "fakes"))
 common = importlib.import_module("fake_common")

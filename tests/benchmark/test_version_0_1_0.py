@@ -63,8 +63,8 @@ def store(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("name", KEYS)
 def test_keys_are_those_of_0_1_0(store, monkeypatch, name):
     from cerebench.benchmark import cli
-    from cerebench.benchmark.plan import Samples, make_plan
-    from cerebench.benchmark.registry import Registries
+    from cerebench.benchmark.engine.registry import Registries
+    from cerebench.benchmark.planning.plan import Samples, make_plan
 
     monkeypatch.chdir(store)
     expected, asked = KEYS[name], KEYS[name]["asked"]

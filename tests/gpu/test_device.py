@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from cerebench.benchmark import device
-from cerebench.benchmark.training import seeded
+from cerebench.benchmark.stages.training import seeded
 from cerebench.core.errors import UsageError
-from cerebench.metrics.exact import exact_float32, is_exact
+from cerebench.metrics.estimators.exact import exact_float32, is_exact
 
 
 def test_the_gpu_can_be_picked_and_none_beyond_it(gpu):

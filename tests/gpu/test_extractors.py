@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from cerebench.benchmark.features import FeatureCache
-from cerebench.benchmark.registry import Registries
+from cerebench.benchmark.engine.registry import Registries
+from cerebench.benchmark.stages.features import FeatureCache
 from cerebench.core import weights
 from cerebench.metrics.base import VolumeSet
 from cerebench.metrics.extractors import inception, medicalnet, squeezenet

@@ -9,10 +9,10 @@ import torch
 
 from cerebench.benchmark import conformance
 from cerebench.benchmark.device import device_name, exact_arithmetic, has_bf16
+from cerebench.benchmark.engine.registry import Registries
 from cerebench.benchmark.errors import Interrupted
-from cerebench.benchmark.registry import Registries
-from cerebench.benchmark.sampling import sample_shard
-from cerebench.benchmark.training import load_networks, train
+from cerebench.benchmark.stages.sampling import sample_shard
+from cerebench.benchmark.stages.training import load_networks, train
 from cerebench.methods.base import has_hook
 
 METHODS = Registries().methods.names()

@@ -9,7 +9,7 @@ import torch
 
 from cerebench.benchmark import cli
 from cerebench.benchmark.device import device_name
-from cerebench.datasets.volumes import write_nifti
+from cerebench.datasets.scans.volumes import write_nifti
 
 EXPERIMENT = """
 title = "Tiny"

@@ -10,9 +10,8 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from cerebench.benchmark import training
-from cerebench.benchmark.training import TrainingData, seeded, train
-from cerebench.methods.adversarial import critic, critic_widths, generator_widths, gradient_penalty
+from cerebench.benchmark.stages import training
+from cerebench.benchmark.stages.training import TrainingData, seeded, train
 from cerebench.methods.alpha_wgan import (
     DEPARTURES,
     PAPER,
@@ -26,6 +25,12 @@ from cerebench.methods.alpha_wgan import (
     encoder,
 )
 from cerebench.methods.base import BadConfig, Conditions
+from cerebench.methods.layers.adversarial import (
+    critic,
+    critic_widths,
+    generator_widths,
+    gradient_penalty,
+)
 
 # size, generator and critic channels, latent, units -> generator, critic, encoder, code critic
 COUNTS = {

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cerebench.benchmark import conformance
-from cerebench.benchmark.registry import Registries
+from cerebench.benchmark.engine.registry import Registries
 from cerebench.methods.base import Diagnostic, Preset
 from cerebench.methods.wgan_gp import WGANGP
 

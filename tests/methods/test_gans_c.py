@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cerebench.benchmark.training import TrainingData, seeded, train
+from cerebench.benchmark.stages.training import TrainingData, seeded, train
 from cerebench.methods import alpha_wgan, alpha_wgan_c, wgan_gp, wgan_gp_c
 from cerebench.methods.alpha_wgan import AlphaWGAN
 from cerebench.methods.alpha_wgan_c import AlphaWGANC

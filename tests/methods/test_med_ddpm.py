@@ -11,11 +11,11 @@ from torch.nn import functional
 from torch.optim import Adam
 from torch.utils.flop_counter import FlopCounterMode
 
-from cerebench.benchmark.config import resolve
-from cerebench.benchmark.training import TrainingData, seeded, train
+from cerebench.benchmark.planning.config import resolve
+from cerebench.benchmark.stages.training import TrainingData, seeded, train
 from cerebench.methods.base import BadConfig, Conditions
-from cerebench.methods.diffusion import SAMPLERS, cosine_betas
-from cerebench.methods.ema import WeightAverage
+from cerebench.methods.layers.diffusion import SAMPLERS, cosine_betas
+from cerebench.methods.layers.ema import WeightAverage
 from cerebench.methods.med_ddpm import (
     PAPER,
     QUICK,

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cerebench.benchmark.registry import Registries
-from cerebench.benchmark.training import seeded
+from cerebench.benchmark.engine.registry import Registries
+from cerebench.benchmark.stages.training import seeded
 from cerebench.methods.base import Conditions
-from cerebench.methods.upsampling import UpsampleConv
+from cerebench.methods.layers.upsampling import UpsampleConv
 
 METHODS = ("wgan-gp", "alpha-wgan", "med-ddpm", "medical-diffusion", "vqgan", "vqgan-cond")
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from cerebench.benchmark.training import TrainingData, seeded, train
+from cerebench.benchmark.stages.training import TrainingData, seeded, train
 from cerebench.methods.base import BadConfig, Batch, Conditions
 from cerebench.methods.wgan_gp import (
     DEPARTURES,

@@ -6,8 +6,8 @@ from scipy.ndimage import gaussian_filter
 
 from cerebench.metrics.base import MetricError, Sets, VolumeSet
 from cerebench.metrics.controls import CONTROLS, blur, scramble_phases
-from cerebench.metrics.mmd import MMD2_KWON, MMD2_LINEAR
-from cerebench.metrics.ms_ssim import MS_SSIM, MS_SSIM_KWON
+from cerebench.metrics.voxel.mmd import MMD2_KWON, MMD2_LINEAR
+from cerebench.metrics.voxel.ms_ssim import MS_SSIM, MS_SSIM_KWON
 
 NAMED = {control.name: control for control in CONTROLS}
 HELD_OUT = ["real-heldout", "blur-1", "blur-2", "noise-0.1", "phase-scrambled"]

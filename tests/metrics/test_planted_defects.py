@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from cerebench.benchmark.features import FeatureCache
-from cerebench.benchmark.registry import Registries
+from cerebench.benchmark.engine.registry import Registries
+from cerebench.benchmark.stages.features import FeatureCache
 from cerebench.datasets.phantom import Phantom
 from cerebench.metrics.base import Better, Sets, VolumeSet
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cerebench.datasets.cache import prepare
-from cerebench.datasets.scans import Scans
+from cerebench.datasets.scans.dataset import Scans
 
 sys.path.append(str(Path(__file__).parents[1] / "datasets" / "fakes"))
 

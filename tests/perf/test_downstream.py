@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from cerebench.benchmark.downstream import HarnessTrainer
+from cerebench.benchmark.stages.downstream import HarnessTrainer
 from cerebench.metrics import downstream
 from cerebench.metrics.downstream.base import Cases, Material
 from cerebench.metrics.downstream.controls import RealOnly

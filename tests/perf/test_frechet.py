@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from cerebench.metrics.frechet import frechet_distance
+from cerebench.metrics.features.frechet import frechet_distance
 
 CASES = [
     pytest.param(250, 512, id="512"),

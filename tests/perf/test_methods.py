@@ -18,12 +18,18 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cerebench.benchmark.training import TrainingData, load_networks, seeded, train, trained_by
+from cerebench.benchmark.stages.training import (
+    TrainingData,
+    load_networks,
+    seeded,
+    train,
+    trained_by,
+)
 from cerebench.methods.alpha_wgan import AlphaWGAN
 from cerebench.methods.base import Conditions
+from cerebench.methods.layers.upsampling import UpsampleConv
 from cerebench.methods.med_ddpm import MedDDPM
 from cerebench.methods.medical_diffusion.method import MedicalDiffusion
-from cerebench.methods.upsampling import UpsampleConv
 from cerebench.methods.vqgan import method as vqgan
 
 SIZE, STEPS, SHARD = 32, 3, 4

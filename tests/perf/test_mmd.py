@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cerebench.metrics.base import Sets, VolumeSet
-from cerebench.metrics.mmd import MMD2_LINEAR
+from cerebench.metrics.voxel.mmd import MMD2_LINEAR
 
 CASES = [
     pytest.param(32, 100, id="32"),

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from cerebench.benchmark import features as module
-from cerebench.benchmark.features import FeatureCache
-from cerebench.benchmark.registry import Registries
+from cerebench.benchmark.engine.registry import Registries
+from cerebench.benchmark.stages import features as module
+from cerebench.benchmark.stages.features import FeatureCache
 from cerebench.metrics.base import VolumeSet
 from cerebench.metrics.extractors.radlite import radlite
 

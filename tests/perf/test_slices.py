@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cerebench.benchmark.features import FeatureCache, slices
-from cerebench.benchmark.registry import Registries
+from cerebench.benchmark.engine.registry import Registries
+from cerebench.benchmark.stages.features import FeatureCache, slices
 from cerebench.metrics.base import VIEWS, VolumeSet
 from cerebench.metrics.extractors.random_conv import Rand2d
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.optim import Adam
 
-from cerebench.benchmark.training import TrainingData, seeded, train
+from cerebench.benchmark.stages.training import TrainingData, seeded, train
 from cerebench.methods.wgan_gp import QUICK, WGANGP, gradient_penalty
 
 SIZE, STEPS, ROUNDS = 32, 20, 3

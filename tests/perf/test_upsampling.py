@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from cerebench.methods.upsampling import UpsampleConv
+from cerebench.methods.layers.upsampling import UpsampleConv
 
 
 @pytest.mark.parametrize(

@@ -15,16 +15,16 @@ import torch
 from torch import nn
 from torch.optim import Adam
 
-from cerebench.benchmark.training import TrainingData, seeded, train
-from cerebench.methods.upsampling import UpsampleConv
-from cerebench.methods.vqgan_cond.autoencoder import final_convolution
-from cerebench.methods.vqgan_cond.config import QUICK
-from cerebench.methods.vqgan_cond.losses import (
+from cerebench.benchmark.stages.training import TrainingData, seeded, train
+from cerebench.methods.layers.autoencoder import final_convolution
+from cerebench.methods.layers.losses import (
     adaptive_weight,
     feature_matching,
     gradient_loss,
     hinge,
 )
+from cerebench.methods.layers.upsampling import UpsampleConv
+from cerebench.methods.vqgan_cond.config import QUICK
 from cerebench.methods.vqgan_cond.method import VQGANCond
 
 SIZE, STEPS = 32, 4

@@ -8,16 +8,11 @@ import pytest
 from rich.console import Console
 
 from cerebench.benchmark import cli
-from cerebench.reports import (
-    comparison,
-    diagnostics,
-    downstream,
-    figures,
-    latex,
-    markdown,
-    terminal,
-    tidy,
-)
+from cerebench.reports import latex, markdown, terminal
+from cerebench.reports.figures import every as figures
+from cerebench.reports.statistics import comparison
+from cerebench.reports.tables import diagnostics
+from cerebench.reports.values import downstream, tidy
 
 DDPM = "ddpm-quick-89abcdef/seed-0"
 # Kind of a file -> where one lies, and where in it the field lies that is attacked.

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from cerebench.methods.layers.losses import hinge
 from cerebench.methods.medical_diffusion.discriminator import axial_slices, patch_discriminator
-from cerebench.methods.vqgan_cond.losses import hinge
 
 
 @pytest.mark.parametrize(("dims", "parameters"), [(2, 2_764_481), (3, 11_049_665)])

@@ -10,13 +10,15 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam
 
-from cerebench.benchmark import training
-from cerebench.benchmark.config import resolve
 from cerebench.benchmark.errors import Interrupted
-from cerebench.benchmark.training import TrainingData, seeded, train
-from cerebench.methods import perceptual
+from cerebench.benchmark.planning.config import resolve
+from cerebench.benchmark.stages import training
+from cerebench.benchmark.stages.training import TrainingData, seeded, train
 from cerebench.methods.base import BadConfig, Conditions
-from cerebench.methods.ema import WeightAverage
+from cerebench.methods.layers import perceptual
+from cerebench.methods.layers.ema import WeightAverage
+from cerebench.methods.layers.losses import hinge
+from cerebench.methods.layers.perceptual import VGG16
 from cerebench.methods.medical_diffusion import method as module
 from cerebench.methods.medical_diffusion.config import PAPER, SMOKE, Config, ConfigC
 from cerebench.methods.medical_diffusion.method import (
@@ -26,8 +28,6 @@ from cerebench.methods.medical_diffusion.method import (
     MedicalDiffusionC,
     clipper,
 )
-from cerebench.methods.perceptual import VGG16
-from cerebench.methods.vqgan_cond.losses import hinge
 
 STAGE_1 = (*AUTOENCODER, *DISCRIMINATORS, "codebook", "range")
 BOTH = (MedicalDiffusion, MedicalDiffusionC)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from cerebench.methods.layers.autoencoder import final_convolution
 from cerebench.methods.vqgan.autoencoder import ResBlock, decoder, discriminator, encoder
-from cerebench.methods.vqgan_cond.autoencoder import final_convolution
 
 
 def parameters(net):

@@ -10,13 +10,13 @@ import torch
 from torch.optim import Adam
 
 from cerebench.benchmark.errors import Interrupted
-from cerebench.benchmark.training import TrainingData, seeded, train
+from cerebench.benchmark.stages.training import TrainingData, seeded, train
 from cerebench.datasets.phantom import Phantom
 from cerebench.methods.base import BadConfig, Conditions
-from cerebench.methods.perceptual import VGG16
+from cerebench.methods.layers.losses import hinge
+from cerebench.methods.layers.perceptual import VGG16
 from cerebench.methods.vqgan.config import LITE, PAPER, QUICK, SMOKE, Config
 from cerebench.methods.vqgan.method import VQGAN, corrupt
-from cerebench.methods.vqgan_cond.losses import hinge
 
 STAGE_1 = ("encoder", "to_code", "codebook", "from_code", "decoder", "discriminator")
 

@@ -6,14 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from cerebench.methods.vqgan_cond.codebook import (
-    Codebook,
-    active_codes,
-    count_codes,
-    nearest,
-    perplexity,
-    spherical_kmeans,
-)
+from cerebench.methods.layers.codes import active_codes, count_codes, perplexity
+from cerebench.methods.vqgan_cond.codebook import Codebook, nearest, spherical_kmeans
 
 
 def _codebook(vectors, decay=0.99):

@@ -9,14 +9,15 @@ import pytest
 import torch
 from torch.optim import Adam
 
-from cerebench.benchmark.config import resolve
 from cerebench.benchmark.errors import Interrupted
-from cerebench.benchmark.training import TrainingData, seeded, train
+from cerebench.benchmark.planning.config import resolve
+from cerebench.benchmark.stages.training import TrainingData, seeded, train
 from cerebench.datasets.phantom import Phantom
 from cerebench.methods.base import BadConfig, Conditions
+from cerebench.methods.layers.learning_rate import cosine
+from cerebench.methods.layers.losses import hinge
 from cerebench.methods.vqgan_cond.config import LITE, PAPER, QUICK, REFERENCE_CODE, SMOKE, Config
-from cerebench.methods.vqgan_cond.losses import hinge
-from cerebench.methods.vqgan_cond.method import VQGANCond, cosine
+from cerebench.methods.vqgan_cond.method import VQGANCond
 
 STAGE_1 = ("encoder", "to_code", "codebook", "from_code", "decoder", "scorer", "classifier")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from cerebench.benchmark.training import TrainingData, load_networks, train
+from cerebench.benchmark.stages.training import TrainingData, load_networks, train
 from cerebench.metrics.downstream import experiment
 from cerebench.metrics.downstream.base import Cases, Material
 

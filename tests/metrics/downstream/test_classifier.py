@@ -11,7 +11,7 @@ from torch import nn
 from torchmetrics.functional.classification import binary_auroc
 
 from cerebench.benchmark.errors import Interrupted
-from cerebench.benchmark.training import TrainingDiverged
+from cerebench.benchmark.stages.training import TrainingDiverged
 from cerebench.metrics.downstream import classifier
 from cerebench.metrics.downstream.base import ProtocolError
 from cerebench.metrics.downstream.classifier import (

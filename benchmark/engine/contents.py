@@ -1,0 +1,172 @@
+"""The table of contents of a plan: what was asked, and where every record of it lies.
+
+Reports read it and nothing else of the plan; docs/results.md describes its fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from cerebench.benchmark.engine.registry import suite_version
+from cerebench.benchmark.engine.rows import ControlRow, FolderRow, TrainedRow
+from cerebench.benchmark.engine.store import now
+from cerebench.benchmark.planning import config as configuration
+from cerebench.benchmark.planning.plan import Plan
+from cerebench.benchmark.planning.planned import PlannedMetric, PlannedProtocol
+from cerebench.benchmark.stages import figure_data
+from cerebench.core.records.contents import (
+    Contents,
+    MetricEntry,
+    ProtocolCell,
+    ProtocolEntry,
+    ProtocolRow,
+)
+from cerebench.core.records.data import DatasetEntry, PublishedTable
+from cerebench.core.records.rows import AnchorRow, CellEntry, Difference, GeneratorRow
+
+Generated = TrainedRow | FolderRow
+
+
+def contents(plan: Plan) -> Contents:
+    """Return the table of contents that reports read (docs/results.md)."""
+    heading, common = plan.heading, plan.common
+    generators = _grouped(plan.of_kind("method", "samples"))
+    return Contents(
+        name=heading.name,
+        key=plan.key,
+        suite_version=suite_version(),
+        utc=now(),
+        title=heading.title,
+        cite=heading.cite,
+        preset=heading.preset,
+        seeds=tuple(heading.seeds),
+        samples_per_class=heading.n,
+        reference=heading.reference,
+        banner=heading.banner or None,
+        dataset=DatasetEntry(**common.reference.entry()),
+        suites=tuple(heading.suites),
+        metrics=tuple(metric_entry(m) for m in common.metrics),
+        rows=(*map(_control, plan.of_kind("anchor")), *map(_generator, generators)),
+        downstream=tuple(_protocol(p, plan) for p in common.protocols),
+        published=tuple(PublishedTable(**dataclasses.asdict(t)) for t in heading.published),
+    )
+
+
+def metric_entry(planned: PlannedMetric) -> MetricEntry:
+    """Return what reports need to know about a metric."""
+    m = planned.metric
+    return MetricEntry(
+        name=m.name,
+        version=m.version,
+        label=m.label,
+        better=str(m.better),
+        views=tuple(m.views),
+        scale=m.scale,
+        as_ratio=m.as_ratio,
+        never_bold=m.never_bold,
+        family=m.family,
+        blind_to=m.blind_to,
+        source=m.source,
+        recipe=dict(m.recipe),
+        recipe_hash=planned.recipe_hash,
+        unavailable=planned.unavailable or None,
+    )
+
+
+def _grouped(rows: Iterable[Generated]) -> list[list[Generated]]:
+    """Return the rows of one name, its seeds, together."""
+    found: dict[str, list[Generated]] = {}
+    for row in rows:
+        found.setdefault(row.name, []).append(row)
+    return list(found.values())
+
+
+def _control(row: ControlRow) -> AnchorRow:
+    control = row.control
+    return AnchorRow(
+        kind=row.kind,
+        name=row.name,
+        label=row.label,
+        role=control.role,
+        note=control.note,
+        scores=row.records("score"),
+        **_figures(row),
+    )
+
+
+def _figures(row: ControlRow | Generated) -> dict[str, str]:
+    return {name: path.as_posix() for name, path in figure_data.files(row).items()}
+
+
+def _generator(seeds: Sequence[Generated]) -> GeneratorRow:
+    """Return one entry for all seeds of a row, which have all but cells in common."""
+    row, cells = seeds[0], tuple(map(_cell, seeds))
+    head = {"kind": row.kind, "name": row.name, "label": row.label, "cells": cells}
+    if isinstance(row, FolderRow):
+        empty = {"preset": "", "conditioning": "", "differences": ()}
+        return GeneratorRow(**head, **empty, source=row.source)
+    info = row.method.info
+    return GeneratorRow(
+        **head,
+        method=info.name,
+        preset=row.preset,
+        conditioning=info.conditioning,
+        source=info.source,
+        differences=_differences(row.differences()),
+    )
+
+
+def _differences(told: Iterable[Mapping[str, Any]]) -> tuple[Difference, ...]:
+    return tuple(Difference(**one) for one in told)
+
+
+def _cell(row: Generated) -> CellEntry:
+    """Return where the records of one seed are."""
+    return CellEntry(
+        seed=row.seed,
+        folder=row.folder.as_posix(),
+        train=row.records("train"),
+        sample=row.records("sample").get("", ""),
+        diagnosis=row.records("diagnosis").get("", ""),
+        **_figures(row),
+        scores=row.records("score"),
+    )
+
+
+def _protocol(planned: PlannedProtocol, plan: Plan) -> ProtocolEntry:
+    """Return what reports need to know about a protocol, with the records of its rows."""
+    info, resolved = planned.protocol.info, planned.resolved
+    paper = configuration.resolve(type(planned.protocol), "paper")
+    rows: dict[str, Any] = {}
+    cells: dict[str, list[ProtocolCell]] = {}
+    for row, place in _classified(planned, plan):
+        rows.setdefault(row.name, row)
+        cells.setdefault(row.name, []).append(ProtocolCell(seed=row.seed, record=place))
+    return ProtocolEntry(
+        name=info.name,
+        label=info.label,
+        version=info.version,
+        source=info.source,
+        role=info.role,
+        needs_samples=info.needs_samples,
+        description=info.description,
+        preset=resolved.preset,
+        config=dict(resolved.values),
+        differences=_differences(configuration.differences(resolved, paper)),
+        recipe_hash=planned.recipe_hash,
+        unavailable=planned.unavailable or None,
+        rows=tuple(
+            ProtocolRow(kind=row.kind, name=name, label=row.label, cells=tuple(cells[name]))
+            for name, row in rows.items()
+        ),
+    )
+
+
+def _classified(planned: PlannedProtocol, plan: Plan) -> Iterator[tuple[Any, str]]:
+    """Yield the rows of a protocol with the place of its record, also where it cannot be run."""
+    for row in plan.of_kind("method", "samples", "protocol"):
+        for own, stage in row.classifying():
+            if own.name == planned.name:
+                yield row, stage.record.as_posix()

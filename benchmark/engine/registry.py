@@ -1,0 +1,214 @@
+"""Names to plugins. Nothing is imported until a name is loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points, version
+from pathlib import Path
+from typing import Any
+
+from cerebench import datasets, methods, metrics, reports
+from cerebench.benchmark import errors
+from cerebench.benchmark.errors import BrokenPlugin, UnknownPlugin, no_exit
+from cerebench.benchmark.names import check_plugin
+from cerebench.core.hashing import sha256_file
+from cerebench.datasets.folders.names import is_name
+from cerebench.metrics import downstream, extractors
+
+Table = Mapping[str, tuple[str, Mapping[str, Any]]]
+
+
+def suggest(kind: str, name: str, known: list[str]) -> str:
+    """Return the one-line message for a name that does not exist."""
+    near = get_close_matches(name, known, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    file = _file_here(name) if kind in ("method", "plugin") else None
+    lies_here = f" {file} lies here; to use it, add --plugin {file}." if file else ""
+    return f"No {kind} named '{name}'.{hint}{lies_here} Known: {', '.join(known) or 'none'}."
+
+
+def _file_here(name: str) -> Path | None:
+    """Return the file in the working folder that may hold a plugin of this name; never load it."""
+    stem = name.replace("-", "_")
+    places = [Path(f"{stem}.py"), Path(stem) / f"{stem}.py"] if is_name(stem) else []
+    return next((path for path in places if path.is_file()), None)
+
+
+class Registry:
+    """The plugins of one kind: built in, from entry points, and from files given by the user.
+
+    Args:
+        kind: What a plugin is called in messages (``method``).
+        group: Entry-point group of third parties.
+        builtin: Name to target (``module:attribute``) and static facts.
+    """
+
+    def __init__(self, kind: str, group: str, builtin: Table) -> None:
+        self.kind, self.group = kind, group
+        self._facts = {name: dict(facts) for name, (_, facts) in builtin.items()}
+        self._files: dict[str, tuple[Path, Any]] = {}
+        self._found: dict[str, EntryPoint] = {}
+        ours = [EntryPoint(name, target, group) for name, (target, _) in builtin.items()]
+        for ep in [*ours, *entry_points(group=group)]:
+            other = self._found.setdefault(ep.name, ep)
+            if other.value != ep.value:
+                raise BrokenPlugin(
+                    f"{kind} '{ep.name}' is claimed by {other.value} and {ep.value}."
+                )
+
+    def names(self) -> list[str]:
+        """Return all names: built in first and in their order, then the others sorted."""
+        others = sorted({*self._found, *self._files} - set(self._facts))
+        return [*self._facts, *others]
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """Return the static facts of a built-in plugin; of another, none."""
+        return dict(self._facts.get(name, {}))
+
+    def origin(self, name: str) -> str:
+        """Say where a plugin comes from: ``built in``, ``package x 1.2`` or a file name."""
+        if name in self._files:
+            return f"file {self._files[name][0].name}"
+        if name in self._facts:
+            return "built in"
+        dist = self._found[name].dist
+        return f"package {dist.name} {dist.version}" if dist else self._found[name].value
+
+    def load(self, name: str) -> Any:
+        """Import a plugin.
+
+        Raises:
+            UnknownPlugin: If no plugin has this name.
+            BrokenPlugin: If it cannot be imported, or its name could not be part of a path.
+        """
+        if name in self._files:
+            return self._files[name][1]
+        if name not in self._found:
+            raise UnknownPlugin(suggest(self.kind, name, self.names()))
+        ep = self._found[name]
+        check_plugin(self.kind, name, None)  # before any of its code runs
+        try:
+            with no_exit():
+                plugin = ep.load()
+        except Exception as error:  # foreign code, which may fail in any way while it is imported
+            raise BrokenPlugin(
+                f"{self.kind} '{name}' ({ep.value}) cannot be loaded: {_told(error)}."
+            ) from error
+        check_plugin(self.kind, name, plugin)
+        return plugin
+
+    def unavailable(self, name: str) -> str:
+        """Return why a plugin cannot be used, or an empty string. Imports it unless built in."""
+        if name in self._facts:
+            return ""
+        try:
+            self.load(name)
+        except BrokenPlugin as error:
+            return str(error)
+        return ""
+
+    def add_file(self, path: Path, name: str, plugin: Any) -> None:
+        """Register a plugin loaded from a file during development.
+
+        Raises:
+            BrokenPlugin: If an installed plugin already has the name, or it is none.
+        """
+        check_plugin(self.kind, name, plugin)
+        if name in self._found:
+            raise BrokenPlugin(
+                f"{self.kind} '{name}' of {path} is already installed ({self._found[name].value}). "
+                "Rename one of them."
+            )
+        self._files[name] = (path, plugin)
+
+    def source_hash(self, name: str) -> str | None:
+        """Return the SHA-256 of an external plugin's source, or None for a built-in one."""
+        if name in self._files:
+            return sha256_file(self._files[name][0])
+        if name in self._facts:
+            return None
+        module = importlib.util.find_spec(self._found[name].value.split(":")[0])
+        if module is None or module.origin is None:
+            return None
+        return sha256_file(Path(module.origin))
+
+
+class Registries:
+    """All tables of one process. Constructed once, by the command line or a test."""
+
+    def __init__(self) -> None:
+        self.methods = Registry("method", "cerebench.methods", methods.BUILTIN)
+        self.metrics = Registry("metric", "cerebench.metrics", metrics.BUILTIN)
+        self.datasets = Registry("dataset", "cerebench.datasets", datasets.BUILTIN)
+        self.reports = Registry("report", "cerebench.reports", reports.BUILTIN)
+        self.extractors = Registry("extractor", "cerebench.extractors", extractors.BUILTIN)
+        self.protocols = Registry("protocol", "cerebench.protocols", downstream.BUILTIN)
+
+    def add_plugin(self, target: str) -> str:
+        """Load ``FILE[:CLASS]`` and register the method it defines; return the method's name.
+
+        Raises:
+            BrokenPlugin: If the file does not exist, cannot be imported, or holds no method or
+                several.
+        """
+        file, _, wanted = target.partition(":")
+        path = Path(file).resolve()
+        module = _import_file(path)
+        from cerebench.methods.base import Method  # imports torch: only when a plugin is used
+
+        found = [
+            value
+            for value in vars(module).values()
+            if isinstance(value, type)
+            and issubclass(value, Method)
+            and value.__module__ == module.__name__
+            and (not wanted or value.__name__ == wanted)
+        ]
+        if len(found) != 1:
+            names = ", ".join(cls.__name__ for cls in found) or "none"
+            raise BrokenPlugin(
+                f"{path.name} must define one Method class{f' named {wanted}' if wanted else ''}, "
+                f"found: {names}. Name it as --plugin {file}:CLASS."
+            )
+        self.methods.add_file(path, found[0].info.name, found[0])
+        return found[0].info.name
+
+
+def _import_file(path: Path) -> Any:
+    """Import a Python file under a name of its own."""
+    if not path.is_file():
+        raise BrokenPlugin(f"Plugin file {path} does not exist. Give --plugin FILE[:CLASS].")
+    name = f"cerebench_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise BrokenPlugin(f"Plugin file {path} is not a Python file. Give --plugin FILE[:CLASS].")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up here
+    try:
+        with no_exit():
+            spec.loader.exec_module(module)
+    except Exception as error:  # foreign code, which may fail in any way while it is imported
+        raise BrokenPlugin(f"Plugin file {path} cannot be imported: {_told(error)}.") from error
+    return module
+
+
+def _told(error: Exception) -> str:
+    """Return an error of foreign code with its kind and the line that it comes from."""
+    text = f"{type(error).__name__}: {str(error).rstrip('.')}"
+    if isinstance(error, SyntaxError):  # tells its line itself
+        return text
+    frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
+    ours = (__file__, errors.__file__)
+    theirs = [f for f in frames if not f.filename.startswith("<") and f.filename not in ours]
+    return (
+        f"{text} ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else text
+    )
+
+
+def suite_version() -> str:
+    """Return the installed version of Cerebench."""
+    return version("cerebench")

@@ -1,0 +1,112 @@
+"""Folders of volumes that nobody prepared for us, in ``bench run`` and ``bench evaluate``.
+
+Both read with ``datasets/folders/folder.py`` and say the same of what they find.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cerebench.benchmark.display import Display
+from cerebench.benchmark.engine import store
+from cerebench.core.files import read_json
+from cerebench.core.records import files as recorded
+from cerebench.core.records.base import Misfit
+from cerebench.core.records.trained import SampleRecord
+from cerebench.datasets.base import DatasetError
+from cerebench.datasets.folders import folder as folders
+from cerebench.datasets.folders.folder import Folder, Options
+
+_NAMED_FILES = 20
+
+
+def open_folder(path: Path, options: Options, display: Display) -> Folder:
+    """Check a folder file by file, and tell what was found.
+
+    Raises:
+        DatasetError: If the folder as a whole cannot be used.
+    """
+    refuse_damaged(path)
+    began, title = time.perf_counter(), f"check {path}"
+    with display.task(title) as task:
+        folder = folders.read(path, options, task.update)
+    faults = [f"{len(folder.faults)} files cannot be used"] if folder.faults else []
+    lines = [*faults, *folder.notes]
+    display.ended(title, "done", time.perf_counter() - began, "\n  ".join(lines))
+    return folder
+
+
+def settle_faults(found: Sequence[Folder], skip_bad: bool, display: Display) -> None:
+    """Refuse folders with files that cannot be used, or name what is left out.
+
+    Raises:
+        DatasetError: If there is any, unless bad files are skipped.
+    """
+    if not skip_bad:
+        folders.refuse_faults(found)
+    for folder in found:
+        if folder.faults:
+            display.say(
+                f"{len(folder.faults)} of {folder.total} files in {folder.path} left out "
+                "(--skip-bad):"
+            )
+        for line in folders.listed(folder.faults):
+            display.say(f"  {line}")
+
+
+def trained_on(folder: Folder) -> str:
+    """Say what a folder tells about the training of its generator."""
+    if not folder.training:
+        return "which cases it was trained on is not known"
+    return f"its training_cases.tsv names {len(folder.training)} cases it was trained on"
+
+
+def tell_axes(before: Sequence[Folder], after: Sequence[Folder], display: Display) -> None:
+    """Tell what was decided of folders after they had been checked."""
+    for old, new in zip(before, after, strict=True):
+        for note in new.notes[len(old.notes) :]:
+            display.say(f"{new.path}: {note}")
+
+
+def refuse_damaged(folder: Path) -> None:
+    """Refuse samples that a run wrote and that are no longer what their record vouches for.
+
+    Raises:
+        DatasetError: Naming the files.
+    """
+    path = folder / "record.json"
+    # Not a pipe, and not behind a lock: the check of the folder names those.
+    told = read_json(path) if os.access(path, os.R_OK) and path.is_file() else None
+    if not isinstance(told, dict) or told.get("kind") != SampleRecord.kind:
+        return
+    try:
+        found = recorded.read(SampleRecord, path)
+    except Misfit as fault:
+        raise DatasetError(
+            f"{fault}. So nothing vouches for these samples: the run that made them makes it anew; "
+            "or copy the volumes you want into a folder of their own, without record.json."
+        ) from fault
+    lost = store.damaged(folder, found[1].files if found else {})
+    if lost:
+        more = f" and {len(lost) - _NAMED_FILES} more" if len(lost) > _NAMED_FILES else ""
+        raise DatasetError(
+            f"{len(lost)} files in {folder} are gone or not what its record.json vouches for: "
+            f"{', '.join(lost[:_NAMED_FILES])}{more}. The run that made them draws them again; "
+            "or copy the volumes you want into a folder of their own, without record.json."
+        )
+
+
+def told(folder: Folder, whose: str) -> Iterator[str]:
+    """Yield what a reader of a table must know about a folder.
+
+    Args:
+        folder: A checked folder without what cannot be used.
+        whose: How the sentence calls it: ``its``.
+    """
+    if folder.faults:
+        yield f"{len(folder.faults)} of {whose} {folder.total} files were left out as unusable"
+    if folder.notes:
+        yield f"{whose} files: {'; '.join(folder.notes)}"

@@ -1,0 +1,1 @@
+"""What the stages of a row do: train, sample, score, diagnose, classify, draw figure data."""

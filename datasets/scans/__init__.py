@@ -1,0 +1,1 @@
+"""Reading scans: files, headers, preprocessing, and what is wrong with them."""

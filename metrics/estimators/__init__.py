@@ -1,0 +1,1 @@
+"""What several metrics share: uncertainty, standardisation, kernel sums, real floors."""

@@ -1,0 +1,1 @@
+"""Distances and diversity in a feature space."""

@@ -1,0 +1,1 @@
+"""Whether generated volumes are copies of training cases."""

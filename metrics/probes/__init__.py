@@ -1,0 +1,1 @@
+"""What a linear model reads from features: class fidelity, TSTR, TRTS, C2ST."""

@@ -1,0 +1,1 @@
+"""Metrics on voxels, without a feature space."""

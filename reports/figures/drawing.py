@@ -1,0 +1,413 @@
+"""What all figures share: width, colours, headings, axes, panels without content, the files."""
+
+from __future__ import annotations
+
+import hashlib
+import textwrap
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cerebench.core.records.rows import RowEntry
+from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.formatting import plain, tick
+from cerebench.reports.tables.notes import provenance
+from cerebench.reports.values.tidy import broken
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+WAY_UP = "front up, patient's right on the left"
+COLUMN = 3.5  # inches: a column of a two-column page, in which figures are read unscaled
+LABELS = 0.82  # inches that the names of rows take
+TITLE, TEXT, SMALL = 7.5, 6.5, 5.5  # points
+LINE = 1.25  # distance of two lines, in font sizes
+CONTINUED = "continued"  # mark of a line of text that goes on from the one above
+EDGE = 0.05  # inches between text and the edge of the figure
+REAL, CONTROL, BANNER = "#000000", "#767676", "#A40000"
+
+
+class NotDrawn(Exception):
+    """There is nothing to draw; the message says in one line why."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a method looks in every figure."""
+
+    colour: str
+    marker: str
+
+
+# Okabe and Ito 2008 without black, which is for real volumes, then four more chosen to stay apart
+# from them and from each other under simulated colour blindness (Machado et al. 2009, severity 1).
+METHODS: dict[str, Style] = {
+    "wgan-gp": Style("#E69F00", "o"),
+    "alpha-wgan": Style("#56B4E9", "s"),
+    "vqgan": Style("#009E73", "^"),
+    "vqgan-cond": Style("#D55E00", "*"),
+    "med-ddpm": Style("#CC79A7", "D"),
+    "medical-diffusion": Style("#0072B2", "v"),
+    "medical-diffusion-c": Style("#F0E442", "P"),
+    "wgan-gp-c": Style("#661100", "X"),
+    "alpha-wgan-c": Style("#332288", "p"),
+    "med-ddpm-mask": Style("#A6E3C8", "h"),
+    "med-ddpm-c": Style("#882255", "<"),
+}
+
+
+def styles(rows: Sequence[RowEntry]) -> list[Style]:
+    """Return one style a row of the table of contents, the same in every figure.
+
+    Methods of ``METHODS`` have theirs. Any other row, or a second row of one method, starts at a
+    place that the hash of its name and preset gives, and takes the next colour and marker from
+    there that no other row has; after as many rows as colours, combinations repeat a colour.
+    """
+    colours, markers = ([getattr(s, f) for s in METHODS.values()] for f in ("colour", "marker"))
+    found: list[Style | None] = [None] * len(rows)
+    for i, row in enumerate(rows):
+        style = METHODS.get(row.name) if row.kind == "method" else None
+        found[i] = None if style in found else style
+        if row.kind == "anchor":
+            found[i] = Style(REAL if row.role == "floor" else CONTROL, "")
+    everything = [Style(c, m) for shift in range(len(colours)) for c, m in zip(
+        colours, markers[shift:] + markers[:shift], strict=True)]  # fmt: skip
+    for i, row in enumerate(rows):
+        if found[i] is None:
+            name = f"{row.name} {row.preset}"
+            start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % len(everything)
+            ahead = everything[start:] + everything[:start]
+            used = {s.colour for s in found if s}, {s.marker for s in found if s}
+            free = [s for s in ahead if s not in found]
+            apart = [s for s in free if s.colour not in used[0] and s.marker not in used[1]]
+            found[i] = (apart or free or ahead)[0]
+    return [style for style in found if style is not None]
+
+
+def radiological(image: NDArray[Scalar]) -> NDArray[Scalar]:
+    """Turn an axial slice (H, W) of a RAS+ volume so that row 0 is the front and column 0 right."""
+    return image[::-1, ::-1]
+
+
+def text_width(text: str, points: float) -> float:
+    """Estimate the width of a line in inches; DejaVu Sans is 0.49 of its size wide on average."""
+    return len(text) * 0.53 * points / 72
+
+
+def wrap(text: str, width: float, points: float) -> list[str]:
+    """Break a text into lines of at most ``width`` inches in a font of ``points``."""
+    return textwrap.wrap(text, max(8, int(width / text_width("x", points))))
+
+
+def canvas(
+    experiment: Experiment,
+    title: str,
+    facts: Sequence[str],
+    *,
+    body: float,
+    left: float = LABELS,
+    right: float = 0.1,
+    above: float = 0.2,
+    below: float = 0.1,
+    foot: Sequence[str] = (),
+    width: float = COLUMN,
+    source: str = "",
+) -> tuple[Figure, dict[str, float]]:
+    """Open a figure with its heading and, at the bottom, what is missing from it.
+
+    The heading holds what the figure shows, the title of the experiment, facts that a reader
+    needs, data, preset, seeds and versions and, in red, the banner of the experiment.
+
+    Args:
+        experiment: Its title and banner are shown.
+        title: What the figure shows.
+        facts: Sentences under the title.
+        body: Height of all panels, inches.
+        left: Margin beside the panels for ticks and labels, inches.
+        right: As ``left``.
+        above: Margin between heading and panels, inches.
+        below: Margin under the panels for ticks, labels and a legend, inches.
+        foot: Sentences at the bottom.
+        width: Of the figure, inches.
+        source: Which data were used, in place of those of the experiment.
+
+    Returns:
+        The figure and the place of its panels, as ``add_gridspec`` takes it.
+    """
+    from matplotlib.figure import Figure
+
+    banner = plain(experiment.contents.banner or "")
+    name = plain(experiment.contents.title or experiment.contents.name)
+    parts = [(title, TITLE, "black"), (name, TEXT, "0.3")]
+    told = (*facts, source or provenance(experiment.contents))
+    parts += [(fact, SMALL, "0.3") for fact in told] + [(banner, SMALL, BANNER)] * bool(banner)
+    head = [(wrap(text, width - 2 * EDGE, p), p, colour) for text, p, colour in parts]
+    tail = [(wrap(text, width - 2 * EDGE, SMALL), SMALL, "0.3") for text in foot]
+    top, bottom = (
+        sum(len(lines) * p * LINE / 72 for lines, p, _ in part) + EDGE for part in (head, tail)
+    )
+    height = top + above + body + below + bottom
+    figure = Figure(figsize=(width, height))
+    for part, start in ((head, height - EDGE), (tail, bottom)):
+        y = start
+        for lines, points, colour in part:
+            for number, line in enumerate(lines):
+                place = {"x": EDGE / width, "y": y / height, "ha": "left", "va": "top"}
+                look = {"fontsize": points, "color": colour, "parse_math": False}
+                figure.text(s=line, gid=CONTINUED if number else None, **place, **look)
+                y -= points * LINE / 72
+    sides = {"left": left / width, "right": 1 - right / width}
+    ends = {"top": 1 - (top + above) / height, "bottom": (bottom + below) / height}
+    return figure, sides | ends
+
+
+def caption(figure: Figure) -> str:
+    """Return heading and foot of a figure as one line, with a full stop after each part."""
+    parts: list[str] = []
+    for text in figure.texts:
+        if text.get_gid() == CONTINUED:
+            parts[-1] += f" {text.get_text()}"
+        else:
+            parts.append(text.get_text())
+    return " ".join(part.rstrip(".") + "." for part in parts)
+
+
+def frame(axes: Axes, label: str = "") -> None:
+    """Remove the ticks of a panel; a label stands to its left."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_linewidth(0.4)
+    if label:
+        name(axes, label)
+
+
+def name(axes: Axes, label: str) -> None:
+    """Write the name of a row to the left of its first panel."""
+    text = "\n".join(
+        part for line in label.split("\n") for part in wrap(line, LABELS - 0.15, SMALL)
+    )
+    place = {"rotation": 0, "ha": "right", "va": "center"}
+    axes.set_ylabel(text, fontsize=SMALL, labelpad=3, parse_math=False, **place)
+
+
+def head(axes: Axes, text: str) -> None:
+    """Write the name of a column over its first panel."""
+    text = "\n".join(plain(line) for line in text.split("\n"))
+    axes.set_title(text, fontsize=TEXT, pad=3, parse_math=False)
+
+
+def blank(axes: Axes, reason: str) -> None:
+    """Fill a panel with the reason why it shows nothing, cut to what the panel can hold."""
+    axes.set_facecolor("0.95")
+    box = axes.get_position()
+    width, height = box.width * axes.figure.get_figwidth(), box.height * axes.figure.get_figheight()
+    lines = wrap(reason, width, SMALL)
+    room = max(1, int(height * 72 / (SMALL * LINE)))
+    if len(lines) > room:
+        lines = [*lines[: room - 1], lines[room - 1][:-1] + "…"]
+    place = {"ha": "center", "va": "center", "transform": axes.transAxes}
+    text = "\n".join(lines)
+    axes.text(0.5, 0.5, text, fontsize=SMALL, color="0.3", parse_math=False, **place)
+
+
+def plot_axes(axes: Axes) -> None:
+    """Give a panel thin lines, small ticks and no lid."""
+    axes.tick_params(labelsize=SMALL, length=2, width=0.4, pad=1.5)
+    axes.spines[:].set_linewidth(0.4)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def log_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
+    """Make an axis logarithmic, at least a decade long, with 1, 2 and 5 as numbers.
+
+    Args:
+        axes: The panel.
+        which: ``x`` or ``y``.
+        values: What the axis must hold, all > 0.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    low, high = min(values) / 1.3, max(values) * 1.3
+    stretch = max(1.0, (10 * low / high) ** 0.5)
+    getattr(axes, f"set_{which}scale")("log")
+    getattr(axes, f"set_{which}lim")(low / stretch, high * stretch)
+    axis = getattr(axes, f"{which}axis")
+    long = high / low > 300
+    axis.set_major_locator(LogLocator(subs=(1.0,) if long else (1.0, 2.0, 5.0), numticks=6))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
+    axis.set_minor_locator(NullLocator())
+
+
+def spread_out(heights: Sequence[float], gap: float) -> list[float]:
+    """Move rising heights in [0, 1] up, then down from the top, until they are ``gap`` apart."""
+    found = list(heights)
+    for i in range(1, len(found)):
+        found[i] = max(found[i], found[i - 1] + gap)
+    top = max(1.0, heights[-1]) if heights else 1.0
+    for i in range(len(found) - 1, -1, -1):
+        found[i] = min(found[i], top)
+        top = found[i] - gap
+    return found
+
+
+def levels_width(lines: Sequence[tuple[float, str, str]]) -> float:
+    """Return the inches that the names of ``levels`` take beside a panel."""
+    texts = [text if y > 0 else _off_axis(text, y) for y, text, _ in lines]
+    return max((text_width(text, SMALL - 0.5) + 0.2 for text in texts), default=0.1)
+
+
+def _off_axis(text: str, y: float) -> str:
+    return f"↓ {text}: {y:g}"
+
+
+def levels(axes: Axes, lines: Sequence[tuple[float, str, str]]) -> None:
+    """Draw dotted lines across a panel with their names at its right, apart from each other.
+
+    One that a logarithmic axis cannot hold is named, with its value, at the lower end. To be called
+    when the limits of the panel are final.
+
+    Args:
+        axes: The panel.
+        lines: Height, name and colour of each.
+    """
+    lines = sorted(lines)
+    inside = axes.transData + axes.transAxes.inverted()
+    names, heights = [], []
+    for y, text, colour in lines:
+        held = axes.get_yscale() == "linear" or y > 0
+        if held:
+            axes.axhline(y, zorder=0, color=colour, linestyle=":", linewidth=0.7)
+        names.append(text if held else _off_axis(text, y))
+        heights.append(float(inside.transform((1, y))[1]) if held else 0.0)
+    high = axes.get_position().height * axes.figure.get_figheight()
+    apart = spread_out(heights, 6.5 / 72 / high)
+    for (_, _, colour), text, at, height in zip(lines, names, heights, apart, strict=True):
+        stroke = {"linewidth": 0.3, "color": colour, "shrinkA": 0, "shrinkB": 0}
+        axes.annotate(
+            text,
+            (1, at),
+            (1.05, height),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            fontsize=SMALL - 0.5,
+            color=colour,
+            va="center",
+            parse_math=False,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "relpos": (0, 0.5), **stroke},
+        )
+
+
+def legend_height(entries: int) -> float:
+    """Return the inches that ``legend`` takes."""
+    return -(-entries // 2) * 0.13 + 0.05
+
+
+def legend(
+    figure: Figure, entries: Sequence[tuple[str, Style]], bottom: float, below: float
+) -> None:
+    """Name markers in two columns under the panels.
+
+    Args:
+        figure: Where to write.
+        entries: Label and style of each.
+        bottom: Lower end of the panels, fraction of the figure.
+        below: Inches between it and the legend, for ticks and the name of the axis.
+    """
+    width, height = figure.get_figwidth(), figure.get_figheight()
+    axes = figure.add_axes((0, 0, 1, 1), gid="legend")
+    axes.set_axis_off()
+    axes.set_xlim(0, width)
+    axes.set_ylim(0, height)
+    down = -(-len(entries) // 2)
+    for i, (label, style) in enumerate(entries):
+        x = 0.3 + (width / 2 - 0.1) * (i // down)
+        y = bottom * height - below - 0.13 * (i % down)
+        points(axes, x, y, style)
+        axes.text(x + 0.08, y, label, fontsize=SMALL, va="center", parse_math=False)
+
+
+def points(axes: Axes, x: Any, y: Any, style: Style, size: float = 4.5, **changes: Any) -> None:
+    """Draw markers of a method with a dark edge, which keeps pale colours visible."""
+    look = {"markersize": size * 1.35 if style.marker == "*" else size, "markeredgecolor": "0.2"}
+    look |= {"marker": style.marker, "color": style.colour, "linestyle": "none"}
+    axes.plot(x, y, **(look | {"markeredgewidth": 0.35} | changes))
+
+
+def line(draw: Callable[..., Any], x: Any, y: Any, style: Style, **changes: Any) -> None:
+    """Draw a line of a method over a darker one, which keeps pale colours visible.
+
+    Args:
+        draw: ``axes.plot``, or ``axes.stairs`` of heights and edges.
+        x: First argument of it.
+        y: Second argument of it.
+        style: Of the method.
+        changes: Passed on.
+    """
+    draw(x, y, color="0.2", linewidth=1.5, **changes)
+    draw(x, y, color=style.colour, linewidth=0.9, **changes)
+
+
+def arrays(path: Path, what: str) -> dict[str, NDArray[Any]]:
+    """Read an npz file of numbers and strings; empty if it does not exist.
+
+    Raises:
+        ReportError: If it exists and cannot be read as ``what``.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
+    except (OSError, ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile) as error:
+        raise ReportError(
+            f"{path} cannot be read as {what}: {error}. Delete it and run the experiment again."
+        ) from error
+
+
+def files(experiment: Experiment, row: RowEntry | None, key: str) -> list[Path]:
+    """Return the files ``key`` of a row's seeds, of those that exist."""
+    if row is None:
+        return []
+    places = [getattr(told, key, "") for told in (row.cells or [row])]
+    found = [experiment.path(place) for place in places if place]
+    return [path for path in found if path.is_file()]
+
+
+def lack(experiment: Experiment, row: RowEntry | None, what: str) -> str:
+    """Say why a row has no files: the stage that failed, else that there is no ``what``."""
+    reasons = (broken(experiment, cell) for cell in (row.cells if row else ()))
+    return next((reason for reason in reasons if reason), f"no {what}")
+
+
+def generators(experiment: Experiment) -> list[tuple[int, RowEntry]]:
+    """Return position and row of every method and folder of samples."""
+    rows = enumerate(experiment.contents.rows)
+    return [(position, row) for position, row in rows if row.kind != "anchor"]
+
+
+def real_row(experiment: Experiment) -> RowEntry | None:
+    """Return the first anchor, which names the files about real volumes; None if there is none."""
+    rows = experiment.contents.rows
+    return next((row for row in rows if row.kind == "anchor"), None)
+
+
+def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
+    """Write ``<stem>.pdf`` and ``<stem>.png`` (300 dpi, images in the PDF too)."""
+    import matplotlib
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{stem}.{ending}" for ending in ("pdf", "png")]
+    # Type 42 keeps text as text; without a date the same records give the same file.
+    with matplotlib.rc_context({"pdf.fonttype": 42}):
+        figure.savefig(paths[0], dpi=300, metadata={"CreationDate": None})
+        figure.savefig(paths[1], dpi=300)
+    return paths

@@ -1,0 +1,206 @@
+"""The generated volumes that lie closest to a training case, beside that case.
+
+Cases have no names here: they are numbered within a class, and one number is one training case,
+so that a case that several volumes come close to can be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.figures.drawing import (
+    COLUMN,
+    LABELS,
+    SMALL,
+    WAY_UP,
+    NotDrawn,
+    arrays,
+    blank,
+    canvas,
+    files,
+    frame,
+    generators,
+    head,
+    lack,
+    radiological,
+)
+from cerebench.reports.formatting import number, plain
+from cerebench.reports.tables.table import row_labels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PAIRS = 2
+LEAST = 0.3  # edge of a slice, inches
+GAP, CAPTION = 0.05, 0.13  # inches between pairs, under them
+SECOND_LINE = 0.11  # inches more under them where voxels find other cases
+FACTS = (
+    "Left of each pair a generated volume, right the training case closest to it by features; the "
+    "pairs of least distance, of the first seed that has any. Copies would look the same.",
+    "Under it the distance (Euclidean, standardised features, dimensionless) and which training "
+    "case: one number is one case of that class.",
+    "Where the voxels of another case correlate most (mirror images included), it stands third, "
+    "with its correlation r and number below: the one a blurred or noisy copy was made of.",
+    f"Central axial slice, window [-1, 1]; {WAY_UP}.",
+)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Slices of generated volumes and their closest training cases, the closest first.
+
+    Attributes:
+        generated: (K, H, W) uint8; ``neighbour`` likewise.
+        distance: (K,) dimensionless.
+        cases: Identifier of each neighbour.
+        by_voxels: Likewise the case of highest voxel correlation; None in files of older versions.
+        correlation: (K,) in [-1, 1].
+        cases_by_voxels: Identifier of each.
+    """
+
+    generated: NDArray[np.uint8]
+    neighbour: NDArray[np.uint8]
+    distance: NDArray[np.float64]
+    cases: tuple[str, ...]
+    by_voxels: NDArray[np.uint8] | None = None
+    correlation: NDArray[np.float64] | None = None
+    cases_by_voxels: tuple[str, ...] = ()
+
+    def differs(self, pair: int) -> bool:
+        """Say whether voxels find another case than features."""
+        return self.by_voxels is not None and self.cases_by_voxels[pair] != self.cases[pair]
+
+
+def draw(experiment: Experiment) -> Figure:
+    """Draw a row for each method, with two pairs a class.
+
+    Raises:
+        NotDrawn: If no row has pairs.
+        ReportError: If a file cannot be read or lies outside the folder.
+    """
+    contents = experiment.contents
+    classes, labels = contents.dataset.classes, row_labels(contents.rows)
+    rows = []
+    for position, row in generators(experiment):
+        paths = files(experiment, row, "neighbours")
+        reason = lack(experiment, row, "pairs: NN ratio was not computed")
+        rows.append((labels[position], load(paths[0]) if paths else {}, reason))
+    if not any(pairs for _, pairs, _ in rows):
+        raise NotDrawn("no closest training cases; they come with the metric nn-ratio.")
+    numbers = {class_: _numbers([pairs for _, pairs, _ in rows], class_) for class_ in classes}
+    columns = [(class_, pair) for class_ in classes for pair in range(PAIRS)]
+    gaps = GAP * (len(columns) - 1)
+    third = any(
+        own.differs(pair)
+        for _, pairs, _ in rows
+        for own in pairs.values()
+        for pair in range(min(PAIRS, len(own.distance)))
+    )
+    caption = CAPTION + SECOND_LINE * third
+    edge = max(LEAST, (COLUMN - LABELS - 0.05 - gaps) / (2 * len(columns)))
+    figure, place = canvas(
+        experiment,
+        "Generated volumes closest to a training case",
+        FACTS,
+        body=len(rows) * (edge + caption) - caption,
+        right=0.05,
+        below=0.17 + SECOND_LINE * third,
+        width=LABELS + 2 * edge * len(columns) + gaps + 0.05,
+    )
+    spaces = {"wspace": GAP / (2 * edge), "hspace": caption / edge}
+    grid = figure.add_gridspec(len(rows), len(columns), **spaces, **place)
+    for r, (label, pairs, reason) in enumerate(rows):
+        for c, (class_, pair) in enumerate(columns):
+            axes = figure.add_subplot(grid[r, c])
+            frame(axes, "" if c else label)
+            _panel(axes, pairs.get(class_), pair, numbers[class_], reason)
+            if r == 0:
+                head(axes, f"{class_}, {'closest' if pair == 0 else f'#{pair + 1}'}")
+    return figure
+
+
+def load(path: Path) -> dict[str, Pairs]:
+    """Read ``neighbours.npz``.
+
+    Returns:
+        Class to its pairs; empty if the file does not exist.
+
+    Raises:
+        ReportError: If the file holds no pairs.
+    """
+    stored = arrays(path, "closest training cases")
+    found = {}
+    for class_ in (key.removesuffix("/ids") for key in stored if key.endswith("/ids")):
+        parts = [stored.get(f"{class_}/{key}") for key in ("generated", "neighbour", "distance")]
+        ids, (generated, neighbour, distance) = stored[f"{class_}/ids"], parts
+        if any(part is None or len(part) != len(ids) for part in parts) or (
+            generated.ndim != 3 or generated.shape != neighbour.shape
+        ):
+            raise ReportError(
+                f"{path} holds no slices and distances of {len(ids)} pairs for {class_}. Delete "
+                "it and run the experiment again."
+            )
+        found[class_] = Pairs(
+            generated, neighbour, distance, tuple(map(str, ids[:, 1])), *_voxels(stored, class_)
+        )
+        if found[class_].by_voxels is not None and (
+            found[class_].by_voxels.shape != generated.shape
+            or len(found[class_].correlation) != len(ids)
+            or len(found[class_].cases_by_voxels) != len(ids)
+        ):
+            raise ReportError(
+                f"{path} holds no closest cases by voxels of {len(ids)} pairs for {class_}. Delete "
+                "it and run the experiment again."
+            )
+    return found
+
+
+def _voxels(stored: Mapping[str, NDArray[Any]], class_: str) -> tuple[Any, Any, tuple[str, ...]]:
+    """Return slices, correlations and identifiers by voxels; nothing where the file has none."""
+    keys = ("voxel_neighbour", "voxel_correlation", "voxel_ids")
+    parts = [stored.get(f"{class_}/{key}") for key in keys]
+    if any(part is None for part in parts):
+        return None, None, ()
+    return parts[0], parts[1], tuple(map(str, parts[2]))
+
+
+def _numbers(rows: list[dict[str, Pairs]], class_: str) -> dict[str, int]:
+    """Number the training cases shown of a class, from 1 in order of appearance."""
+    own = [pairs[class_] for pairs in rows if class_ in pairs]
+    shown = [
+        case
+        for pairs in own
+        for i in range(min(PAIRS, len(pairs.cases)))
+        for case in (pairs.cases[i], *(pairs.cases_by_voxels[i : i + 1]))
+    ]
+    cases = dict.fromkeys(shown)
+    return {case: number for number, case in enumerate(cases, 1)}
+
+
+def _panel(
+    axes: Axes, pairs: Pairs | None, pair: int, numbers: Mapping[str, int], reason: str
+) -> None:
+    if pairs is None or pair >= len(pairs.distance):
+        blank(axes, reason if pairs is None else "no such pair")
+        return
+    images = [pairs.generated, pairs.neighbour]
+    text = f"{number(float(pairs.distance[pair]))} · case {numbers[pairs.cases[pair]]}"
+    if pairs.differs(pair):
+        images.append(pairs.by_voxels)
+        r, case = float(pairs.correlation[pair]), numbers[pairs.cases_by_voxels[pair]]
+        text += f"\nr {r:.2f} · case {case}"
+    both = [radiological(image[pair]) for image in images]
+    shown = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "nearest"}
+    axes.imshow(np.concatenate(both, axis=1), aspect="equal", **shown)
+    for edge in range(1, len(both)):
+        axes.axvline(edge * both[0].shape[1] - 0.5, color="white", linewidth=0.5)
+    lines = "\n".join(plain(line) for line in text.splitlines())
+    axes.set_xlabel(lines, fontsize=SMALL, labelpad=1.5, parse_math=False)

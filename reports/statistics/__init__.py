@@ -1,0 +1,1 @@
+"""Tests, intervals and comparisons on the values in records. No torch."""

@@ -1,0 +1,140 @@
+"""The table that compares every row of a downstream protocol with the reference method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from cerebench.reports.formatting import DASH, between, span
+from cerebench.reports.statistics.comparison import TESTS, Verdict
+from cerebench.reports.statistics.contrast import LEAST_SEEDS, SIGNIFICANT
+from cerebench.reports.statistics.significance import Test
+from cerebench.reports.tables.table import Block as Rows
+from cerebench.reports.tables.table import Cell, Column, Row, Table, explain
+from cerebench.reports.values.downstream import Result
+from cerebench.reports.values.study import Study, caption, classifier
+
+TITLE = "Downstream classification"
+LABELS = {"auc": "AUC", "f1": "F1", "accuracy": "accuracy"}  # the CSV file has all metrics
+FEW_RUNS = 5  # below which a t test over runs finds only very large differences; metrics.md 9.2
+BETTER, WORSE = "*↑", "*↓"
+
+
+def build(told: Study) -> Table:
+    """Build the table; the experiment has a reference and protocols that compare generators."""
+    told.footnotes = {}
+    columns = []
+    for metric, label in LABELS.items():
+        columns += [Column(label, "difference [95 %]", metric, metric)]
+        columns += [Column(label, "p, generators", metric, metric)]
+        if _beside(told, metric):
+            alone = "patients" if TESTS[told.test][1] else "runs"
+            columns += [Column(label, f"p, {alone} alone", metric, metric)]
+    controls = [row for block, row in told.others if block.role == "control"]
+    blocks, made = [], []
+    for block in told.experiments:
+        rows = []
+        for row in [row for family in told.families(block) for row in family]:
+            cells = []
+            for metric in LABELS:
+                claim = told.verdicts(block, metric)[row]
+                cells += _claim(told, claim, row)
+                made.append(claim)
+                if _beside(told, metric):
+                    other = told.verdicts(block, metric, told.test)[row]
+                    cells.append(Cell(p_value(other)))
+                    made.append(other)
+            role = "control" if row in controls else "method"
+            rows.append(Row(told.label(block, row), role, tuple(cells)))
+        blocks.append(Rows(block.label, ("",) * len(columns), tuple(rows)))
+    reference = next(filter(None, (told.reference(b) for b in told.experiments)), None)
+    name = reference.label if reference else told.experiment.contents.reference
+    shown = [r for b in told.experiments for r in b.results]
+    return Table(
+        title=f"{TITLE}: difference from {name}",
+        banner=classifier(told.blocks),
+        caption=f"{caption(told, shown, means=False)} {tested_by(made)}",
+        columns=tuple(columns),
+        blocks=tuple(blocks),
+        footnotes=tuple(told.footnotes),
+        notes=tuple(_judging(told, [verdict.test for verdict in made if verdict.test])),
+        methods=(),
+        protocol=(),
+    )
+
+
+def _beside(told: Study, metric: str) -> bool:
+    return told.test != "delong" or metric == "auc"
+
+
+def _claim(told: Study, verdict: Verdict, row: Result) -> Iterator[Cell]:
+    """Yield the difference of the means over runs, and p of the test of generators."""
+    test = verdict.test
+    if test is not None and test.low is not None and test.high is not None:
+        yield Cell(between(test.difference, test.low, test.high))
+        yield Cell(significance(verdict))
+        return
+    reason = verdict.reason if row.runs else explain(row.missing, row.asked)
+    apart = verdict.difference
+    yield Cell(DASH if apart is None else f"{apart:.3f}", mark=told.mark(reason))
+    yield Cell(DASH)
+
+
+def p_value(verdict: Verdict) -> str:
+    """Return the corrected p, or a dash."""
+    if verdict.p is None:
+        return DASH
+    mantissa, power, exponent = f"{verdict.p:.2g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if power else mantissa
+
+
+def significance(verdict: Verdict) -> str:
+    """Return the corrected p of a claim with the mark of its direction where it is below 0.05."""
+    return p_value(verdict) + asterisk(verdict)
+
+
+def asterisk(verdict: Verdict) -> str:
+    """Return the mark of a claim: ``*↑`` better than the reference, ``*↓`` worse, or nothing."""
+    if verdict.test is None or verdict.p is None or verdict.p >= SIGNIFICANT:
+        return ""
+    return BETTER if verdict.test.difference > 0 else WORSE
+
+
+def tested_by(verdicts: Iterable[Verdict]) -> str:
+    """Say how rows are tested against the reference, and in families of how many tests, if any."""
+    families = [verdict.family for verdict in verdicts if verdict.test]
+    if not families:
+        return "No row could be tested against the reference."
+    return (
+        "Differences are of means over runs. Test of generators: t over seeds and test patients "
+        "joined, two-sided; p corrected by Holm within each family: one metric of one experiment, "
+        f"generators or rows without one ({span(families)} tests each)."
+    )
+
+
+def marks_of(reference: str) -> str:
+    """Say what an asterisk means, and when there is none."""
+    return (
+        f"{BETTER} better, {WORSE} worse than {reference}: p < {SIGNIFICANT} by the test of "
+        f"generators after Holm; none below {LEAST_SEEDS} generator seeds."
+    )
+
+
+def _judging(told: Study, tests: Sequence[Test]) -> Iterator[str]:
+    """Yield what a reader must know to judge the tests."""
+    sizes: dict[tuple[str, str], list[int]] = {}
+    for test in tests:
+        sizes.setdefault((test.name, test.unit), []).append(test.n)
+    for (name, unit), n in sizes.items():
+        groups = " in the smaller group" * (unit in ("runs", "seeds"))
+        yield f"{name}: n = {span(n)} {unit}{groups}."
+    yield marks_of("the reference")
+    words, over_cases = TESTS[told.test]
+    beside = (
+        "the classifiers that were trained, whatever other trainings of the generators would give"
+        if over_cases
+        else "runs on one test set, whichever patients it holds"
+    )
+    yield f"Beside it, without a mark: {words} of means over runs, which judges {beside}."
+    runs = [n for (_, unit), all_n in sizes.items() if unit == "runs" for n in all_n]
+    if runs and min(runs) < FEW_RUNS:
+        yield f"n = {span(runs)} runs: low power."

@@ -1,0 +1,1 @@
+"""Tables, as values that every renderer draws."""

@@ -1,0 +1,226 @@
+"""The table of the downstream protocols: how well classifiers do with each generator's volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import fmean
+
+import numpy as np
+
+from cerebench.reports.formatting import DASH, between, duration, plain
+from cerebench.reports.statistics import downstream_comparison
+from cerebench.reports.statistics.classification import METRICS
+from cerebench.reports.statistics.contrast import LEAST_SEEDS, Contrast
+from cerebench.reports.statistics.downstream_comparison import TITLE
+from cerebench.reports.statistics.generators import LEAST_CASES, estimate, too_few
+from cerebench.reports.statistics.significance import NOTHING, StatisticsError
+from cerebench.reports.tables.notes import of_data
+from cerebench.reports.tables.table import Block as Rows
+from cerebench.reports.tables.table import Cell, Column, Row, Table, explain
+from cerebench.reports.values import shuffled
+from cerebench.reports.values.downstream import Block, Result
+from cerebench.reports.values.study import Study, bold, caption, classifier, data_notes
+
+WITHOUT = "Baselines and controls"
+LABELS = dict(zip(METRICS, ("AUC", "F1", "accuracy", "precision", "recall"), strict=True))
+
+
+def build(told: Study) -> list[Table]:
+    """Build the table of results and, where there is a reference, that of comparisons."""
+    tables = [_results(told)]
+    if told.experiments and told.experiment.contents.reference:
+        tables.append(downstream_comparison.build(told))
+    return tables
+
+
+def _results(told: Study) -> Table:
+    told.footnotes = {}
+    columns = [Column(label, "mean ± se", "metrics", name) for name, label in LABELS.items()]
+    columns += [
+        Column("AUC", "[95 %]", "interval", "auc"),
+        Column("AUC", "stage 1", "stage", "auc"),
+        Column("runs", "", "n"),
+        Column("training", "time", "cost"),
+    ]
+    blocks = []
+    for block in told.experiments:
+        rows = _rows(told, [(block, row) for row in block.results], compete=True)
+        blocks.append(Rows(block.label, ("",) * len(columns), tuple(rows)))
+    if told.others:
+        rows = list(_rows(told, told.others, compete=False))
+        rows.sort(key=lambda row: row.role == "control")
+        blocks.append(Rows(WITHOUT, ("",) * len(columns), tuple(rows)))
+    shown = [result for block in told.blocks for result in block.results]
+    return Table(
+        title=TITLE,
+        banner=classifier(told.blocks),
+        caption=caption(told, shown),
+        columns=tuple(columns),
+        blocks=tuple(blocks),
+        footnotes=tuple(told.footnotes),
+        notes=tuple(_reading(told, shown)),
+        methods=(),
+        protocol=tuple(_protocol(told)),
+    )
+
+
+def _rows(told: Study, listed: Sequence[tuple[Block, Result]], *, compete: bool) -> Iterator[Row]:
+    leaders = {m: told.best(listed, m) if compete else (None, None) for m in METRICS}
+    for block, result in listed:
+        cells = [score(told, result, metric, *leaders[metric]) for metric in METRICS]
+        cells += [_interval(result), _early(result), Cell(str(len(result.runs)))]
+        cells += [Cell(DASH if result.seconds is None else duration(result.seconds))]
+        role = "control" if block.role == "control" else "method"
+        yield Row(told.label(block, result), role, tuple(cells))
+
+
+def score(
+    told: Study, result: Result, metric: str, best: Result | None, second: Result | None
+) -> Cell:
+    """Return mean ± standard error over patients and seeds, or a dash with the reason."""
+    if not result.runs:
+        return Cell(DASH, mark=told.mark(explain(result.missing, result.asked)))
+    if (lost := int(np.isnan(result.values(metric)).sum())) > 0:
+        reason = (
+            f"{metric} does not exist in {lost} of {len(result.runs)} runs: no case is called so"
+        )
+        return Cell(DASH, mark=told.mark(reason))
+    found = error(result, metric)
+    constant = result.one_class * (metric != "auc")
+    sure = "" if found is not None or constant else "no error: no test case or run changes it"
+    return Cell(
+        mean(fmean(result.values(metric)), found),
+        bold=result is best,
+        mark=told.mark(result.stage, constant, sure, _incomplete(result)),
+        second=result is second,
+    )
+
+
+def error(result: Result, metric: str) -> Contrast | None:
+    """Return the mean of a metric with its error; None where nothing varies or patients lack."""
+    try:
+        found = estimate(result, metric).error
+    except StatisticsError:
+        return None
+    return found if found.se > NOTHING else None
+
+
+def mean(value: float, found: Contrast | None) -> str:
+    """Return a share ± error with three decimals, finer than cases can tell apart.
+
+    Where ± would leave 0 to 1 both ends are given, cut there.
+    """
+    if found is None:
+        return f"{value:.3f}"
+    low, high = value - found.se, value + found.se
+    if low < 0 or high > 1:
+        return f"{value:.3f} [{max(low, 0):.3f}, {min(high, 1):.3f}]"
+    return f"{value:.3f} ± {found.se:.3f}"
+
+
+def _incomplete(result: Result) -> str:
+    if not result.missing:
+        return ""
+    got = result.asked - len(result.missing)
+    return f"{got} of {result.asked} seeds; {explain(result.missing, result.asked)}"
+
+
+def _interval(result: Result) -> Cell:
+    """Return the 95 % interval of the mean AUC, cut at 0 and 1."""
+    found = error(result, "auc") if result.runs else None
+    return Cell(DASH if found is None else _cut(found).partition(" ")[2])
+
+
+def _cut(found: Contrast) -> str:
+    low, high = found.interval
+    return between(found.difference, max(low, 0.0), min(high, 1.0))
+
+
+def _early(result: Result) -> Cell:
+    """Return the AUC before fine-tuning, mean ± standard error."""
+    before = result.before
+    if not before.runs:
+        return Cell(DASH)
+    return Cell(mean(fmean(before.values("auc")), error(before, "auc")))
+
+
+def _swapped(block: Block) -> Iterator[str]:
+    """Name the rows whose classifier ranks the classes the wrong way round after stage 1."""
+    found = []
+    for row in block.results:
+        if not row.before.runs or too_few(row):
+            continue
+        value, told = fmean(row.before.values("auc")), error(row.before, "auc")
+        if value < shuffled.CHANCE and (told is None or told.interval[1] < shuffled.CHANCE):
+            found.append(f"{row.label} (AUC {_cut(told) if told else f'{value:.3f}'})")
+    if found:
+        yield (
+            f"{block.label}: stage 1 taught the classes the wrong way round with the volumes of "
+            f"{', '.join(found)}: swapped labels, or real against generated where it has both."
+        )
+
+
+def _reading(told: Study, shown: Sequence[Result]) -> Iterator[str]:
+    """Yield what a reader must know to read the results."""
+    yield bold(told)
+    few_seeds = len(told.experiment.contents.seeds) < 2
+    yield (
+        "± leaves out which real cases fine-tune and validate"
+        + (
+            ", and with one seed what another training of the generator would give; it then holds "
+            "the repeats of the classifier"
+            if few_seeds
+            else ""
+        )
+        + ". [from, to]: mean − and + its error where that would leave 0 to 1. [95 %]: its "
+        "interval. Stage 1: before fine-tuning."
+    )
+    sizes = {len(result.ids) for result in shown if result.runs}
+    for n in sorted(sizes):
+        yield (
+            f"With {n} test cases accuracy moves in steps of {1 / n:.2g}: rows less than "
+            f"{2 / n:.2g} apart differ by fewer than 2 cases a run."
+        )
+    few = min((min(r.of_class()) for r in shown if r.runs), default=LEAST_CASES)
+    if few < LEAST_CASES:
+        yield f"{few} test cases of a class, fewer than {LEAST_CASES}: no test, nothing bold."
+    if not told.experiment.contents.reference:
+        yield "No reference method, so nothing is tested: bench run --reference NAME."
+    elif len(told.experiment.contents.seeds) < LEAST_SEEDS:
+        yield (
+            f"Fewer than {LEAST_SEEDS} generator seeds: no asterisk and no bold, since what other "
+            "trainings of a generator would give is not known: bench run --seeds 3."
+        )
+    yield from of_data(told.experiment.contents)
+    yield from data_notes(told, told.experiments)
+    for block in told.experiments:
+        yield from _swapped(block)
+    for block in told.blocks:
+        yield from shuffled.notes(block)
+    for block in told.blocks:
+        yield f"{block.label}: {block.description}"
+    for block in told.blocks:
+        for result in block.results:
+            yield from (f"{block.label}, {result.label}: {note}" for note in result.notes)
+
+
+def _protocol(told: Study) -> Iterator[str]:
+    """Yield source, preset and differences of every protocol."""
+    for block in told.blocks:
+        text = f"{block.label} = {block.name} ({block.source}), preset {block.preset}."
+        if block.differences:
+            changed = (
+                f"{d.setting} {plain(d.value)} (paper: {plain(d.paper)})" for d in block.differences
+            )
+            text += f" Differs from the paper's settings in {'; '.join(changed)}."
+            text += "".join(
+                f" The network {plain(d.value)} is not the paper's: {plain(_reason(d.source))}."
+                for d in block.differences
+                if d.setting == "network"
+            )
+        yield text
+
+
+def _reason(source: str) -> str:
+    """Return what a provenance tag says, without brackets and kind."""
+    return source.strip("[]").partition(": ")[2]

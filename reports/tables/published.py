@@ -1,0 +1,37 @@
+"""Tables that a paper printed, as it printed them: beside ours, never ranked with them."""
+
+from __future__ import annotations
+
+from cerebench.reports.base import Experiment
+from cerebench.reports.formatting import plain
+from cerebench.reports.tables.table import Block, Cell, Column, Row, Table
+
+BANNER = "reported in the paper, not made here"
+
+
+def build(experiment: Experiment) -> list[Table]:
+    """Return one table for each that the experiment file quotes, without bold or order of ours."""
+    contents = experiment.contents
+    return [
+        Table(
+            title=plain(f"{told.table}: {told.title}"),
+            banner=BANNER,
+            caption=plain(f"Numbers as printed in: {contents.cite or 'source not given'}."),
+            columns=tuple(Column(plain(head), "", plain(head)) for head in told.columns[1:]),
+            blocks=(
+                Block(
+                    plain(told.columns[0]),
+                    ("",) * (len(told.columns) - 1),
+                    tuple(
+                        Row(plain(label), "method", tuple(Cell(plain(text)) for text in texts))
+                        for label, *texts in told.rows
+                    ),
+                ),
+            ),
+            footnotes=(),
+            notes=(plain(told.note),) if told.note else (),
+            methods=(),
+            protocol=(),
+        )
+        for told in contents.published
+    ]

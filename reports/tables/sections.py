@@ -1,0 +1,59 @@
+"""What every renderer draws after the main table: downstream, diagnostics, published tables.
+
+The tests of downstream tables import scipy, which is slow. They are therefore imported only for
+experiments that have protocols.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cerebench.reports.base import Experiment
+from cerebench.reports.tables.diagnostics import build as build_diagnostics
+from cerebench.reports.tables.published import build as build_published
+from cerebench.reports.tables.table import Table
+
+if TYPE_CHECKING:
+    from cerebench.reports.values.study import Study
+
+
+def study(experiment: Experiment, test: str) -> Study | None:
+    """Read the downstream protocols once for all tables; None if there are none.
+
+    Args:
+        experiment: Table of contents with its folder.
+        test: One of ``comparison.TESTS``: what stands beside the test of generators.
+
+    Raises:
+        ReportError: If the path of a record leaves the folder, or the test is unknown.
+    """
+    if not experiment.contents.downstream:
+        return None
+    from cerebench.reports.values.study import study as read
+
+    return read(experiment, test)
+
+
+def further(
+    experiment: Experiment, told: Study | None, *, published: bool = False
+) -> list[tuple[str, Table]]:
+    """Build the tables after the main one, each with the name of its kind.
+
+    Args:
+        experiment: Table of contents with its folder.
+        told: Its downstream protocols, as from ``study``.
+        published: Whether to show what papers printed.
+
+    Raises:
+        ReportError: If the path of a record leaves the folder.
+    """
+    found = []
+    if told is not None:
+        from cerebench.reports.tables.downstream_tables import build as build_downstream
+
+        found += zip(("downstream", "comparison"), build_downstream(told), strict=False)
+    if (diagnostics := build_diagnostics(experiment)) is not None:
+        found.append(("diagnostics", diagnostics))
+    if published:
+        found += [("published", table) for table in build_published(experiment)]
+    return found

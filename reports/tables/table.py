@@ -1,0 +1,476 @@
+"""The table that every renderer draws: rows, columns, bold, dashes and footnotes, as plain text.
+
+One block a class. In a block: the real-vs-real floor, then methods and folders of samples in the
+order of the table of contents, then controls. Renderers escape and draw; they decide nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from cerebench.core.facts import PERMUTATION_P, of
+from cerebench.core.records.contents import Contents, MetricEntry
+from cerebench.core.records.rows import RowEntry
+from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.formatting import (
+    DASH,
+    count,
+    duration,
+    factor,
+    like,
+    number,
+    plain,
+    span,
+)
+from cerebench.reports.tables import notes
+from cerebench.reports.tables.ranges import ends, within
+from cerebench.reports.values import floor
+from cerebench.reports.values.marks import explanation, marked_label, marks
+from cerebench.reports.values.summary import Summary, competing, leader, runner_up, summarise
+from cerebench.reports.values.tidy import ALL_CLASSES, DEVICE, OK, SAMPLER, Value, values
+
+ARROWS = {"lower": "↓", "higher": "↑", "near-real": "→ real"}
+# Cost: group, head and detail of its column, and how a number of it is shown.
+COSTS: dict[str, tuple[str, str, str, Callable[[float], str]]] = {
+    "train-seconds": ("training", "training", "time", duration),
+    "peak-mib": ("training", "training", "peak MiB", "{:.0f}".format),
+    DEVICE: ("training", "training", "device", number),
+    "parameters": ("training", "trained", "parameters", count),
+    SAMPLER: ("sampling", "sampler", "steps", number),
+    "sample-seconds": ("sampling", "sampling", "s/volume", number),
+    "clip-fraction": ("sampling", "clipped", "%", lambda fraction: number(100 * fraction)),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text of one cell, whether it is bold, and the number of its footnote (0: none).
+
+    ``second`` says that it is second best, which LaTeX underlines.
+    """
+
+    text: str = ""
+    bold: bool = False
+    mark: int = 0
+    second: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: ``head`` over ``detail`` in the header; equal ``group`` never part across panels.
+
+    ``metric`` and ``view`` say what it shows; ``metric`` is empty for the column of n.
+    """
+
+    head: str
+    detail: str
+    group: str
+    metric: str = ""
+    view: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of cells, one a column; ``role`` is ``floor``, ``method`` or ``control``."""
+
+    label: str
+    role: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of one class; ``targets`` holds the real set's values of near-real columns."""
+
+    name: str
+    targets: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Everything a renderer draws, as unescaped printable lines.
+
+    Attributes:
+        title: Of the experiment.
+        banner: Warning to print on top, or empty.
+        caption: Dataset, n, seeds, preset, fingerprint, suite version and what ± means.
+        columns: Metrics, then n and cost.
+        blocks: One a class.
+        footnotes: Text of mark i at index i - 1.
+        notes: What a reader must know to read the table.
+        methods: What each method is, and how its settings differ from the paper's.
+        protocol: What a reader needs to repeat it: recipes, sources, differences from the papers.
+    """
+
+    title: str
+    banner: str
+    caption: str
+    columns: tuple[Column, ...]
+    blocks: tuple[Block, ...]
+    footnotes: tuple[str, ...]
+    notes: tuple[str, ...]
+    methods: tuple[str, ...]
+    protocol: tuple[str, ...]
+
+
+@dataclass
+class _Sheet:
+    """The values of an experiment by place, and the footnotes collected so far."""
+
+    contents: Contents
+    places: dict[tuple[int, str, str, str], list[Value]]
+    labels: list[str]
+    marked: Container[int] = ()
+    footnotes: dict[str, int] = field(default_factory=dict)
+
+    def mark(self, *texts: str) -> int:
+        """Return the number of a footnote of all texts that say something; 0 if none does."""
+        text = plain("; ".join(text for text in texts if text))
+        return self.footnotes.setdefault(text, len(self.footnotes) + 1) if text else 0
+
+    def at(self, row: int, class_: str, metric: str, view: str = "") -> list[Value]:
+        """Return one value a seed; a model of every class answers for each of them."""
+        own = self.places.get((row, class_, metric, view))
+        return own or self.places.get((row, ALL_CLASSES, metric, view), [])
+
+
+def build(experiment: Experiment, *, anchors: bool = True) -> Table:
+    """Build the table of an experiment.
+
+    Args:
+        experiment: Table of contents with its folder.
+        anchors: Whether to show the controls; the floor is always shown.
+
+    Raises:
+        ReportError: If the path of a record leaves the folder, or a column would hold numbers made
+            by different recipes.
+    """
+    contents, found = experiment.contents, values(experiment)
+    _refuse_mixed_recipes(found)
+    places: dict[tuple[int, str, str, str], list[Value]] = {}
+    ratios = {metric.name for metric in contents.metrics if metric.as_ratio}
+    for value in found:
+        told = floor.as_ratio(value) if value.metric in ratios else value
+        places.setdefault((value.row, value.class_, value.metric, value.view), []).append(told)
+    labels, marked = row_labels(contents.rows), marks(contents, found)
+    shown_labels = [marked_label(label, marked.get(i, {})) for i, label in enumerate(labels)]
+    sheet = _Sheet(contents, places, shown_labels, marked)
+    costs = _costs(contents.rows, {value.metric for value in found})
+    columns = _columns(contents.metrics, costs)
+    shown = [i for i in _order(contents.rows) if anchors or _role(contents.rows[i]) != "control"]
+    blocks = tuple(
+        _block(sheet, name, columns, shown)
+        for name in contents.dataset.classes
+        if shown  # protocols without samples have no row here
+    )
+    kept = [value for value in found if value.row in shown]
+    return Table(
+        title=plain(contents.title or contents.name),
+        banner=plain(contents.banner or ""),
+        caption=plain(notes.caption(contents, kept)),
+        columns=columns,
+        blocks=blocks,
+        footnotes=tuple(sheet.footnotes),
+        notes=_lines(
+            (
+                *(f"{labels[row]} is {explanation(told)}." for row, told in marked.items()),
+                *(notes.reading(contents, kept, labels) if blocks else ()),
+            )
+        ),
+        methods=_lines(notes.methods(contents, labels)),
+        protocol=_lines(notes.protocol(contents, kept, labels, shown)),
+    )
+
+
+def panels(
+    table: Table, width: int, gap: int = 2, length: Callable[[str], int] = len
+) -> list[list[int]]:
+    """Split columns into panels of at most ``width`` characters, labels included.
+
+    Columns of one group stay together unless the group alone is too wide.
+
+    Args:
+        table: The table.
+        width: Characters a line may have.
+        gap: Characters between two columns.
+        length: Width of a text in characters.
+    """
+    if not table.blocks:
+        return []
+    labels = [row.label for block in table.blocks for row in block.rows]
+    room = width - max(map(length, [*labels, *(block.name for block in table.blocks)]))
+    sizes = [column_width(table, index, length) + gap for index in range(len(table.columns))]
+    groups: list[list[int]] = []
+    for index, column in enumerate(table.columns):
+        if groups and table.columns[groups[-1][-1]].group == column.group:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    found: list[list[int]] = [[]]
+    for group in groups:
+        whole = sum(sizes[i] for i in group) <= room
+        for part in [group] if whole else [[index] for index in group]:
+            if found[-1] and sum(sizes[i] for i in [*found[-1], *part]) > room:
+                found.append([])
+            found[-1].extend(part)
+    return found
+
+
+def column_width(table: Table, index: int, length: Callable[[str], int] = len) -> int:
+    """Return the width of a column in characters, header and footnote marks included."""
+    column = table.columns[index]
+    texts = [column.head, column.detail, *(block.targets[index] for block in table.blocks)]
+    cells = [row.cells[index] for block in table.blocks for row in block.rows]
+    return max(map(length, [*texts, *(c.text + str(c.mark or "") for c in cells)]))
+
+
+def _lines(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(plain(text) for text in texts))
+
+
+def _refuse_mixed_recipes(found: Sequence[Value]) -> None:
+    first: dict[str, Value] = {}
+    for value in found:
+        if not value.recipe_hash:
+            continue
+        other = first.setdefault(value.metric, value)
+        if other.recipe_hash != value.recipe_hash:
+            left, right = json.loads(other.recipe), json.loads(value.recipe)
+            names = sorted(k for k in {*left, *right} if left.get(k) != right.get(k))
+            differing = ", ".join(f"{k} ({left.get(k)} and {right.get(k)})" for k in names)
+            raise ReportError(
+                f"The column '{value.metric}' would hold numbers made by different recipes "
+                f"({other.label}; {value.label}); they differ in: {differing or 'recipe_hash'}. "
+                "Score both again with one version: bench run."
+            )
+
+
+def row_labels(rows: Sequence[RowEntry]) -> list[str]:
+    """Return one label a row, told apart by preset and position where labels repeat."""
+    labels = [plain(row.label) for row in rows]
+    presets = [
+        f"{label} ({row.preset})" if labels.count(label) > 1 and row.preset else label
+        for label, row in zip(labels, rows, strict=True)
+    ]
+    return [
+        f"{label} #{presets[: i + 1].count(label)}" if presets.count(label) > 1 else label
+        for i, label in enumerate(presets)
+    ]
+
+
+def _role(row: RowEntry) -> str:
+    return row.role or "method"
+
+
+def _order(rows: Sequence[RowEntry]) -> list[int]:
+    rank = {"floor": 0, "method": 1, "control": 2}
+    return sorted(range(len(rows)), key=lambda i: rank[_role(rows[i])])
+
+
+def _costs(rows: Sequence[RowEntry], recorded: Container[str]) -> list[str]:
+    """Return the costs that this table has columns for."""
+    if not any(row.kind == "method" for row in rows):
+        return ["clip-fraction"]
+    return [cost for cost in COSTS if cost != SAMPLER or cost in recorded]
+
+
+def _columns(metrics: Sequence[MetricEntry], costs: Sequence[str]) -> tuple[Column, ...]:
+    found = []
+    for metric in metrics:
+        if metric.unavailable:
+            continue
+        label, scale = plain(metric.label), "× real" if metric.as_ratio else factor(metric.scale)
+        scale = "" if label.endswith("%") else scale  # which says it
+        _, _, space = label.partition("[")
+        for view in metric.views:
+            parts = (view, ARROWS[metric.better], scale)
+            detail = " ".join(part for part in parts if part)
+            found.append(Column(label, detail, space or label, metric.name, view))
+    found.append(Column("n", "real/gen.", "n"))
+    for cost in costs:
+        group, head, detail, _ = COSTS[cost]
+        found.append(Column(head, detail, group, cost))
+    return tuple(found)
+
+
+def _block(sheet: _Sheet, class_: str, columns: Sequence[Column], shown: Sequence[int]) -> Block:
+    rows = sheet.contents.rows
+    drawn: list[list[Cell]] = [[] for _ in shown]
+    targets = []
+    for column in columns:
+        found = {i: sheet.at(i, class_, column.metric, column.view) for i in shown}
+        summaries = {i: summary for i in shown if (summary := summarise(found[i])) is not None}
+        targets.append(_target(column, sheet, summaries))
+        best, second = _best(column, sheet, summaries)
+        for cells, i in zip(drawn, shown, strict=True):
+            if not column.metric:
+                cells.append(_n(sheet, i, class_))
+            elif column.metric in COSTS:
+                cells.append(_cost(sheet, column.metric, i, found[i], summaries.get(i)))
+            else:
+                cell = score(sheet, found[i], summaries.get(i), bold=i == best)
+                cells.append(replace(cell, second=i == second))
+    return Block(
+        plain(class_),
+        tuple(targets),
+        tuple(
+            Row(sheet.labels[i], _role(rows[i]), tuple(cells))
+            for i, cells in zip(shown, drawn, strict=True)
+        ),
+    )
+
+
+def _best(
+    column: Column, sheet: _Sheet, summaries: Mapping[int, Summary]
+) -> tuple[int | None, int | None]:
+    """Return the method that may be called best, and the second best."""
+    declared = {metric.name: metric for metric in sheet.contents.metrics}.get(column.metric)
+    if declared is None:
+        return None, None
+    return best_of(declared, sheet.contents, summaries, sheet.marked)
+
+
+def best_of(
+    metric: MetricEntry,
+    contents: Contents,
+    summaries: Mapping[int, Summary],
+    marked: Iterable[int],
+) -> tuple[int | None, int | None]:
+    """Return the method that may be called best, and the second best by its value.
+
+    A marked row is neither, and nothing is under a banner, which says that the run shows that
+    things work and not which is better.
+
+    Args:
+        metric: Of the column.
+        contents: Table of contents.
+        summaries: Row to its cell.
+        marked: Rows with a mark.
+    """
+    if metric.never_bold or contents.banner:
+        return None, None
+    able = competing(summaries, marked)
+    return leader(able), runner_up(able)
+
+
+def _target(column: Column, sheet: _Sheet, summaries: Mapping[int, Summary]) -> str:
+    """Return the real set's value that methods are compared with, '→ 0.6412'."""
+    rows = sheet.contents.rows
+    methods = [s for i, s in summaries.items() if _role(rows[i]) == "method"]
+    near = [s for s in methods or summaries.values() if s.better == "near-real"]
+    scale = next((m.scale for m in sheet.contents.metrics if m.name == column.metric), 1)
+    reals = dict.fromkeys(number(s.real_value * scale) for s in near if s.real_value is not None)
+    return f"→ {' … '.join(reals)}" if reals else ""
+
+
+class Footnotes(Protocol):
+    """Numbers the footnotes of a table."""
+
+    def mark(self, *texts: str) -> int: ...
+
+
+def score(sheet: Footnotes, found: Sequence[Value], summary: Summary | None, *, bold: bool) -> Cell:
+    """Return a value ± error with what belongs to it, or a dash.
+
+    That is in parentheses its distance to the real set's value, and the p-value of a permutation
+    test, of several seeds the largest.
+    """
+    if summary is None:
+        return Cell(DASH, mark=sheet.mark(explain(found, len(found))))
+    scale = found[0].scale
+    error = None if summary.error is None else summary.error * scale
+    bounds = ends(found[0].metric, found[0].view)
+    scaled = None if bounds is None else (bounds[0] * scale, bounds[1] * scale)
+    text = within(summary.value * scale, error, scaled)
+    if summary.better == "near-real" and summary.difference is not None:
+        text += f" ({like(summary.difference * scale, error)})"
+    if permuted := [p for v in found for _, p in of(v.facts or {}, PERMUTATION_P)]:
+        text += f", p {max(permuted):.3f}"
+    return Cell(text, bold, sheet.mark(_incomplete(found, summary)))
+
+
+def _incomplete(found: Sequence[Value], summary: Summary) -> str:
+    """Say which seeds a mean lacks; empty if none."""
+    if summary.got == summary.asked:
+        return ""
+    lacking = explain([v for v in found if v.status != OK], summary.asked)
+    return f"{summary.got} of {summary.asked} seeds; {lacking}"
+
+
+class Told(Protocol):
+    """Something that a seed owes, with what became of it."""
+
+    @property
+    def seed(self) -> int | None: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+
+
+def explain(found: Sequence[Told], asked: int) -> str:
+    """Say why values are missing, naming seeds where several were asked for."""
+    if not found:
+        return "not run"
+    seeds: dict[str, list[str]] = {}
+    for value in found:
+        same = value.reason in ("", value.status)
+        reason = value.status if same else f"{value.status}: {value.reason}"
+        seeds.setdefault(reason, []).append(str(value.seed))
+    if asked == 1:
+        return next(iter(seeds))
+    return "; ".join(
+        f"seed{'s' * (len(names) > 1)} {', '.join(names)} {reason}"
+        for reason, names in seeds.items()
+    )
+
+
+def _n(sheet: _Sheet, row: int, class_: str) -> Cell:
+    scored = [
+        value
+        for (i, name, _, _), found in sheet.places.items()
+        for value in found
+        if i == row and name == class_ and value.n_real is not None and value.status == OK
+    ]
+    if not scored:
+        return Cell(DASH)
+    real = span(v.n_real for v in scored if v.n_real is not None)
+    generated = span(v.n_generated for v in scored if v.n_generated is not None)
+    return Cell(f"{real}/{generated}")
+
+
+def _cost(
+    sheet: _Sheet, cost: str, row: int, found: Sequence[Value], summary: Summary | None
+) -> Cell:
+    kind = sheet.contents.rows[row].kind
+    if kind == "anchor":
+        return Cell()
+    if cost == SAMPLER and not found:
+        return Cell(DASH)  # a method without a choice of sampler lacks nothing
+    if not found and kind == "samples":
+        return Cell(DASH, mark=sheet.mark("not recorded"))
+    if words := dict.fromkeys(value.text for value in found if value.text):
+        return Cell(" / ".join(words))
+    if summary is None:
+        return Cell(DASH, mark=sheet.mark(explain(found, len(found))))
+    told = _warnings(found) if cost == "train-seconds" else ""
+    *_, show = COSTS[cost]
+    return Cell(show(summary.value), mark=sheet.mark(_incomplete(found, summary), told))
+
+
+def _warnings(found: Sequence[Value]) -> str:
+    """Say what trainings warned of, naming seeds where several were asked for."""
+    seeds: dict[str, list[str]] = {}
+    for value in found:
+        for text in value.notes:
+            seeds.setdefault(text, []).append(str(value.seed))
+    return "; ".join(
+        f"training of seed {', '.join(names)} warned: {text}"
+        if len(found) > 1
+        else f"training warned: {text}"
+        for text, names in seeds.items()
+    )

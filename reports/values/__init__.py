@@ -1,0 +1,1 @@
+"""Records to tidy rows, and to what tables and figures say of them."""

@@ -1,0 +1,103 @@
+"""Runs, means and tests of the downstream protocols as tidy rows, for the CSV file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cerebench.reports.base import Experiment
+from cerebench.reports.statistics.classification import METRICS, summary
+from cerebench.reports.statistics.comparison import CLAIM, TESTS
+from cerebench.reports.tables.downstream_tables import error
+from cerebench.reports.values.downstream import Block, Result
+from cerebench.reports.values.study import Study, study
+from cerebench.reports.values.tidy import OK
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+JOINED = "test patients and seeds joined"
+
+
+def frame(experiment: Experiment) -> DataFrame | None:
+    """Return runs, means and tests as tidy rows; None without protocols.
+
+    Columns that the rows of ``tidy.frame`` have too mean the same; ``level`` is ``run``, ``mean``
+    (over runs, with ``se`` and the 95 % interval ``low`` to ``high``) or ``comparison`` (``value``
+    is the difference from the reference, by the test of generators and every one of
+    ``comparison.TESTS``).
+
+    Raises:
+        ReportError: As in ``study``.
+    """
+    import pandas as pd
+
+    told = study(experiment)
+    if told is None:
+        return None
+    dataset = experiment.contents.dataset
+    start = {"size": dataset.size, "fingerprint": dataset.fingerprint, "dataset": dataset.name}
+    rows = [
+        start | row
+        for block in told.blocks
+        for result in block.results
+        for row in _tidy(told, block, result)
+    ]
+    rows += [start | row for block in told.experiments for row in _tidy_tests(told, block)]
+    whole = ["seed", "repeat", "n_real", "family", "n"]
+    table = pd.DataFrame(rows)
+    return table.astype({name: "Int64" for name in whole if name in table})
+
+
+def _head(block: Block, result: Result) -> dict[str, Any]:
+    names = {"kind": result.kind, "method": result.name, "label": result.label}
+    more = {"protocol": block.name, "role": block.role, "preset": block.preset, "status": OK}
+    return names | more | {"class": "all", "recipe_hash": result.recipe_hash}
+
+
+def _tidy(told: Study, block: Block, result: Result) -> Iterator[dict[str, Any]]:
+    head = _head(block, result)
+    for lack in result.missing:
+        why = {"seed": lack.seed, "status": lack.status, "reason": lack.reason}
+        yield from (head | {"level": "run", "metric": metric} | why for metric in METRICS)
+    if not result.runs:
+        return
+    head |= {"n_real": len(result.ids), "device": result.device}
+    runs: dict[str, list[float]] = {}
+    for run in result.runs:
+        place = {"level": "run", "seed": run.seed, "repeat": run.repeat}
+        for metric, value in summary(result.labels, run.scores).items():
+            runs.setdefault(metric, []).append(value)
+            row = head | place | {"metric": metric, "value": value}
+            if np.isnan(value):
+                row |= {"status": "undefined", "reason": "no case is called so"}
+            yield row
+    for metric, values in runs.items():
+        row = head | {"level": "mean", "metric": metric, "value": float(np.mean(values))}
+        if np.isnan(values).any():
+            row |= {"status": "undefined", "reason": "no case is called so in a run"}
+        elif metric in METRICS and (found := error(result, metric)) is not None:
+            low, high = found.interval
+            row |= {"se": found.se, "low": low, "high": high, "uncertainty": JOINED}
+        yield row
+
+
+def _tidy_tests(told: Study, block: Block) -> Iterator[dict[str, Any]]:
+    reference = told.reference(block)
+    if reference is None:
+        return
+    for metric in METRICS:
+        for test in (CLAIM, *TESTS):
+            for result, verdict in told.verdicts(block, metric, test).items():
+                head = _head(block, result) | {"level": "comparison", "metric": metric}
+                head |= {"test": test, "reference": reference.name}
+                if verdict.test is None:
+                    why = {"status": "not tested", "reason": verdict.reason}
+                    yield head | why | {"value": verdict.difference}
+                else:
+                    t = verdict.test
+                    ends = {"value": t.difference, "low": t.low, "high": t.high}
+                    p = {"p": t.p, "p_holm": verdict.p, "family": verdict.family}
+                    yield head | ends | p | {"n": t.n, "unit": t.unit}

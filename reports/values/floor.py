@@ -1,0 +1,105 @@
+"""Fréchet distances as ratios to their real floor: 1 is as good as real.
+
+A metric that tables show in this way records beside its value what real draws of the same size
+score (``core/facts.py``). The raw value stands in the CSV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from cerebench.core.facts import (
+    CLASS_AUC,
+    FLOOR,
+    FLOOR_ACROSS,
+    FLOOR_M,
+    FLOOR_N,
+    FLOOR_OF_SITES,
+    FLOOR_SD,
+    FLOOR_WITHIN,
+    RATIO,
+    SITE_AUC,
+    SITES,
+    Fact,
+    is_number,
+)
+from cerebench.core.records.contents import Contents
+from cerebench.reports.formatting import number
+from cerebench.reports.values.tidy import OK, UNAVAILABLE, Value
+
+NONE = "no real floor: too few real volumes to draw from, or all of them alike"
+
+
+def as_ratio(value: Value) -> Value:
+    """Return a distance, its error and what it was made from in units of its real floor.
+
+    Where the floor is of fewer volumes than the row, so is the ratio; its error is then that of the
+    whole row. The floor's own error is left out, since all rows share it.
+    """
+    told = value.facts or {}
+    ratio, floor = told.get(RATIO), told.get(FLOOR)
+    if value.value is None:
+        return value
+    if not (is_number(ratio) and is_number(floor)):
+        return replace(value, value=None, status=UNAVAILABLE, reason=NONE)
+    unit = 1 / floor
+    return replace(
+        value,
+        value=ratio,
+        se=None if value.se is None else value.se * unit,
+        replicates={
+            side: tuple(None if one is None else one * unit for one in left)
+            for side, left in value.replicates.items()
+        },
+    )
+
+
+def told(contents: Contents, found: Sequence[Value]) -> Iterator[str]:
+    """Yield what the ratios of each metric are to."""
+    for metric in contents.metrics:
+        if not metric.as_ratio or metric.unavailable:
+            continue
+        parts = dict.fromkeys(
+            f"{v.class_} {number(facts[FLOOR], facts[FLOOR_SD])} "
+            f"({facts[FLOOR_M]:g} against {facts[FLOOR_N]:g})"
+            for v in found
+            # A control may have a reference of its own.
+            if v.metric == metric.name and v.kind != "anchor" and v.status == OK
+            if _all(facts := v.facts or {}, FLOOR, FLOOR_SD, FLOOR_M, FLOOR_N)
+        )
+        if parts:
+            yield (
+                f"{metric.label}: × real is the distance divided by the mean of "
+                f"{metric.recipe['floor']['draws']} draws of real volumes, here mean ± standard "
+                f"deviation of the draws: {', '.join(parts)}. 1 is as good as real; a row of more "
+                "volumes is drawn to the same number, 20 times. ± leaves out the error of the "
+                "floor, which rows of one size share. Raw values are in the CSV."
+            )
+
+
+def of_sites(contents: Contents, found: Sequence[Value]) -> Iterator[str]:
+    """Yield how well features tell where real cases were scanned, and how far sites are apart."""
+    labels = {metric.name: metric.label for metric in contents.metrics}
+    lines: dict[str, None] = {}
+    for v in found:
+        told, label = v.facts or {}, labels.get(v.metric, v.metric)
+        if v.kind == "anchor":
+            continue
+        if _all(told, SITE_AUC, CLASS_AUC, SITES):
+            lines[
+                f"Site: of real training cases the features of {label} tell the {told[SITES]:g} "
+                f"sites with 10 cases or more apart with AUC {told[SITE_AUC]:.2f}, the classes "
+                f"with {told[CLASS_AUC]:.2f} (cross-validated)."
+            ] = None
+        if _all(told, FLOOR_WITHIN, FLOOR_ACROSS, FLOOR_OF_SITES):
+            lines[
+                f"Site: {label} of real {v.class_}, {told[FLOOR_OF_SITES]:g} against as many: "
+                f"{number(told[FLOOR_WITHIN])} within a site, {number(told[FLOOR_ACROSS])} across "
+                "sites (means of draws)."
+            ] = None
+    yield from lines
+
+
+def _all(told: Mapping[str, Fact | None], *names: str) -> bool:
+    return all(is_number(told.get(name)) for name in names)

@@ -1,0 +1,84 @@
+"""What a row is marked with: a small preset did not bring it to structured samples, or it copies.
+
+Small presets show in minutes that a method works. Their samples shall be visibly structured, which
+recorded scores tell: radiomic features closer to the real ones than those of noise and of strongly
+blurred volumes, volumes about as alike as real ones. A method that misses a part of this in any
+class is marked; its numbers say how little it was trained, not how good it is. Larger presets are
+never marked so: there a bad number is a result. Copies are marked at every preset, and in folders
+of samples (``cerebench.reports.values.copying``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from cerebench.core.records.contents import Contents
+from cerebench.reports.formatting import number
+from cerebench.reports.values.copying import copying
+from cerebench.reports.values.summary import Summary, summarise
+from cerebench.reports.values.tidy import Value
+
+UNDER_TRAINED, COPYING = "under-trained", "copying"
+SMALL = ("smoke", "quick", "lite")
+DISTANCE, SIMILARITY = "fd-radlite-v2", "ms-ssim"
+WORSE = ("noise", "blur-2", "untrained")  # controls that structured samples leave behind
+LARGEST_GAP = 0.10  # of the mean MS-SSIM of pairs, to that of real pairs
+
+
+def marks(contents: Contents, found: Sequence[Value]) -> dict[int, dict[str, list[str]]]:
+    """Judge rows of generated volumes by their recorded scores, means over seeds.
+
+    Args:
+        contents: Table of contents.
+        found: Values of the experiment, controls included; what is missing is not judged.
+
+    Returns:
+        Row to mark to reasons, one a class and part of the bar; rows without a mark are left out.
+    """
+    cells: dict[tuple[str, str], dict[int, list[Value]]] = {}
+    for value in found:
+        if value.metric in (DISTANCE, SIMILARITY):
+            cells.setdefault((value.metric, value.class_), {}).setdefault(value.row, []).append(
+                value
+            )
+    marked: dict[int, dict[str, list[str]]] = {}
+    for (metric, class_), of_rows in cells.items():
+        summaries = {row: s for row, seeds in of_rows.items() if (s := summarise(seeds))}
+        controls = {
+            contents.rows[row].label: s
+            for row, s in summaries.items()
+            if contents.rows[row].kind == "anchor" and contents.rows[row].name in WORSE
+        }
+        for row, summary in summaries.items():
+            declared = contents.rows[row]
+            if declared.kind == "method" and declared.preset in SMALL:
+                for mark, reason in _faults(metric, class_, summary, controls):
+                    marked.setdefault(row, {}).setdefault(mark, []).append(reason)
+    for row, reasons in copying(contents, found).items():
+        marked.setdefault(row, {})[COPYING] = reasons
+    return marked
+
+
+def _faults(
+    metric: str, class_: str, summary: Summary, controls: Mapping[str, Summary]
+) -> Iterator[tuple[str, str]]:
+    """Yield a mark and its reason for each part of the bar that a value misses."""
+    measured = f"{metric} {number(summary.value)} ({class_})"
+    if metric == DISTANCE:
+        for label, control in controls.items():
+            if summary.value >= control.value:
+                bar = f"is not below that of control '{label}' ({number(control.value)})"
+                yield UNDER_TRAINED, f"{measured} {bar}"
+    elif summary.difference is not None and summary.difference > LARGEST_GAP:
+        gap = f"is {number(summary.difference)} from that of real volumes"
+        yield UNDER_TRAINED, f"{measured} {gap}, over {LARGEST_GAP:g}"
+
+
+def marked_label(label: str, marks: Mapping[str, Sequence[str]]) -> str:
+    """Return a row's label with its marks behind it: '3D-DDPM (under-trained)'."""
+    return f"{label} ({', '.join(marks)})" if marks else label
+
+
+def explanation(marks: Mapping[str, Sequence[str]]) -> str:
+    """Return marks with their reasons in one line: 'under-trained: a; b'."""
+    return "; ".join(f"{mark}: {'; '.join(reasons)}" for mark, reasons in marks.items())

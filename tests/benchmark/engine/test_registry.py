@@ -1,0 +1,119 @@
+"""Names to plugins: nothing is imported before it is used, nothing is guessed."""
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from cerebench.benchmark.engine import registry as module
+from cerebench.benchmark.engine.registry import Registries, Registry
+from cerebench.benchmark.errors import BrokenPlugin, UnknownPlugin
+
+TABLE = {"one": ("json:dumps", {"label": "One"}), "two": ("json:loads", {})}
+
+
+def make(monkeypatch, *found):
+    """Return a registry that finds these (name, target) entry points."""
+    points = [EntryPoint(name, target, "g") for name, target in found]
+    monkeypatch.setattr(module, "entry_points", lambda group: points)
+    return Registry("thing", "g", TABLE)
+
+
+def test_builtin_names_keep_their_order_and_others_follow(monkeypatch):
+    assert make(monkeypatch, ("alpha", "json:load")).names() == ["one", "two", "alpha"]
+
+
+def test_loads_builtin_and_third_party(monkeypatch):
+    import json
+
+    registry = make(monkeypatch, ("alpha", "json:load"))
+    assert registry.load("one") is json.dumps
+    assert registry.load("alpha") is json.load
+
+
+def test_an_unknown_name_gets_a_suggestion_and_the_list(monkeypatch):
+    with pytest.raises(UnknownPlugin, match=r"No thing named 'onne'. Did you mean 'one'\? Known"):
+        make(monkeypatch).load("onne")
+
+
+def test_two_plugins_of_one_name_are_an_error(monkeypatch):
+    with pytest.raises(BrokenPlugin, match="'one' is claimed by json:dumps and json:load"):
+        make(monkeypatch, ("one", "json:load"))
+
+
+def test_a_broken_plugin_is_listed_with_its_reason_and_fails_only_when_loaded(monkeypatch):
+    registry = make(monkeypatch, ("bad", "no_such_module:X"))
+    assert "no_such_module" in registry.unavailable("bad")
+    with pytest.raises(BrokenPlugin, match=r"'bad' .* cannot be loaded"):
+        registry.load("bad")
+
+
+def test_the_tables_import_no_plugin():
+    code = (
+        "import sys\nfrom cerebench.benchmark.engine.registry import Registries\nRegistries()\n"
+        "assert not {'torch', 'pandas', 'nibabel'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("kind", ["methods", "metrics", "extractors", "datasets", "reports"])
+def test_static_facts_equal_those_of_the_plugins(kind):
+    from cerebench.benchmark.listing import _facts_of
+
+    registry = getattr(Registries(), kind)
+    for name in registry.names():
+        plugin = registry.load(name)
+        facts = registry.facts(name)
+        if kind == "extractors":
+            assert (facts["dim"], facts["ndim"]) == (plugin.dim, plugin.ndim)
+        for key, value in _facts_of(kind, plugin).items():
+            assert facts[key] == value, f"{name}.{key}"
+
+
+PLUGIN = """
+from cerebench.methods.base import Method, MethodInfo, Preset
+class Mine(Method):
+    info = MethodInfo("mine", 1, "a paper", "none", "Mine")
+    presets = {}
+    def build(self): return {}
+    def train(self, data, run): ...
+    def sample(self, conditions, rngs): ...
+"""
+
+
+def test_a_plugin_file_joins_the_methods_and_its_source_enters_the_key(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(PLUGIN)
+    registries = Registries()
+    assert registries.add_plugin(str(path)) == "mine"
+    assert registries.methods.load("mine").__name__ == "Mine"
+    before = registries.methods.source_hash("mine")
+    path.write_text(PLUGIN + "\n# changed\n")
+    assert registries.methods.source_hash("mine") != before
+    assert registries.methods.source_hash("wgan-gp") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1", "must define one Method class, found: none"),
+        (
+            "import no_such_thing",
+            "cannot be imported: ModuleNotFoundError: No module named 'no_such_thing'",
+        ),
+        ("def (", "cannot be imported: SyntaxError: invalid syntax"),
+        (PLUGIN.replace('"mine"', '"wgan-gp"'), "'wgan-gp' .* is already installed"),
+    ],
+)
+def test_a_bad_plugin_file_is_named(tmp_path, text, message):
+    path = tmp_path / "bad.py"
+    path.write_text(text)
+    with pytest.raises(BrokenPlugin, match=message):
+        Registries().add_plugin(str(path))
+
+
+def test_a_missing_plugin_file_is_named():
+    with pytest.raises(BrokenPlugin, match=r"nowhere\.py does not exist"):
+        Registries().add_plugin("nowhere.py")

@@ -1,0 +1,92 @@
+"""Operations that a dry run counts on the meta device."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from cerebench.benchmark.planning.config import resolve
+from cerebench.benchmark.planning.estimate import (
+    _Counter,
+    protocol_flops,
+    sampling_flops,
+    training_flops,
+)
+from cerebench.benchmark.stages.downstream import HarnessTrainer
+from cerebench.methods.med_ddpm import MedDDPM, MedDDPMC, MedDDPMMask
+from cerebench.metrics.base import LazyVolumes
+from cerebench.metrics.downstream.base import Cases, Material
+from cerebench.metrics.downstream.exp2 import Exp2
+from cerebench.metrics.downstream.medicalnet import MedicalNetHead
+from cerebench.metrics.extractors.medicalnet import MedicalNet, ResNet
+
+
+def _counts(cls):
+    with torch.device("meta"):
+        method = cls(cls.presets["smoke"].config, size=16, classes=("LGG", "HGG"))
+    return training_flops(method), sampling_flops(method)
+
+
+@pytest.fixture(scope="module")
+def unconditional():
+    return _counts(MedDDPM)
+
+
+@pytest.mark.parametrize("cls", [MedDDPMMask, MedDDPMC], ids=lambda cls: cls.info.name)
+def test_methods_that_need_masks_or_labels_are_counted_too(cls, unconditional):
+    """A mask is one more channel of the first layer, a label one row of a table."""
+    for conditioned, plain in zip(_counts(cls), unconditional, strict=True):
+        assert plain <= conditioned < 1.1 * plain
+        assert (conditioned > plain) == (cls is MedDDPMMask)
+
+
+class _RandomEncoder(MedicalNet):
+    """The smallest encoder, without its weight file."""
+
+    depth, dim, network = 10, 512, ResNet(10).eval().requires_grad_(False)
+
+    def __init__(self):
+        pass
+
+
+class _Head(MedicalNetHead):
+    encoder = _RandomEncoder
+
+
+def _given():
+    """Return 7 + 9 development and 5 test cases and 4 generated volumes of each class."""
+    rng = np.random.default_rng(0)
+
+    def cases(name, labels):
+        ids = tuple(f"{name}-{i}" for i in range(len(labels)))
+        volumes = rng.uniform(-1, 1, (len(labels), 1, 16, 16, 16)).astype(np.float32)
+        return Cases(LazyVolumes(ids, volumes.__getitem__), np.array(labels), ids, ids)
+
+    development = cases("dev", [0] * 7 + [1] * 9)
+    test, synthetic = cases("test", [0, 1, 0, 1, 1]), cases("fake", [0, 1] * 4)
+    return Material(development, test, synthetic, ("LGG", "HGG"), 0)
+
+
+@pytest.mark.parametrize(
+    ("cls", "preset", "settings"),
+    [
+        (Exp2, "smoke", {"repeats": 1, "pretrain_epochs": 2}),
+        (Exp2, "quick", {"repeats": 2, "finetune_per_class": 5, "finetune_epochs": 3}),
+        (_Head, "smoke", {"repeats": 3, "finetune_per_class": 5, "finetune_epochs": 4}),
+    ],
+)
+def test_operations_of_a_protocol_are_those_of_a_run(cls, preset, settings, tmp_path):
+    protocol = cls(resolve(cls, preset, overrides=settings).config)
+    given = _given()
+    trainer = HarnessTrainer(
+        tmp_path, "key", torch.device("cpu"), lambda *_: None, stop=lambda: False
+    )
+    with _Counter() as counter:
+        protocol.run(given, trainer)
+    unread = {
+        name: dataclasses.replace(getattr(given, name), volumes=())
+        for name in ("development", "test", "synthetic")
+    }
+    counted = protocol_flops(protocol, dataclasses.replace(given, **unread), (1, 16, 16, 16))
+    assert counted == pytest.approx(counter.flops, rel=1e-9)

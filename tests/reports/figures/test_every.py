@@ -1,0 +1,67 @@
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from cerebench.reports.figures import every as figures
+from cerebench.reports.figures.drawing import NotDrawn
+
+
+@pytest.fixture
+def two(monkeypatch):
+    """Two figures instead of all: one that can be drawn and one that cannot."""
+
+    def never(experiment):
+        raise NotDrawn("it takes two\nstores.")
+
+    drawn = {"slices": figures.FIGURES["slices"], "never": never}
+    monkeypatch.setattr(figures, "FIGURES", drawn)
+
+
+def test_every_figure_is_written_as_pdf_and_png_beside_a_list(two, runs, tmp_path):
+    runs.contents["rows"][1]["label"] = "$\\nosuch$"  # no formula
+    pdf, png, listing = figures.write(runs.read(), tmp_path / "out")
+    assert [p.name for p in (pdf, png)] == ["made-up-slices.pdf", "made-up-slices.png"]
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert png.read_bytes().startswith(b"\x89PNG")
+    slices, never = listing.read_text(encoding="utf-8").splitlines()
+    assert slices.startswith("- `made-up-slices`: Central axial slices. Made-up numbers. Three")
+    assert "not which generator is better" in slices
+    assert never == "- `made-up-never`: not drawn: it takes two stores."
+
+
+def test_a_figure_that_is_not_drawn_is_said_and_its_old_files_go(two, runs, tmp_path):
+    old = [tmp_path / f"made-up-never.{ending}" for ending in ("pdf", "png")]
+    for path in old:
+        path.touch()
+    del figures.FIGURES["slices"]
+    said = []
+    figures.write(runs.read(), tmp_path, said.append)
+    assert said == ["not drawn: made-up-never: it takes two\nstores."]
+    assert not any(path.exists() for path in old)
+
+
+def test_a_store_without_any_file_for_figures_gives_reasons(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "save", lambda figure, folder, stem: [folder / f"{stem}.pdf"])
+    for path in runs.folder.rglob("*.npz"):
+        path.unlink()
+    said = []
+    paths = figures.write(runs.read(), tmp_path, said.append)
+    drawn = {path.stem for path in paths} - {"made-up-figures"}
+    assert drawn == {f"made-up-{n}" for n in ("slices", "importance-maps", "quality-cost")}
+    assert len(said) == len(figures.FIGURES) - len(drawn)
+    assert all(line.startswith("not drawn: made-up-") for line in said)
+
+
+@pytest.mark.parametrize("name", ["slices", "importance-maps", "quality-cost"])
+def test_no_text_leaves_the_figure(runs, name):
+    runs.contents["rows"][2]["label"] = "3D-Med-DDPM, class (variant)"
+    figure = figures.FIGURES[name](runs.read())
+    figure.set_dpi(300)  # as saved; hinting widens letters at fewer
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    texts = [t for a in figure.axes for t in (*a.texts, a.title, a.xaxis.label, a.yaxis.label)]
+    for text in filter(lambda text: text.get_text(), (*figure.texts, *texts)):
+        box = text.get_window_extent(renderer)
+        assert box.x0 >= 0, text.get_text()
+        assert box.x1 <= figure.bbox.width, text.get_text()
+        assert box.y0 >= 0, text.get_text()
+        assert box.y1 <= figure.bbox.height, text.get_text()
