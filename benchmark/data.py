@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,110 +13,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cerebench.benchmark.display import Display, Silent, duration
+from cerebench.benchmark.display import Display, duration
 from cerebench.benchmark.engine.registry import Registries, suite_version
-from cerebench.benchmark.names import check_dataset
-from cerebench.core.errors import UsageError
+from cerebench.benchmark.planning.source import Source, left_out, tell
 from cerebench.core.files import write_bytes
 from cerebench.datasets import cache as caching
-from cerebench.datasets.base import Dataset, DatasetError, Split
+from cerebench.datasets.base import Dataset, DatasetError
 from cerebench.datasets.parallel import default_workers
-from cerebench.datasets.splits import read_split, split_sha256, write_split
+from cerebench.datasets.splits import split_sha256, write_split
 
-SPLIT_SEED = 0  # the split belongs to the data, not to a training seed
 _LISTED = 6  # cases named per message in the table; JSON has all
-
-
-@dataclass(frozen=True)
-class Source:
-    """Which data a command works on.
-
-    Attributes:
-        name: Dataset name.
-        root: Folder of the files, or None for a dataset without.
-        size: Edge length of the volumes, voxels.
-        options: ``--data`` options.
-        rule: Split rule, or None for the dataset's own.
-        split_file: Published split, ``FILE`` or ``FILE:FOLD``; empty for the rule.
-        skip_bad: Whether cases that cannot be used are left out.
-    """
-
-    name: str
-    root: Path | None
-    size: int
-    options: Mapping[str, Any] = field(default_factory=dict)
-    rule: Mapping[str, int] | None = None
-    split_file: str = ""
-    skip_bad: bool = False
-
-    def open(
-        self,
-        registries: Registries,
-        display: Display | None = None,
-        cache: Path | None = None,
-    ) -> Dataset:
-        """Construct the dataset, without the bad cases where these are to be skipped.
-
-        Args:
-            registries: Where plugins are found.
-            display: Where the search for bad cases tells how far it is.
-            cache: Folder that remembers what was found in them; None for the usual one.
-
-        Raises:
-            DatasetError: If the files, the size, an option or a class label cannot be used.
-            BrokenPlugin: If a name that becomes part of paths is none.
-        """
-        # A dataset that takes no options need not know that there are any.
-        more = {"options": dict(self.options)} if self.options else {}
-        cls = registries.datasets.load(self.name)
-        dataset = cls(size=self.size, root=self.root, rule=self.rule or None, **more)
-        check_dataset(self.name, dataset)
-        if self.skip_bad:
-            began, title = time.perf_counter(), f"{dataset.info.label} · look for bad cases"
-            shown = display or Silent()
-            with shown.task(title) as task:
-                dataset.leave_out_bad(cache or caching.default_cache(), task.update)
-            shown.ended(title, "done", time.perf_counter() - began)
-        return dataset
-
-    def split(self, dataset: Dataset) -> Split:
-        """Return the published split, or the dataset's own.
-
-        Raises:
-            DatasetError: If the file does not fit the data.
-        """
-        if not self.split_file:
-            return dataset.split(SPLIT_SEED)
-        name, fold = self.split_file, None
-        path, colon, number = name.rpartition(":")
-        if colon and number.isdigit():
-            name, fold = path, int(number)
-        bad = dataset.left_out.cases if dataset.left_out else ()
-        return read_split(Path(name), dataset.cases(), fold, bad)
-
-
-def parse_options(texts: Sequence[str]) -> dict[str, Any]:
-    """Turn ``NAME=VALUE`` texts into options; a value is TOML, else a plain text.
-
-    Raises:
-        UsageError: If a text has another form.
-
-    Example:
-        >>> parse_options(["modalities=t1,flair", "percentile=99.5"])
-        {'modalities': 't1,flair', 'percentile': 99.5}
-    """
-    options: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not (name.strip() and equals):
-            raise UsageError(
-                f"--data expects NAME=VALUE, got '{text}'. Example: --data modalities=t1,flair."
-            )
-        try:
-            options[name.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            options[name.strip()] = value.strip()
-    return options
 
 
 def check(registries: Registries, source: Source, display: Display) -> dict[str, Any]:
@@ -167,17 +72,6 @@ def check(registries: Registries, source: Source, display: Display) -> dict[str,
         total = len(cases) * report.facts["seconds_per_case"]
         found["prepare_seconds"] = round(total / default_workers(len(cases)))
     return found
-
-
-def left_out(dataset: Dataset) -> dict[str, Any]:
-    """Return what ``--skip-bad`` left out as JSON; nothing where it left out nothing."""
-    return {"left_out": asdict(dataset.left_out)} if dataset.left_out else {}
-
-
-def tell(dataset: Dataset, display: Display) -> None:
-    """Say what a user must know of the data before anything is made of them."""
-    for line in dataset.remarks():
-        display.say(line)
 
 
 def print_check(found: dict[str, Any], console: Console) -> None:

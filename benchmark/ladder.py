@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cerebench.benchmark.data import Source
 from cerebench.benchmark.display import Display
 from cerebench.benchmark.engine.contents import metric_entry
 from cerebench.benchmark.engine.registry import Registries, suggest, suite_version
 from cerebench.benchmark.engine.store import now
 from cerebench.benchmark.planning.planned import PlannedMetric, plan_metric
+from cerebench.benchmark.planning.source import Source
 from cerebench.benchmark.stages.features import FeatureCache, one_thread_each
 from cerebench.benchmark.stages.scoring import Judged, RealSets, materialise, score, unavailable
 from cerebench.core.errors import UsageError

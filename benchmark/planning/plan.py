@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cerebench.benchmark.data import Source
 from cerebench.benchmark.display import Display, Silent
 from cerebench.benchmark.engine.registry import Registries, suggest
 from cerebench.benchmark.engine.rows import (
@@ -37,6 +36,7 @@ from cerebench.benchmark.planning.foreign import (
 from cerebench.benchmark.planning.leakage import leaked_cases
 from cerebench.benchmark.planning.planned import PlannedProtocol, plan_metric, plan_protocol
 from cerebench.benchmark.planning.reference import DatasetReference
+from cerebench.benchmark.planning.source import Source
 from cerebench.core import weights
 from cerebench.core.bounds import BadConfig
 from cerebench.core.errors import UsageError

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cerebench.benchmark.data import left_out
 from cerebench.benchmark.planning.leakage import refuse_leakage
+from cerebench.benchmark.planning.source import left_out
 from cerebench.core.files import write_bytes
 from cerebench.core.hashing import key_of
 from cerebench.datasets.base import Case, Dataset, Split

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from cerebench.benchmark.data import parse_options
+from cerebench.benchmark.planning.source import parse_options
 from cerebench.core.errors import UsageError
 from cerebench.datasets.scans.volumes import read_nifti, write_nifti
 

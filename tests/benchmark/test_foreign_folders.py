@@ -283,14 +283,14 @@ def test_samples_with_an_identity_affine_are_read_when_told_how(ask, flag):
 
 def test_an_option_for_the_headers_of_samples_leaves_data_alone_that_need_none(ask, monkeypatch):
     """Else everything that was trained on them would have to be trained again."""
-    from cerebench.benchmark import cli
+    from cerebench.benchmark.commands.run import chosen_experiment
     from cerebench.benchmark.engine.registry import Registries
     from cerebench.benchmark.planning import plan
 
     brats = importlib.import_module("fake_brats2020")
     cases = importlib.import_module("fake_common").make_cases()
     brats.make(ask.folder / "data", cases)
-    chosen = cli._experiment(
+    chosen = chosen_experiment(
         "tiny.toml", settings=[], dataset="brats", data_root=str(ask.folder / "data")
     )
     headers = {"headers": "image"}
@@ -300,7 +300,7 @@ def test_an_option_for_the_headers_of_samples_leaves_data_alone_that_need_none(a
     fakes.save(mask, np.asarray(image.dataobj), np.eye(4))
     assert plan.with_headers(chosen, headers, Registries()).data == headers
     assert plan.with_headers(chosen, {}, Registries()).data == {}
-    phantom = cli._experiment("tiny.toml", settings=[])
+    phantom = chosen_experiment("tiny.toml", settings=[])
     assert plan.with_headers(phantom, headers, Registries()).data == {}
 
 

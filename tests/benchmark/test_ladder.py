@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cerebench.benchmark.data import Source
 from cerebench.benchmark.display import Silent
 from cerebench.benchmark.ladder import Bench, Planted, Request, measure
+from cerebench.benchmark.planning.source import Source
 from cerebench.core.errors import UsageError
 from cerebench.core.records.files import read
 from cerebench.core.records.ladder import Ladder

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
-from cerebench.benchmark.cells import read_cell
 from cerebench.benchmark.display import Silent
 from cerebench.benchmark.engine import store
+from cerebench.benchmark.engine.cells import read_cell
 from cerebench.benchmark.engine.registry import Registries
 from cerebench.benchmark.engine.runner import Runner
 from cerebench.benchmark.engine.stage import Stage

@@ -62,13 +62,13 @@ def store(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("name", KEYS)
 def test_keys_are_those_of_0_1_0(store, monkeypatch, name):
-    from cerebench.benchmark import cli
+    from cerebench.benchmark.commands.run import chosen_experiment
     from cerebench.benchmark.engine.registry import Registries
     from cerebench.benchmark.planning.plan import Samples, make_plan
 
     monkeypatch.chdir(store)
     expected, asked = KEYS[name], KEYS[name]["asked"]
-    experiment = cli._experiment(
+    experiment = chosen_experiment(
         asked.get("experiment", "quickstart"),
         settings=asked.get("set", []),
         **meant(asked.get("options", {})),

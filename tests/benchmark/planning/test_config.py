@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from cerebench.benchmark.cells import build_method, read_cell
+from cerebench.benchmark.engine.cells import build_method, read_cell
 from cerebench.benchmark.engine.registry import Registries
 from cerebench.benchmark.errors import UnknownPlugin
 from cerebench.benchmark.planning import experiment as experiments

@@ -141,7 +141,7 @@ MAY_IMPORT_RE = {
     "benchmark/display.py": "exponents in superscript, on terminals that cannot show them",
     "benchmark/engine/store.py": "names of files that a stage writes, before a folder is removed",
     "benchmark/fake_device.py": "names of operations of torch",
-    "benchmark/scaffold.py": "the name of a new plugin, typed by the user",
+    "benchmark/commands/new.py": "the name of a new plugin, typed by the user",
     "reports/formatting.py": "line breaks of messages and labels",
     "reports/latex.py": "typesetting: numbers, slashes and long words of any text",
     "reports/markdown.py": "characters that Markdown would take for markup",

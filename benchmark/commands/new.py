@@ -1,4 +1,4 @@
-"""``bench new method``: an installable package of one file that runs as it is."""
+"""``bench new``: a working skeleton of a plugin."""
 
 from __future__ import annotations
 
@@ -6,10 +6,26 @@ import keyword
 import re
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated
 
-from cerebench.benchmark.engine.registry import Registries
-from cerebench.benchmark.names import check_name
+import typer
+
 from cerebench.core.errors import UsageError
+
+app = typer.Typer(help="Write a working skeleton of a plugin.", no_args_is_help=True)
+
+
+@app.command("method")
+def method(
+    name: Annotated[str, typer.Argument(help="Name of the method: lower case, digits, hyphens.")],
+    folder: Annotated[Path, typer.Option(help="Where the folder is written.")] = Path("."),
+) -> None:
+    """Write a method that runs: an installable package of one file."""
+    package, module = new_method(name, folder)
+    typer.echo(f"Wrote {package}/. It runs as it is:")
+    typer.echo(f"  bench check {name} --plugin {module}")
+    typer.echo(f"  bench run --methods all,{name} --plugin {module}")
+    typer.echo(f"Or install it: pip install -e {package}; then bench run --methods all,{name}")
 
 
 def new_method(name: str, parent: Path) -> tuple[Path, Path]:
@@ -18,6 +34,9 @@ def new_method(name: str, parent: Path) -> tuple[Path, Path]:
     Raises:
         UsageError: If the name cannot be a method's, is taken, or the folder exists.
     """
+    from cerebench.benchmark.engine.registry import Registries
+    from cerebench.benchmark.names import check_name
+
     module = name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(module):
         raise UsageError(

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from cerebench.benchmark import gate
-from cerebench.benchmark.gate import GateFailed, checked, refuse_copies, with_copies
+from cerebench.benchmark.engine import gate
+from cerebench.benchmark.engine.gate import GateFailed, checked, refuse_copies, with_copies
 from cerebench.core.errors import UsageError
 from cerebench.datasets.scans.volumes import write_nifti
 from cerebench.reports.base import Experiment

@@ -1,0 +1,157 @@
+"""Options that several commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from cerebench.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from cerebench.benchmark.engine.registry import Registries
+    from cerebench.datasets.folders.folder import Axes
+
+
+Plugin = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", help="Python file with a method, FILE[:CLASS]; no other is loaded."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        help="Option of the dataset, NAME=VALUE; repeat it. Of scans: modalities=t1,flair; "
+        "recipe=roi or brain; crop, percentile, wide; layout; labels; subset=brats2019.",
+    ),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(help="A published split: CSV with case_id,patient_id,role,fold; FILE[:FOLD]."),
+]
+SkipBad = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad",
+        help="Leave out cases and files that cannot be used: named on the screen, counted in every "
+        "table.",
+    ),
+]
+SameAxes = Annotated[
+    bool,
+    typer.Option(
+        "--same-axes",
+        help="Where headers of a case differ, that of its first image holds for all its files; "
+        "generated volumes lie as the real ones do, whatever their headers say.",
+    ),
+]
+TrustHeaders = Annotated[
+    bool,
+    typer.Option(
+        "--trust-headers",
+        help="Where headers differ, of a case or of real and generated volumes, each file is "
+        "turned by its own.",
+    ),
+]
+AcceptRange = Annotated[
+    bool,
+    typer.Option(
+        "--accept-range",
+        help="Score volumes whose values look like another range as they are; the table says so.",
+    ),
+]
+Root = Annotated[Path | None, typer.Argument(help="Folder of the files, or a manifest.")]
+Dataset = Annotated[str, typer.Option(help="Dataset name; scans recognises every layout.")]
+Size = Annotated[int, typer.Option(help="Edge length of the volumes, voxels.")]
+MaxCopies = Annotated[
+    float | None,
+    typer.Option(
+        "--max-copies",
+        help="Release gate: exit code 7 where a larger share of a row's volumes are copies of "
+        "training cases (metric copies, computed with it), 0 to 1.",
+    ),
+]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes a GPU where there is one.")
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder of results.")]
+
+
+def complain(text: str) -> None:
+    line = f"[bold red]bench:[/] {escape(text)}"
+    Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+
+
+def open_registries(plugins: list[str] | None) -> Registries:
+    """Return the registries, with the plugin files that were given; no other file is loaded."""
+    from cerebench.benchmark.engine.registry import Registries
+
+    registries = Registries()
+    for target in plugins or []:
+        registries.add_plugin(target)
+    return registries
+
+
+def read_names(text: str | None) -> list[str] | None:
+    return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
+
+
+def read_numbers(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError as error:
+        raise UsageError(
+            f"--seeds must be whole numbers, got '{text}'. Example: --seeds 0,1,2."
+        ) from error
+
+
+def read_data_options(texts: list[str] | None) -> dict[str, Any] | None:
+    from cerebench.benchmark.planning.source import parse_options
+
+    return parse_options(texts) if texts else None
+
+
+def read_axes(same_axes: bool, trust_headers: bool) -> Axes:
+    """Return what is done where headers differ."""
+    if same_axes and trust_headers:
+        raise UsageError(
+            "--same-axes and --trust-headers exclude each other: the header of the first image "
+            "holds, or each file's own. Give one of them."
+        )
+    if same_axes:
+        return "same"
+    return "trust" if trust_headers else "compare"
+
+
+def read_headers(same_axes: bool, trust_headers: bool) -> dict[str, str]:
+    """Return the option of scans that says whose header holds; none by default."""
+    return {
+        "same": {"headers": "image"},
+        "trust": {"headers": "own"},
+        "compare": {},
+    }[read_axes(same_axes, trust_headers)]
+
+
+def read_pairs(texts: list[str]) -> list[tuple[str, str]]:
+    pairs = [text.partition("=") for text in texts]
+    for name, equals, folder in pairs:
+        if not (name and equals and folder):
+            raise UsageError(
+                f"--samples expects NAME=DIR, got '{name}'. Example: --samples mine=samples/."
+            )
+    return [(name, folder) for name, _, folder in pairs]
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that this machine does not have, before anything is read or written."""
+    if device in ("auto", "cpu"):
+        return
+    from cerebench.benchmark.device import pick_device
+
+    pick_device(device)

@@ -1,0 +1,302 @@
+"""``bench run``: train, sample, score and classify what is missing, then the table."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cerebench.benchmark import errors
+from cerebench.benchmark.commands.options import (
+    AcceptRange,
+    Data,
+    Device,
+    Json,
+    MaxCopies,
+    Out,
+    Plugin,
+    SameAxes,
+    SkipBad,
+    Split,
+    TrustHeaders,
+    check_device,
+    complain,
+    open_registries,
+    read_axes,
+    read_data_options,
+    read_headers,
+    read_names,
+    read_numbers,
+    read_pairs,
+)
+from cerebench.core.errors import EXIT_INTERNAL, EXIT_SOME_FAILED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cerebench.benchmark.display import Display
+    from cerebench.benchmark.engine.registry import Registries
+    from cerebench.benchmark.planning.experiment import Experiment
+    from cerebench.benchmark.planning.plan import Plan
+
+
+def run(
+    experiment: Annotated[
+        str, typer.Argument(help="A shipped experiment (bench list experiments) or a TOML file.")
+    ] = "quickstart",
+    methods: Annotated[
+        str | None,
+        typer.Option(help="all = the paper's rows, every = all installed, none, or names: a,b."),
+    ] = None,
+    samples: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=DIR: a folder of NIfTI samples, by class, as one more row. NAME: letters, "
+            "digits, '.', '_', '-'."
+        ),
+    ] = None,
+    samples_range: Annotated[
+        tuple[float, float], typer.Option(help="Background and maximum value of --samples files.")
+    ] = (-1.0, 1.0),
+    accept_range: AcceptRange = False,
+    dataset: Annotated[str | None, typer.Option(help="Dataset name (bench list datasets).")] = None,
+    data_root: Annotated[str | None, typer.Option(help="Folder of the dataset's files.")] = None,
+    data: Data = None,
+    skip_bad: SkipBad = False,
+    same_axes: SameAxes = False,
+    trust_headers: TrustHeaders = False,
+    split: Split = None,
+    allow_leakage: Annotated[
+        bool,
+        typer.Option(
+            "--allow-leakage",
+            help="Score --samples of generators that have seen test cases; marks every table.",
+        ),
+    ] = False,
+    size: Annotated[int | None, typer.Option(help="Edge length of the volumes, voxels.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Preset of every method and protocol: quick, paper, …")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Training seeds: 0,1,2.")] = None,
+    n: Annotated[int | None, typer.Option(help="Samples per class.")] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option("--metrics", "--suite", help="Metrics and suites: core,vendi-radlite-v1."),
+    ] = None,
+    protocols: Annotated[
+        str | None,
+        typer.Option(help="Downstream protocols: exp1,exp2; all, none (bench list protocols)."),
+    ] = None,
+    protocol_preset: Annotated[
+        str | None, typer.Option(help="Preset of the protocols where it is another: stable.")
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="The method that tests compare with, and controls take; or none."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="NAME.field=value of a method or protocol; *.field=value where it exists."
+        ),
+    ] = None,
+    max_copies: MaxCopies = None,
+    out: Out = Path("runs"),
+    device: Device = "auto",
+    plugin: Plugin = None,
+    as_json: Json = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the cells with estimated times and disk.")
+    ] = False,
+) -> None:
+    """Train, sample, score and classify; then print the table.
+
+    Run again to do only what is missing; the report files are written anew every time.
+    --protocols trains classifiers on real and generated volumes and tests them on held-out cases.
+    """
+    from cerebench.benchmark.engine import gate
+
+    began, most = time.perf_counter(), gate.checked(max_copies)
+    registries = open_registries(plugin)
+    axes, headers = read_axes(same_axes, trust_headers), read_headers(same_axes, trust_headers)
+    chosen = chosen_experiment(
+        experiment,
+        methods=methods,
+        dataset=dataset,
+        data_root=data_root,
+        data=read_data_options(data),
+        headers={} if samples else headers,
+        split_file=split,
+        skip_bad=skip_bad or None,
+        allow_leakage=allow_leakage or None,
+        size=size,
+        preset=preset,
+        seeds=read_numbers(seeds),
+        samples_per_class=n,
+        metrics=read_names(metrics),
+        protocols=read_names(protocols),
+        protocol_preset=protocol_preset,
+        reference="" if reference == "none" else reference,
+        settings=settings or [],
+    )
+    if most is not None:
+        chosen = dataclasses.replace(chosen, metrics=gate.with_copies(chosen.metrics))
+    from cerebench.benchmark.display import choose
+    from cerebench.benchmark.planning.plan import Samples, make_plan, with_headers
+    from cerebench.benchmark.planning.source import tell
+    from cerebench.datasets.cache import default_cache
+
+    check_device(device)
+    rows = [
+        Samples(name, Path(folder), samples_range, accept_range, axes)
+        for name, folder in read_pairs(samples or [])
+    ]
+    if rows:
+        chosen = with_headers(chosen, headers, registries)
+    shown = choose(Console(stderr=as_json), silent=as_json)
+    plan = make_plan(chosen, registries, out, default_cache(), rows, shown)
+    tell(plan.common.reference.dataset, shown)
+    _check_weights(plan, metrics=metrics is not None, protocols=read_names(protocols) or [])
+    if dry_run:
+        from cerebench.benchmark.planning.estimate import print_estimate
+
+        print_estimate(plan, device, as_json=as_json)
+        return
+    carry_out(plan, registries, device, shown, as_json=as_json, began=began, max_copies=most)
+
+
+def carry_out(
+    plan: Plan,
+    registries: Registries,
+    device: str,
+    shown: Display,
+    *,
+    as_json: bool,
+    began: float,
+    max_copies: float | None,
+) -> None:
+    """Run a plan, write its reports, print the table or JSON, and ask the gate."""
+    from cerebench.benchmark.display import duration
+    from cerebench.benchmark.engine.runner import Runner
+    from cerebench.datasets.cache import default_cache
+
+    outcome = Runner(plan, registries, default_cache(), device, shown).run()
+    # Also where every stage was done before: other selections may share these records.
+    written, broken = _write_reports(registries, plan.table_of_contents)
+    if not (outcome.done or outcome.failed):
+        shown.say(
+            f"Nothing to do: all {outcome.kept} stages are done "
+            f"({duration(time.perf_counter() - began)})."
+        )
+    if as_json:
+        answer = {
+            "done": outcome.done,
+            "kept": outcome.kept,
+            "failed": outcome.failed,
+            "folder": str(plan.folder),
+            "contents": str(plan.table_of_contents),
+            "reports": [str(p) for p in written],
+            **plan.common.reference.left_out(),
+        }
+        typer.echo(json.dumps(answer, indent=1))
+    else:
+        _print_table(plan.table_of_contents)
+        for path in written:
+            shown.say(str(path))
+        if outcome.failed:
+            shown.say(f"{len(outcome.failed)} stages failed:")
+        for title, reason in outcome.failed.items():
+            shown.say(f"  {title}: {reason}")
+    end(outcome.failed, broken)
+    if max_copies is not None:
+        from cerebench.benchmark.engine.gate import refuse_copies
+
+        refuse_copies(plan.table_of_contents, max_copies)
+
+
+def end(failed: Mapping[str, str], broken: Mapping[str, str]) -> None:
+    """End a run: with an error where a stage failed, or a report could not be written.
+
+    Args:
+        failed: Reason by stage.
+        broken: Reason by report format.
+    """
+    for name, reason in broken.items():
+        complain(f"The report '{name}' could not be written: {reason}. All records are kept.")
+    if failed:
+        raise typer.Exit(EXIT_SOME_FAILED)
+    if broken:
+        raise typer.Exit(EXIT_INTERNAL)
+
+
+def chosen_experiment(
+    name: str, *, settings: list[str], headers: dict[str, Any] | None = None, **overrides: Any
+) -> Experiment:
+    """Read an experiment and put the command line's values on top.
+
+    ``headers`` is an option of the data, beside those that the experiment or ``--data`` gives.
+    """
+    from cerebench.benchmark.planning import experiment as experiments
+    from cerebench.benchmark.planning.config import override_table
+
+    base = experiments.read(name)
+    changes = {key: value for key, value in overrides.items() if value is not None}
+    if changes.get("dataset", base.dataset) != base.dataset:
+        changes["split"] = {}  # a split rule belongs to its dataset, and so do options and a title
+        changes.setdefault("data", {})
+        changes.setdefault("split_file", "")
+        changes["title"] = f"{base.name} on {changes['dataset']}"
+    if headers:
+        changes["data"] = {**changes.get("data", base.data), **headers}
+    if "preset" in changes:
+        changes.setdefault("size", 0)  # the preset's own size
+        changes.setdefault("protocol_preset", "")  # protocols follow
+    table = {key: dict(value) for key, value in base.set.items()}
+    for method, fields in override_table(settings).items():
+        table.setdefault(method, {}).update(fields)
+    return dataclasses.replace(base, **changes, set=table)
+
+
+def _check_weights(plan: Plan, *, metrics: bool, protocols: list[str]) -> None:
+    """Refuse at once when the user named a metric or protocol whose weights are missing."""
+    from cerebench.metrics.base import MissingWeights
+
+    named = [*plan.common.metrics] if metrics else []
+    for planned in [*named, *(p for p in plan.common.protocols if p.name in protocols)]:
+        if planned.unavailable:
+            raise MissingWeights(planned.unavailable)
+
+
+def _write_reports(registries: Registries, contents: Path) -> tuple[list[Path], dict[str, str]]:
+    """Write every report format into the experiment's report folder.
+
+    Returns:
+        The files, and by format why it could not be written: the table is printed all the same.
+    """
+    from cerebench.benchmark.tables import write
+    from cerebench.reports.base import Experiment
+
+    experiments = [Experiment.read(contents)]
+    written: list[Path] = []
+    broken: dict[str, str] = {}
+    for name in registries.reports.names():
+        try:
+            with errors.no_exit():
+                written += write(registries.reports.load(name), experiments, None)
+        except OSError:  # of the disk: main() says what to do
+            raise
+        except Exception as error:  # one format must not take the table with it
+            broken[name] = f"{type(error).__name__}: {error}"
+    return written, broken
+
+
+def _print_table(contents: Path) -> None:
+    from cerebench.benchmark.tables import console, print_terminal
+    from cerebench.reports.base import Experiment
+
+    print_terminal([Experiment.read(contents)], console())

@@ -1,0 +1,39 @@
+"""``bench weights``: list and import weight files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cerebench.benchmark.commands.options import (
+    Json,
+)
+
+app = typer.Typer(help="List and import weight files.", no_args_is_help=True)
+
+
+@app.command("list")
+def weights_list(as_json: Json = False) -> None:
+    """List the weight files that extractors and methods can use, and where they were found."""
+    from cerebench.benchmark.tables import print_rows
+    from cerebench.core import weights
+
+    rows = weights.status()
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        print_rows("weights", rows, Console())
+
+
+@app.command("import")
+def weights_import(
+    file: Annotated[Path, typer.Argument(help="A weight file; recognised by its SHA-256.")],
+) -> None:
+    """Verify a weight file and copy it to where it is found offline."""
+    from cerebench.core import weights
+
+    typer.echo(f"Imported {weights.import_file(file)}.")
