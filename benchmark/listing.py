@@ -11,7 +11,7 @@ from importlib.resources import files
 from importlib.util import find_spec
 from typing import Any
 
-from cerebench.benchmark.engine.registry import Registries, Registry, suggest
+from cerebench.benchmark.engine.registry import Registries, Registry, suggest, vars_of
 from cerebench.benchmark.errors import UnknownPlugin
 from cerebench.benchmark.planning import experiment as experiments
 from cerebench.benchmark.planning.config import json_values, preset_of
@@ -40,7 +40,7 @@ def _row(kind: str, name: str, registry: Registry) -> dict[str, Any]:
     if not facts and not reason:
         facts = _facts_of(kind, registry.load(name))
     missing = _missing(kind, facts)
-    for internal in ("paper_row", "package", "extra", "any_file_of"):
+    for internal in ("paper_row", "package", "extra", "any_file_of", "bounded"):
         facts.pop(internal, None)
     return {
         "name": name,
@@ -72,7 +72,7 @@ def _facts_of(kind: str, plugin: Any) -> dict[str, Any]:
             "classes": list(info.classes),
             "needs_root": info.needs_root,
         }
-    return {}
+    return vars_of(plugin) if kind == "extractors" else {}
 
 
 def _missing(kind: str, facts: dict[str, Any]) -> str:

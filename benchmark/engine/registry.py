@@ -19,7 +19,8 @@ from cerebench.core.hashing import sha256_file
 from cerebench.datasets.folders.names import is_name
 from cerebench.metrics import downstream, extractors
 
-Table = Mapping[str, tuple[str, Mapping[str, Any]]]
+# Name to target ``module:attribute``, alone or with static facts.
+Table = Mapping[str, str | tuple[str, Mapping[str, Any]]]
 
 
 def suggest(kind: str, name: str, known: list[str]) -> str:
@@ -44,15 +45,16 @@ class Registry:
     Args:
         kind: What a plugin is called in messages (``method``).
         group: Entry-point group of third parties.
-        builtin: Name to target (``module:attribute``) and static facts.
+        builtin: Name to target, with static facts where the declaration itself is heavy to import.
     """
 
     def __init__(self, kind: str, group: str, builtin: Table) -> None:
         self.kind, self.group = kind, group
-        self._facts = {name: dict(facts) for name, (_, facts) in builtin.items()}
+        pairs = {name: (t, {}) if isinstance(t, str) else t for name, t in builtin.items()}
+        self._facts = {name: dict(facts) for name, (_, facts) in pairs.items()}
         self._files: dict[str, tuple[Path, Any]] = {}
         self._found: dict[str, EntryPoint] = {}
-        ours = [EntryPoint(name, target, group) for name, (target, _) in builtin.items()]
+        ours = [EntryPoint(name, target, group) for name, (target, _) in pairs.items()]
         for ep in [*ours, *entry_points(group=group)]:
             other = self._found.setdefault(ep.name, ep)
             if other.value != ep.value:
@@ -66,7 +68,7 @@ class Registry:
         return [*self._facts, *others]
 
     def facts(self, name: str) -> dict[str, Any]:
-        """Return the static facts of a built-in plugin; of another, none."""
+        """Return the static facts of a plugin in its table; none where its declaration has them."""
         return dict(self._facts.get(name, {}))
 
     def origin(self, name: str) -> str:
@@ -137,45 +139,140 @@ class Registry:
         return sha256_file(Path(module.origin))
 
 
+class MetricRegistry(Registry):
+    """The metrics; those that any feature space has are made from their names.
+
+    Args:
+        builtin: As for ``Registry``.
+        extractors: The feature spaces.
+    """
+
+    def __init__(self, builtin: Table, extractors: Registry) -> None:
+        super().__init__("metric", "cerebench.metrics", builtin)
+        self._extractors = extractors
+
+    def names(self) -> list[str]:
+        """Return the names of all that were declared, and of those of others' feature spaces."""
+        declared = super().names()
+        others = [n for n in self._extractors.names() if self._extractors.origin(n) != "built in"]
+        made = [name for extractor in others for name in self._made(extractor)]
+        return [*declared, *(name for name in made if name not in declared)]
+
+    def origin(self, name: str) -> str:
+        """Say where a metric comes from: as of a plugin, or the origin of its feature space."""
+        if self._declared(name) or not (extractor := self._extractor_of(name)):
+            return super().origin(name)
+        return self._extractors.origin(extractor)
+
+    def load(self, name: str) -> Any:
+        """Import a metric, or make it for its feature space.
+
+        Raises:
+            UnknownPlugin: If there is neither such a metric nor such a feature space.
+            BrokenPlugin: If it cannot be imported, or its name could not be part of a path.
+        """
+        if not self._declared(name) and (extractor := self._extractor_of(name)):
+            return self._made(extractor)[name]()
+        return super().load(name)
+
+    def unavailable(self, name: str) -> str:
+        """Return why a metric cannot be used, or an empty string."""
+        if not self._declared(name) and (extractor := self._extractor_of(name)):
+            return self._extractors.unavailable(extractor)
+        return super().unavailable(name)
+
+    def source_hash(self, name: str) -> str | None:
+        """Return the SHA-256 of an external metric's source; None of one that is made here."""
+        if not self._declared(name) and self._extractor_of(name):
+            return None
+        return super().source_hash(name)
+
+    def _declared(self, name: str) -> bool:
+        return name in self._found or name in self._files
+
+    def _extractor_of(self, name: str) -> str:
+        """Return the feature space whose name ends a metric's; empty where there is none."""
+        from cerebench.metrics.features.families import WHITENED
+
+        plain = name.removesuffix(WHITENED)
+        known = [e for e in self._extractors.names() if plain.endswith(f"-{e}")]
+        return next((e for e in sorted(known, key=len) if name in self._made(e)), "")
+
+    def _made(self, extractor: str) -> dict[str, Any]:
+        """Return what makes the metrics of a feature space; nothing where it cannot be imported."""
+        from cerebench.metrics.features.families import Space, metrics_of
+
+        facts = self._extractors.facts(extractor)
+        try:
+            source = facts or vars_of(self._extractors.load(extractor))
+        except BrokenPlugin:
+            return {}
+        space = Space(extractor, source["ndim"], bool(source.get("bounded", False)))
+        return metrics_of(space)
+
+
+def vars_of(extractor: Any) -> dict[str, Any]:
+    """Return the facts that an extractor's class states."""
+    names = ("label", "source", "dim", "ndim", "weights", "bounded")
+    return {name: getattr(extractor, name) for name in names if hasattr(extractor, name)}
+
+
 class Registries:
     """All tables of one process. Constructed once, by the command line or a test."""
 
     def __init__(self) -> None:
         self.methods = Registry("method", "cerebench.methods", methods.BUILTIN)
-        self.metrics = Registry("metric", "cerebench.metrics", metrics.BUILTIN)
         self.datasets = Registry("dataset", "cerebench.datasets", datasets.BUILTIN)
         self.reports = Registry("report", "cerebench.reports", reports.BUILTIN)
         self.extractors = Registry("extractor", "cerebench.extractors", extractors.BUILTIN)
+        self.metrics = MetricRegistry(metrics.BUILTIN, self.extractors)
         self.protocols = Registry("protocol", "cerebench.protocols", downstream.BUILTIN)
 
     def add_plugin(self, target: str) -> str:
-        """Load ``FILE[:CLASS]`` and register the method it defines; return the method's name.
+        """Load ``FILE[:NAME]`` and register the plugin it defines; return the plugin's name.
+
+        ``NAME`` is that of a class, or of the variable that holds a metric, where a file defines
+        several plugins.
 
         Raises:
-            BrokenPlugin: If the file does not exist, cannot be imported, or holds no method or
+            BrokenPlugin: If the file does not exist, cannot be imported, or holds no plugin or
                 several.
         """
         file, _, wanted = target.partition(":")
         path = Path(file).resolve()
         module = _import_file(path)
-        from cerebench.methods.base import Method  # imports torch: only when a plugin is used
-
-        found = [
-            value
-            for value in vars(module).values()
-            if isinstance(value, type)
-            and issubclass(value, Method)
-            and value.__module__ == module.__name__
-            and (not wanted or value.__name__ == wanted)
-        ]
-        if len(found) != 1:
-            names = ", ".join(cls.__name__ for cls in found) or "none"
+        plugins = {
+            variable: (kind, value)
+            for variable, value in vars(module).items()
+            if (kind := _kind_of(value, module.__name__)) and wanted in ("", variable)
+        }
+        if len(plugins) != 1:
             raise BrokenPlugin(
-                f"{path.name} must define one Method class{f' named {wanted}' if wanted else ''}, "
-                f"found: {names}. Name it as --plugin {file}:CLASS."
+                f"{path.name} must define one plugin{f' named {wanted}' if wanted else ''} (a "
+                f"Method, an extractor or a Metric), found: {', '.join(plugins) or 'none'}. Name "
+                f"it as --plugin {file}:NAME."
             )
-        self.methods.add_file(path, found[0].info.name, found[0])
-        return found[0].info.name
+        ((kind, plugin),) = plugins.values()
+        name = getattr(plugin, "info", plugin).name
+        getattr(self, kind).add_file(path, name, plugin)
+        return name
+
+
+def _kind_of(value: Any, module: str) -> str:
+    """Return of which registry a module's variable is a plugin; empty for one that is none.
+
+    What a module imports is not its own.
+    """
+    from cerebench.methods.base import Method  # imports torch: only when a plugin is used
+    from cerebench.metrics.base import Metric
+
+    if isinstance(value, Metric):
+        return "metrics" if value.compute.__module__ == module else ""
+    if not isinstance(value, type) or value.__module__ != module:
+        return ""
+    if issubclass(value, Method):
+        return "methods"
+    return "extractors" if hasattr(value, "extract") and hasattr(value, "ndim") else ""
 
 
 def _import_file(path: Path) -> Any:

@@ -150,8 +150,11 @@ def _asked(request: Request, metrics: Registry) -> list[str]:
         raise UsageError(
             "Structures are compared with real ones: give both --real-structures and --structures."
         )
-    more = [name for name in metrics.names() if metrics.facts(name).get("structures")]
-    return expand([*request.metrics, *(more if request.structures else [])])
+    if not request.structures:
+        return expand(request.metrics)
+    known = [name for name in metrics.names() if not metrics.unavailable(name)]
+    more = [name for name in known if metrics.load(name).structures]
+    return expand([*request.metrics, *more])
 
 
 def _planned(name: str, registries: Registries, no_training: bool) -> PlannedMetric:

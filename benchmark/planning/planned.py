@@ -138,6 +138,8 @@ def _extractor_facts(name: str, registries: Registries) -> tuple[dict[str, Any],
         "weights": extractor.weights_sha256,
         "input": dict(extractor.input),
     }
+    if source := registries.extractors.source_hash(name):
+        facts["plugin"] = source
     return facts, ""
 
 

@@ -17,6 +17,7 @@ BUILTIN = {
         {
             "label": "IBSI radiomics subset, noise-proof mask, bounded",
             "source": "IBSI, Zwanenburg et al. 2020; LoG and Haar features, mask and bound: ours",
+            "bounded": True,
             "dim": 83,
             "ndim": 3,
             "weights": None,

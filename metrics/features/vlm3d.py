@@ -36,8 +36,8 @@ from cerebench.metrics.base import VIEWS, Better, Metric, Result, Sets, Volume
 from cerebench.metrics.estimators import jackknife
 from cerebench.metrics.estimators.standardise import require
 from cerebench.metrics.features.slice_frechet import SLICES, compare
-from cerebench.metrics.voxel.ms_ssim import C1, C2
 from cerebench.metrics.voxel.paired import absent, mean_of_pairs, psnr, ssim
+from cerebench.metrics.voxel.schemes import C1, C2
 
 EXTRACTOR = "squeezenet1-1-vlm3d"
 EVERY = "every4"

@@ -43,7 +43,8 @@ from cerebench.metrics.estimators import jackknife
 from cerebench.metrics.estimators.standardise import finite_features, require
 from cerebench.metrics.features.frechet import cautions, frechet_distance
 from cerebench.metrics.voxel import ms_ssim
-from cerebench.metrics.voxel.ms_ssim import WEIGHTS, Scheme, gaussian, metric_function
+from cerebench.metrics.voxel.ms_ssim import metric_function
+from cerebench.metrics.voxel.schemes import WEIGHTS, Scheme, gaussian
 
 EXTRACTOR = "medicalnet-orig-resnet50-wdm"
 N = 1000

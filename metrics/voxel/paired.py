@@ -13,18 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
 from cerebench.core.facts import Fact
 from cerebench.metrics.base import Array, Better, Metric, MetricError, Result, Sets, Volume
 from cerebench.metrics.estimators import jackknife
-from cerebench.metrics.voxel.ms_ssim import C1, C2, Scheme, gaussian, pyramid, scale_terms
-
-RADIUS = 5  # a window of 11 voxels
-ALDM_SIDE = 224
+from cerebench.metrics.voxel.schemes import ALDM_SIDE, C1, C2, RADIUS, Scheme, gaussian
 
 
 def partners(sets: Sets) -> list[tuple[str, int]]:
@@ -78,6 +72,8 @@ def ssim(first: Volume, second: Volume) -> float:
     Returns:
         Similarity in [-1, 1]; 1 for equal volumes.
     """
+    from cerebench.metrics.voxel.pyramids import pyramid, scale_terms
+
     radius = min(RADIUS, (min(first.shape[1:]) - 1) // 2)
     scheme = Scheme(gaussian(radius), (1.0,), mirrored=False, unit_range=True)
     return float(scale_terms([pyramid(first, scheme)], [pyramid(second, scheme)], scheme)[0, 0])
@@ -106,37 +102,10 @@ def ssim_aldm(first: Volume, second: Volume) -> float:
         first: (C, D, H, W), float32.
         second: The same shape.
     """
-    similarities = _ssim_2d(*(stretched(v) for v in (first, second)))
+    from cerebench.metrics.voxel.slice_ssim import ssim_2d, stretched
+
+    similarities = ssim_2d(*(stretched(v) for v in (first, second)))
     return float(similarities.mean())
-
-
-def stretched(volume: Volume) -> Tensor:
-    """Return axial slices (D, C, 224, 224) on [0, 1], each by its own minimum and maximum."""
-    x = torch.from_numpy(np.ascontiguousarray(np.moveaxis(volume, 1, 0), dtype=np.float32))
-    low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
-    unit = (x - low) / (high - low).clamp(min=1e-8)
-    return functional.interpolate(
-        unit, (ALDM_SIDE, ALDM_SIDE), mode="bilinear", align_corners=False
-    )
-
-
-def _ssim_2d(x: Tensor, y: Tensor) -> Tensor:
-    """SSIM of images (B, C, H, W) with range 1, borders mirrored as torchmetrics does, (B,)."""
-    taps = torch.tensor(gaussian(RADIUS))
-    channels = x.shape[1]
-
-    def smooth(images: Tensor) -> Tensor:
-        images = functional.pad(images, [RADIUS] * 4, mode="reflect")
-        for shape in ((1, 1, -1, 1), (1, 1, 1, -1)):
-            kernel = taps.view(shape).expand(channels, *([-1] * 3))
-            images = functional.conv2d(images, kernel, groups=channels)
-        return images
-
-    mean_x, mean_y = smooth(x), smooth(y)
-    var_x, var_y = smooth(x * x) - mean_x**2, smooth(y * y) - mean_y**2
-    cov = smooth(x * y) - mean_x * mean_y
-    luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
-    return (luminance * (2 * cov + C2) / (var_x + var_y + C2)).mean((1, 2, 3))
 
 
 def absent(sets: Sets) -> list[str]:

@@ -1,5 +1,6 @@
 """Suites name existing metrics and expand without repeats."""
 
+from cerebench.benchmark.engine.registry import Registries
 from cerebench.metrics import BUILTIN
 from cerebench.metrics.extractors import BUILTIN as EXTRACTORS
 from cerebench.metrics.suites import SUITES, asked, expand
@@ -17,7 +18,8 @@ def test_the_suites_are_those_of_the_specification():
 
 
 def test_core_needs_no_weights():
-    needs = {BUILTIN[m][1]["needs"] for m in SUITES["core"].metrics} - {""}
+    registry = Registries().metrics
+    needs = {registry.load(m).needs for m in SUITES["core"].metrics} - {""}
     assert {EXTRACTORS[name][1]["weights"] for name in needs} == {None}
 
 

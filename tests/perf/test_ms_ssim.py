@@ -9,7 +9,8 @@ import torch
 from monai.metrics.regression import compute_ms_ssim
 from scipy.ndimage import gaussian_filter
 
-from cerebench.metrics.voxel.ms_ssim import draw_pairs, kwon_scheme, pair_table, standard_scheme
+from cerebench.metrics.voxel.pyramids import draw_pairs, pair_table
+from cerebench.metrics.voxel.schemes import kwon_scheme, standard_scheme
 
 CASES = [
     pytest.param(32, 16, 60, id="32"),

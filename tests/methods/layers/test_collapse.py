@@ -12,7 +12,8 @@ from cerebench.methods.layers.collapse import (
     similarity_of_real,
     window_and_weights,
 )
-from cerebench.metrics.voxel.ms_ssim import ms_ssim, standard_scheme
+from cerebench.metrics.voxel.pyramids import ms_ssim
+from cerebench.metrics.voxel.schemes import standard_scheme
 
 
 def _smooth(count, size, seed=0):

@@ -17,7 +17,7 @@ from cerebench.metrics.features.wdm import (
     label_of_n,
     wdm_scheme,
 )
-from cerebench.metrics.voxel.ms_ssim import ms_ssim
+from cerebench.metrics.voxel.pyramids import ms_ssim
 
 SIZE = 112  # the smallest that the window fits
 

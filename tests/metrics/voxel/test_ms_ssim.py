@@ -9,21 +9,17 @@ from monai.metrics.regression import compute_ms_ssim
 from scipy.ndimage import gaussian_filter
 
 from cerebench.metrics.base import Better, MetricError, Sets, VolumeSet
-from cerebench.metrics.voxel.ms_ssim import (
-    MS_SSIM,
-    MS_SSIM_KWON,
-    WEIGHTS,
+from cerebench.metrics.voxel.ms_ssim import MS_SSIM, MS_SSIM_KWON, delete_one_volume
+from cerebench.metrics.voxel.pyramids import (
     PairTable,
     combine,
-    delete_one_volume,
     draw_pairs,
-    kwon_scheme,
     ms_ssim,
     pair_table,
     pyramid,
     scale_terms,
-    standard_scheme,
 )
+from cerebench.metrics.voxel.schemes import WEIGHTS, kwon_scheme, standard_scheme
 
 TOLERANCE = 1e-5  # of the vectors; float32 data
 

@@ -7,17 +7,8 @@ from monai.metrics.regression import compute_ssim_and_cs
 from scipy.ndimage import gaussian_filter
 
 from cerebench.metrics.base import MetricError
-from cerebench.metrics.voxel.paired import (
-    MAE,
-    PSNR,
-    SSIM,
-    SSIM_ALDM,
-    mae,
-    psnr,
-    ssim,
-    ssim_aldm,
-    stretched,
-)
+from cerebench.metrics.voxel.paired import MAE, PSNR, SSIM, SSIM_ALDM, mae, psnr, ssim, ssim_aldm
+from cerebench.metrics.voxel.slice_ssim import stretched
 
 
 def smooth(seed, size=24, channels=1):
