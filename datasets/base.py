@@ -229,6 +229,17 @@ class Dataset(ABC):
             workers: Processes that read files; None for as many as suit.
         """
 
+    def beyond(self, count: int) -> Dataset | None:
+        """Return further cases of the same population, ``count`` of each class.
+
+        Only a dataset that draws its cases has any; they are none of ``cases()``, so that no
+        generator has seen them. They serve as fresh draws of real volumes.
+
+        Args:
+            count: Cases of each class, at least 1.
+        """
+        return None
+
     def leave_out_bad(
         self, cache: Path, progress: Progress | None = None, workers: int | None = None
     ) -> None:

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from cerebench.core.hashing import sha256_bytes
+from cerebench.core.hashing import key_of, sha256_bytes
 from cerebench.datasets.base import (
     Case,
     CheckReport,
@@ -236,13 +236,22 @@ class Phantom(Dataset):
         voxel = FIELD_OF_VIEW / self.size
         return voxel, voxel, voxel
 
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """First and last number of a case of each class."""
+        return 1, self.rule["train"] + self.rule["test"]
+
     def cases(self) -> list[Case]:
         """List training, then test cases of each class; every phantom is its own patient."""
         return [
             Case(id=case_id, patient=case_id, label=label)
             for label, name in enumerate(self.info.classes)
-            for case_id in _ids(name, 1, self.rule["train"] + self.rule["test"])
+            for case_id in _ids(name, *self.numbers)
         ]
+
+    def beyond(self, count: int) -> FurtherPhantoms:
+        """Return the phantoms with the numbers that follow, ``count`` of each class."""
+        return FurtherPhantoms(self, count)
 
     def fingerprint(self, hashes: Mapping[str, str]) -> str:
         """SHA-256 of recipe, size and rule as canonical JSON; there are no files to hash."""
@@ -266,7 +275,7 @@ class Phantom(Dataset):
         Source: module docstring. Departures: none.
         """
         name = self.info.classes[case.label]
-        if case.id not in _ids(name, 1, self.rule["train"] + self.rule["test"]):
+        if case.id not in _ids(name, *self.numbers):
             raise DatasetError(
                 f"phantom has no {name} case '{case.id}'; expected one listed by cases(). "
                 "Enlarge the split rule, or give the case the label of its class."
@@ -298,6 +307,36 @@ class Phantom(Dataset):
     def check(self, progress: Progress | None = None, workers: int | None = None) -> CheckReport:
         """Find nothing: there are no files."""
         return CheckReport(())
+
+
+class FurtherPhantoms(Phantom):
+    """Phantoms beyond those of a split; they are drawn, not split.
+
+    Args:
+        phantom: Whose numbers they follow.
+        count: How many of each class.
+    """
+
+    def __init__(self, phantom: Phantom, count: int) -> None:
+        super().__init__(phantom.size, rule=phantom.rule)
+        self._last, self._count = phantom.numbers[1], count
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """First and last number of a case of each class."""
+        return self._last + 1, self._last + self._count
+
+    def fingerprint(self, hashes: Mapping[str, str]) -> str:
+        """SHA-256 of recipe, size and numbers as canonical JSON."""
+        return key_of({"recipe": self.recipe.facts, "size": self.size, "numbers": self.numbers})
+
+    def split(self, seed: int) -> Split:
+        """Refuse to split.
+
+        Raises:
+            DatasetError: Always.
+        """
+        raise DatasetError("Phantoms beyond a split have none. Use the data set they follow.")
 
 
 class Tumour:

@@ -168,6 +168,8 @@ class Sets:
         pooled: Real training cases of all classes, with which features are standardised.
         seed: Seed of everything random in scoring (pairs, groups); equal for all methods.
         spacing: Voxel edge lengths (D, H, W), mm.
+        fresh: Further real cases of the class that nobody has used, of a data set that draws them:
+            for floors, beside ``test``. Else empty.
         classes: The same of every class by name, in the order of labels, this one included; empty
             unless the metric is ``joint``. A class without generated volumes has an empty set.
     """
@@ -179,6 +181,7 @@ class Sets:
     seed: int
     spacing: tuple[float, float, float]
     classes: Mapping[str, Sets] = field(default_factory=dict)
+    fresh: VolumeSet = field(default_factory=lambda: VolumeSet([], []))
 
 
 @dataclass(frozen=True)

@@ -161,12 +161,17 @@ class DatasetReference:
 
     def open(self, bench: Workbench) -> RealSets:
         """Prepare the cases and return the real sets."""
-        from cerebench.benchmark.stages.scoring import RealSets
+        from cerebench.benchmark.stages.scoring import FreshCases, RealSets
 
-        patients = {case.id: case.patient for case in self.cases}
-        sites = {case.id: case.site for case in self.cases if case.site}
         return RealSets.of(
-            bench.prepared, self.split, self.classes, self.spacing, bench.features, patients, sites
+            bench.prepared,
+            self.split,
+            self.classes,
+            self.spacing,
+            bench.features,
+            patients={case.id: case.patient for case in self.cases},
+            sites={case.id: case.site for case in self.cases if case.site},
+            fresh=FreshCases(self.dataset, bench.cache, bench.features),
         )
 
     def entry(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,9 @@ from cerebench.benchmark.planning.planned import PlannedMetric
 from cerebench.benchmark.stages.features import FeatureCache
 from cerebench.core import facts
 from cerebench.core.records.scored import ScoreRecord, ScoreRow
-from cerebench.datasets.base import Split
-from cerebench.datasets.cache import Prepared
+from cerebench.datasets.base import Dataset, Split
+from cerebench.datasets.cache import Prepared, prepare
+from cerebench.datasets.parallel import default_workers
 from cerebench.metrics.base import (
     LazyVolumes,
     Metric,
@@ -30,6 +31,7 @@ from cerebench.metrics.base import (
     VolumeSet,
 )
 from cerebench.metrics.controls import Control
+from cerebench.metrics.estimators.floor import fresh_cases
 
 if TYPE_CHECKING:
     from cerebench.benchmark.display import Task
@@ -38,6 +40,44 @@ if TYPE_CHECKING:
     from cerebench.benchmark.stages.structures import Volumes as Structures
 
 SCORE_SEED = 0  # pairs and groups are the same for all methods
+
+
+class FreshCases:
+    """Real cases beyond those of a split, of a data set that draws them; drawn when first read.
+
+    Args:
+        dataset: The data set.
+        cache: Where drawn cases are kept.
+        features: Extraction for the sets.
+    """
+
+    def __init__(self, dataset: Dataset, cache: Path, features: FeatureCache) -> None:
+        self._dataset, self._cache, self._features = dataset, cache, features
+        self._drawn: dict[int, dict[str, VolumeSet]] = {}
+
+    def of(self, name: str, count: int) -> VolumeSet:
+        """Return ``count`` cases of a class; none of a data set that draws no cases."""
+        further = self._dataset.beyond(count) if count else None
+        if further is None:
+            return VolumeSet([], [])
+        if count not in self._drawn:
+            self._drawn[count] = self._sets(further)
+        return self._drawn[count][name]
+
+    def _sets(self, further: Dataset) -> dict[str, VolumeSet]:
+        cases = further.cases()
+
+        @cache
+        def prepared() -> Prepared:
+            return prepare(further, self._cache, workers=default_workers(len(cases)))
+
+        def volumes(label: int) -> VolumeSet:
+            places = [i for i, case in enumerate(cases) if case.label == label]
+            ids = [cases[i].id for i in places]
+            drawn = LazyVolumes(ids, lambda index: prepared().volume(places[index]))
+            return VolumeSet(drawn, ids, self._features)
+
+        return {name: volumes(label) for label, name in enumerate(further.info.classes)}
 
 
 @dataclass(frozen=True)
@@ -53,6 +93,7 @@ class RealSets:
         seen: Where the reference is not what generators were trained on: their training volumes by
             class. Metrics that look for copies then take the reference as held out.
         patients: Patient by case id; a case without one is a patient of its own.
+        fresh: Further real cases where the data set draws them.
     """
 
     train: Mapping[str, VolumeSet]
@@ -62,6 +103,7 @@ class RealSets:
     features: FeatureCache
     seen: Mapping[str, VolumeSet] = field(default_factory=dict)
     patients: Mapping[str, str] = field(default_factory=dict)
+    fresh: FreshCases | None = None
 
     @classmethod
     def of(
@@ -73,6 +115,7 @@ class RealSets:
         features: FeatureCache,
         patients: Mapping[str, str],
         sites: Mapping[str, str] | None = None,
+        fresh: FreshCases | None = None,
     ) -> RealSets:
         """Take the sets of a prepared dataset and its split; ``sites`` by case id, if known."""
 
@@ -91,11 +134,15 @@ class RealSets:
             spacing=spacing,
             features=features,
             patients=patients,
+            fresh=fresh,
         )
 
     def sets(self, name: str, generated: VolumeSet, metric: Metric) -> Sets:
         """Return what a metric of one class is computed on."""
         copies = metric.held_out and bool(self.seen)
+        further = VolumeSet([], [])
+        if metric.as_ratio and self.fresh:
+            further = self.fresh.of(name, fresh_cases(len(generated), len(self.test[name])))
         return Sets(
             generated=generated,
             train=self.seen[name] if copies else self.train[name],
@@ -103,6 +150,7 @@ class RealSets:
             pooled=self.pooled,
             seed=SCORE_SEED,
             spacing=self.spacing,
+            fresh=further,
         )
 
     def halved(self) -> tuple[RealSets, dict[str, VolumeSet]]:

@@ -6,8 +6,9 @@ its ratio: 1 is as good as real.
 
 At most half of the held-out cases are drawn at a time, without replacement, since draws that share
 most of their cases would hide their spread; sd is corrected for the rest, sd / sqrt(1 - m / held
-out). Rows of more volumes are then compared at m volumes, too, by the mean over as many draws of
-them. With fewer than 4 held-out cases, the reference is halved in every draw instead.
+out). A data set that draws its cases adds fresh ones, up to ``DISTINCT`` draws' worth. Rows of more
+volumes are then compared at m volumes, too, by the mean over as many draws of them. With fewer than
+4 held-out cases, the reference is halved in every draw instead.
 
 Source: [ours]; finite population correction: Cochran 1977, Sampling Techniques, section 2.4.
 """
@@ -34,14 +35,29 @@ from cerebench.metrics.base import Array, Sets, VolumeSet
 
 DRAWS = 20
 LEAST = 2
+DISTINCT = 10  # draws that share no case, where a data set draws fresh ones
+MOST_FRESH = 1000  # of a class
 SITE_LEAST = 4  # cases on either side
 RECIPE = {
     "draws": DRAWS,
     "of": "held-out cases without replacement, at most half of them; else halves of the reference",
+    "fresh": f"as many as {DISTINCT} draws without a common case need, at most {MOST_FRESH}, of a "
+    "data set that draws its cases",
     "ratio": "value at the size of the draws / mean of the draws",
     "sites": f"within and across sites of {2 * SITE_LEAST} cases or more, as many draws",
 }
 NONE = "no ratio to the real floor: fewer than 4 real volumes to draw from"
+
+
+def fresh_cases(m: int, held_out: int) -> int:
+    """Return how many fresh cases of a class the floor of m volumes uses beside those held out.
+
+    Example:
+        >>> fresh_cases(64, 200), fresh_cases(8, 200), fresh_cases(250, 200)
+        (440, 0, 1000)
+    """
+    return min(max(DISTINCT * m - held_out, 0), MOST_FRESH)
+
 
 Distance = Callable[[Array, Array], float]
 

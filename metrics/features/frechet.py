@@ -167,7 +167,8 @@ def frechet_metric(
     def compute(sets: Sets, view: str) -> Result:
         require(sets, 2, "generated", "train")
         (x, y), notes = standardised(sets, extractor, "generated", "train")
-        (held_out,), _ = standardised(sets, extractor, "test") if len(sets.test) else ((x[:0],), ())
+        parts = [part for part in ("test", "fresh") if floored and len(getattr(sets, part))]
+        held_out = np.concatenate([x[:0], *standardised(sets, extractor, *parts)[0]])
         if whitened:
             (pooled,), _ = standardised(sets, extractor, "pooled")
             whiten = Whitener.fit(pooled)

@@ -355,6 +355,22 @@ def test_fingerprint_changes_with_size_and_rule_only():
     assert first != Phantom(16, rule={"train": 100, "test": 201}).fingerprint({})
 
 
+def test_phantoms_beyond_a_split_are_those_that_a_longer_rule_would_add():
+    dataset = Phantom(16, rule={"train": 2, "test": 3})
+    further = dataset.beyond(4)
+    longer = Phantom(16, rule={"train": 2, "test": 7})
+    known = {case.id for case in dataset.cases()}
+    assert {c.id for c in further.cases()} == {c.id for c in longer.cases()} - known
+    (first, *_) = further.cases()
+    assert np.array_equal(further.load(first).volume, longer.load(first).volume)
+    with pytest.raises(DatasetError, match="no LGG case"):
+        further.load(dataset.cases()[0])
+    with pytest.raises(DatasetError, match="Phantoms beyond a split have none"):
+        further.split(0)
+    keys = {d.fingerprint({}) for d in (dataset, further, longer, dataset.beyond(5))}
+    assert len(keys) == 4
+
+
 def test_recipe_names_the_procedure_and_its_constants():
     recipe = Phantom(16).recipe
     assert (recipe.name, recipe.version) == ("phantom-roi", 1)

@@ -8,6 +8,7 @@ import pytest
 
 from cerebench.benchmark.planning.planned import PlannedMetric
 from cerebench.benchmark.stages.scoring import (
+    FreshCases,
     Judged,
     RealSets,
     build_control,
@@ -16,8 +17,10 @@ from cerebench.benchmark.stages.scoring import (
     score,
 )
 from cerebench.core.records.files import as_json
+from cerebench.datasets.phantom import Phantom
 from cerebench.metrics.base import Better, Metric, MetricError, Result, VolumeSet
 from cerebench.metrics.controls import CONTROLS
+from cerebench.metrics.features.frechet import FD_RADLITE2
 from cerebench.metrics.memorisation.nn_ratio import NN_RATIO
 from cerebench.metrics.voxel.mmd import MMD2_LINEAR
 
@@ -175,3 +178,28 @@ def test_joint_metrics_say_so():
     registry = Registries().metrics
     loaded: list[Metric] = [registry.load(name) for name in registry.names()]
     assert {m.name for m in loaded if m.joint} == {"class-fidelity", "tstr", "trts"}
+
+
+def test_fresh_cases_are_drawn_for_metrics_with_a_floor_alone_and_when_they_are_read(tmp_path):
+    dataset = Phantom(16, rule={"train": 3, "test": 4})
+    fresh = FreshCases(dataset, tmp_path, None)
+    test = {"LGG": volume_set(4, "t"), "HGG": volume_set(4, "t")}
+    real = RealSets(test, test, volume_set(4, "p"), (8.0,) * 3, None, fresh=fresh)
+    plain, floored = (real.sets("HGG", volume_set(2, "g"), m) for m in (MMD2_LINEAR, FD_RADLITE2))
+    assert len(plain.fresh) == 0
+    assert len(floored.fresh) == 10 * 2 - 4
+    assert not list(tmp_path.iterdir())
+    case = dataset.beyond(16).cases()[16]
+    assert floored.fresh.ids[0] == case.id
+    drawn = dataset.beyond(16).load(case).volume
+    assert np.abs(floored.fresh[0] - drawn).max() < 1e-3  # kept as float16, as all cases are
+    assert list(tmp_path.iterdir())
+    assert real.sets("HGG", volume_set(2, "g"), FD_RADLITE2).fresh is floored.fresh
+
+
+def test_a_data_set_that_draws_no_cases_has_no_fresh_ones(tmp_path):
+    class Files:
+        def beyond(self, count):
+            return None
+
+    assert len(FreshCases(Files(), tmp_path, None).of("HGG", 5)) == 0

@@ -1,10 +1,12 @@
 """The real floor: what it is made of, and that a perfect generator has the ratio 1."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cerebench.metrics.base import Sets, VolumeSet
-from cerebench.metrics.estimators.floor import DRAWS, NONE, at_floor, ratio, real_floor
+from cerebench.metrics.estimators.floor import DRAWS, NONE, at_floor, fresh_cases, ratio, real_floor
 from cerebench.metrics.features.frechet import FD_RADLITE2, FD_RAND3D_PCA64, frechet_distance
 
 
@@ -122,3 +124,22 @@ def test_the_metrics_that_tables_show_as_ratios_record_them(metric):
     assert 0.5 < real.facts["ratio"] < 2 < wide.facts["ratio"]
     assert real.facts["floor"] * real.facts["ratio"] == pytest.approx(real.value)
     assert real.facts["floor_sd"] > 0
+
+
+def test_fresh_cases_join_those_held_out():
+    train, few = normal(60, 1, 12).astype(np.float32), normal(6, 2, 12).astype(np.float32)
+    made = normal(40, 3, 12).astype(np.float32)
+    poor = FD_RADLITE2.compute(sets(made, train, few), "").facts
+    fresh = normal(394, 4, 12).astype(np.float32)
+    rows = VolumeSet([None] * 394, [f"f{i}" for i in range(394)], lambda *_: fresh)
+    given = replace(sets(made, train, few), fresh=rows)
+    rich = FD_RADLITE2.compute(given, "").facts
+    assert (poor["floor_m"], rich["floor_m"]) == (3, 40)
+    both = np.concatenate([few, fresh])
+    held = FD_RADLITE2.compute(sets(made, train, both), "").facts
+    assert rich == held
+
+
+def test_as_many_are_fresh_as_ten_draws_need():
+    assert fresh_cases(64, 200) + 200 == 10 * 64
+    assert fresh_cases(64, 640) == fresh_cases(0, 0) == 0
