@@ -6,15 +6,14 @@ Everything that only a driver can answer goes through one object, a ``Driver``. 
 
 from __future__ import annotations
 
-import os
 import platform
-import resource
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from cerebench.core.errors import UsageError
@@ -153,7 +152,7 @@ def total_memory(device: torch.device) -> int:
     """Return the memory of a device, bytes."""
     if device.type == "cuda":
         return _driver.memory(device)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return psutil.virtual_memory().total
 
 
 def reset_peak(device: torch.device) -> None:
@@ -172,6 +171,11 @@ def peak_mib(device: torch.device) -> float:
     """Return the peak memory since ``reset_peak``, MiB: of the device, or of the process."""
     if device.type == "cuda":
         return _driver.peak(device) / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        memory = psutil.Process().memory_info()
+        return getattr(memory, "peak_wset", memory.rss) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage: bytes on macOS, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 

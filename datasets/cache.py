@@ -10,7 +10,6 @@ A dataset is prepared once per size and content into ``<cache>/<name>-<size>-<fi
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -20,13 +19,14 @@ import time
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
@@ -241,14 +241,18 @@ def _remove_leftovers(cache: Path) -> None:
 @contextmanager
 def _lock(path: Path) -> Iterator[bool]:
     """Tell whether this process is the only one here; the system frees the lock when it dies."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
         yield True
-        path.unlink(missing_ok=True)
+        with suppress(PermissionError):  # Windows removes no open file; an empty one may stay
+            path.unlink(missing_ok=True)
+    finally:
+        lock.release()
 
 
 def _fill(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -227,9 +228,17 @@ def materialise(volumes: Sequence[Volume]) -> Sequence[Volume]:
         file.write(np.ascontiguousarray(volumes[index], dtype=np.float32).data)
     file.flush()
 
+    turn = threading.Lock()
+
     def read(index: int) -> Volume:
         volume = np.empty(shape, np.float32)
-        os.preadv(file.fileno(), [volume.data.cast("B")], index * volume.nbytes)
+        place, start = volume.data.cast("B"), index * volume.nbytes
+        if hasattr(os, "preadv"):
+            os.preadv(file.fileno(), [place], start)
+        else:  # Windows and older macOS: one position for all readers
+            with turn:
+                file.seek(start)
+                file.readinto(place)
         return volume
 
     return LazyVolumes([str(i) for i in range(len(volumes))], read)
