@@ -206,7 +206,7 @@ class AlphaWGAN(Method):
     and generator; ``critic_gap`` mean D(G(E(x))) + mean D(G(z)) - 2 mean D(x); ``penalty`` the sum
     of the two penalties of D before their weight; ``code_gap`` mean C(E(x)) - mean C(z);
     ``code_penalty`` the penalty of C before its weight; ``ms_ssim`` and ``ms_ssim_real`` mean
-    similarity of pairs of samples and of real volumes, see ``collapse.py``.
+    similarity of pairs of samples and of real volumes, see ``layers/collapse.py``.
     """
 
     info = MethodInfo(

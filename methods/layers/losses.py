@@ -1,4 +1,6 @@
-"""Losses of the autoencoder phase, all in float32: Sobel gradients, features, hinge.
+"""Losses of autoencoders with discriminators, all in float32: Sobel gradients, features, hinge.
+
+Both VQGANs use all of them, Medical Diffusion ``feature_matching`` and ``hinge``.
 
 Source: Zhou and Khalvati, MIDL 2024, section 2.2, with the means, the factor 1/2 and the bound of
 the adaptive weight that only their code has; written anew from a description.

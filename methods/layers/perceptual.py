@@ -1,5 +1,7 @@
 """LPIPS on axial slices: how different two volumes look to a network trained on photographs.
 
+The perceptual term of every autoencoder here: both VQGANs and Medical Diffusion.
+
 Source: Zhang et al. 2018, arXiv:1801.03924, version 0.1 with VGG16. Its learned heads ship with
 torchmetrics; the VGG16 weights are a file of their own (``VGG16``), which the harness provides.
 """

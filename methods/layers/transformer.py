@@ -1,10 +1,11 @@
-"""Causal transformer over the tokens of a volume: the prior of 3D-VQGAN-cond.
+"""Causal transformer over the tokens of a volume: the prior of 3D-VQGAN and 3D-VQGAN-cond.
 
 Source: Zhou and Khalvati, MIDL 2024 (OpenReview LLoSHPorlM), App. A.2, and Esser et al. 2021,
 arXiv:2012.09841, whose transformer they take over; written anew from a description.
 
-Ids of the vocabulary: the codes 0 … K-1, the mask K, then one token a class, K+1+label. The input
-is the class token followed by all tokens but the last, so position i predicts token i.
+The input is a start token followed by all tokens but the last, so position i predicts token i.
+Ids 0 … K-1 are the codes. In 3D-VQGAN the id K starts every sequence; in 3D-VQGAN-cond K is the
+mask, and one token a class, K+1+label, starts a sequence (``class_tokens``, ``shift``).
 
 Departures from the reference code: positions for exactly the tokens of a volume (the code makes as
 many as there are codes); no unused linear-probe head; sampling keeps keys and values instead of
@@ -19,9 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cerebench.methods.base import (
-    BadConfig,
-)
+from cerebench.methods.base import BadConfig
 
 INIT_STD = 0.02
 
@@ -33,7 +32,7 @@ class Transformer(nn.Module):
     published size (1027, 512, 1024, 24, 16).
 
     Args:
-        vocabulary: Number of ids V: codes, mask and class tokens.
+        vocabulary: Number of ids V: the codes and whatever tokens the method adds to them.
         length: Tokens of a volume L.
         width: Channels d.
         layers: Blocks n.
@@ -86,21 +85,21 @@ class Transformer(nn.Module):
         top_k: int = 0,
         top_p: float = 1.0,
     ) -> Tensor:
-        """Draw sequences token by token, each from its class token and its own random numbers.
+        """Draw sequences token by token, each from its start token and its own random numbers.
 
         A sequence does not depend on its neighbours in the batch, up to the rounding of matrix
         products, which differs between batch sizes.
 
         Args:
-            start: Class tokens, (B,) int64.
+            start: Start tokens, (B,) int64.
             uniforms: One random number a token, (B, L) float32 in [0, 1), L <= ``length``.
-            codes: Ids below this one may be drawn; mask and class tokens lie above.
+            codes: Ids below this one may be drawn; mask and start tokens lie above.
             temperature: Divides the logits, >= 0; 0 takes the most probable id.
             top_k: As in ``draw``.
             top_p: As in ``draw``.
 
         Returns:
-            Drawn ids without the class token, (B, L) int64 in [0, codes).
+            Drawn ids without the start token, (B, L) int64 in [0, codes).
 
         Raises:
             BadConfig: If a setting of the sampler lies outside its range.
@@ -309,20 +308,3 @@ def _check_sampler(
     ):
         if not good:
             raise BadConfig(f"{name} is {value}; it must be {expected}.")
-
-
-def check_stages(*, autoencoder_steps: int, stop_at: float, width: int, heads: int) -> None:
-    """Refuse settings of an autoencoder and a transformer that do not go together.
-
-    Raises:
-        BadConfig: If stage 1 would run no step, or heads do not divide the transformer's width.
-    """
-    if round(stop_at * autoencoder_steps) < 1:
-        raise BadConfig(
-            f"stop_at = {stop_at} of autoencoder_steps = {autoencoder_steps} leaves no step. "
-            "Raise one of the two."
-        )
-    if width % heads:
-        raise BadConfig(
-            f"heads = {heads} must divide the transformer's width = {width}. Change one of the two."
-        )

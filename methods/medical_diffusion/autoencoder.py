@@ -11,7 +11,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cerebench.methods.medical_diffusion.layers import GroupNorm
+from cerebench.methods.layers.group_norm import GroupNorm
 
 
 def encoder(image_channels: int, width: int, levels: int, groups: int) -> nn.Sequential:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cerebench.methods.medical_diffusion.layers import GroupNorm
+from cerebench.methods.layers.group_norm import GroupNorm
 
 GROUPS = 8  # of every normalisation; the width is a multiple of it
 MAX_PERIOD = 10_000  # of the embedding of diffusion steps, and of the rotary positions
