@@ -1,8 +1,9 @@
-"""3D-Med-DDPM: denoising diffusion in voxels, one U-Net per class; variants with mask or label.
+"""3D-Med-DDPM: denoising diffusion in voxels, one U-Net per class.
 
 Source: Dorjsembe et al. 2024, IEEE J. Biomed. Health Inform. (arXiv:2305.18453) and the authors'
 code (GPL-3.0), written anew from a description. Network: MONAI's diffusion U-Net with the three
-changes that make it theirs; schedules and samplers: diffusers.
+changes that make it theirs; schedules and samplers: diffusers. ``med_ddpm_mask.py`` and
+``med_ddpm_c.py`` are its variants for masks and class labels.
 
 Departures: see ``DEPARTURES``.
 """
@@ -22,7 +23,6 @@ from torch.optim import Adam
 
 from cerebench.methods.base import (
     BadConfig,
-    Batch,
     Batches,
     Conditions,
     Count,
@@ -45,7 +45,7 @@ from cerebench.methods.layers.diffusion import (
     sampler_steps,
 )
 from cerebench.methods.layers.ema import WeightAverage
-from cerebench.methods.layers.learning_rate import set_lr
+from cerebench.methods.layers.learning_rate import linear, set_lr
 
 MAX_PERIOD = 1000  # of the timestep embedding; 10 000 is usual elsewhere
 
@@ -137,6 +137,14 @@ class Config:
             sampler_steps=sampler_steps(self.sampler, self.sampler_steps, self.timesteps),
         )
 
+    def process(self) -> Diffusion:
+        """Return the diffusion process that training and sampling follow."""
+        return Diffusion(cosine_betas(self.timesteps, self.beta_cap))
+
+    def lr_at(self, progress: float) -> float:
+        """Return the step size at a fraction of the training, in [0, 1)."""
+        return linear(progress, self.lr, self.lr_end) * (1 if progress < 0.5 else self.lr_drop)
+
 
 PAPER = Preset(Config(), size=128)
 REPO = PAPER.override(lr_drop=(1.0, "[code: constant]"))
@@ -189,106 +197,41 @@ class MedDDPM(Method):
     departures = DEPARTURES
 
     def build(self) -> dict[str, nn.Module]:
-        c, net = self.config, self._unet()
-        average = WeightAverage(net, decay=c.ema_decay, every=c.ema_every, start=c.ema_start)
-        return {"unet": net, "average": average}
+        return with_average(unet(self.config, self.size, self.channels), self.config)
 
     def train(self, data: Batches, run: Run) -> None:
         c, net, average = self.config, self.nets["unet"], self.nets["average"]
-        process = self._process()
+        process = c.process()
         adam = Adam(net.parameters(), lr=c.lr, fused=True)
         phase = run.phase("denoising", adam=adam)
         for step in phase.steps(c.steps):
-            decay = 1 - (1 - c.lr_end) * step.progress
-            set_lr((adam,), c.lr * decay * (1 if step.progress < 0.5 else c.lr_drop))
-            batch = step.batch(data, c.batch)
+            set_lr((adam,), c.lr_at(step.progress))
+            volumes = step.batch(data, c.batch).images  # in [-1, 1]
             times = process.times(step.rand(c.batch))
-            noise = step.randn(*batch.images.shape)
-            noisy = process.noised(batch.images, noise, times)  # (B, C, D, H, W)
-            loss = (self._predict(net, noisy, times, batch).float() - noise).abs().mean()
+            noise = step.randn(*volumes.shape)
+            noisy = process.noised(volumes, noise, times)  # (B, C, D, H, W)
+            loss = (net(noisy, times).float() - noise).abs().mean()
             step.descend(adam, loss)
             average.follow(net, step.index)
             phase.log(noise_error=loss)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
         c, net = self.config, self.nets["average"]
-        return self._process().draw(
-            lambda noisy, times: self._predict(net, noisy, times, conditions),
+        return c.process().draw(
+            net,
             rngs,
             (self.channels, *[self.size] * 3),
             sampler=c.sampler,
             steps=c.sampler_steps,
-        )
-
-    def _process(self) -> Diffusion:
-        return Diffusion(cosine_betas(self.config.timesteps, self.config.beta_cap))
-
-    def _unet(self) -> MedDDPMUNet:
-        return unet(self.config, self.size, self.channels)
-
-    def _predict(
-        self, net: nn.Module, noisy: Tensor, times: Tensor, given: Batch | Conditions
-    ) -> Tensor:
-        """Return the predicted noise; ``given`` has the labels and masks of these volumes."""
-        return net(noisy, times)
+        )  # (N, C, D, H, W)
 
 
-class MedDDPMMask(MedDDPM):
-    """Diffusion in voxels conditioned on the tumour mask, one instance for all classes."""
-
-    info = MethodInfo(
-        name="med-ddpm-mask",
-        version=1,
-        source="arXiv:2305.18453",
-        conditioning="mask",
-        label="3D-Med-DDPM, mask (variant)",
+def with_average(net: MedDDPMUNet, config: Config) -> dict[str, nn.Module]:
+    """Return the network that is trained and the average of its weights, from which to sample."""
+    average = WeightAverage(
+        net, decay=config.ema_decay, every=config.ema_every, start=config.ema_start
     )
-    departures = (
-        "A variant: conditioned on the mask as in the paper, one model for all classes. A tumour "
-        "region outside its mask is background, so the mask nearly gives the support away; do not "
-        "compare its rows with unconditional ones.",
-        "From the code: one tumour mask instead of one mask per label, in {-1, 1} as the "
-        "whole-head model has them.",
-        *DEPARTURES[1:],
-    )
-
-    def _unet(self) -> MedDDPMUNet:
-        return unet(self.config, self.size, self.channels, masks=1)
-
-    def _predict(
-        self, net: nn.Module, noisy: Tensor, times: Tensor, given: Batch | Conditions
-    ) -> Tensor:
-        if given.masks is None:
-            raise ValueError(
-                "med-ddpm-mask needs a mask per case and got none. Use a dataset with masks, or "
-                "med-ddpm."
-            )
-        return net(torch.cat((noisy, 2 * given.masks - 1), 1), times)
-
-
-class MedDDPMC(MedDDPM):
-    """Diffusion in voxels conditioned on the class, one instance for all classes."""
-
-    info = MethodInfo(
-        name="med-ddpm-c",
-        version=1,
-        source="arXiv:2305.18453",
-        conditioning="class",
-        label="3D-Med-DDPM, class (variant)",
-    )
-    departures = (
-        "A variant that neither paper nor code has: one model for all classes, with an embedding "
-        "of the class added to that of the diffusion step.",
-        *DEPARTURES[1:],
-    )
-
-    def _unet(self) -> MedDDPMUNet:
-        return unet(self.config, self.size, self.channels, classes=len(self.classes))
-
-    def _predict(
-        self, net: nn.Module, noisy: Tensor, times: Tensor, given: Batch | Conditions
-    ) -> Tensor:
-        return net(noisy, times, given.labels)
+    return {"unet": net, "average": average}
 
 
 def unet(

@@ -6,13 +6,14 @@ of Kwon et al. is ours.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Generic
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cerebench.methods.base import Batch, Batches, Phase, Rows, T
+from cerebench.methods.base import Batch, Batches, Phase, Rows, Step, T
 
 
 class Subset(Generic[T]):
@@ -43,6 +44,19 @@ def by_class(data: Batches, phase: Phase) -> list[Subset[Batch]]:
     """Return the cases of each class that the data hold, in the order of the labels."""
     found = labels_of(data, phase)
     return [Subset(data, (found == label).nonzero().flatten()) for label in found.unique()]
+
+
+def draw_evenly(step: Step, groups: Sequence[Rows[Batch]], size: int) -> Batch:
+    """Draw equally many cases of every group; what does not divide goes to the groups in turn."""
+    count, rest = divmod(size, len(groups))
+    sizes = [count + ((i + step.index) % len(groups) < rest) for i in range(len(groups))]
+    parts = [step.batch(rows, n) for rows, n in zip(groups, sizes, strict=True) if n]
+    return Batch(
+        images=torch.cat([part.images for part in parts]),
+        labels=torch.cat([part.labels for part in parts]),
+        masks=None,
+        ids=tuple(case for part in parts for case in part.ids),
+    )
 
 
 def balanced(rows: Rows[T], labels: Tensor) -> Subset[T]:

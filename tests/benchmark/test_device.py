@@ -52,7 +52,7 @@ READS = {
     "methods.layers.transformer:Transformer.generate",
     "methods.layers.tokens:diagnose_tokens",
     "methods.layers.tokens:_nearest",
-    "methods.medical_diffusion.method:MedicalDiffusion._errors",
+    "methods.medical_diffusion.reconstruction:_errors",
 }
 
 
