@@ -202,6 +202,7 @@ class AlphaWGAN(Method):
         label="3D-alpha-WGAN",
     )
     Config = Config
+    config: Config
     presets = {
         "paper": PAPER,
         "reference": REFERENCE,
@@ -298,7 +299,9 @@ def decoder(latent: int, widths: Sequence[int], channels: int, norm: str) -> nn.
     else:
         net = generator(latent, widths, channels, stem_bias=False)
     bound = (widths[0] * 4**3) ** -0.5
-    nn.init.uniform_(net[0].weight, -bound, bound)
+    stem = net[0]
+    assert isinstance(stem, nn.Linear)
+    nn.init.uniform_(stem.weight, -bound, bound)
     return net
 
 

@@ -80,6 +80,7 @@ class AlphaWGANC(Method):
         label="3D-alpha-WGAN-C",
     )
     Config = alpha_wgan.Config
+    config: alpha_wgan.Config
     presets = {"paper": PAPER, "quick": QUICK, "smoke": SMOKE}
     departures = DEPARTURES
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from monai.networks.nets import DiffusionModelUNet
+from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
 from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Adam
@@ -35,6 +35,7 @@ from cerebench.methods.base import (
     Precision,
     Preset,
     Run,
+    network,
     setting,
 )
 from cerebench.methods.layers.diffusion import (
@@ -193,6 +194,7 @@ class MedDDPM(Method):
         label="3D-Med-DDPM",
     )
     Config = Config
+    config: Config
     presets = {"paper": PAPER, "repo": REPO, "quick": QUICK, "smoke": SMOKE}
     departures = DEPARTURES
 
@@ -200,7 +202,8 @@ class MedDDPM(Method):
         return with_average(unet(self.config, self.size, self.channels), self.config)
 
     def train(self, data: Batches, run: Run) -> None:
-        c, net, average = self.config, self.nets["unet"], self.nets["average"]
+        c, net = self.config, self.nets["unet"]
+        average = network(self.nets, "average", WeightAverage)
         process = c.process()
         adam = Adam(net.parameters(), lr=c.lr, fused=True)
         phase = run.phase("denoising", adam=adam)
@@ -299,11 +302,14 @@ class MedDDPMUNet(DiffusionModelUNet):
             if isinstance(module, nn.GroupNorm):
                 module.register_forward_pre_hook(_contiguous)
                 module.register_forward_hook(_channels_last)
-            if name.endswith("attn.out_proj"):
+            if isinstance(module, nn.Linear) and name.endswith("attn.out_proj"):
                 nn.init.zeros_(module.weight)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, x: Tensor, timesteps: Tensor, class_labels: Tensor | None = None) -> Tensor:
+    # MONAI's further inputs, context and residuals from outside, have no part in this network.
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: Tensor, timesteps: Tensor, class_labels: Tensor | None = None
+    ) -> Tensor:
         """Map (B, inputs, D, H, W), steps (B,) and labels (B,) to noise (B, outputs, D, H, W)."""
         embedding = self.time_embed(step_embedding(timesteps, self.block_out_channels[0]))
         if class_labels is not None:
@@ -315,7 +321,9 @@ class MedDDPMUNet(DiffusionModelUNet):
             skips += more
         h = self.middle_block(hidden_states=h, temb=embedding)
         for block in self.up_blocks:
-            first = len(skips) - len(block.resnets)
+            resnets = block.get_submodule("resnets")
+            assert isinstance(resnets, nn.ModuleList)
+            first = len(skips) - len(resnets)
             h = block(hidden_states=h, res_hidden_states_list=skips[first:], temb=embedding)
             skips = skips[:first]
         return self.out(h)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from cerebench.methods import med_ddpm
-from cerebench.methods.base import Batches, Conditions, Method, MethodInfo, Run
+from cerebench.methods.base import Batches, Conditions, Method, MethodInfo, Run, network
+from cerebench.methods.layers.ema import WeightAverage
 from cerebench.methods.layers.learning_rate import set_lr
 from cerebench.methods.med_ddpm import unet, with_average
 
@@ -34,6 +35,7 @@ class MedDDPMC(Method):
         label="3D-Med-DDPM, class (variant)",
     )
     Config = med_ddpm.Config
+    config: med_ddpm.Config
     presets = med_ddpm.MedDDPM.presets
     departures = (
         "A variant that neither paper nor code has: one model for all classes, with an embedding "
@@ -46,7 +48,8 @@ class MedDDPMC(Method):
         return with_average(net, self.config)
 
     def train(self, data: Batches, run: Run) -> None:
-        c, net, average = self.config, self.nets["unet"], self.nets["average"]
+        c, net = self.config, self.nets["unet"]
+        average = network(self.nets, "average", WeightAverage)
         process = c.process()
         adam = Adam(net.parameters(), lr=c.lr, fused=True)
         phase = run.phase("denoising", adam=adam)

@@ -170,6 +170,7 @@ class WGANGP(Method):
         label="3D-WGAN-GP",
     )
     Config = Config
+    config: Config
     presets = {
         "paper": PAPER,
         "kwon": KWON,
@@ -198,7 +199,7 @@ class WGANGP(Method):
         phase = run.phase("adversarial", opt_g=opt_g, opt_d=opt_d)
         for step in phase.steps(c.steps):
             set_lr((opt_g, opt_d), linear(step.progress, c.lr, c.lr_end))
-            scalars: dict[str, Tensor] = {}
+            gap = penalty = loss_g = torch.zeros(())
             for _ in range(c.critic_steps):
                 real = step.batch(data, c.batch).images  # (B, C, D, H, W) in [-1, 1]
                 with torch.no_grad():
@@ -206,12 +207,10 @@ class WGANGP(Method):
                 gap = D(fake).mean() - D(real).mean()  # minus the Wasserstein estimate
                 penalty = gradient_penalty(D, real, fake, step.rand(c.batch), c.penalty_norm)
                 step.descend(opt_d, gap + c.penalty * penalty)
-                scalars |= {"critic_gap": gap, "penalty": penalty}
             for _ in range(c.generator_steps):
                 loss_g = -D(G(step.randn(c.batch, c.latent))).mean()
                 step.descend(opt_g, loss_g)
-                scalars["generator_loss"] = loss_g
-            phase.log(**scalars)
+            phase.log(critic_gap=gap, penalty=penalty, generator_loss=loss_g)
         settle_statistics(run, G, lambda step: G(step.randn(c.batch, c.latent)), c.statistics)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:

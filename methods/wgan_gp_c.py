@@ -64,6 +64,7 @@ class WGANGPC(Method):
         label="3D-WGAN-GP-C",
     )
     Config = wgan_gp.Config
+    config: wgan_gp.Config
     presets = {"paper": PAPER, "quick": QUICK, "smoke": SMOKE}
     departures = DEPARTURES
 
@@ -88,7 +89,7 @@ class WGANGPC(Method):
         classes = by_class(data, phase)
         for step in phase.steps(c.steps):
             set_lr((opt_g, opt_d), linear(step.progress, c.lr, c.lr_end))
-            scalars: dict[str, Tensor] = {}
+            gap = penalty = loss_g = torch.zeros(())
             for _ in range(c.critic_steps):
                 batch = draw_evenly(step, classes, c.batch)
                 real = batch.images  # (B, C, D, H, W) in [-1, 1]
@@ -98,12 +99,10 @@ class WGANGPC(Method):
                 gap = D(fake).mean() - D(real).mean()  # minus the Wasserstein estimate
                 penalty = gradient_penalty(D, real, fake, step.rand(c.batch), c.penalty_norm)
                 step.descend(opt_d, gap + c.penalty * penalty)
-                scalars |= {"critic_gap": gap, "penalty": penalty}
-            for _ in range(c.generator_steps):  # labels of the last real batch
-                loss_g = -D(G(step.randn(c.batch, c.latent))).mean()
+            for _ in range(c.generator_steps):  # labels of the last real batch; there is one
+                loss_g = -D(G(step.randn(c.batch, c.latent))).mean()  # pyright: ignore[reportPossiblyUnboundVariable]
                 step.descend(opt_g, loss_g)
-                scalars["generator_loss"] = loss_g
-            phase.log(**scalars)
+            phase.log(critic_gap=gap, penalty=penalty, generator_loss=loss_g)
         settle_statistics(run, nets["generator"], self._generate, c.statistics)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:

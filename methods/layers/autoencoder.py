@@ -16,6 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from cerebench.methods.base import N
 from cerebench.methods.layers.group_norm import GroupNorm
 from cerebench.methods.layers.upsampling import UpsampleConv
 
@@ -55,7 +56,9 @@ def decoder(image_channels: int, channels: Sequence[int], bottleneck: int) -> nn
 
 def final_convolution(decoder: nn.Sequential) -> nn.Conv3d:
     """Return the last layer of a decoder with weights, which the adaptive weight looks at."""
-    return decoder[-2]
+    last = decoder[-2]
+    assert isinstance(last, nn.Conv3d)
+    return last
 
 
 @torch.no_grad()
@@ -75,6 +78,7 @@ def start_at_mean(decoder: nn.Sequential, volumes: Tensor) -> None:
     last = final_convolution(decoder)
     last.reset_parameters()
     mean = volumes.float().mean(dim=(0, 2, 3, 4)).clamp(-0.999, 0.999)
+    assert last.bias is not None
     last.bias.copy_(mean.atanh())
 
 
@@ -159,8 +163,9 @@ class ResBlock(nn.Module):
 class FloatTanh(nn.Tanh):
     """Tanh in float32: one of bf16 is exactly -1, without a gradient, from -3.1 on."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.float())
+    def forward(self, input: Tensor) -> Tensor:
+        """Map a tensor of any shape and precision to float32 in [-1, 1]."""
+        return super().forward(input.float())
 
 
 def _norm(channels: int) -> GroupNorm:
@@ -172,7 +177,7 @@ def leaky() -> nn.LeakyReLU:
     return nn.LeakyReLU(0.2)
 
 
-def initialised(net: nn.Module) -> nn.Module:
+def initialised(net: N) -> N:
     """Draw convolution weights from N(0, 0.02^2); biases and norms keep torch's defaults."""
     for module in net.modules():
         if isinstance(module, nn.Conv3d):

@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, get_args
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from pydantic import Field
 from torch import Tensor
 
@@ -104,7 +106,8 @@ class Diffusion:
 
     def noised(self, volumes: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """Return x_t: volumes (B, ...) mixed with noise of the same shape at steps (B,)."""
-        return self._forward.add_noise(volumes, noise, times)
+        # Annotated as the legacy class of int32 on the CPU; it only indexes a table.
+        return self._forward.add_noise(volumes, noise, times)  # pyright: ignore[reportArgumentType]
 
     def draw(
         self,
@@ -135,8 +138,8 @@ class Diffusion:
         streams, x = list(rngs), randn(rngs, *shape)
         for t in scheduler.timesteps.tolist():
             noise = predict(x, torch.full((len(x),), t, device=x.device)).float()
-            with _TABLES:
-                x = scheduler.step(noise, t, x, generator=streams).prev_sample
+            with _TABLES:  # a list of generators is annotated for some schedulers only
+                x = scheduler.step(noise, t, x, generator=streams, return_dict=False)[0]  # pyright: ignore[reportArgumentType]
         return x
 
     def _scheduler(
@@ -178,4 +181,5 @@ class _ClippedDPMSolver(DPMSolverMultistepScheduler):
     """
 
     def _threshold_sample(self, sample: Tensor) -> Tensor:
-        return sample.clamp(-self.config.sample_max_value, self.config.sample_max_value)
+        limit = self.config["sample_max_value"]
+        return sample.clamp(-limit, limit)

@@ -14,6 +14,7 @@ class GroupNorm(nn.GroupNorm):
     copies cost little: the encoder and decoder of ``layers/autoencoder.py`` train 1.4 times faster.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C, D, H, W)."""
-        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last_3d)
+        normalised = super().forward(input.contiguous())
+        return normalised.contiguous(memory_format=torch.channels_last_3d)

@@ -8,11 +8,12 @@ the adaptive weight that only their code has; written anew from a description.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import BackwardCFunction, FunctionCtx, once_differentiable
 
 from cerebench.methods.base import full_precision
 
@@ -53,10 +54,13 @@ class _SobelSquares(torch.autograd.Function):
         ctx.save_for_backward(m)
         return torch.mul(d, m, out=sloped).mean()
 
+    # The decorator makes the context positional, and torch never names it.
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, slope: Tensor) -> Tensor:
-        (m,) = ctx.saved_tensors
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: BackwardCFunction, *slopes: Tensor
+    ) -> Tensor:
+        (m,), (slope,) = ctx.saved_tensors, slopes
         return m * (slope * (2 / m.numel()))
 
 
@@ -87,7 +91,12 @@ def feature_matching(real: Sequence[Tensor], generated: Sequence[Tensor]) -> Ten
         generated: Features of generated volumes, the same shapes.
     """
     pairs = zip(real, generated, strict=True)
-    return sum((r.detach().float() - g.float()).abs().mean() for r, g in pairs)
+    return total((r.detach().float() - g.float()).abs().mean() for r, g in pairs)
+
+
+def total(terms: Iterable[Tensor]) -> Tensor:
+    """Add up terms, at least one, in their order."""
+    return reduce(torch.add, terms)
 
 
 def hinge(real_logits: Tensor, generated_logits: Tensor) -> Tensor:

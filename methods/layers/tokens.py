@@ -32,7 +32,8 @@ def diagnose_tokens(
         decode: Maps tokens (N, L) to volumes (N, C, D, H, W) in [-1, 1].
         codes: Number of codes K.
     """
-    known, held_out = _examine(train, encode, decode), _examine(test, encode, decode)
+    known, train_errors = _examine(train, encode, decode)
+    held_out, test_errors = _examine(test, encode, decode)
     made = Examined(drawn, torch.cat([decode(t).flatten(1) for t in drawn.split(8)]))
     sets = {"train": known, "test": held_out, "generated": made}
     hamming, voxel = {}, {}
@@ -41,7 +42,7 @@ def diagnose_tokens(
         hamming[name] = _nearest(found.tokens.float(), known.tokens.float(), 0, own)
         voxel[name] = _nearest(found.volumes, known.volumes, 1, own)
     counts = {k: count_codes(found.tokens, codes) for k, found in sets.items()}
-    errors = {"train": known.errors, "test": held_out.errors}
+    errors = {"train": train_errors, "test": test_errors}
     return (
         Diagnostic(
             "reconstruction-l1",
@@ -74,11 +75,10 @@ def diagnose_tokens(
 
 
 class Examined(NamedTuple):
-    """Volumes as the autoencoder sees them: (N, L) tokens, (N, voxels) decoded, (N,) errors."""
+    """Volumes as the autoencoder sees them: (N, L) tokens, and (N, voxels) decoded from them."""
 
     tokens: Tensor
     volumes: Tensor
-    errors: Tensor | None = None
 
 
 def chunks(data: Batches, size: int = 8) -> Iterator[Batch]:
@@ -89,15 +89,16 @@ def chunks(data: Batches, size: int = 8) -> Iterator[Batch]:
 
 def _examine(
     data: Batches, encode: Callable[[Tensor], Tensor], decode: Callable[[Tensor], Tensor]
-) -> Examined:
-    """Return tokens, reconstructions and reconstruction errors of volumes."""
+) -> tuple[Examined, Tensor]:
+    """Return tokens and reconstructions of volumes, and their mean absolute errors (N,)."""
     parts = []
     for batch in chunks(data):
         tokens = encode(batch.images)
         volumes = decode(tokens).flatten(1)
         errors = (volumes - batch.images.flatten(1)).abs().mean(1)
         parts.append((tokens, volumes, errors))
-    return Examined(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    tokens, volumes, errors = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Examined(tokens, volumes), errors
 
 
 def _nearest(rows: Tensor, reference: Tensor, p: int, own: bool) -> list[float]:

@@ -14,8 +14,6 @@ running the whole prefix again; the two filters work each without the other.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -241,7 +239,7 @@ def start_with(start: Tensor, tokens: Tensor) -> Tensor:
     return torch.cat((start.unsqueeze(1), tokens[:, :-1]), dim=1)
 
 
-def decay_groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
+def decay_groups(network: nn.Module, decay: float) -> list[dict[str, list[nn.Parameter] | float]]:
     """Return parameter groups for AdamW: weights of linear layers decay, nothing else does.
 
     Args:

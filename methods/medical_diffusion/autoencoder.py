@@ -68,9 +68,9 @@ class PadConvT(nn.ConvTranspose3d):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, kernel_size=4, stride=2, padding=3)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map (B, inputs, D, H, W) to (B, outputs, 2 D, 2 H, 2 W)."""
-        return super().forward(functional.pad(x, (1,) * 6, mode="replicate"))
+        return super().forward(functional.pad(input, (1,) * 6, mode="replicate"), output_size)
 
 
 class ResBlock(nn.Module):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from cerebench.methods.base import Batches, Conditions, Diagnostic, Method, MethodInfo, Run
+from cerebench.methods.base import Batches, Conditions, Diagnostic, Method, MethodInfo, Run, network
 from cerebench.methods.layers.ema import WeightAverage
 from cerebench.methods.layers.label_conditioning import balanced
 from cerebench.methods.layers.learning_rate import linear, set_lr
@@ -50,6 +50,7 @@ class MedicalDiffusionC(Method):
         label="Medical Diffusion-C",
     )
     Config = ConfigC
+    config: ConfigC
     presets = {"paper": PAPER_C, "quick": QUICK_C, "smoke": SMOKE_C}
     departures = (
         "The comparison paper says of this method only that it is conditioned on the class and "
@@ -112,7 +113,8 @@ class MedicalDiffusionC(Method):
 
     def _train_diffusion(self, data: Batches, run: Run) -> None:
         """Stage 2: predict the noise in latents; stage 1 is frozen."""
-        c, net, average = self.config, self.nets["unet"], self.nets["average"]
+        c, net = self.config, self.nets["unet"]
+        average = network(self.nets, "average", WeightAverage)
         process, device = c.process(), torch.get_default_device()
         adam = Adam(net.parameters(), lr=c.diffusion_lr, fused=True)
         phase = run.phase("diffusion", adam=adam)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from cerebench.methods.base import Batches, Conditions, Diagnostic, Method, MethodInfo, Run
+from cerebench.methods.base import Batches, Conditions, Diagnostic, Method, MethodInfo, Run, network
 from cerebench.methods.layers.ema import WeightAverage
 from cerebench.methods.layers.learning_rate import linear, set_lr
 from cerebench.methods.layers.perceptual import VGG16
@@ -51,6 +51,7 @@ class MedicalDiffusion(Method):
         label="Medical Diffusion",
     )
     Config = Config
+    config: Config
     presets = {"paper": PAPER, "quick": QUICK, "smoke": SMOKE}
     departures = DEPARTURES
 
@@ -100,7 +101,8 @@ class MedicalDiffusion(Method):
 
     def _train_diffusion(self, data: Batches, run: Run) -> None:
         """Stage 2: predict the noise in latents; stage 1 is frozen."""
-        c, net, average = self.config, self.nets["unet"], self.nets["average"]
+        c, net = self.config, self.nets["unet"]
+        average = network(self.nets, "average", WeightAverage)
         process, device = c.process(), torch.get_default_device()
         adam = Adam(net.parameters(), lr=c.diffusion_lr, fused=True)
         phase = run.phase("diffusion", adam=adam)

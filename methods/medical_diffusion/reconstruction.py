@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from cerebench.methods.base import Batches, Diagnostic, Run, Step, full_precision
+from cerebench.methods.base import Batches, Diagnostic, Run, Step, full_precision, network
 from cerebench.methods.layers.codes import active_codes, count_codes, perplexity
 from cerebench.methods.layers.label_conditioning import balanced, labels_of
 from cerebench.methods.layers.learning_rate import linear, set_lr
-from cerebench.methods.layers.losses import feature_matching, hinge
+from cerebench.methods.layers.losses import feature_matching, hinge, total
 from cerebench.methods.layers.perceptual import perceptual_network, slice_depths, slice_loss
 from cerebench.methods.layers.tokens import chunks
 from cerebench.methods.medical_diffusion.autoencoder import decoder, encoder
@@ -83,7 +83,7 @@ def train_autoencoder(
         run: The harness; the phase ``autoencoder`` is opened on it.
         balance: Whether all classes are drawn equally often.
     """
-    c, codebook = config, nets["codebook"]
+    c, codebook = config, network(nets, "codebook", Codebook)
     opt_g, opt_d = (_adam(nets, names, c) for names in (AUTOENCODER, DISCRIMINATORS))
     lpips = perceptual_network(run, c.perceptual)
     phase = run.phase("autoencoder", opt_g=opt_g, opt_d=opt_d)
@@ -104,23 +104,24 @@ def train_autoencoder(
             terms["perceptual"] = slice_loss(lpips, x, y, depths)
             loss = loss + c.perceptual_weight * terms["perceptual"]
         adversarial = step.progress >= c.discriminator_start
-        if adversarial:
-            real, made = _judge(nets, x, depths[0]), _judge(nets, y, depths[0])
+        real = _judge(nets, x, depths[0]) if adversarial else None
+        if real is not None:
+            made = _judge(nets, y, depths[0])
             pairs = list(zip(real, made, strict=True))
-            terms["fooled"] = -sum(maps[-1].float().mean() for maps in made)
-            terms["matching"] = sum(feature_matching(r[:-1], m[:-1]) for r, m in pairs)
+            terms["fooled"] = -total(maps[-1].float().mean() for maps in made)
+            terms["matching"] = total(feature_matching(r[:-1], m[:-1]) for r, m in pairs)
             loss = loss + c.adversarial_weight * terms["fooled"]
             loss = loss + c.matching_weight * terms["matching"]
         step.descend(opt_g, loss)
         codebook.update(z, quantised.indices)
-        if adversarial:
+        if real is not None:
             made = _judge(nets, y.detach(), depths[0])
             pairs = zip(real, made, strict=True)
-            terms["discriminator"] = sum(hinge(r[-1], m[-1]) for r, m in pairs)
+            terms["discriminator"] = total(hinge(r[-1], m[-1]) for r, m in pairs)
             step.descend(opt_d, terms["discriminator"])
         counts = count_codes(quantised.indices, c.codes)
         phase.log(**terms, perplexity=perplexity(counts), active_codes=active_codes(counts))
-    nets["range"].snapshot(codebook.vectors)
+    network(nets, "range", LatentRange).snapshot(codebook.vectors)
 
 
 def flips(step: Step, count: int, probability: float) -> Tensor:
@@ -131,12 +132,13 @@ def flips(step: Step, count: int, probability: float) -> Tensor:
 def encode(nets: Networks, volumes: Tensor) -> Tensor:
     """Return normalised latents (N, code_dim, l, l, l) of volumes, before the codebook."""
     with full_precision(volumes):
-        return nets["range"].normalise(nets["to_code"](nets["encoder"](volumes)))
+        z = nets["to_code"](nets["encoder"](volumes))
+        return network(nets, "range", LatentRange).normalise(z)
 
 
 def decode(nets: Networks, latents: Tensor) -> Tensor:
     """Return the volumes of normalised latents, in [-1, 1]: nearest codes, decoded, clipped."""
-    return _decode(nets, nets["range"].restore(latents))
+    return _decode(nets, network(nets, "range", LatentRange).restore(latents))
 
 
 def latents_of(nets: Networks, data: Batches) -> dict[str, Tensor]:

@@ -27,6 +27,7 @@ from cerebench.methods.base import (
     Run,
     Step,
     full_precision,
+    network,
     rand,
 )
 from cerebench.methods.layers.autoencoder import final_convolution
@@ -37,6 +38,7 @@ from cerebench.methods.layers.losses import (
     feature_matching,
     gradient_loss,
     hinge,
+    total,
 )
 from cerebench.methods.layers.perceptual import VGG16, perceptual_network, slice_depths, slice_loss
 from cerebench.methods.layers.tokens import chunks, diagnose_tokens
@@ -64,6 +66,7 @@ class VQGAN(Method):
         label="3D-VQGAN",
     )
     Config = Config
+    config: Config
     presets = {"paper": PAPER, "lite": LITE, "quick": QUICK, "smoke": SMOKE}
     departures = DEPARTURES
 
@@ -117,6 +120,8 @@ class VQGAN(Method):
     def _train_autoencoder(self, data: Batches, run: Run) -> None:
         """Stage 1: reconstruct volumes through the codebook."""
         c, D = self.config, self.nets["discriminator"]
+        codebook = network(self.nets, "codebook", Codebook)
+        decoder = network(self.nets, "decoder", nn.Sequential)
         generator = [
             parameter
             for name in ("encoder", "to_code", "from_code", "decoder")
@@ -132,9 +137,9 @@ class VQGAN(Method):
             x = step.batch(data, c.batch).images  # (B, C, D, H, W) in [-1, 1]
             z = self.nets["to_code"](self.nets["encoder"](x))
             if step.index == 0:
-                self.nets["codebook"].initialise(z)
-            quantised = self.nets["codebook"](z)
-            y = self.nets["decoder"](self.nets["from_code"](quantised.vectors)).float()
+                codebook.initialise(z)
+            quantised = codebook(z)
+            y = decoder(self.nets["from_code"](quantised.vectors)).float()
 
             adversarial = progress >= c.discriminator_start
             with torch.set_grad_enabled(adversarial):  # the graph of D(x) serves D's own update
@@ -153,11 +158,11 @@ class VQGAN(Method):
             balance = torch.zeros(())
             if adversarial:
                 fooled = -logits.float().mean()
-                last = final_convolution(self.nets["decoder"])
+                last = final_convolution(decoder)
                 balance = adaptive_weight(terms["pixel"], fooled, last.weight)
                 loss = loss + balance * fooled
             step.descend(opt_g, loss, clip=c.clip)
-            self.nets["codebook"].update(z.detach(), quantised.indices, c.restart_after)
+            codebook.update(z.detach(), quantised.indices, c.restart_after)
             if adversarial:
                 terms["discriminator"] = hinge(real_logits, D(y.detach())[0])
                 step.descend(opt_d, terms["discriminator"], clip=c.clip)
@@ -179,7 +184,7 @@ class VQGAN(Method):
             "commitment": c.commitment,
             "perceptual": c.perceptual_weight,
         }
-        return sum(weights[name] * term for name, term in terms.items())
+        return total(weights[name] * term for name, term in terms.items())
 
     def _train_transformer(self, data: Batches, run: Run) -> None:
         """Stage 2: predict every token from a corrupted past; stage 1 is frozen."""
@@ -216,13 +221,13 @@ class VQGAN(Method):
     def _decode(self, tokens: Tensor) -> Tensor:
         """Return the volumes of token sequences (N, L): (N, C, D, H, W) float32 in [-1, 1]."""
         grid = tokens.unflatten(1, (self.config.latent_size,) * 3)
-        vectors = self.nets["codebook"].look_up(grid)
+        vectors = network(self.nets, "codebook", Codebook).look_up(grid)
         return self.nets["decoder"](self.nets["from_code"](vectors)).float()
 
     def _draw(self, rngs: Sequence[torch.Generator]) -> Tensor:
         """Draw token sequences, (N, L) int64."""
         c = self.config
-        return self.nets["transformer"].generate(
+        return network(self.nets, "transformer", Transformer).generate(
             self._starts(len(rngs)),
             rand(rngs, c.latent_size**3),
             codes=c.codes,

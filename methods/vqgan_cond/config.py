@@ -193,8 +193,9 @@ class Config:
 
     def masking(self) -> Masking:
         """Return how stage 2 corrupts tokens."""
+        edge = self.latent_size
         return Masking(
-            (self.latent_size,) * 3,
+            (edge, edge, edge),
             ratio=self.mask_ratio,
             top_k=self.top_k,
             sides=self.sides,

@@ -27,6 +27,7 @@ from cerebench.methods.base import (
     Run,
     Step,
     full_precision,
+    network,
     rand,
 )
 from cerebench.methods.layers.autoencoder import (
@@ -80,6 +81,7 @@ class VQGANCond(Method):
         label="3D-VQGAN-cond",
     )
     Config = Config
+    config: Config
     presets = {
         "paper": PAPER,
         "reference-code": REFERENCE_CODE,
@@ -135,6 +137,8 @@ class VQGANCond(Method):
     def _train_autoencoder(self, data: Batches, run: Run) -> None:
         """Stage 1: reconstruct volumes through the codebook, and score their regions."""
         c, D = self.config, self.nets["discriminator"]
+        codebook = network(self.nets, "codebook", Codebook)
+        decoder = network(self.nets, "decoder", nn.Sequential)
         generator = [
             parameter
             for name, net in self.nets.items()
@@ -152,11 +156,11 @@ class VQGANCond(Method):
             x = batch.images  # (B, C, D, H, W) in [-1, 1]
             z = self.nets["to_code"](self.nets["encoder"](x))
             if step.index == 0:
-                self.nets["codebook"].initialise(z)
+                codebook.initialise(z)
                 if c.mean_start:
-                    start_at_mean(self.nets["decoder"], x)
-            quantised = self.nets["codebook"](z)
-            y = self.nets["decoder"](self.nets["from_code"](quantised.vectors)).float()
+                    start_at_mean(decoder, x)
+            quantised = codebook(z)
+            y = decoder(self.nets["from_code"](quantised.vectors)).float()
 
             adversarial = progress >= c.discriminator_start
             with torch.set_grad_enabled(adversarial):  # the graph of D(x) serves D's own update
@@ -176,12 +180,10 @@ class VQGANCond(Method):
             balance = torch.zeros(())
             if adversarial:
                 fooled = -logits.float().mean()
-                balance = adaptive_weight(
-                    terms["pixel"], fooled, final_convolution(self.nets["decoder"]).weight
-                )
+                balance = adaptive_weight(terms["pixel"], fooled, final_convolution(decoder).weight)
                 loss = loss + c.generation_share * balance * fooled
             step.descend(opt_g, loss, clip=c.clip)
-            self.nets["codebook"].update(z.detach(), quantised.indices, c.restart_after)
+            codebook.update(z.detach(), quantised.indices, c.restart_after)
             if adversarial:
                 terms["discriminator"] = hinge(real_logits, D(y.detach())[0])
                 step.descend(opt_d, terms["discriminator"], clip=c.clip)
@@ -265,13 +267,13 @@ class VQGANCond(Method):
     def _decode(self, tokens: Tensor) -> Tensor:
         """Return the volumes of token sequences (N, L): (N, C, D, H, W) float32 in [-1, 1]."""
         grid = tokens.unflatten(1, (self.config.latent_size,) * 3)
-        vectors = self.nets["codebook"].look_up(grid)
+        vectors = network(self.nets, "codebook", Codebook).look_up(grid)
         return self.nets["decoder"](self.nets["from_code"](vectors)).float()
 
     def _draw(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
         """Draw token sequences, (N, L) int64."""
         c = self.config
-        return self.nets["transformer"].generate(
+        return network(self.nets, "transformer", Transformer).generate(
             class_tokens(conditions.labels, c.codes),
             rand(rngs, c.latent_size**3),
             codes=c.codes,
