@@ -213,6 +213,7 @@ class AlphaWGAN(Method):
     departures = DEPARTURES
 
     def build(self) -> dict[str, nn.Module]:
+        """Return encoder, generator, critic of volumes and critic of codes."""
         c = self.config
         widths = critic_widths(c.critic_channels, self.size)
         return {
@@ -225,6 +226,7 @@ class AlphaWGAN(Method):
         }
 
     def train(self, data: Batches, run: Run) -> None:
+        """Update encoder and generator together, then each critic, for a number of rounds."""
         c = self.config
         E, G, D, C = (self.nets[n] for n in ("encoder", "generator", "critic", "code_critic"))
         opt_e, opt_g, opt_d, opt_c = (
@@ -273,6 +275,7 @@ class AlphaWGAN(Method):
         settle_statistics(run, G, self._generate, c.statistics)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Return what the generator makes of one code per sample."""
         return self.nets["generator"](randn(rngs, self.config.latent)).float()  # (N, C, D, H, W)
 
     def _generate(self, step: Step) -> Tensor:

@@ -85,18 +85,20 @@ class AlphaWGANC(Method):
     departures = DEPARTURES
 
     def build(self) -> dict[str, nn.Module]:
+        """Return the four networks of ``AlphaWGAN``, all with room for the label."""
         c, classes = self.config, len(self.classes)
         widths = critic_widths(c.critic_channels, self.size)
-        unlabelled = critic(widths, self.channels, c.norm)
+        volume_critic = critic(widths, self.channels, c.norm)
         coarse_to_fine = generator_widths(c.generator_channels, self.size)
         return {
             "encoder": encoder(widths, self.channels + classes, c.latent, c.norm),
             "generator": decoder(c.latent + classes, coarse_to_fine, self.channels, c.norm),
-            "critic": ProjectionCritic(unlabelled, widths[-1], classes),
+            "critic": ProjectionCritic(volume_critic, widths[-1], classes),
             "code_critic": code_critic(c.latent + classes, c.code_units, c.norm),
         }
 
     def train(self, data: Batches, run: Run) -> None:
+        """Train as ``AlphaWGAN`` does, on batches with equally many cases of each class."""
         c, nets = self.config, self.nets
         opt_e, opt_g, opt_d, opt_c = (
             Adam(nets[name].parameters(), lr=c.lr, betas=(c.beta1, c.beta2), fused=True)
@@ -149,6 +151,7 @@ class AlphaWGANC(Method):
         settle_statistics(run, nets["generator"], self._generate, c.statistics)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Return what the generator makes of one code and label per sample."""
         generate = self._with_labels(conditions.labels).generator
         return generate(randn(rngs, self.config.latent)).float()  # (N, C, D, H, W)
 

@@ -105,7 +105,9 @@ class Diagnostic:
 class Rows(Protocol[T_co]):
     """Anything that batches can be drawn from."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        ...
 
     def take(self, indices: Tensor) -> T_co:
         """Return the rows at these positions, a (B,) int64 tensor on the CPU."""

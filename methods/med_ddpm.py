@@ -126,10 +126,10 @@ class Config:
                 "more and needs a power of two from 16 on. Set --size 16, 32, 64 or 128."
             )
         levels = min(len(self.channels), (size // 8).bit_length())
-        odd = [width for width in self.channels if width % self.norm_groups]
-        if odd:
+        misfits = [width for width in self.channels if width % self.norm_groups]
+        if misfits:
             raise BadConfig(
-                f"channels holds {odd[0]}, which norm_groups = {self.norm_groups} does not "
+                f"channels holds {misfits[0]}, which norm_groups = {self.norm_groups} does not "
                 "divide. Change one of the two."
             )
         return dataclasses.replace(
@@ -199,9 +199,11 @@ class MedDDPM(Method):
     departures = DEPARTURES
 
     def build(self) -> dict[str, nn.Module]:
+        """Return the noise predictor and the average of its weights."""
         return with_average(unet(self.config, self.size, self.channels), self.config)
 
     def train(self, data: Batches, run: Run) -> None:
+        """Predict the noise that was mixed into volumes at random diffusion steps."""
         c, net = self.config, self.nets["unet"]
         average = network(self.nets, "average", WeightAverage)
         process = c.process()
@@ -219,6 +221,7 @@ class MedDDPM(Method):
             phase.log(noise_error=loss)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Take the predicted noise away from pure noise, step by step."""
         c, net = self.config, self.nets["average"]
         return c.process().draw(
             net,
@@ -340,13 +343,16 @@ def step_embedding(times: Tensor, width: int) -> Tensor:
 
 
 def _contiguous(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
-    # On a CPU, backward through a normalisation costs 20 times as much in the layout that suits
-    # convolutions as in this one; with both conversions it costs 6 times as much.
+    """Give a normalisation its input in the layout that it is fast in, while there are gradients.
+
+    On a CPU, backward through a normalisation costs 20 times as much in the layout that suits
+    convolutions as in this one; with both conversions it costs 6 times as much.
+    """
     return (inputs[0].contiguous(),) if torch.is_grad_enabled() else None
 
 
 def _channels_last(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor | None:
-    # The activation and convolution that follow, and their gradients, then have one layout.
+    """Give the activation and convolution after a norm, and their gradients, one layout."""
     if torch.is_grad_enabled():
         return output.contiguous(memory_format=torch.channels_last_3d)
     return None

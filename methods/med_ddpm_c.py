@@ -44,10 +44,12 @@ class MedDDPMC(Method):
     )
 
     def build(self) -> dict[str, nn.Module]:
+        """Return the noise predictor with a class embedding and the average of its weights."""
         net = unet(self.config, self.size, self.channels, classes=len(self.classes))
         return with_average(net, self.config)
 
     def train(self, data: Batches, run: Run) -> None:
+        """Train as ``MedDDPM`` does, with the label of every case."""
         c, net = self.config, self.nets["unet"]
         average = network(self.nets, "average", WeightAverage)
         process = c.process()
@@ -66,6 +68,7 @@ class MedDDPMC(Method):
             phase.log(noise_error=loss)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Take the noise predicted for the labels asked for away, step by step."""
         c, net = self.config, self.nets["average"]
         return c.process().draw(
             lambda noisy, times: net(noisy, times, conditions.labels),

@@ -47,9 +47,11 @@ class MedDDPMMask(Method):
     )
 
     def build(self) -> dict[str, nn.Module]:
+        """Return the noise predictor with a mask channel and the average of its weights."""
         return with_average(unet(self.config, self.size, self.channels, masks=1), self.config)
 
     def train(self, data: Batches, run: Run) -> None:
+        """Train as ``MedDDPM`` does, the mask of a case beside its noisy volume."""
         c, net = self.config, self.nets["unet"]
         average = network(self.nets, "average", WeightAverage)
         process = c.process()
@@ -68,6 +70,7 @@ class MedDDPMMask(Method):
             phase.log(noise_error=loss)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Take the noise predicted for the masks asked for away, step by step."""
         c, net = self.config, self.nets["average"]
         masks = as_channel(conditions.masks)
         return c.process().draw(

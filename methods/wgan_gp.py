@@ -181,6 +181,7 @@ class WGANGP(Method):
     departures = DEPARTURES
 
     def build(self) -> dict[str, nn.Module]:
+        """Return generator and critic."""
         c = self.config
         return {
             "generator": generator(
@@ -192,6 +193,7 @@ class WGANGP(Method):
         }
 
     def train(self, data: Batches, run: Run) -> None:
+        """Update the critic a few times, then the generator, for a number of rounds."""
         c, G, D = self.config, self.nets["generator"], self.nets["critic"]
         opt_g, opt_d = (
             Adam(net.parameters(), lr=c.lr, betas=(c.beta1, c.beta2), fused=True) for net in (G, D)
@@ -214,4 +216,5 @@ class WGANGP(Method):
         settle_statistics(run, G, lambda step: G(step.randn(c.batch, c.latent)), c.statistics)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Return what the generator makes of one code per sample."""
         return self.nets["generator"](randn(rngs, self.config.latent)).float()  # (N, C, D, H, W)

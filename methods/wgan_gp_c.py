@@ -69,17 +69,19 @@ class WGANGPC(Method):
     departures = DEPARTURES
 
     def build(self) -> dict[str, nn.Module]:
+        """Return the generator, which gets the label beside its code, and the projection critic."""
         c, classes = self.config, len(self.classes)
         widths = critic_widths(c.critic_channels, self.size)
-        unlabelled = critic(widths, self.channels, c.critic_norm, c.head)
+        volume_critic = critic(widths, self.channels, c.critic_norm, c.head)
         return {
             "generator": generator(
                 c.latent + classes, generator_widths(c.generator_channels, self.size), self.channels
             ),
-            "critic": ProjectionCritic(unlabelled, widths[-1], classes),
+            "critic": ProjectionCritic(volume_critic, widths[-1], classes),
         }
 
     def train(self, data: Batches, run: Run) -> None:
+        """Train as ``WGANGP`` does, on batches with equally many cases of each class."""
         c, nets = self.config, self.nets
         opt_g, opt_d = (
             Adam(nets[name].parameters(), lr=c.lr, betas=(c.beta1, c.beta2), fused=True)
@@ -106,6 +108,7 @@ class WGANGPC(Method):
         settle_statistics(run, nets["generator"], self._generate, c.statistics)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Return what the generator makes of one code and label per sample."""
         G, _ = self._with_labels(conditions.labels)
         return G(randn(rngs, self.config.latent)).float()  # (N, C, D, H, W)
 

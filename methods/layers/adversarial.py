@@ -168,8 +168,10 @@ def critic(
 
 
 def _as_it_is(layer: nn.Module) -> nn.Module:
+    """Return a layer without any normalisation around it."""
     return layer
 
 
 def _levels(size: int) -> int:
+    """Return how often an edge is halved down to 4^3."""
     return size.bit_length() - 3

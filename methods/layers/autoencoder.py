@@ -169,6 +169,7 @@ class FloatTanh(nn.Tanh):
 
 
 def _norm(channels: int) -> GroupNorm:
+    """Return the norm that follows every convolution but the last."""
     return GroupNorm(GROUPS, channels, eps=1e-6)
 
 

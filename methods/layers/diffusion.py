@@ -47,15 +47,15 @@ def cosine_betas(steps: int, cap: float) -> Tensor:
     return (1 - f[1:] / f[:-1]).clamp(0, cap)
 
 
-def sampler_steps(sampler: str, asked: int, steps: int) -> int:
-    """Return how many network evaluations a sampler makes; ``asked`` = 0 takes its default.
+def sampler_steps(sampler: str, setting: int, steps: int) -> int:
+    """Return how many network evaluations a sampler makes; a ``setting`` of 0 takes its default.
 
     ddpm visits all diffusion steps. ddim takes a divisor of them, the largest up to 50 by
     default. dpmpp takes any number up to them, 25 by default.
 
     Args:
         sampler: ``ddpm``, ``ddim`` or ``dpmpp``.
-        asked: The setting ``sampler_steps``.
+        setting: The value of ``sampler_steps``.
         steps: Diffusion steps T.
 
     Raises:
@@ -64,11 +64,11 @@ def sampler_steps(sampler: str, asked: int, steps: int) -> int:
     if sampler not in SAMPLERS:
         raise BadConfig(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}.")
     divisor = max(d for d in range(1, min(steps, 50) + 1) if steps % d == 0)
-    taken = asked or min({"ddpm": steps, "ddim": divisor, "dpmpp": 25}[sampler], steps)
+    evaluations = setting or min({"ddpm": steps, "ddim": divisor, "dpmpp": 25}[sampler], steps)
     possible = {
-        "ddpm": taken == steps,
-        "ddim": taken > 0 and steps % taken == 0,
-        "dpmpp": 1 <= taken <= steps,
+        "ddpm": evaluations == steps,
+        "ddim": evaluations > 0 and steps % evaluations == 0,
+        "dpmpp": 1 <= evaluations <= steps,
     }
     if not possible[sampler]:
         rule = {
@@ -77,10 +77,10 @@ def sampler_steps(sampler: str, asked: int, steps: int) -> int:
             "dpmpp": f"dpmpp takes 1 to {steps} steps",
         }[sampler]
         raise BadConfig(
-            f"sampler_steps = {asked} does not fit: {rule}. Set it to 0 for the "
+            f"sampler_steps = {setting} does not fit: {rule}. Set it to 0 for the "
             f"default of the sampler, or choose another of {', '.join(SAMPLERS)}."
         )
-    return taken
+    return evaluations
 
 
 class Diffusion:
@@ -181,5 +181,6 @@ class _ClippedDPMSolver(DPMSolverMultistepScheduler):
     """
 
     def _threshold_sample(self, sample: Tensor) -> Tensor:
+        """Clip an estimate of x_0."""
         limit = self.config["sample_max_value"]
         return sample.clamp(-limit, limit)

@@ -23,6 +23,7 @@ class Subset(Generic[T]):
         self._data, self._indices = data, indices
 
     def __len__(self) -> int:
+        """Return the number of rows."""
         return len(self._indices)
 
     def take(self, indices: Tensor) -> T:
@@ -33,17 +34,17 @@ class Subset(Generic[T]):
 def labels_of(data: Batches, phase: Phase) -> Tensor:
     """Return the labels of all cases, (N,) int64 on the CPU."""
 
-    def labels() -> Tensor:  # a few volumes at a time, as they may not fit in memory together
+    def collect() -> Tensor:  # a few volumes at a time, as they may not fit in memory together
         rows = torch.arange(len(data), device="cpu").split(8)
         return torch.cat([data.take(some).labels for some in rows])
 
-    return phase.once("labels", labels)
+    return phase.once("labels", collect)
 
 
 def by_class(data: Batches, phase: Phase) -> list[Subset[Batch]]:
     """Return the cases of each class that the data hold, in the order of the labels."""
-    found = labels_of(data, phase)
-    return [Subset(data, (found == label).nonzero().flatten()) for label in found.unique()]
+    labels = labels_of(data, phase)
+    return [Subset(data, (labels == label).nonzero().flatten()) for label in labels.unique()]
 
 
 def draw_evenly(step: Step, groups: Sequence[Rows[Batch]], size: int) -> Batch:

@@ -45,6 +45,7 @@ class _SobelSquares(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, d: Tensor) -> Tensor:
+        """Return d . M d / N of a difference (B, C, D, H, W)."""
         m, sloped = torch.zeros_like(d), torch.empty_like(d)
         for axis, *others in ((2, 3, 4), (3, 2, 4), (4, 2, 3)):
             sloped.zero_()
@@ -60,6 +61,7 @@ class _SobelSquares(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: BackwardCFunction, *slopes: Tensor
     ) -> Tensor:
+        """Return 2 M d / N times the slope of what follows."""
         (m,), (slope,) = ctx.saved_tensors, slopes
         return m * (slope * (2 / m.numel()))
 

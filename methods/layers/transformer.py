@@ -108,7 +108,7 @@ class Transformer(nn.Module):
         _check_uniforms(uniforms, len(start), self.length)
         length = uniforms.shape[1]
         caches = [Cache(length) for _ in self.blocks]
-        drawn = torch.empty(uniforms.shape, dtype=torch.int64, device=start.device)
+        ids = torch.empty(uniforms.shape, dtype=torch.int64, device=start.device)
         broken = torch.zeros((), dtype=torch.bool, device=start.device)
         token = start
         for i in range(length):
@@ -118,13 +118,13 @@ class Transformer(nn.Module):
             logits = self.head(self.norm(x)).squeeze(1)[:, :codes].float()
             broken |= ~logits.isfinite().all()
             token = draw(logits, uniforms[:, i], temperature, top_k, top_p)
-            drawn[:, i] = token
-        if not drawn.is_meta and broken:  # on the meta device operations are only counted
+            ids[:, i] = token
+        if not ids.is_meta and broken:  # on the meta device operations are only counted
             raise FloatingPointError(
                 "The transformer returned NaN or infinite logits; sampling needs finite ones. "
                 "Look at its training log for a divergence."
             )
-        return drawn
+        return ids
 
 
 class Block(nn.Module):
@@ -260,16 +260,17 @@ def decay_groups(network: nn.Module, decay: float) -> list[dict[str, list[nn.Par
 
 def _filtered(weights: Tensor, top_k: int, top_p: float) -> Tensor:
     """Return the probabilities with those outside a filter set to 0, not normalised again."""
-    falling, order = weights.sort(dim=-1, descending=True, stable=True)
-    kept = torch.ones_like(falling, dtype=torch.bool)
+    values, order = weights.sort(dim=-1, descending=True, stable=True)
+    inside = torch.ones_like(values, dtype=torch.bool)
     if top_k:
-        kept[:, top_k:] = False
+        inside[:, top_k:] = False
     if top_p < 1:
-        kept &= falling.cumsum(dim=-1) - falling < top_p
-    return torch.zeros_like(weights).scatter(-1, order, falling * kept)
+        inside &= values.cumsum(dim=-1) - values < top_p
+    return torch.zeros_like(weights).scatter(-1, order, values * inside)
 
 
 def _initialise(module: nn.Module) -> None:
+    """Draw the weights of one layer from N(0, 0.02^2); biases of linear layers begin at 0."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=INIT_STD)
     if isinstance(module, nn.Linear) and module.bias is not None:
@@ -277,6 +278,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def _check_length(length: int, limit: int) -> None:
+    """Refuse sequences that are longer than there are positions."""
     if length > limit:
         raise ValueError(
             f"A sequence of {length} tokens was given; the transformer has positions for {limit}. "
@@ -285,6 +287,7 @@ def _check_length(length: int, limit: int) -> None:
 
 
 def _check_uniforms(uniforms: Tensor, batch: int, limit: int) -> None:
+    """Refuse random numbers of another shape than (batch, tokens), or outside [0, 1)."""
     if uniforms.ndim != 2 or len(uniforms) != batch:
         raise ValueError(
             f"Random numbers of shape {tuple(uniforms.shape)} were given for {batch} sequences; "
@@ -298,6 +301,7 @@ def _check_uniforms(uniforms: Tensor, batch: int, limit: int) -> None:
 def _check_sampler(
     codes: int, vocabulary: int, temperature: float, top_k: int, top_p: float
 ) -> None:
+    """Refuse settings of the sampler that are impossible."""
     for name, value, good, expected in (
         ("codes", codes, 1 <= codes <= vocabulary, f"in 1 … {vocabulary}, the vocabulary"),
         ("temperature", temperature, 0 <= temperature < float("inf"), "finite and >= 0"),

@@ -31,10 +31,10 @@ def fit_levels(
             f"{method} cannot work at size {size}: it must be a power of two from 16 on, and "
             f"larger than latent_size = {latent_size}. Set --size 16, 32, 64 or 128."
         )
-    fitted = channels[-levels:]
-    while len(fitted) < levels:
-        fitted = (max(8, fitted[0] // 2), *fitted)
-    return fitted
+    widths = channels[-levels:]
+    while len(widths) < levels:
+        widths = (max(8, widths[0] // 2), *widths)
+    return widths
 
 
 def check_stages(*, autoencoder_steps: int, stop_at: float, width: int, heads: int) -> None:

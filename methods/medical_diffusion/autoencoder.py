@@ -93,4 +93,5 @@ class ResBlock(nn.Module):
 
 
 def _norm(channels: int, groups: int) -> GroupNorm:
+    """Return the norm before every activation."""
     return GroupNorm(groups, channels, eps=1e-6)

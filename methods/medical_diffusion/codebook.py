@@ -93,8 +93,8 @@ class Codebook(nn.Module):
             weights = (self.counts + EPSILON) / (total + codes * EPSILON) * total
             idle = self.counts < 1
             fresh = _draw(rows, codes)
-            moved = self.sums / weights[:, None]
-            self.vectors.copy_(torch.where(idle[:, None], fresh, moved))
+            means = self.sums / weights[:, None]
+            self.vectors.copy_(torch.where(idle[:, None], fresh, means))
             if self.restart_resets_stats:
                 self.sums.copy_(torch.where(idle[:, None], fresh, self.sums))
                 self.counts.masked_fill_(idle, 1)
@@ -149,7 +149,8 @@ def nearest(rows: Tensor, codes: Tensor) -> Tensor:
 
 
 def _rows(z: Tensor) -> Tensor:
-    return z.detach().float().movedim(1, -1).flatten(0, -2)  # (B·D·H·W, dim)
+    """Return one row per position: (B·D·H·W, dim) float32, in the order of flattened indices."""
+    return z.detach().float().movedim(1, -1).flatten(0, -2)
 
 
 def _draw(rows: Tensor, count: int) -> Tensor:

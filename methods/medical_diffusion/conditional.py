@@ -63,13 +63,16 @@ class MedicalDiffusionC(Method):
 
     @classmethod
     def weights(cls, config: ConfigC) -> Sequence[str]:
+        """Name the weights of the perceptual term where there is one."""
         return (VGG16,) if config.perceptual == "lpips-vgg" else ()
 
     @classmethod
     def without_weights(cls) -> dict[str, str]:
+        """Return the setting that leaves the perceptual term out."""
         return {"perceptual": "none"}
 
     def build(self) -> dict[str, nn.Module]:
+        """Return the networks of stage 1, the noise predictor given labels, and its average."""
         c = self.config
         # The first to draw its weights, which a seed's results depend on.
         net = LabelledUnet3D(
@@ -85,12 +88,14 @@ class MedicalDiffusionC(Method):
         return {**stage_1(c, self.size, self.channels), "unet": net, "average": average}
 
     def train(self, data: Batches, run: Run) -> None:
+        """Train the VQ-GAN, freeze it, then train the noise predictor on latents and labels."""
         train_autoencoder(self.nets, self.config, data, run, balance=self.config.balanced)
         for name, net in self.nets.items():
             net.train(name == "unet")
         self._train_diffusion(data, run)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Draw latents of the labels asked for from noise and decode them."""
         c, net = self.config, self.nets["average"]
         latents = c.process().draw(
             lambda noisy, times: self._guided(net, noisy, times, conditions.labels),

@@ -179,8 +179,8 @@ class Config:
                 f"norm_groups = {self.norm_groups} must divide twice the channels = "
                 f"{self.channels}. Change one of the two."
             )
-        taken = sampler_steps(self.sampler, self.sampler_steps, self.timesteps)
-        return dataclasses.replace(self, sampler_steps=taken)
+        evaluations = sampler_steps(self.sampler, self.sampler_steps, self.timesteps)
+        return dataclasses.replace(self, sampler_steps=evaluations)
 
     def process(self) -> Diffusion:
         """Return the diffusion process that stage 2 and sampling follow."""

@@ -57,13 +57,16 @@ class MedicalDiffusion(Method):
 
     @classmethod
     def weights(cls, config: Config) -> Sequence[str]:
+        """Name the weights of the perceptual term where there is one."""
         return (VGG16,) if config.perceptual == "lpips-vgg" else ()
 
     @classmethod
     def without_weights(cls) -> dict[str, str]:
+        """Return the setting that leaves the perceptual term out."""
         return {"perceptual": "none"}
 
     def build(self) -> dict[str, nn.Module]:
+        """Return the networks of stage 1, the noise predictor and its average."""
         c = self.config
         # The first to draw its weights, which a seed's results depend on.
         net = Unet3D(
@@ -73,12 +76,14 @@ class MedicalDiffusion(Method):
         return {**stage_1(c, self.size, self.channels), "unet": net, "average": average}
 
     def train(self, data: Batches, run: Run) -> None:
+        """Train the VQ-GAN, freeze it, then train the noise predictor on its latents."""
         train_autoencoder(self.nets, self.config, data, run)
         for name, net in self.nets.items():
             net.train(name == "unet")
         self._train_diffusion(data, run)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Draw latents from noise and decode them."""
         c, net = self.config, self.nets["average"]
         latents = c.process().draw(
             net,

@@ -104,20 +104,19 @@ def train_autoencoder(
             terms["perceptual"] = slice_loss(lpips, x, y, depths)
             loss = loss + c.perceptual_weight * terms["perceptual"]
         adversarial = step.progress >= c.discriminator_start
-        real = _judge(nets, x, depths[0]) if adversarial else None
-        if real is not None:
-            made = _judge(nets, y, depths[0])
-            pairs = list(zip(real, made, strict=True))
-            terms["fooled"] = -total(maps[-1].float().mean() for maps in made)
-            terms["matching"] = total(feature_matching(r[:-1], m[:-1]) for r, m in pairs)
+        maps_x = _judge(nets, x, depths[0]) if adversarial else None
+        if maps_x is not None:
+            maps_y = _judge(nets, y, depths[0])
+            pairs = zip(maps_x, maps_y, strict=True)
+            terms["fooled"] = -total(maps[-1].float().mean() for maps in maps_y)
+            terms["matching"] = total(feature_matching(a[:-1], b[:-1]) for a, b in pairs)
             loss = loss + c.adversarial_weight * terms["fooled"]
             loss = loss + c.matching_weight * terms["matching"]
         step.descend(opt_g, loss)
         codebook.update(z, quantised.indices)
-        if real is not None:
-            made = _judge(nets, y.detach(), depths[0])
-            pairs = zip(real, made, strict=True)
-            terms["discriminator"] = total(hinge(r[-1], m[-1]) for r, m in pairs)
+        if maps_x is not None:
+            pairs = zip(maps_x, _judge(nets, y.detach(), depths[0]), strict=True)
+            terms["discriminator"] = total(hinge(a[-1], b[-1]) for a, b in pairs)
             step.descend(opt_d, terms["discriminator"])
         counts = count_codes(quantised.indices, c.codes)
         phase.log(**terms, perplexity=perplexity(counts), active_codes=active_codes(counts))

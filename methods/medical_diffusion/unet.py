@@ -310,8 +310,8 @@ def rotate(x: Tensor) -> Tensor:
     angles = positions[:, None] * MAX_PERIOD**-powers  # (n, d / 2)
     # A pair is a complex number: one multiplication instead of six passes over strided halves.
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())
-    turned = pairs * torch.polar(torch.ones_like(angles), angles)
-    return torch.view_as_real(turned).flatten(-2).to(x.dtype)
+    result = pairs * torch.polar(torch.ones_like(angles), angles)
+    return torch.view_as_real(result).flatten(-2).to(x.dtype)
 
 
 def step_embedding(times: Tensor, width: int) -> Tensor:

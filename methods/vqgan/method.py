@@ -72,13 +72,16 @@ class VQGAN(Method):
 
     @classmethod
     def weights(cls, config: Config) -> Sequence[str]:
+        """Name the weights of the perceptual term where there is one."""
         return (VGG16,) if config.perceptual == "lpips-vgg" else ()
 
     @classmethod
     def without_weights(cls) -> dict[str, str]:
+        """Return the setting that leaves the perceptual term out."""
         return {"perceptual": "none"}
 
     def build(self) -> dict[str, nn.Module]:
+        """Return the networks of the autoencoder, its discriminator and the transformer."""
         c = self.config
         vocabulary = c.codes + 1  # the last id starts a sequence
         return {
@@ -92,12 +95,14 @@ class VQGAN(Method):
         }
 
     def train(self, data: Batches, run: Run) -> None:
+        """Train the autoencoder, freeze it, then train the transformer on its tokens."""
         self._train_autoencoder(data, run)
         for name, net in self.nets.items():
             net.train(name == "transformer")  # batch norms of stage 1 keep their statistics
         self._train_transformer(data, run)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Draw tokens one by one and decode them."""
         return self._decode(self._draw(rngs))  # (N, C, D, H, W)
 
     def diagnose(
@@ -198,8 +203,8 @@ class VQGAN(Method):
             set_lr((optimiser,), cosine(step.progress, c.transformer_lr, c.transformer_lr_end))
             targets = step.batch(tokens, c.transformer_batch)
             targets = targets.long().to(torch.get_default_device())  # (B, L)
-            corrupted = corrupt(targets, step, c.keep, c.codes)
-            logits = T(start_with(self._starts(len(targets)), corrupted)).float()  # (B, L, V)
+            inputs = start_with(self._starts(len(targets)), corrupt(targets, step, c.keep, c.codes))
+            logits = T(inputs).float()  # (B, L, V)
             loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
             step.descend(optimiser, loss)
             phase.log(cross_entropy=loss)
@@ -243,6 +248,7 @@ class Tokens:
     rows: Tensor
 
     def __len__(self) -> int:
+        """Return the number of volumes."""
         return len(self.rows)
 
     def take(self, indices: Tensor) -> Tensor:
@@ -252,6 +258,6 @@ class Tokens:
 
 def corrupt(tokens: Tensor, step: Step, keep: float, codes: int) -> Tensor:
     """Replace tokens (B, L), each with probability 1 - ``keep``, by random codes in [0, codes)."""
-    kept = step.rand(*tokens.shape) < keep
-    others = (codes * step.rand(*tokens.shape)).long()
-    return torch.where(kept, tokens, others)
+    clean = step.rand(*tokens.shape) < keep
+    noise = (codes * step.rand(*tokens.shape)).long()
+    return torch.where(clean, tokens, noise)

@@ -187,9 +187,9 @@ class Config:
                 "loss_on=corrupted no token to count. Raise it, or set loss_on to all."
             )
         channels = fit_levels("vqgan-cond", self.channels, self.latent_size, size)
-        fitted = replace(self, channels=channels)
-        fitted.masking()  # checks the settings of stage 2
-        return fitted
+        config = replace(self, channels=channels)
+        config.masking()  # checks the settings of stage 2
+        return config
 
     def masking(self) -> Masking:
         """Return how stage 2 corrupts tokens."""

@@ -93,13 +93,16 @@ class VQGANCond(Method):
 
     @classmethod
     def weights(cls, config: Config) -> Sequence[str]:
+        """Name the weights of the perceptual term where there is one."""
         return (VGG16,) if config.perceptual == "lpips-vgg" else ()
 
     @classmethod
     def without_weights(cls) -> dict[str, str]:
+        """Return the setting that leaves the perceptual term out."""
         return {"perceptual": "none"}
 
     def build(self) -> dict[str, nn.Module]:
+        """Return autoencoder, scorer, classifier, discriminator and transformer."""
         c = self.config
         tokens = c.latent_size**3
         return {
@@ -121,12 +124,14 @@ class VQGANCond(Method):
         }
 
     def train(self, data: Batches, run: Run) -> None:
+        """Train the autoencoder, freeze it, then train the transformer on its tokens."""
         self._train_autoencoder(data, run)
         for name, net in self.nets.items():
             net.train(name == "transformer")
         self._train_transformer(data, run)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Draw tokens of the labels asked for one by one and decode them."""
         return self._decode(self._draw(conditions, rngs))  # (N, C, D, H, W)
 
     def explain(self, volumes: Tensor) -> Tensor:
@@ -227,12 +232,12 @@ class VQGANCond(Method):
         masking = c.masking()
         for step in phase.steps(c.transformer_steps):
             set_lr((optimiser,), cosine(step.progress, c.transformer_lr, c.transformer_lr_end))
-            inputs, targets, counted = self._sentence(step, sequences, masking)
+            inputs, targets, weights = self._sentence(step, sequences, masking)
             logits = T(inputs).float()  # (B, L, V)
             losses = functional.cross_entropy(
                 logits.flatten(0, 1), targets.flatten(), reduction="none"
             )
-            loss = (losses * counted.flatten()).sum() / counted.sum()
+            loss = (losses * weights.flatten()).sum() / weights.sum()
             step.descend(optimiser, loss)
             phase.log(cross_entropy=loss)
 
@@ -241,13 +246,11 @@ class VQGANCond(Method):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Draw sequences: (B, L) inputs, (B, L) clean targets, (B, L) weights of their losses."""
         c, device = self.config, torch.get_default_device()
-        drawn = step.batch(sequences, c.transformer_batch)
-        corrupted, changed = masking.corrupt(
-            drawn.tokens.numpy(), drawn.scores.numpy(), c.codes, step.rng
-        )
-        inputs = shift(drawn.labels, torch.from_numpy(corrupted), c.codes)
-        counted = torch.from_numpy(changed) | (c.loss_on == "all")
-        return inputs.to(device), drawn.tokens.long().to(device), counted.float().to(device)
+        rows = step.batch(sequences, c.transformer_batch)
+        past, places = masking.corrupt(rows.tokens.numpy(), rows.scores.numpy(), c.codes, step.rng)
+        inputs = shift(rows.labels, torch.from_numpy(past), c.codes)
+        weights = torch.from_numpy(places) | (c.loss_on == "all")
+        return inputs.to(device), rows.tokens.long().to(device), weights.float().to(device)
 
     def _tokenise(self, data: Batches) -> dict[str, Tensor]:
         """Return tokens, scores and labels of all training volumes, in raster order (D, H, W)."""
@@ -309,6 +312,7 @@ class Sequences:
     labels: Tensor
 
     def __len__(self) -> int:
+        """Return the number of volumes."""
         return len(self.tokens)
 
     def take(self, indices: Tensor) -> Sequences:
