@@ -81,7 +81,7 @@ BUILTIN = {
         },
     ),
     "med-ddpm-mask": (
-        "cerebench.methods.med_ddpm:MedDDPMMask",
+        "cerebench.methods.med_ddpm_mask:MedDDPMMask",
         {
             "label": "3D-Med-DDPM, mask (variant)",
             "version": 1,
@@ -92,7 +92,7 @@ BUILTIN = {
         },
     ),
     "med-ddpm-c": (
-        "cerebench.methods.med_ddpm:MedDDPMC",
+        "cerebench.methods.med_ddpm_c:MedDDPMC",
         {
             "label": "3D-Med-DDPM, class (variant)",
             "version": 1,
@@ -114,7 +114,7 @@ BUILTIN = {
         },
     ),
     "medical-diffusion-c": (
-        "cerebench.methods.medical_diffusion.method:MedicalDiffusionC",
+        "cerebench.methods.medical_diffusion.conditional:MedicalDiffusionC",
         {
             "label": "Medical Diffusion-C",
             "version": 1,

@@ -11,11 +11,11 @@ Departures: see ``DEPARTURES``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,6 @@ from torch.optim import Adam
 
 from cerebench.methods.base import (
     BadConfig,
-    Batch,
     Batches,
     Conditions,
     Count,
@@ -34,11 +33,9 @@ from cerebench.methods.base import (
     Method,
     MethodInfo,
     NonNegative,
-    Phase,
     Positive,
     Precision,
     Preset,
-    Rows,
     Run,
     Step,
     randn,
@@ -48,16 +45,13 @@ from cerebench.methods.layers.adversarial import (
     check_size,
     critic,
     critic_widths,
-    draw,
     generator,
     generator_widths,
     gradient_penalty,
     settle_statistics,
 )
 from cerebench.methods.layers.collapse import Watch
-from cerebench.methods.layers.learning_rate import set_lr
-
-Network = Callable[[Tensor], Tensor]
+from cerebench.methods.layers.learning_rate import linear, set_lr
 
 DEPARTURES = (
     "Zhou and Khalvati (MIDL 2024), whose table holds this method, give no hyper-parameters and "
@@ -190,15 +184,6 @@ SMOKE = PAPER.override(
 )
 
 
-class Networks(NamedTuple):
-    """The four networks, for the labels of one batch."""
-
-    encoder: Network
-    generator: Network
-    critic: Network
-    code_critic: Network
-
-
 class AlphaWGAN(Method):
     """Encoder E, generator G, critic D of volumes and critic C of codes; one instance per class.
 
@@ -206,7 +191,7 @@ class AlphaWGAN(Method):
     and generator; ``critic_gap`` mean D(G(E(x))) + mean D(G(z)) - 2 mean D(x); ``penalty`` the sum
     of the two penalties of D before their weight; ``code_gap`` mean C(E(x)) - mean C(z);
     ``code_penalty`` the penalty of C before its weight; ``ms_ssim`` and ``ms_ssim_real`` mean
-    similarity of pairs of samples and of real volumes, see ``collapse.py``.
+    similarity of pairs of samples and of real volumes, see ``layers/collapse.py``.
     """
 
     info = MethodInfo(
@@ -217,6 +202,7 @@ class AlphaWGAN(Method):
         label="3D-alpha-WGAN",
     )
     Config = Config
+    config: Config
     presets = {
         "paper": PAPER,
         "reference": REFERENCE,
@@ -227,6 +213,7 @@ class AlphaWGAN(Method):
     departures = DEPARTURES
 
     def build(self) -> dict[str, nn.Module]:
+        """Return encoder, generator, critic of volumes and critic of codes."""
         c = self.config
         widths = critic_widths(c.critic_channels, self.size)
         return {
@@ -239,42 +226,42 @@ class AlphaWGAN(Method):
         }
 
     def train(self, data: Batches, run: Run) -> None:
+        """Update encoder and generator together, then each critic, for a number of rounds."""
         c = self.config
-        adam = {"lr": c.lr, "betas": (c.beta1, c.beta2), "fused": True}
-        opts = {name: Adam(net.parameters(), **adam) for name, net in self.nets.items()}
-        phase = run.phase("adversarial", **opts)
-        groups = self._groups(data, phase)
-        watch = Watch(phase, groups, pairs=c.watch_pairs, every=c.watch_every, total=c.steps)
+        E, G, D, C = (self.nets[n] for n in ("encoder", "generator", "critic", "code_critic"))
+        opt_e, opt_g, opt_d, opt_c = (
+            Adam(net.parameters(), lr=c.lr, betas=(c.beta1, c.beta2), fused=True)
+            for net in (E, G, D, C)
+        )
+        phase = run.phase(
+            "adversarial", encoder=opt_e, generator=opt_g, critic=opt_d, code_critic=opt_c
+        )
+        watch = Watch(phase, [data], pairs=c.watch_pairs, every=c.watch_every, total=c.steps)
         for step in phase.steps(c.steps):
-            set_lr(opts.values(), c.lr * (1 - (1 - c.lr_end) * step.progress))
+            set_lr((opt_e, opt_g, opt_d, opt_c), linear(step.progress, c.lr, c.lr_end))
 
-            batch = draw(step, groups, c.batch)
-            x = batch.images  # (B, C, D, H, W) in [-1, 1]
-            E, G, D, C = self._given(batch.labels)
+            x = step.batch(data, c.batch).images  # (B, C, D, H, W) in [-1, 1]
             code = E(x)  # (B, latent)
             rebuilt, fresh = G(code), G(step.randn(c.batch, c.latent))
             reconstruction = (rebuilt - x).abs().mean()
             scores = C(code).mean() + D(rebuilt).mean() + D(fresh).mean()
             loss_g = c.reconstruction * reconstruction - scores
-            both = [opts["encoder"]] + [opts["generator"]] * c.generator_updates
-            step.descend(both, loss_g)
+            step.descend([opt_e] + [opt_g] * c.generator_updates, loss_g)
 
-            batch = draw(step, groups, c.batch)
-            x, z = batch.images, step.randn(c.batch, c.latent)
-            E, G, D, C = self._given(batch.labels)
+            x, z = step.batch(data, c.batch).images, step.randn(c.batch, c.latent)
             with torch.no_grad():
                 code = E(x).float()
                 rebuilt, fresh = G(code), G(z)
             gap = D(rebuilt).mean() + D(fresh).mean() - 2 * D(x).mean()
             penalty = gradient_penalty(D, x, fresh, step.rand(c.batch))
             penalty = penalty + gradient_penalty(D, x, rebuilt, step.rand(c.batch))
-            step.descend(opts["critic"], gap + c.penalty * penalty)
+            step.descend(opt_d, gap + c.penalty * penalty)
 
             code_gap = -C(z).mean()
             if c.code_critic == "both":
                 code_gap = code_gap + C(code).mean()
             code_penalty = gradient_penalty(C, code, z, step.rand(c.batch))
-            step.descend(opts["code_critic"], code_gap + c.penalty * code_penalty)
+            step.descend(opt_c, code_gap + c.penalty * code_penalty)
 
             phase.log(
                 reconstruction=reconstruction,
@@ -284,26 +271,16 @@ class AlphaWGAN(Method):
                 code_gap=code_gap,
                 code_penalty=code_penalty,
             )
-            watch.look(step, partial(self._fresh, step))
-        settle_statistics(run, self.nets["generator"], self._fresh, c.statistics)
+            watch.look(step, partial(self._generate, step))
+        settle_statistics(run, G, self._generate, c.statistics)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
-        generate = self._given(conditions.labels).generator
-        return generate(randn(rngs, self.config.latent)).float()  # (N, C, D, H, W)
+        """Return what the generator makes of one code per sample."""
+        return self.nets["generator"](randn(rngs, self.config.latent)).float()  # (N, C, D, H, W)
 
-    def _fresh(self, step: Step) -> Tensor:
-        """Generate a batch from noise of this step, labels in turn."""
-        c = self.config
-        labels = torch.arange(c.batch) % len(self.classes)
-        return self._given(labels).generator(step.randn(c.batch, c.latent))
-
-    def _groups(self, data: Batches, phase: Phase) -> Sequence[Rows[Batch]]:
-        """Return the sets of cases from which a batch takes equally many each."""
-        return [data]
-
-    def _given(self, labels: Tensor) -> Networks:
-        """Return the networks for these labels (B,), which this method does not use."""
-        return Networks(**self.nets)
+    def _generate(self, step: Step) -> Tensor:
+        """Generate a batch from noise of this step."""
+        return self.nets["generator"](step.randn(self.config.batch, self.config.latent))
 
 
 def encoder(widths: Sequence[int], channels: int, latent: int, norm: str) -> nn.Sequential:
@@ -325,7 +302,9 @@ def decoder(latent: int, widths: Sequence[int], channels: int, norm: str) -> nn.
     else:
         net = generator(latent, widths, channels, stem_bias=False)
     bound = (widths[0] * 4**3) ** -0.5
-    nn.init.uniform_(net[0].weight, -bound, bound)
+    stem = net[0]
+    assert isinstance(stem, nn.Linear)
+    nn.init.uniform_(stem.weight, -bound, bound)
     return net
 
 

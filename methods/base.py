@@ -33,6 +33,8 @@ from cerebench.core.settings import setting as setting
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+N = TypeVar("N", bound=nn.Module)
+Kept = TypeVar("Kept", Tensor, dict[str, Tensor])
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,9 @@ class Diagnostic:
 class Rows(Protocol[T_co]):
     """Anything that batches can be drawn from."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        ...
 
     def take(self, indices: Tensor) -> T_co:
         """Return the rows at these positions, a (B,) int64 tensor on the CPU."""
@@ -156,7 +160,7 @@ class Phase(Protocol):
         """Iterate over the steps that are still to do; nothing when the phase is finished."""
         ...
 
-    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+    def once(self, name: str, compute: Callable[[], Kept]) -> Kept:
         """Compute tensors once, without gradients, and return them again after a resume.
 
         ``compute`` returns a tensor or a dict of tensors; they are kept, and returned, in the
@@ -176,10 +180,22 @@ class Phase(Protocol):
         ...
 
 
+class Stateful(Protocol):
+    """What can be saved and resumed: an optimiser, a scheduler, a network."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that changes during a training."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> object:
+        """Take over what ``state_dict`` returned."""
+        ...
+
+
 class Run(Protocol):
     """The harness a method trains in (``cerebench.benchmark.stages.training``)."""
 
-    def phase(self, name: str, **tracked: Any) -> Phase:
+    def phase(self, name: str, **tracked: Stateful) -> Phase:
         """Open a phase; ``tracked`` names everything with a ``state_dict`` besides the networks.
 
         After a resume ``load_state_dict`` gets every tensor where it was: on the host, or on the
@@ -261,7 +277,7 @@ class Method(ABC):
         return ()
 
     @classmethod
-    def without_weights(cls) -> Mapping[str, Any]:
+    def without_weights(cls) -> Mapping[str, object]:
         """Return the settings with which training needs no weight file; empty if there are none."""
         return {}
 
@@ -286,6 +302,17 @@ class Method(ABC):
         into training.
         """
         raise NotImplementedError
+
+
+def network(nets: Mapping[str, nn.Module], name: str, kind: type[N]) -> N:
+    """Return one network of a method as the class that ``build`` made it of.
+
+    Needed only where something else than calling it is asked of the network: ``nets`` itself knows
+    no more than that its values are modules.
+    """
+    net = nets[name]
+    assert isinstance(net, kind), f"network '{name}' is a {type(net).__name__}"
+    return net
 
 
 def has_hook(method: type[Method], name: str) -> bool:

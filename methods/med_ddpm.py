@@ -1,8 +1,9 @@
-"""3D-Med-DDPM: denoising diffusion in voxels, one U-Net per class; variants with mask or label.
+"""3D-Med-DDPM: denoising diffusion in voxels, one U-Net per class.
 
 Source: Dorjsembe et al. 2024, IEEE J. Biomed. Health Inform. (arXiv:2305.18453) and the authors'
 code (GPL-3.0), written anew from a description. Network: MONAI's diffusion U-Net with the three
-changes that make it theirs; schedules and samplers: diffusers.
+changes that make it theirs; schedules and samplers: diffusers. ``med_ddpm_mask.py`` and
+``med_ddpm_c.py`` are its variants for masks and class labels.
 
 Departures: see ``DEPARTURES``.
 """
@@ -15,14 +16,13 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from monai.networks.nets import DiffusionModelUNet
+from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
 from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Adam
 
 from cerebench.methods.base import (
     BadConfig,
-    Batch,
     Batches,
     Conditions,
     Count,
@@ -35,6 +35,7 @@ from cerebench.methods.base import (
     Precision,
     Preset,
     Run,
+    network,
     setting,
 )
 from cerebench.methods.layers.diffusion import (
@@ -45,7 +46,7 @@ from cerebench.methods.layers.diffusion import (
     sampler_steps,
 )
 from cerebench.methods.layers.ema import WeightAverage
-from cerebench.methods.layers.learning_rate import set_lr
+from cerebench.methods.layers.learning_rate import linear, set_lr
 
 MAX_PERIOD = 1000  # of the timestep embedding; 10 000 is usual elsewhere
 
@@ -125,10 +126,10 @@ class Config:
                 "more and needs a power of two from 16 on. Set --size 16, 32, 64 or 128."
             )
         levels = min(len(self.channels), (size // 8).bit_length())
-        odd = [width for width in self.channels if width % self.norm_groups]
-        if odd:
+        misfits = [width for width in self.channels if width % self.norm_groups]
+        if misfits:
             raise BadConfig(
-                f"channels holds {odd[0]}, which norm_groups = {self.norm_groups} does not "
+                f"channels holds {misfits[0]}, which norm_groups = {self.norm_groups} does not "
                 "divide. Change one of the two."
             )
         return dataclasses.replace(
@@ -136,6 +137,14 @@ class Config:
             channels=self.channels[-levels:],
             sampler_steps=sampler_steps(self.sampler, self.sampler_steps, self.timesteps),
         )
+
+    def process(self) -> Diffusion:
+        """Return the diffusion process that training and sampling follow."""
+        return Diffusion(cosine_betas(self.timesteps, self.beta_cap))
+
+    def lr_at(self, progress: float) -> float:
+        """Return the step size at a fraction of the training, in [0, 1)."""
+        return linear(progress, self.lr, self.lr_end) * (1 if progress < 0.5 else self.lr_drop)
 
 
 PAPER = Preset(Config(), size=128)
@@ -185,110 +194,50 @@ class MedDDPM(Method):
         label="3D-Med-DDPM",
     )
     Config = Config
+    config: Config
     presets = {"paper": PAPER, "repo": REPO, "quick": QUICK, "smoke": SMOKE}
     departures = DEPARTURES
 
     def build(self) -> dict[str, nn.Module]:
-        c, net = self.config, self._unet()
-        average = WeightAverage(net, decay=c.ema_decay, every=c.ema_every, start=c.ema_start)
-        return {"unet": net, "average": average}
+        """Return the noise predictor and the average of its weights."""
+        return with_average(unet(self.config, self.size, self.channels), self.config)
 
     def train(self, data: Batches, run: Run) -> None:
-        c, net, average = self.config, self.nets["unet"], self.nets["average"]
-        process = self._process()
+        """Predict the noise that was mixed into volumes at random diffusion steps."""
+        c, net = self.config, self.nets["unet"]
+        average = network(self.nets, "average", WeightAverage)
+        process = c.process()
         adam = Adam(net.parameters(), lr=c.lr, fused=True)
         phase = run.phase("denoising", adam=adam)
         for step in phase.steps(c.steps):
-            decay = 1 - (1 - c.lr_end) * step.progress
-            set_lr((adam,), c.lr * decay * (1 if step.progress < 0.5 else c.lr_drop))
-            batch = step.batch(data, c.batch)
+            set_lr((adam,), c.lr_at(step.progress))
+            volumes = step.batch(data, c.batch).images  # in [-1, 1]
             times = process.times(step.rand(c.batch))
-            noise = step.randn(*batch.images.shape)
-            noisy = process.noised(batch.images, noise, times)  # (B, C, D, H, W)
-            loss = (self._predict(net, noisy, times, batch).float() - noise).abs().mean()
+            noise = step.randn(*volumes.shape)
+            noisy = process.noised(volumes, noise, times)  # (B, C, D, H, W)
+            loss = (net(noisy, times).float() - noise).abs().mean()
             step.descend(adam, loss)
             average.follow(net, step.index)
             phase.log(noise_error=loss)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Take the predicted noise away from pure noise, step by step."""
         c, net = self.config, self.nets["average"]
-        return self._process().draw(
-            lambda noisy, times: self._predict(net, noisy, times, conditions),
+        return c.process().draw(
+            net,
             rngs,
             (self.channels, *[self.size] * 3),
             sampler=c.sampler,
             steps=c.sampler_steps,
-        )
-
-    def _process(self) -> Diffusion:
-        return Diffusion(cosine_betas(self.config.timesteps, self.config.beta_cap))
-
-    def _unet(self) -> MedDDPMUNet:
-        return unet(self.config, self.size, self.channels)
-
-    def _predict(
-        self, net: nn.Module, noisy: Tensor, times: Tensor, given: Batch | Conditions
-    ) -> Tensor:
-        """Return the predicted noise; ``given`` has the labels and masks of these volumes."""
-        return net(noisy, times)
+        )  # (N, C, D, H, W)
 
 
-class MedDDPMMask(MedDDPM):
-    """Diffusion in voxels conditioned on the tumour mask, one instance for all classes."""
-
-    info = MethodInfo(
-        name="med-ddpm-mask",
-        version=1,
-        source="arXiv:2305.18453",
-        conditioning="mask",
-        label="3D-Med-DDPM, mask (variant)",
+def with_average(net: MedDDPMUNet, config: Config) -> dict[str, nn.Module]:
+    """Return the network that is trained and the average of its weights, from which to sample."""
+    average = WeightAverage(
+        net, decay=config.ema_decay, every=config.ema_every, start=config.ema_start
     )
-    departures = (
-        "A variant: conditioned on the mask as in the paper, one model for all classes. A tumour "
-        "region outside its mask is background, so the mask nearly gives the support away; do not "
-        "compare its rows with unconditional ones.",
-        "From the code: one tumour mask instead of one mask per label, in {-1, 1} as the "
-        "whole-head model has them.",
-        *DEPARTURES[1:],
-    )
-
-    def _unet(self) -> MedDDPMUNet:
-        return unet(self.config, self.size, self.channels, masks=1)
-
-    def _predict(
-        self, net: nn.Module, noisy: Tensor, times: Tensor, given: Batch | Conditions
-    ) -> Tensor:
-        if given.masks is None:
-            raise ValueError(
-                "med-ddpm-mask needs a mask per case and got none. Use a dataset with masks, or "
-                "med-ddpm."
-            )
-        return net(torch.cat((noisy, 2 * given.masks - 1), 1), times)
-
-
-class MedDDPMC(MedDDPM):
-    """Diffusion in voxels conditioned on the class, one instance for all classes."""
-
-    info = MethodInfo(
-        name="med-ddpm-c",
-        version=1,
-        source="arXiv:2305.18453",
-        conditioning="class",
-        label="3D-Med-DDPM, class (variant)",
-    )
-    departures = (
-        "A variant that neither paper nor code has: one model for all classes, with an embedding "
-        "of the class added to that of the diffusion step.",
-        *DEPARTURES[1:],
-    )
-
-    def _unet(self) -> MedDDPMUNet:
-        return unet(self.config, self.size, self.channels, classes=len(self.classes))
-
-    def _predict(
-        self, net: nn.Module, noisy: Tensor, times: Tensor, given: Batch | Conditions
-    ) -> Tensor:
-        return net(noisy, times, given.labels)
+    return {"unet": net, "average": average}
 
 
 def unet(
@@ -356,11 +305,14 @@ class MedDDPMUNet(DiffusionModelUNet):
             if isinstance(module, nn.GroupNorm):
                 module.register_forward_pre_hook(_contiguous)
                 module.register_forward_hook(_channels_last)
-            if name.endswith("attn.out_proj"):
+            if isinstance(module, nn.Linear) and name.endswith("attn.out_proj"):
                 nn.init.zeros_(module.weight)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, x: Tensor, timesteps: Tensor, class_labels: Tensor | None = None) -> Tensor:
+    # MONAI's further inputs, context and residuals from outside, have no part in this network.
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: Tensor, timesteps: Tensor, class_labels: Tensor | None = None
+    ) -> Tensor:
         """Map (B, inputs, D, H, W), steps (B,) and labels (B,) to noise (B, outputs, D, H, W)."""
         embedding = self.time_embed(step_embedding(timesteps, self.block_out_channels[0]))
         if class_labels is not None:
@@ -372,7 +324,9 @@ class MedDDPMUNet(DiffusionModelUNet):
             skips += more
         h = self.middle_block(hidden_states=h, temb=embedding)
         for block in self.up_blocks:
-            first = len(skips) - len(block.resnets)
+            resnets = block.get_submodule("resnets")
+            assert isinstance(resnets, nn.ModuleList)
+            first = len(skips) - len(resnets)
             h = block(hidden_states=h, res_hidden_states_list=skips[first:], temb=embedding)
             skips = skips[:first]
         return self.out(h)
@@ -389,13 +343,16 @@ def step_embedding(times: Tensor, width: int) -> Tensor:
 
 
 def _contiguous(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
-    # On a CPU, backward through a normalisation costs 20 times as much in the layout that suits
-    # convolutions as in this one; with both conversions it costs 6 times as much.
+    """Give a normalisation its input in the layout that it is fast in, while there are gradients.
+
+    On a CPU, backward through a normalisation costs 20 times as much in the layout that suits
+    convolutions as in this one; with both conversions it costs 6 times as much.
+    """
     return (inputs[0].contiguous(),) if torch.is_grad_enabled() else None
 
 
 def _channels_last(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor | None:
-    # The activation and convolution that follow, and their gradients, then have one layout.
+    """Give the activation and convolution after a norm, and their gradients, one layout."""
     if torch.is_grad_enabled():
         return output.contiguous(memory_format=torch.channels_last_3d)
     return None

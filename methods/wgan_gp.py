@@ -9,7 +9,7 @@ Departures: see ``DEPARTURES``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from cerebench.methods.base import (
-    Batch,
     Batches,
     Conditions,
     Count,
@@ -28,13 +27,10 @@ from cerebench.methods.base import (
     Method,
     MethodInfo,
     NonNegative,
-    Phase,
     Positive,
     Precision,
     Preset,
-    Rows,
     Run,
-    Step,
     randn,
     setting,
 )
@@ -42,15 +38,12 @@ from cerebench.methods.layers.adversarial import (
     check_size,
     critic,
     critic_widths,
-    draw,
     generator,
     generator_widths,
     gradient_penalty,
     settle_statistics,
 )
-from cerebench.methods.layers.learning_rate import set_lr
-
-Network = Callable[[Tensor], Tensor]
+from cerebench.methods.layers.learning_rate import linear, set_lr
 
 DEPARTURES = (
     "From Gulrajani et al.: 3D networks of Kwon et al.; batches of 4; the budget is counted in "
@@ -177,6 +170,7 @@ class WGANGP(Method):
         label="3D-WGAN-GP",
     )
     Config = Config
+    config: Config
     presets = {
         "paper": PAPER,
         "kwon": KWON,
@@ -187,6 +181,7 @@ class WGANGP(Method):
     departures = DEPARTURES
 
     def build(self) -> dict[str, nn.Module]:
+        """Return generator and critic."""
         c = self.config
         return {
             "generator": generator(
@@ -198,17 +193,17 @@ class WGANGP(Method):
         }
 
     def train(self, data: Batches, run: Run) -> None:
-        c = self.config
-        adam = {"lr": c.lr, "betas": (c.beta1, c.beta2), "fused": True}
-        opt_g, opt_d = (Adam(self.nets[n].parameters(), **adam) for n in ("generator", "critic"))
+        """Update the critic a few times, then the generator, for a number of rounds."""
+        c, G, D = self.config, self.nets["generator"], self.nets["critic"]
+        opt_g, opt_d = (
+            Adam(net.parameters(), lr=c.lr, betas=(c.beta1, c.beta2), fused=True) for net in (G, D)
+        )
         phase = run.phase("adversarial", opt_g=opt_g, opt_d=opt_d)
-        groups = self._groups(data, phase)
         for step in phase.steps(c.steps):
-            set_lr((opt_g, opt_d), c.lr * (1 - (1 - c.lr_end) * step.progress))
+            set_lr((opt_g, opt_d), linear(step.progress, c.lr, c.lr_end))
+            gap = penalty = loss_g = torch.zeros(())
             for _ in range(c.critic_steps):
-                batch = draw(step, groups, c.batch)
-                real = batch.images  # (B, C, D, H, W) in [-1, 1]
-                G, D = self._given(batch.labels)
+                real = step.batch(data, c.batch).images  # (B, C, D, H, W) in [-1, 1]
                 with torch.no_grad():
                     fake = G(step.randn(c.batch, c.latent))
                 gap = D(fake).mean() - D(real).mean()  # minus the Wasserstein estimate
@@ -218,22 +213,8 @@ class WGANGP(Method):
                 loss_g = -D(G(step.randn(c.batch, c.latent))).mean()
                 step.descend(opt_g, loss_g)
             phase.log(critic_gap=gap, penalty=penalty, generator_loss=loss_g)
-        settle_statistics(run, self.nets["generator"], self._fresh, c.statistics)
+        settle_statistics(run, G, lambda step: G(step.randn(c.batch, c.latent)), c.statistics)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
-        G, _ = self._given(conditions.labels)
-        return G(randn(rngs, self.config.latent)).float()  # (N, C, D, H, W)
-
-    def _fresh(self, step: Step) -> Tensor:
-        """Generate a batch from noise of this step, labels in turn."""
-        c = self.config
-        G, _ = self._given(torch.arange(c.batch) % len(self.classes))
-        return G(step.randn(c.batch, c.latent))
-
-    def _groups(self, data: Batches, phase: Phase) -> Sequence[Rows[Batch]]:
-        """Return the sets of cases from which a batch takes equally many each."""
-        return [data]
-
-    def _given(self, labels: Tensor) -> tuple[Network, Network]:
-        """Return generator and critic for these labels (B,), which this method does not use."""
-        return self.nets["generator"], self.nets["critic"]
+        """Return what the generator makes of one code per sample."""
+        return self.nets["generator"](randn(rngs, self.config.latent)).float()  # (N, C, D, H, W)

@@ -9,14 +9,31 @@ Departures: see ``DEPARTURES``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.optim import Adam
 
 from cerebench.methods import wgan_gp
-from cerebench.methods.base import Batch, Batches, MethodInfo, Phase, Rows
-from cerebench.methods.layers.adversarial import critic, critic_widths, generator, generator_widths
-from cerebench.methods.layers.label_conditioning import ProjectionCritic, by_class, with_label
+from cerebench.methods.base import Batches, Conditions, Method, MethodInfo, Run, Step, randn
+from cerebench.methods.layers.adversarial import (
+    critic,
+    critic_widths,
+    generator,
+    generator_widths,
+    gradient_penalty,
+    settle_statistics,
+)
+from cerebench.methods.layers.label_conditioning import (
+    ProjectionCritic,
+    by_class,
+    draw_evenly,
+    with_label,
+)
+from cerebench.methods.layers.learning_rate import linear, set_lr
+
+Network = Callable[[Tensor], Tensor]
 
 DEPARTURES = (
     "An extension of the suite, not a baseline of any paper: never report it as 3D-WGAN-GP.",
@@ -36,7 +53,7 @@ QUICK = wgan_gp.QUICK.override(
 SMOKE = wgan_gp.SMOKE
 
 
-class WGANGPC(wgan_gp.WGANGP):
+class WGANGPC(Method):
     """Wasserstein GAN with gradient penalty and labels; logs what ``WGANGP`` logs."""
 
     info = MethodInfo(
@@ -46,23 +63,62 @@ class WGANGPC(wgan_gp.WGANGP):
         conditioning="class",
         label="3D-WGAN-GP-C",
     )
+    Config = wgan_gp.Config
+    config: wgan_gp.Config
     presets = {"paper": PAPER, "quick": QUICK, "smoke": SMOKE}
     departures = DEPARTURES
 
     def build(self) -> dict[str, nn.Module]:
+        """Return the generator, which gets the label beside its code, and the projection critic."""
         c, classes = self.config, len(self.classes)
         widths = critic_widths(c.critic_channels, self.size)
-        unlabelled = critic(widths, self.channels, c.critic_norm, c.head)
+        volume_critic = critic(widths, self.channels, c.critic_norm, c.head)
         return {
             "generator": generator(
                 c.latent + classes, generator_widths(c.generator_channels, self.size), self.channels
             ),
-            "critic": ProjectionCritic(unlabelled, widths[-1], classes),
+            "critic": ProjectionCritic(volume_critic, widths[-1], classes),
         }
 
-    def _groups(self, data: Batches, phase: Phase) -> Sequence[Rows[Batch]]:
-        return by_class(data, phase)
+    def train(self, data: Batches, run: Run) -> None:
+        """Train as ``WGANGP`` does, on batches with equally many cases of each class."""
+        c, nets = self.config, self.nets
+        opt_g, opt_d = (
+            Adam(nets[name].parameters(), lr=c.lr, betas=(c.beta1, c.beta2), fused=True)
+            for name in ("generator", "critic")
+        )
+        phase = run.phase("adversarial", opt_g=opt_g, opt_d=opt_d)
+        classes = by_class(data, phase)
+        for step in phase.steps(c.steps):
+            set_lr((opt_g, opt_d), linear(step.progress, c.lr, c.lr_end))
+            gap = penalty = loss_g = torch.zeros(())
+            for _ in range(c.critic_steps):
+                batch = draw_evenly(step, classes, c.batch)
+                real = batch.images  # (B, C, D, H, W) in [-1, 1]
+                G, D = self._with_labels(batch.labels)
+                with torch.no_grad():
+                    fake = G(step.randn(c.batch, c.latent))
+                gap = D(fake).mean() - D(real).mean()  # minus the Wasserstein estimate
+                penalty = gradient_penalty(D, real, fake, step.rand(c.batch), c.penalty_norm)
+                step.descend(opt_d, gap + c.penalty * penalty)
+            for _ in range(c.generator_steps):  # labels of the last real batch; there is one
+                loss_g = -D(G(step.randn(c.batch, c.latent))).mean()  # pyright: ignore[reportPossiblyUnboundVariable]
+                step.descend(opt_g, loss_g)
+            phase.log(critic_gap=gap, penalty=penalty, generator_loss=loss_g)
+        settle_statistics(run, nets["generator"], self._generate, c.statistics)
 
-    def _given(self, labels: Tensor) -> tuple[wgan_gp.Network, wgan_gp.Network]:
+    def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Return what the generator makes of one code and label per sample."""
+        G, _ = self._with_labels(conditions.labels)
+        return G(randn(rngs, self.config.latent)).float()  # (N, C, D, H, W)
+
+    def _with_labels(self, labels: Tensor) -> tuple[Network, Network]:
+        """Return generator and critic as functions for volumes of these classes, (B,)."""
         G, D, classes = self.nets["generator"], self.nets["critic"], len(self.classes)
         return (lambda z: G(with_label(z, labels, classes))), (lambda x: D(x, labels))
+
+    def _generate(self, step: Step) -> Tensor:
+        """Generate a batch from noise of this step, the classes in turn."""
+        c = self.config
+        G, _ = self._with_labels(torch.arange(c.batch) % len(self.classes))
+        return G(step.randn(c.batch, c.latent))

@@ -13,23 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from cerebench.methods.base import BadConfig, Batch, Rows, Run, Step, full_precision
+from cerebench.methods.base import BadConfig, Run, Step, full_precision
 from cerebench.methods.layers.upsampling import UpsampleConv
 
 _LAYERS = {"batch": nn.BatchNorm3d, "instance": nn.InstanceNorm3d}
-
-
-def draw(step: Step, groups: Sequence[Rows[Batch]], size: int) -> Batch:
-    """Draw equally many cases of every group; what does not divide goes to the groups in turn."""
-    count, rest = divmod(size, len(groups))
-    sizes = [count + ((i + step.index) % len(groups) < rest) for i in range(len(groups))]
-    parts = [step.batch(rows, n) for rows, n in zip(groups, sizes, strict=True) if n]
-    return Batch(
-        images=torch.cat([part.images for part in parts]),
-        labels=torch.cat([part.labels for part in parts]),
-        masks=None,
-        ids=tuple(case for part in parts for case in part.ids),
-    )
 
 
 def gradient_penalty(
@@ -181,8 +168,10 @@ def critic(
 
 
 def _as_it_is(layer: nn.Module) -> nn.Module:
+    """Return a layer without any normalisation around it."""
     return layer
 
 
 def _levels(size: int) -> int:
+    """Return how often an edge is halved down to 4^3."""
     return size.bit_length() - 3

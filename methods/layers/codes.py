@@ -1,4 +1,7 @@
-"""What quantised latents are, and how often each code of a codebook occurs among them."""
+"""What quantised latents are, and how often each code of a codebook occurs among them.
+
+Every method with a codebook has a ``Codebook`` of its own; they differ in distance and update.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,14 @@ class Quantised(NamedTuple):
     """Latents replaced by their nearest codes.
 
     Attributes:
-        vectors: (B, dim, D, H, W) float32, the codes, of length 1; their gradient reaches the
-            latents as if the codes were the normalised latents.
+        vectors: (B, dim, D, H, W) float32, the codes; their gradient reaches the latents as if
+            the codes were the latents.
         indices: (B, D, H, W) int64 in [0, K).
-        commitment: Scalar, mean over all elements of the squared difference between normalised
-            latents and codes, without its weight; in [0, 4 / dim]. No gradient to the codes.
+        commitment: Scalar, mean over all elements of the squared difference between latents and
+            codes, without its weight. No gradient to the codes.
+
+    The latents are those that the codebook compares: normalised ones in 3D-VQGAN-cond, whose codes
+    have length 1 and whose commitment lies in [0, 4 / dim].
     """
 
     vectors: Tensor
@@ -41,7 +47,7 @@ def perplexity(counts: Tensor) -> Tensor:
     """Return exp(-Σ p ln p), p = counts / Σ counts: the number of codes that carry the tokens.
 
     Args:
-        counts: (K,) float, non-negative, not all 0: ``count_codes``, or ``Codebook.usage``.
+        counts: (K,) float, non-negative, not all 0: ``count_codes``, or a codebook's average
 
     Returns:
         Scalar in [1, K], dimensionless: K where all codes are used equally often.

@@ -24,8 +24,8 @@ def window_and_weights(size: int) -> tuple[int, tuple[float, ...]]:
     The window is the largest odd number up to min(11, size / 16), at least 3; scales too coarse
     for it are dropped and the other weights divided by their sum.
     """
-    fitting = min(11, size // 16)
-    window = max(3, fitting - 1 + fitting % 2)
+    limit = min(11, size // 16)
+    window = max(3, limit - 1 + limit % 2)
     weights = [w for scale, w in enumerate(WEIGHTS) if size >> scale >= window]
     total = 1.0 if len(weights) == len(WEIGHTS) else sum(weights)
     return window, tuple(w / total for w in weights)
@@ -91,10 +91,10 @@ class Watch:
         with torch.no_grad():
             while sum(map(len, values)) < self._pairs:
                 values.append(similarity(generate(), generate()))
-        found = float(torch.cat(values)[: self._pairs].mean())
-        self._phase.log(always=True, ms_ssim=found, ms_ssim_real=self.real)
-        if done == self._total and found > self.real + TOLERANCE:
+        ms_ssim = float(torch.cat(values)[: self._pairs].mean())
+        self._phase.log(always=True, ms_ssim=ms_ssim, ms_ssim_real=self.real)
+        if done == self._total and ms_ssim > self.real + TOLERANCE:
             self._phase.warn(
-                f"Mode collapse is likely: samples resemble each other (MS-SSIM {found:.3f}, "
+                f"Mode collapse is likely: samples resemble each other (MS-SSIM {ms_ssim:.3f}, "
                 f"{self._pairs} pairs) more than real volumes do ({self.real:.3f})."
             )

@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, get_args
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from pydantic import Field
 from torch import Tensor
 
@@ -45,15 +47,15 @@ def cosine_betas(steps: int, cap: float) -> Tensor:
     return (1 - f[1:] / f[:-1]).clamp(0, cap)
 
 
-def sampler_steps(sampler: str, asked: int, steps: int) -> int:
-    """Return how many network evaluations a sampler makes; ``asked`` = 0 takes its default.
+def sampler_steps(sampler: str, setting: int, steps: int) -> int:
+    """Return how many network evaluations a sampler makes; a ``setting`` of 0 takes its default.
 
     ddpm visits all diffusion steps. ddim takes a divisor of them, the largest up to 50 by
     default. dpmpp takes any number up to them, 25 by default.
 
     Args:
         sampler: ``ddpm``, ``ddim`` or ``dpmpp``.
-        asked: The setting ``sampler_steps``.
+        setting: The value of ``sampler_steps``.
         steps: Diffusion steps T.
 
     Raises:
@@ -62,11 +64,11 @@ def sampler_steps(sampler: str, asked: int, steps: int) -> int:
     if sampler not in SAMPLERS:
         raise BadConfig(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}.")
     divisor = max(d for d in range(1, min(steps, 50) + 1) if steps % d == 0)
-    taken = asked or min({"ddpm": steps, "ddim": divisor, "dpmpp": 25}[sampler], steps)
+    evaluations = setting or min({"ddpm": steps, "ddim": divisor, "dpmpp": 25}[sampler], steps)
     possible = {
-        "ddpm": taken == steps,
-        "ddim": taken > 0 and steps % taken == 0,
-        "dpmpp": 1 <= taken <= steps,
+        "ddpm": evaluations == steps,
+        "ddim": evaluations > 0 and steps % evaluations == 0,
+        "dpmpp": 1 <= evaluations <= steps,
     }
     if not possible[sampler]:
         rule = {
@@ -75,10 +77,10 @@ def sampler_steps(sampler: str, asked: int, steps: int) -> int:
             "dpmpp": f"dpmpp takes 1 to {steps} steps",
         }[sampler]
         raise BadConfig(
-            f"sampler_steps = {asked} does not fit: {rule}. Set it to 0 for the "
+            f"sampler_steps = {setting} does not fit: {rule}. Set it to 0 for the "
             f"default of the sampler, or choose another of {', '.join(SAMPLERS)}."
         )
-    return taken
+    return evaluations
 
 
 class Diffusion:
@@ -104,7 +106,8 @@ class Diffusion:
 
     def noised(self, volumes: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """Return x_t: volumes (B, ...) mixed with noise of the same shape at steps (B,)."""
-        return self._forward.add_noise(volumes, noise, times)
+        # Annotated as the legacy class of int32 on the CPU; it only indexes a table.
+        return self._forward.add_noise(volumes, noise, times)  # pyright: ignore[reportArgumentType]
 
     def draw(
         self,
@@ -135,8 +138,8 @@ class Diffusion:
         streams, x = list(rngs), randn(rngs, *shape)
         for t in scheduler.timesteps.tolist():
             noise = predict(x, torch.full((len(x),), t, device=x.device)).float()
-            with _TABLES:
-                x = scheduler.step(noise, t, x, generator=streams).prev_sample
+            with _TABLES:  # a list of generators is annotated for some schedulers only
+                x = scheduler.step(noise, t, x, generator=streams, return_dict=False)[0]  # pyright: ignore[reportArgumentType]
         return x
 
     def _scheduler(
@@ -178,4 +181,6 @@ class _ClippedDPMSolver(DPMSolverMultistepScheduler):
     """
 
     def _threshold_sample(self, sample: Tensor) -> Tensor:
-        return sample.clamp(-self.config.sample_max_value, self.config.sample_max_value)
+        """Clip an estimate of x_0."""
+        limit = self.config["sample_max_value"]
+        return sample.clamp(-limit, limit)

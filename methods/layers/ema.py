@@ -20,8 +20,8 @@ class WeightAverage(AveragedModel):
         every: Optimiser steps between updates, >= 1.
         start: First optimiser step that averages instead of copying.
 
-    Source: denoising-diffusion codes after Ho et al. 2020; diffusion.md 1.4 states the rule that
-    3D-Med-DDPM and Medical Diffusion share.
+    Source: denoising-diffusion codes after Ho et al. 2020; the codes of 3D-Med-DDPM and Medical
+    Diffusion share this rule.
     """
 
     def __init__(self, net: nn.Module, *, decay: float, every: int, start: int) -> None:

@@ -6,13 +6,14 @@ of Kwon et al. is ours.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Generic
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cerebench.methods.base import Batch, Batches, Phase, Rows, T
+from cerebench.methods.base import Batch, Batches, Phase, Rows, Step, T
 
 
 class Subset(Generic[T]):
@@ -22,6 +23,7 @@ class Subset(Generic[T]):
         self._data, self._indices = data, indices
 
     def __len__(self) -> int:
+        """Return the number of rows."""
         return len(self._indices)
 
     def take(self, indices: Tensor) -> T:
@@ -32,17 +34,30 @@ class Subset(Generic[T]):
 def labels_of(data: Batches, phase: Phase) -> Tensor:
     """Return the labels of all cases, (N,) int64 on the CPU."""
 
-    def labels() -> Tensor:  # a few volumes at a time, as they may not fit in memory together
+    def collect() -> Tensor:  # a few volumes at a time, as they may not fit in memory together
         rows = torch.arange(len(data), device="cpu").split(8)
         return torch.cat([data.take(some).labels for some in rows])
 
-    return phase.once("labels", labels)
+    return phase.once("labels", collect)
 
 
 def by_class(data: Batches, phase: Phase) -> list[Subset[Batch]]:
     """Return the cases of each class that the data hold, in the order of the labels."""
-    found = labels_of(data, phase)
-    return [Subset(data, (found == label).nonzero().flatten()) for label in found.unique()]
+    labels = labels_of(data, phase)
+    return [Subset(data, (labels == label).nonzero().flatten()) for label in labels.unique()]
+
+
+def draw_evenly(step: Step, groups: Sequence[Rows[Batch]], size: int) -> Batch:
+    """Draw equally many cases of every group; what does not divide goes to the groups in turn."""
+    count, rest = divmod(size, len(groups))
+    sizes = [count + ((i + step.index) % len(groups) < rest) for i in range(len(groups))]
+    parts = [step.batch(rows, n) for rows, n in zip(groups, sizes, strict=True) if n]
+    return Batch(
+        images=torch.cat([part.images for part in parts]),
+        labels=torch.cat([part.labels for part in parts]),
+        masks=None,
+        ids=tuple(case for part in parts for case in part.ids),
+    )
 
 
 def balanced(rows: Rows[T], labels: Tensor) -> Subset[T]:

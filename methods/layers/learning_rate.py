@@ -15,6 +15,11 @@ def set_lr(optimisers: Iterable[Optimizer], lr: float) -> None:
             group["lr"] = lr
 
 
+def linear(progress: float, start: float, fraction: float) -> float:
+    """Return the learning rate at a fraction of the schedule: ``start`` falling to a part of it."""
+    return start * (1 - (1 - fraction) * progress)
+
+
 def cosine(progress: float, start: float, end: float) -> float:
     """Return the learning rate at a fraction of the schedule: ``start`` falling to ``end``."""
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2

@@ -1,4 +1,6 @@
-"""Losses of the autoencoder phase, all in float32: Sobel gradients, features, hinge.
+"""Losses of autoencoders with discriminators, all in float32: Sobel gradients, features, hinge.
+
+Both VQGANs use all of them, Medical Diffusion ``feature_matching`` and ``hinge``.
 
 Source: Zhou and Khalvati, MIDL 2024, section 2.2, with the means, the factor 1/2 and the bound of
 the adaptive weight that only their code has; written anew from a description.
@@ -6,11 +8,12 @@ the adaptive weight that only their code has; written anew from a description.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import BackwardCFunction, FunctionCtx, once_differentiable
 
 from cerebench.methods.base import full_precision
 
@@ -42,6 +45,7 @@ class _SobelSquares(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, d: Tensor) -> Tensor:
+        """Return d . M d / N of a difference (B, C, D, H, W)."""
         m, sloped = torch.zeros_like(d), torch.empty_like(d)
         for axis, *others in ((2, 3, 4), (3, 2, 4), (4, 2, 3)):
             sloped.zero_()
@@ -51,10 +55,14 @@ class _SobelSquares(torch.autograd.Function):
         ctx.save_for_backward(m)
         return torch.mul(d, m, out=sloped).mean()
 
+    # The decorator makes the context positional, and torch never names it.
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, slope: Tensor) -> Tensor:
-        (m,) = ctx.saved_tensors
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: BackwardCFunction, *slopes: Tensor
+    ) -> Tensor:
+        """Return 2 M d / N times the slope of what follows."""
+        (m,), (slope,) = ctx.saved_tensors, slopes
         return m * (slope * (2 / m.numel()))
 
 
@@ -85,7 +93,12 @@ def feature_matching(real: Sequence[Tensor], generated: Sequence[Tensor]) -> Ten
         generated: Features of generated volumes, the same shapes.
     """
     pairs = zip(real, generated, strict=True)
-    return sum((r.detach().float() - g.float()).abs().mean() for r, g in pairs)
+    return total((r.detach().float() - g.float()).abs().mean() for r, g in pairs)
+
+
+def total(terms: Iterable[Tensor]) -> Tensor:
+    """Add up terms, at least one, in their order."""
+    return reduce(torch.add, terms)
 
 
 def hinge(real_logits: Tensor, generated_logits: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """LPIPS on axial slices: how different two volumes look to a network trained on photographs.
 
+The perceptual term of every autoencoder here: both VQGANs and Medical Diffusion.
+
 Source: Zhang et al. 2018, arXiv:1801.03924, version 0.1 with VGG16. Its learned heads ship with
 torchmetrics; the VGG16 weights are a file of their own (``VGG16``), which the harness provides.
 """
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cerebench.methods.base import Run
+from cerebench.methods.layers.losses import total
 
 VGG16 = "vgg16-imagenet"  # name of the weight file
 
@@ -68,7 +71,14 @@ class LPIPS(nn.Module):
     Args:
         backbone: Maps (B, 3, H, W) to five maps with 64, 128, 256, 512 and 512 channels, as
             ``VGG16Features`` does; it is frozen and put into eval mode.
+
+    Attributes:
+        shift: (3, 1, 1) float32, what is subtracted from the colours.
+        scale: (3, 1, 1) float32, what they are divided by then.
     """
+
+    shift: Tensor
+    scale: Tensor
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -91,7 +101,7 @@ class LPIPS(nn.Module):
             (B,) float32, dimensionless, >= 0; 0 for equal images. Differentiable in x and y.
         """
         maps = zip(self._unit_maps(x), self._unit_maps(y), self.heads, strict=True)
-        return sum((w * (a - b).square()).sum(1).mean((1, 2)) for a, b, w in maps)
+        return total((w * (a - b).square()).sum(1).mean((1, 2)) for a, b, w in maps)
 
     def _unit_maps(self, x: Tensor) -> list[Tensor]:
         """Return the features in float32, of norm 1 over channels at every position."""
@@ -147,7 +157,10 @@ def _slices(volumes: Tensor, depths: Tensor) -> Tensor:
 
 def _heads() -> list[Tensor]:
     """Return the five heads, (C, 1, 1) each, from the installed torchmetrics (not imported)."""
-    (folder,) = find_spec("torchmetrics").submodule_search_locations
+    spec = find_spec("torchmetrics")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    (folder,) = spec.submodule_search_locations
     path = Path(folder) / "functional" / "image" / "lpips_models" / "vgg.pth"
     state = torch.load(path, map_location="cpu", weights_only=True)
     return [state[f"lin{i}.model.1.weight"].view(-1, 1, 1) for i in range(len(BLOCKS))]

@@ -16,7 +16,7 @@ from cerebench.methods.layers.codes import active_codes, count_codes, perplexity
 def diagnose_tokens(
     train: Batches,
     test: Batches,
-    drawn: Tensor,
+    samples: Tensor,
     *,
     encode: Callable[[Tensor], Tensor],
     decode: Callable[[Tensor], Tensor],
@@ -27,21 +27,22 @@ def diagnose_tokens(
     Args:
         train: Training volumes of one class.
         test: Held-out volumes of the class.
-        drawn: Token sequences of the stored samples of the class, (N, L) int64.
+        samples: Token sequences of the stored samples of the class, (N, L) int64.
         encode: Maps volumes (N, C, D, H, W) to their tokens (N, L) int64.
         decode: Maps tokens (N, L) to volumes (N, C, D, H, W) in [-1, 1].
         codes: Number of codes K.
     """
-    known, held_out = _examine(train, encode, decode), _examine(test, encode, decode)
-    made = Examined(drawn, torch.cat([decode(t).flatten(1) for t in drawn.split(8)]))
-    sets = {"train": known, "test": held_out, "generated": made}
+    training, train_errors = _encode_and_decode(train, encode, decode)
+    held_out, test_errors = _encode_and_decode(test, encode, decode)
+    generated = Views(samples, torch.cat([decode(t).flatten(1) for t in samples.split(8)]))
+    sets = {"train": training, "test": held_out, "generated": generated}
     hamming, voxel = {}, {}
-    for name, found in sets.items():
+    for name, views in sets.items():
         own = name == "train"  # a training volume is not its own neighbour
-        hamming[name] = _nearest(found.tokens.float(), known.tokens.float(), 0, own)
-        voxel[name] = _nearest(found.volumes, known.volumes, 1, own)
-    counts = {k: count_codes(found.tokens, codes) for k, found in sets.items()}
-    errors = {"train": known.errors, "test": held_out.errors}
+        hamming[name] = _nearest(views.tokens.float(), training.tokens.float(), 0, own)
+        voxel[name] = _nearest(views.volumes, training.volumes, 1, own)
+    counts = {name: count_codes(views.tokens, codes) for name, views in sets.items()}
+    errors = {"train": train_errors, "test": test_errors}
     return (
         Diagnostic(
             "reconstruction-l1",
@@ -73,12 +74,11 @@ def diagnose_tokens(
     )
 
 
-class Examined(NamedTuple):
-    """Volumes as the autoencoder sees them: (N, L) tokens, (N, voxels) decoded, (N,) errors."""
+class Views(NamedTuple):
+    """Volumes as the autoencoder sees them: (N, L) tokens, and (N, voxels) decoded from them."""
 
     tokens: Tensor
     volumes: Tensor
-    errors: Tensor | None = None
 
 
 def chunks(data: Batches, size: int = 8) -> Iterator[Batch]:
@@ -87,17 +87,18 @@ def chunks(data: Batches, size: int = 8) -> Iterator[Batch]:
         yield data.take(torch.arange(first, min(first + size, len(data)), device="cpu"))
 
 
-def _examine(
+def _encode_and_decode(
     data: Batches, encode: Callable[[Tensor], Tensor], decode: Callable[[Tensor], Tensor]
-) -> Examined:
-    """Return tokens, reconstructions and reconstruction errors of volumes."""
+) -> tuple[Views, Tensor]:
+    """Return tokens and reconstructions of volumes, and their mean absolute errors (N,)."""
     parts = []
     for batch in chunks(data):
         tokens = encode(batch.images)
         volumes = decode(tokens).flatten(1)
         errors = (volumes - batch.images.flatten(1)).abs().mean(1)
         parts.append((tokens, volumes, errors))
-    return Examined(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    tokens, volumes, errors = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Views(tokens, volumes), errors
 
 
 def _nearest(rows: Tensor, reference: Tensor, p: int, own: bool) -> list[float]:

@@ -1,10 +1,11 @@
-"""Causal transformer over the tokens of a volume: the prior of 3D-VQGAN-cond.
+"""Causal transformer over the tokens of a volume: the prior of 3D-VQGAN and 3D-VQGAN-cond.
 
 Source: Zhou and Khalvati, MIDL 2024 (OpenReview LLoSHPorlM), App. A.2, and Esser et al. 2021,
 arXiv:2012.09841, whose transformer they take over; written anew from a description.
 
-Ids of the vocabulary: the codes 0 … K-1, the mask K, then one token a class, K+1+label. The input
-is the class token followed by all tokens but the last, so position i predicts token i.
+The input is a start token followed by all tokens but the last, so position i predicts token i.
+Ids 0 … K-1 are the codes. In 3D-VQGAN the id K starts every sequence; in 3D-VQGAN-cond K is the
+mask, and one token a class, K+1+label, starts a sequence (``class_tokens``, ``shift``).
 
 Departures from the reference code: positions for exactly the tokens of a volume (the code makes as
 many as there are codes); no unused linear-probe head; sampling keeps keys and values instead of
@@ -13,15 +14,11 @@ running the whole prefix again; the two filters work each without the other.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cerebench.methods.base import (
-    BadConfig,
-)
+from cerebench.methods.base import BadConfig
 
 INIT_STD = 0.02
 
@@ -33,7 +30,7 @@ class Transformer(nn.Module):
     published size (1027, 512, 1024, 24, 16).
 
     Args:
-        vocabulary: Number of ids V: codes, mask and class tokens.
+        vocabulary: Number of ids V: the codes and whatever tokens the method adds to them.
         length: Tokens of a volume L.
         width: Channels d.
         layers: Blocks n.
@@ -86,21 +83,21 @@ class Transformer(nn.Module):
         top_k: int = 0,
         top_p: float = 1.0,
     ) -> Tensor:
-        """Draw sequences token by token, each from its class token and its own random numbers.
+        """Draw sequences token by token, each from its start token and its own random numbers.
 
         A sequence does not depend on its neighbours in the batch, up to the rounding of matrix
         products, which differs between batch sizes.
 
         Args:
-            start: Class tokens, (B,) int64.
+            start: Start tokens, (B,) int64.
             uniforms: One random number a token, (B, L) float32 in [0, 1), L <= ``length``.
-            codes: Ids below this one may be drawn; mask and class tokens lie above.
+            codes: Ids below this one may be drawn; mask and start tokens lie above.
             temperature: Divides the logits, >= 0; 0 takes the most probable id.
             top_k: As in ``draw``.
             top_p: As in ``draw``.
 
         Returns:
-            Drawn ids without the class token, (B, L) int64 in [0, codes).
+            Drawn ids without the start token, (B, L) int64 in [0, codes).
 
         Raises:
             BadConfig: If a setting of the sampler lies outside its range.
@@ -111,7 +108,7 @@ class Transformer(nn.Module):
         _check_uniforms(uniforms, len(start), self.length)
         length = uniforms.shape[1]
         caches = [Cache(length) for _ in self.blocks]
-        drawn = torch.empty(uniforms.shape, dtype=torch.int64, device=start.device)
+        ids = torch.empty(uniforms.shape, dtype=torch.int64, device=start.device)
         broken = torch.zeros((), dtype=torch.bool, device=start.device)
         token = start
         for i in range(length):
@@ -121,13 +118,13 @@ class Transformer(nn.Module):
             logits = self.head(self.norm(x)).squeeze(1)[:, :codes].float()
             broken |= ~logits.isfinite().all()
             token = draw(logits, uniforms[:, i], temperature, top_k, top_p)
-            drawn[:, i] = token
-        if not drawn.is_meta and broken:  # on the meta device operations are only counted
+            ids[:, i] = token
+        if not ids.is_meta and broken:  # on the meta device operations are only counted
             raise FloatingPointError(
                 "The transformer returned NaN or infinite logits; sampling needs finite ones. "
                 "Look at its training log for a divergence."
             )
-        return drawn
+        return ids
 
 
 class Block(nn.Module):
@@ -242,7 +239,7 @@ def start_with(start: Tensor, tokens: Tensor) -> Tensor:
     return torch.cat((start.unsqueeze(1), tokens[:, :-1]), dim=1)
 
 
-def decay_groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
+def decay_groups(network: nn.Module, decay: float) -> list[dict[str, list[nn.Parameter] | float]]:
     """Return parameter groups for AdamW: weights of linear layers decay, nothing else does.
 
     Args:
@@ -263,16 +260,17 @@ def decay_groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
 
 def _filtered(weights: Tensor, top_k: int, top_p: float) -> Tensor:
     """Return the probabilities with those outside a filter set to 0, not normalised again."""
-    falling, order = weights.sort(dim=-1, descending=True, stable=True)
-    kept = torch.ones_like(falling, dtype=torch.bool)
+    values, order = weights.sort(dim=-1, descending=True, stable=True)
+    inside = torch.ones_like(values, dtype=torch.bool)
     if top_k:
-        kept[:, top_k:] = False
+        inside[:, top_k:] = False
     if top_p < 1:
-        kept &= falling.cumsum(dim=-1) - falling < top_p
-    return torch.zeros_like(weights).scatter(-1, order, falling * kept)
+        inside &= values.cumsum(dim=-1) - values < top_p
+    return torch.zeros_like(weights).scatter(-1, order, values * inside)
 
 
 def _initialise(module: nn.Module) -> None:
+    """Draw the weights of one layer from N(0, 0.02^2); biases of linear layers begin at 0."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=INIT_STD)
     if isinstance(module, nn.Linear) and module.bias is not None:
@@ -280,6 +278,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def _check_length(length: int, limit: int) -> None:
+    """Refuse sequences that are longer than there are positions."""
     if length > limit:
         raise ValueError(
             f"A sequence of {length} tokens was given; the transformer has positions for {limit}. "
@@ -288,6 +287,7 @@ def _check_length(length: int, limit: int) -> None:
 
 
 def _check_uniforms(uniforms: Tensor, batch: int, limit: int) -> None:
+    """Refuse random numbers of another shape than (batch, tokens), or outside [0, 1)."""
     if uniforms.ndim != 2 or len(uniforms) != batch:
         raise ValueError(
             f"Random numbers of shape {tuple(uniforms.shape)} were given for {batch} sequences; "
@@ -301,6 +301,7 @@ def _check_uniforms(uniforms: Tensor, batch: int, limit: int) -> None:
 def _check_sampler(
     codes: int, vocabulary: int, temperature: float, top_k: int, top_p: float
 ) -> None:
+    """Refuse settings of the sampler that are impossible."""
     for name, value, good, expected in (
         ("codes", codes, 1 <= codes <= vocabulary, f"in 1 … {vocabulary}, the vocabulary"),
         ("temperature", temperature, 0 <= temperature < float("inf"), "finite and >= 0"),
@@ -309,20 +310,3 @@ def _check_sampler(
     ):
         if not good:
             raise BadConfig(f"{name} is {value}; it must be {expected}.")
-
-
-def check_stages(*, autoencoder_steps: int, stop_at: float, width: int, heads: int) -> None:
-    """Refuse settings of an autoencoder and a transformer that do not go together.
-
-    Raises:
-        BadConfig: If stage 1 would run no step, or heads do not divide the transformer's width.
-    """
-    if round(stop_at * autoencoder_steps) < 1:
-        raise BadConfig(
-            f"stop_at = {stop_at} of autoencoder_steps = {autoencoder_steps} leaves no step. "
-            "Raise one of the two."
-        )
-    if width % heads:
-        raise BadConfig(
-            f"heads = {heads} must divide the transformer's width = {width}. Change one of the two."
-        )

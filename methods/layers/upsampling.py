@@ -21,11 +21,11 @@ class UpsampleConv(nn.Conv3d):
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Map (B, in, D, H, W) to (B, out, 2D, 2H, 2W)."""
         # The same sums in two arrangements; each is the faster one for its number of channels.
         folded = _folded_by_parity if self.out_channels < NARROW else _folded_transposed
-        return folded(x, self.weight, self.bias)
+        return folded(input, self.weight, self.bias)
 
 
 def _folded_transposed(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

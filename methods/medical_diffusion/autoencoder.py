@@ -11,7 +11,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cerebench.methods.medical_diffusion.layers import GroupNorm
+from cerebench.methods.layers.group_norm import GroupNorm
 
 
 def encoder(image_channels: int, width: int, levels: int, groups: int) -> nn.Sequential:
@@ -68,9 +68,9 @@ class PadConvT(nn.ConvTranspose3d):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, kernel_size=4, stride=2, padding=3)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map (B, inputs, D, H, W) to (B, outputs, 2 D, 2 H, 2 W)."""
-        return super().forward(functional.pad(x, (1,) * 6, mode="replicate"))
+        return super().forward(functional.pad(input, (1,) * 6, mode="replicate"), output_size)
 
 
 class ResBlock(nn.Module):
@@ -93,4 +93,5 @@ class ResBlock(nn.Module):
 
 
 def _norm(channels: int, groups: int) -> GroupNorm:
+    """Return the norm before every activation."""
     return GroupNorm(groups, channels, eps=1e-6)

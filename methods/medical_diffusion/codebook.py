@@ -11,33 +11,17 @@ mode; 3. ``restart_resets_stats`` may give restarted codes statistics of their o
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cerebench.methods.base import full_precision
-from cerebench.methods.layers.codes import count_codes
+from cerebench.methods.layers.codes import Quantised, count_codes, sums_by_code
 
 EPSILON = 1e-7  # smooths the moving counts
 START_NOISE = 0.01  # length of the noise on repeated vectors, where a batch has fewer than K
 ROWS = 4096  # distances to all codes are computed for so many latents at a time
-
-
-class Quantised(NamedTuple):
-    """Latents replaced by their nearest codes.
-
-    Attributes:
-        vectors: (B, dim, D, H, W) float32, the codes; their gradient goes to the latents.
-        indices: (B, D, H, W) int64 in [0, K).
-        commitment: Scalar, mean squared difference of latents and codes, without its weight; its
-            gradient goes to the latents alone.
-    """
-
-    vectors: Tensor
-    indices: Tensor
-    commitment: Tensor
 
 
 class Codebook(nn.Module):
@@ -104,14 +88,13 @@ class Codebook(nn.Module):
         with full_precision(z):
             rows, flat, codes = _rows(z), indices.flatten(), len(self.vectors)
             self.counts.lerp_(count_codes(flat, codes), 1 - self.decay)
-            sums = torch.zeros_like(self.sums).index_add_(0, flat, rows)
-            self.sums.lerp_(sums, 1 - self.decay)
+            self.sums.lerp_(sums_by_code(rows, flat, codes), 1 - self.decay)
             total = self.counts.sum()
             weights = (self.counts + EPSILON) / (total + codes * EPSILON) * total
             idle = self.counts < 1
             fresh = _draw(rows, codes)
-            moved = self.sums / weights[:, None]
-            self.vectors.copy_(torch.where(idle[:, None], fresh, moved))
+            means = self.sums / weights[:, None]
+            self.vectors.copy_(torch.where(idle[:, None], fresh, means))
             if self.restart_resets_stats:
                 self.sums.copy_(torch.where(idle[:, None], fresh, self.sums))
                 self.counts.masked_fill_(idle, 1)
@@ -166,7 +149,8 @@ def nearest(rows: Tensor, codes: Tensor) -> Tensor:
 
 
 def _rows(z: Tensor) -> Tensor:
-    return z.detach().float().movedim(1, -1).flatten(0, -2)  # (B·D·H·W, dim)
+    """Return one row per position: (B·D·H·W, dim) float32, in the order of flattened indices."""
+    return z.detach().float().movedim(1, -1).flatten(0, -2)
 
 
 def _draw(rows: Tensor, count: int) -> Tensor:

@@ -20,7 +20,13 @@ from cerebench.methods.base import (
     Preset,
     setting,
 )
-from cerebench.methods.layers.diffusion import BetaCap, Sampler, sampler_steps
+from cerebench.methods.layers.diffusion import (
+    BetaCap,
+    Diffusion,
+    Sampler,
+    cosine_betas,
+    sampler_steps,
+)
 from cerebench.methods.medical_diffusion.unet import GROUPS
 
 DEPARTURES = (
@@ -173,8 +179,12 @@ class Config:
                 f"norm_groups = {self.norm_groups} must divide twice the channels = "
                 f"{self.channels}. Change one of the two."
             )
-        taken = sampler_steps(self.sampler, self.sampler_steps, self.timesteps)
-        return dataclasses.replace(self, sampler_steps=taken)
+        evaluations = sampler_steps(self.sampler, self.sampler_steps, self.timesteps)
+        return dataclasses.replace(self, sampler_steps=evaluations)
+
+    def process(self) -> Diffusion:
+        """Return the diffusion process that stage 2 and sampling follow."""
+        return Diffusion(cosine_betas(self.timesteps, self.beta_cap))
 
 
 @dataclass(frozen=True)

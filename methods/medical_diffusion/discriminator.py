@@ -7,8 +7,8 @@ everywhere, strides 2, 2, 2, 1, 1, batch norm in the middle, weights as torch st
 from __future__ import annotations
 
 import torch
-from monai.networks.nets import PatchDiscriminator
-from torch import Tensor
+from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
+from torch import Tensor, nn
 
 
 def patch_discriminator(dims: int, image_channels: int, width: int) -> PatchDiscriminator:
@@ -32,10 +32,13 @@ def patch_discriminator(dims: int, image_channels: int, width: int) -> PatchDisc
         bias=True,
         padding=2,
     )
-    net.final_conv.conv.padding = (2,) * dims  # MONAI pads this layer by 1 whatever it is told
+    last = net.get_submodule("final_conv.conv")
+    assert isinstance(last, nn.Conv2d | nn.Conv3d)
+    last.padding = (2,) * dims  # MONAI pads this layer by 1 whatever it is told
     for module in net.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()  # MONAI starts with N(0, 0.02²)
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()  # MONAI starts with N(0, 0.02²)
     return net
 
 

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cerebench.methods.medical_diffusion.layers import GroupNorm
+from cerebench.methods.layers.group_norm import GroupNorm
 
 GROUPS = 8  # of every normalisation; the width is a multiple of it
 MAX_PERIOD = 10_000  # of the embedding of diffusion steps, and of the rotary positions
 BUCKETS, MAX_DISTANCE = 32, 32  # of the relative positions: half of the buckets per direction
 
 
-class Unet3D(nn.Module):
-    """Predicts noise of latents (B, channels, D, H, W).
+class NoisePredictor(nn.Module):
+    """The layers of both networks; it predicts the noise of latents (B, channels, D, H, W).
 
     Args:
         channels: Channels of the latent.
@@ -75,7 +75,7 @@ class Unet3D(nn.Module):
         self.last_block = ResBlock(2 * width, width)
         self.last = nn.Conv3d(width, channels, 1)
 
-    def forward(self, x: Tensor, times: Tensor, condition: Tensor | None = None) -> Tensor:
+    def predict(self, x: Tensor, times: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return the noise in (B, channels, D, H, W) at steps (B,), given vectors (B, condition).
 
         H and W are multiples of 2^(levels - 1); D is free.
@@ -98,18 +98,46 @@ class Unet3D(nn.Module):
         return self.last(self.last_block(torch.cat((h, first), 1)))
 
 
-class LabelledUnet3D(Unet3D):
-    """Unet3D whose condition is a learned vector per class, or a learned one for no class.
+class Unet3D(NoisePredictor):
+    """Predicts the noise without any condition."""
+
+    def forward(self, x: Tensor, times: Tensor) -> Tensor:
+        """Return the noise in (B, channels, D, H, W) at steps (B,)."""
+        return self.predict(x, times)
+
+
+class LabelledUnet3D(NoisePredictor):
+    """Predicts the noise given a learned vector per class, or a learned one for no class.
 
     Args:
         channels: Channels of the latent.
         classes: Number of classes.
         condition: Length of the vectors.
-        shape: Further arguments of ``Unet3D``.
+        width: As in ``NoisePredictor``, like all that follows.
+        mults: Channels of the levels in widths.
+        heads: Attention heads.
+        head_width: Features of one head.
     """
 
-    def __init__(self, channels: int, *, classes: int, condition: int, **shape: int) -> None:
-        super().__init__(channels, condition=condition, **shape)
+    def __init__(
+        self,
+        channels: int,
+        *,
+        classes: int,
+        condition: int,
+        width: int,
+        mults: Sequence[int],
+        heads: int,
+        head_width: int,
+    ) -> None:
+        super().__init__(
+            channels,
+            width=width,
+            mults=mults,
+            heads=heads,
+            head_width=head_width,
+            condition=condition,
+        )
         self.embedding = nn.Embedding(classes, condition)
         self.null = nn.Parameter(torch.randn(1, condition))
 
@@ -123,7 +151,7 @@ class LabelledUnet3D(Unet3D):
             hidden: (B,) bool, where the label is not to be seen.
         """
         vectors = torch.where(hidden[:, None], self.null, self.embedding(labels))
-        return super().forward(x, times, vectors)
+        return self.predict(x, times, vectors)
 
 
 class Level(nn.Module):
@@ -162,6 +190,7 @@ class ResBlock(nn.Module):
         """Map (B, inputs, D, H, W) to (B, outputs, D, H, W)."""
         h = self.norm1(self.conv1(x))
         if self.modulation is not None:
+            assert embedding is not None
             modulation = self.modulation(functional.silu(embedding))[..., None, None, None]
             scale, shift = modulation.chunk(2, 1)
             h = h * (1 + scale) + shift
@@ -281,8 +310,8 @@ def rotate(x: Tensor) -> Tensor:
     angles = positions[:, None] * MAX_PERIOD**-powers  # (n, d / 2)
     # A pair is a complex number: one multiplication instead of six passes over strided halves.
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)).contiguous())
-    turned = pairs * torch.polar(torch.ones_like(angles), angles)
-    return torch.view_as_real(turned).flatten(-2).to(x.dtype)
+    result = pairs * torch.polar(torch.ones_like(angles), angles)
+    return torch.view_as_real(result).flatten(-2).to(x.dtype)
 
 
 def step_embedding(times: Tensor, width: int) -> Tensor:

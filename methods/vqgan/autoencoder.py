@@ -14,6 +14,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from cerebench.methods.base import N
 from cerebench.methods.layers import autoencoder as shared
 from cerebench.methods.layers.autoencoder import FloatTanh, discriminator_levels, leaky
 from cerebench.methods.layers.upsampling import UpsampleConv
@@ -89,7 +90,7 @@ class ResBlock(nn.Module):
         return x + self.branch(x)
 
 
-def _initialised(net: nn.Module) -> nn.Module:
+def _initialised(net: N) -> N:
     """Draw convolution weights from N(0, 0.02^2) and scales of batch norms from N(1, 0.02^2)."""
     for module in net.modules():
         if isinstance(module, nn.BatchNorm3d):

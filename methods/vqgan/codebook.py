@@ -108,6 +108,7 @@ class Codebook(nn.Module):
         return functional.embedding(indices, self.vectors).movedim(-1, 1)
 
     def _restart(self, rows: Tensor, dead: Tensor) -> None:
+        """Replace dead codes, (K,) bool, by random ones of the latents (N, dim)."""
         fresh = _draw_rows(rows, len(self.vectors))
         for buffer in (self.vectors, self.sums):
             buffer.copy_(torch.where(dead[:, None], fresh, buffer))

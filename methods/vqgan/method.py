@@ -27,6 +27,7 @@ from cerebench.methods.base import (
     Run,
     Step,
     full_precision,
+    network,
     rand,
 )
 from cerebench.methods.layers.autoencoder import final_convolution
@@ -37,6 +38,7 @@ from cerebench.methods.layers.losses import (
     feature_matching,
     gradient_loss,
     hinge,
+    total,
 )
 from cerebench.methods.layers.perceptual import VGG16, perceptual_network, slice_depths, slice_loss
 from cerebench.methods.layers.tokens import chunks, diagnose_tokens
@@ -64,18 +66,22 @@ class VQGAN(Method):
         label="3D-VQGAN",
     )
     Config = Config
+    config: Config
     presets = {"paper": PAPER, "lite": LITE, "quick": QUICK, "smoke": SMOKE}
     departures = DEPARTURES
 
     @classmethod
     def weights(cls, config: Config) -> Sequence[str]:
+        """Name the weights of the perceptual term where there is one."""
         return (VGG16,) if config.perceptual == "lpips-vgg" else ()
 
     @classmethod
     def without_weights(cls) -> dict[str, str]:
+        """Return the setting that leaves the perceptual term out."""
         return {"perceptual": "none"}
 
     def build(self) -> dict[str, nn.Module]:
+        """Return the networks of the autoencoder, its discriminator and the transformer."""
         c = self.config
         vocabulary = c.codes + 1  # the last id starts a sequence
         return {
@@ -89,12 +95,14 @@ class VQGAN(Method):
         }
 
     def train(self, data: Batches, run: Run) -> None:
+        """Train the autoencoder, freeze it, then train the transformer on its tokens."""
         self._train_autoencoder(data, run)
         for name, net in self.nets.items():
             net.train(name == "transformer")  # batch norms of stage 1 keep their statistics
         self._train_transformer(data, run)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Draw tokens one by one and decode them."""
         return self._decode(self._draw(rngs))  # (N, C, D, H, W)
 
     def diagnose(
@@ -117,6 +125,8 @@ class VQGAN(Method):
     def _train_autoencoder(self, data: Batches, run: Run) -> None:
         """Stage 1: reconstruct volumes through the codebook."""
         c, D = self.config, self.nets["discriminator"]
+        codebook = network(self.nets, "codebook", Codebook)
+        decoder = network(self.nets, "decoder", nn.Sequential)
         generator = [
             parameter
             for name in ("encoder", "to_code", "from_code", "decoder")
@@ -132,9 +142,9 @@ class VQGAN(Method):
             x = step.batch(data, c.batch).images  # (B, C, D, H, W) in [-1, 1]
             z = self.nets["to_code"](self.nets["encoder"](x))
             if step.index == 0:
-                self.nets["codebook"].initialise(z)
-            quantised = self.nets["codebook"](z)
-            y = self.nets["decoder"](self.nets["from_code"](quantised.vectors)).float()
+                codebook.initialise(z)
+            quantised = codebook(z)
+            y = decoder(self.nets["from_code"](quantised.vectors)).float()
 
             adversarial = progress >= c.discriminator_start
             with torch.set_grad_enabled(adversarial):  # the graph of D(x) serves D's own update
@@ -153,11 +163,11 @@ class VQGAN(Method):
             balance = torch.zeros(())
             if adversarial:
                 fooled = -logits.float().mean()
-                last = final_convolution(self.nets["decoder"])
+                last = final_convolution(decoder)
                 balance = adaptive_weight(terms["pixel"], fooled, last.weight)
                 loss = loss + balance * fooled
             step.descend(opt_g, loss, clip=c.clip)
-            self.nets["codebook"].update(z.detach(), quantised.indices, c.restart_after)
+            codebook.update(z.detach(), quantised.indices, c.restart_after)
             if adversarial:
                 terms["discriminator"] = hinge(real_logits, D(y.detach())[0])
                 step.descend(opt_d, terms["discriminator"], clip=c.clip)
@@ -179,7 +189,7 @@ class VQGAN(Method):
             "commitment": c.commitment,
             "perceptual": c.perceptual_weight,
         }
-        return sum(weights[name] * term for name, term in terms.items())
+        return total(weights[name] * term for name, term in terms.items())
 
     def _train_transformer(self, data: Batches, run: Run) -> None:
         """Stage 2: predict every token from a corrupted past; stage 1 is frozen."""
@@ -193,8 +203,8 @@ class VQGAN(Method):
             set_lr((optimiser,), cosine(step.progress, c.transformer_lr, c.transformer_lr_end))
             targets = step.batch(tokens, c.transformer_batch)
             targets = targets.long().to(torch.get_default_device())  # (B, L)
-            corrupted = corrupt(targets, step, c.keep, c.codes)
-            logits = T(start_with(self._starts(len(targets)), corrupted)).float()  # (B, L, V)
+            inputs = start_with(self._starts(len(targets)), corrupt(targets, step, c.keep, c.codes))
+            logits = T(inputs).float()  # (B, L, V)
             loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
             step.descend(optimiser, loss)
             phase.log(cross_entropy=loss)
@@ -216,13 +226,13 @@ class VQGAN(Method):
     def _decode(self, tokens: Tensor) -> Tensor:
         """Return the volumes of token sequences (N, L): (N, C, D, H, W) float32 in [-1, 1]."""
         grid = tokens.unflatten(1, (self.config.latent_size,) * 3)
-        vectors = self.nets["codebook"].look_up(grid)
+        vectors = network(self.nets, "codebook", Codebook).look_up(grid)
         return self.nets["decoder"](self.nets["from_code"](vectors)).float()
 
     def _draw(self, rngs: Sequence[torch.Generator]) -> Tensor:
         """Draw token sequences, (N, L) int64."""
         c = self.config
-        return self.nets["transformer"].generate(
+        return network(self.nets, "transformer", Transformer).generate(
             self._starts(len(rngs)),
             rand(rngs, c.latent_size**3),
             codes=c.codes,
@@ -238,6 +248,7 @@ class Tokens:
     rows: Tensor
 
     def __len__(self) -> int:
+        """Return the number of volumes."""
         return len(self.rows)
 
     def take(self, indices: Tensor) -> Tensor:
@@ -247,6 +258,6 @@ class Tokens:
 
 def corrupt(tokens: Tensor, step: Step, keep: float, codes: int) -> Tensor:
     """Replace tokens (B, L), each with probability 1 - ``keep``, by random codes in [0, codes)."""
-    kept = step.rand(*tokens.shape) < keep
-    others = (codes * step.rand(*tokens.shape)).long()
-    return torch.where(kept, tokens, others)
+    clean = step.rand(*tokens.shape) < keep
+    noise = (codes * step.rand(*tokens.shape)).long()
+    return torch.where(clean, tokens, noise)

@@ -81,9 +81,9 @@ class Codebook(nn.Module):
             centres = functional.normalize(
                 sums_by_code(units, indices.flatten(), len(counts)), dim=1
             )
-            moved = functional.normalize(torch.lerp(centres, self.vectors, self.decay), dim=1)
+            averages = functional.normalize(torch.lerp(centres, self.vectors, self.decay), dim=1)
             used = counts > 0
-            self.vectors.copy_(torch.where(used[:, None], moved, self.vectors))
+            self.vectors.copy_(torch.where(used[:, None], averages, self.vectors))
             self.usage.lerp_(counts, 1 - self.decay)
             self.idle.copy_(torch.where(used, 0, self.idle + 1))
             if restart_after > 0:
@@ -94,6 +94,7 @@ class Codebook(nn.Module):
         return functional.embedding(indices, self.vectors).movedim(-1, 1)
 
     def _restart(self, units: Tensor, dead: Tensor) -> None:
+        """Replace dead codes, (K,) bool, by random ones of the directions (N, dim)."""
         fresh = _draw_rows(units, len(self.vectors))
         self.vectors.copy_(torch.where(dead[:, None], fresh, self.vectors))
         self.idle.masked_fill_(dead, 0)
@@ -143,7 +144,8 @@ def _unit(z: Tensor) -> Tensor:
 
 
 def _unit_rows(z: Tensor) -> Tensor:
-    return _unit(z).flatten(0, -2)  # (B·D·H·W, dim), in the order of the flattened indices
+    """Return one direction per position: (B·D·H·W, dim), in the order of flattened indices."""
+    return _unit(z).flatten(0, -2)
 
 
 def _draw_rows(vectors: Tensor, count: int) -> Tensor:

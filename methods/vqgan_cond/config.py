@@ -19,8 +19,8 @@ from cerebench.methods.base import (
     Preset,
     setting,
 )
-from cerebench.methods.layers.autoencoder import GROUPS, fit_levels
-from cerebench.methods.layers.transformer import check_stages
+from cerebench.methods.layers.autoencoder import GROUPS
+from cerebench.methods.layers.two_stages import check_stages, fit_levels
 from cerebench.methods.vqgan_cond.masking import Masking
 
 Grouped = Annotated[int, Field(ge=GROUPS, multiple_of=GROUPS)]  # channels that a norm groups
@@ -187,14 +187,15 @@ class Config:
                 "loss_on=corrupted no token to count. Raise it, or set loss_on to all."
             )
         channels = fit_levels("vqgan-cond", self.channels, self.latent_size, size)
-        fitted = replace(self, channels=channels)
-        fitted.masking()  # checks the settings of stage 2
-        return fitted
+        config = replace(self, channels=channels)
+        config.masking()  # checks the settings of stage 2
+        return config
 
     def masking(self) -> Masking:
         """Return how stage 2 corrupts tokens."""
+        edge = self.latent_size
         return Masking(
-            (self.latent_size,) * 3,
+            (edge, edge, edge),
             ratio=self.mask_ratio,
             top_k=self.top_k,
             sides=self.sides,

@@ -110,16 +110,16 @@ class Masking:
         Raises:
             ValueError: If there is not exactly one score per token, or a score is NaN.
         """
-        order = np.argsort(-self._checked(scores), kind="stable")
+        order = np.argsort(-self._rankable(scores), kind="stable")
         length, size = len(order), int(self.top_k * len(order))
-        corrupted = int(self.ratio * length)
-        n_important = corrupted // 2 if size else 0
+        count = int(self.ratio * length)
+        n_important = count // 2 if size else 0
         top, rest = order[:size], order[size:]
 
         important = self._important(top, rest, n_important, rng)
         free = np.ones(length, dtype=bool)
         free[important] = False
-        n_unimportant = corrupted - n_important
+        n_unimportant = count - n_important
         pool = rest[free[rest]]
         if self._reference or len(pool) < n_unimportant:
             pool = np.flatnonzero(free)
@@ -149,43 +149,45 @@ class Masking:
                 f"Tokens have shape {tokens.shape} and scores {scores.shape}; both must be "
                 "(volumes, tokens). Compute them from the same volumes."
             )
-        corrupted = np.array(tokens, dtype=np.int64)
-        changed = np.zeros(corrupted.shape, dtype=bool)
-        for row, chosen, row_scores in zip(corrupted, changed, scores, strict=True):
+        result = np.array(tokens, dtype=np.int64)
+        places = np.zeros(result.shape, dtype=bool)
+        for row, row_places, row_scores in zip(result, places, scores, strict=True):
             important, unimportant = self.choose(row_scores, rng)
             row[important] = codes
             row[unimportant] = rng.integers(codes, size=len(unimportant))
-            chosen[important] = chosen[unimportant] = True
-        return corrupted, changed
+            row_places[important] = row_places[unimportant] = True
+        return result, places
 
     @property
     def _reference(self) -> bool:
+        """Whether the behaviour is that of the released code."""
         return self.mode == "reference"
 
     @property
     def _neighbours(self) -> Neighbours:
+        """The tables of the mode."""
         if self._reference:
             return raster_neighbours(self.grid, self.sides)
         return grid_neighbours(self.grid, self.sides, self.height_axis)
 
-    def _checked(self, scores: np.ndarray) -> np.ndarray:
+    def _rankable(self, scores: np.ndarray) -> np.ndarray:
         """Return the scores as float64, those of protected tokens as the lowest."""
-        ranked = np.array(scores, dtype=np.float64)
-        if ranked.shape != (prod(self.grid),):
+        values = np.array(scores, dtype=np.float64)
+        if values.shape != (prod(self.grid),):
             raise ValueError(
-                f"Scores have shape {ranked.shape}; a grid of {self.grid} needs one score for "
+                f"Scores have shape {values.shape}; a grid of {self.grid} needs one score for "
                 f"each of {prod(self.grid)} tokens. Pass the scores of one volume, flattened."
             )
-        if np.isnan(ranked).any():
+        if np.isnan(values).any():
             raise ValueError(
-                f"{np.isnan(ranked).sum()} of {len(ranked)} scores are NaN; each must be a "
+                f"{np.isnan(values).sum()} of {len(values)} scores are NaN; each must be a "
                 "number. Look for a diverged autoencoder."
             )
         if self.protect_links or self._reference:
             area = self.grid[1] * self.grid[2]
-            borders = np.arange(area, len(ranked), area)
-            ranked[borders] = ranked[borders - 1] = -np.inf
-        return ranked
+            borders = np.arange(area, len(values), area)
+            values[borders] = values[borders - 1] = -np.inf
+        return values
 
     def _important(self, top: Tokens, rest: Tokens, count: int, rng: np.random.Generator) -> Tokens:
         """Walk from random tokens of the top; then the best of the rest, up to ``count``."""
@@ -195,11 +197,11 @@ class Masking:
         neighbours = self._neighbours
         coins = rng.integers(len(neighbours.partners), size=len(starts))
         blocks = walk(starts.tolist(), coins.tolist(), neighbours, count)
-        chosen = np.fromiter(chain.from_iterable(blocks), np.int64)
+        tokens = np.fromiter(chain.from_iterable(blocks), np.int64)
         free = np.ones(len(top) + len(rest), dtype=bool)
-        free[chosen] = False
-        ranked = np.concatenate((rest, top))
-        return np.concatenate((chosen, ranked[free[ranked]][: count - len(chosen)]))
+        free[tokens] = False
+        spares = np.concatenate((rest, top))
+        return np.concatenate((tokens, spares[free[spares]][: count - len(tokens)]))
 
     def _draw(self, pool: Tokens, count: int, rng: np.random.Generator) -> Tokens:
         """Draw without replacement: uniformly, or weighted by raster index as the reference."""
@@ -228,19 +230,19 @@ def walk(
         For each start that was kept, the tokens it added: itself, unless it was chosen already,
         then its partners. No token occurs twice.
     """
-    chosen: set[int] = set()
+    members: set[int] = set()
     blocked: set[int] = set()
     blocks = []
     for start, coin in zip(starts, coins, strict=True):
         if start in blocked:
             continue
         tokens = (start, *neighbours.partners[coin][start])
-        added = tuple(token for token in tokens if token not in chosen)
-        if len(chosen) + len(added) > limit:
+        block = tuple(token for token in tokens if token not in members)
+        if len(members) + len(block) > limit:
             continue
-        chosen.update(added)
+        members.update(block)
         blocked.update(neighbours.blocked[start])
-        blocks.append(added)
+        blocks.append(block)
     return blocks
 
 

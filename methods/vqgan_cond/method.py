@@ -27,6 +27,7 @@ from cerebench.methods.base import (
     Run,
     Step,
     full_precision,
+    network,
     rand,
 )
 from cerebench.methods.layers.autoencoder import (
@@ -80,6 +81,7 @@ class VQGANCond(Method):
         label="3D-VQGAN-cond",
     )
     Config = Config
+    config: Config
     presets = {
         "paper": PAPER,
         "reference-code": REFERENCE_CODE,
@@ -91,13 +93,16 @@ class VQGANCond(Method):
 
     @classmethod
     def weights(cls, config: Config) -> Sequence[str]:
+        """Name the weights of the perceptual term where there is one."""
         return (VGG16,) if config.perceptual == "lpips-vgg" else ()
 
     @classmethod
     def without_weights(cls) -> dict[str, str]:
+        """Return the setting that leaves the perceptual term out."""
         return {"perceptual": "none"}
 
     def build(self) -> dict[str, nn.Module]:
+        """Return autoencoder, scorer, classifier, discriminator and transformer."""
         c = self.config
         tokens = c.latent_size**3
         return {
@@ -119,12 +124,14 @@ class VQGANCond(Method):
         }
 
     def train(self, data: Batches, run: Run) -> None:
+        """Train the autoencoder, freeze it, then train the transformer on its tokens."""
         self._train_autoencoder(data, run)
         for name, net in self.nets.items():
             net.train(name == "transformer")
         self._train_transformer(data, run)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Draw tokens of the labels asked for one by one and decode them."""
         return self._decode(self._draw(conditions, rngs))  # (N, C, D, H, W)
 
     def explain(self, volumes: Tensor) -> Tensor:
@@ -135,6 +142,8 @@ class VQGANCond(Method):
     def _train_autoencoder(self, data: Batches, run: Run) -> None:
         """Stage 1: reconstruct volumes through the codebook, and score their regions."""
         c, D = self.config, self.nets["discriminator"]
+        codebook = network(self.nets, "codebook", Codebook)
+        decoder = network(self.nets, "decoder", nn.Sequential)
         generator = [
             parameter
             for name, net in self.nets.items()
@@ -152,11 +161,11 @@ class VQGANCond(Method):
             x = batch.images  # (B, C, D, H, W) in [-1, 1]
             z = self.nets["to_code"](self.nets["encoder"](x))
             if step.index == 0:
-                self.nets["codebook"].initialise(z)
+                codebook.initialise(z)
                 if c.mean_start:
-                    start_at_mean(self.nets["decoder"], x)
-            quantised = self.nets["codebook"](z)
-            y = self.nets["decoder"](self.nets["from_code"](quantised.vectors)).float()
+                    start_at_mean(decoder, x)
+            quantised = codebook(z)
+            y = decoder(self.nets["from_code"](quantised.vectors)).float()
 
             adversarial = progress >= c.discriminator_start
             with torch.set_grad_enabled(adversarial):  # the graph of D(x) serves D's own update
@@ -176,12 +185,10 @@ class VQGANCond(Method):
             balance = torch.zeros(())
             if adversarial:
                 fooled = -logits.float().mean()
-                balance = adaptive_weight(
-                    terms["pixel"], fooled, final_convolution(self.nets["decoder"]).weight
-                )
+                balance = adaptive_weight(terms["pixel"], fooled, final_convolution(decoder).weight)
                 loss = loss + c.generation_share * balance * fooled
             step.descend(opt_g, loss, clip=c.clip)
-            self.nets["codebook"].update(z.detach(), quantised.indices, c.restart_after)
+            codebook.update(z.detach(), quantised.indices, c.restart_after)
             if adversarial:
                 terms["discriminator"] = hinge(real_logits, D(y.detach())[0])
                 step.descend(opt_d, terms["discriminator"], clip=c.clip)
@@ -225,12 +232,12 @@ class VQGANCond(Method):
         masking = c.masking()
         for step in phase.steps(c.transformer_steps):
             set_lr((optimiser,), cosine(step.progress, c.transformer_lr, c.transformer_lr_end))
-            inputs, targets, counted = self._sentence(step, sequences, masking)
+            inputs, targets, weights = self._sentence(step, sequences, masking)
             logits = T(inputs).float()  # (B, L, V)
             losses = functional.cross_entropy(
                 logits.flatten(0, 1), targets.flatten(), reduction="none"
             )
-            loss = (losses * counted.flatten()).sum() / counted.sum()
+            loss = (losses * weights.flatten()).sum() / weights.sum()
             step.descend(optimiser, loss)
             phase.log(cross_entropy=loss)
 
@@ -239,13 +246,11 @@ class VQGANCond(Method):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Draw sequences: (B, L) inputs, (B, L) clean targets, (B, L) weights of their losses."""
         c, device = self.config, torch.get_default_device()
-        drawn = step.batch(sequences, c.transformer_batch)
-        corrupted, changed = masking.corrupt(
-            drawn.tokens.numpy(), drawn.scores.numpy(), c.codes, step.rng
-        )
-        inputs = shift(drawn.labels, torch.from_numpy(corrupted), c.codes)
-        counted = torch.from_numpy(changed) | (c.loss_on == "all")
-        return inputs.to(device), drawn.tokens.long().to(device), counted.float().to(device)
+        rows = step.batch(sequences, c.transformer_batch)
+        past, places = masking.corrupt(rows.tokens.numpy(), rows.scores.numpy(), c.codes, step.rng)
+        inputs = shift(rows.labels, torch.from_numpy(past), c.codes)
+        weights = torch.from_numpy(places) | (c.loss_on == "all")
+        return inputs.to(device), rows.tokens.long().to(device), weights.float().to(device)
 
     def _tokenise(self, data: Batches) -> dict[str, Tensor]:
         """Return tokens, scores and labels of all training volumes, in raster order (D, H, W)."""
@@ -265,13 +270,13 @@ class VQGANCond(Method):
     def _decode(self, tokens: Tensor) -> Tensor:
         """Return the volumes of token sequences (N, L): (N, C, D, H, W) float32 in [-1, 1]."""
         grid = tokens.unflatten(1, (self.config.latent_size,) * 3)
-        vectors = self.nets["codebook"].look_up(grid)
+        vectors = network(self.nets, "codebook", Codebook).look_up(grid)
         return self.nets["decoder"](self.nets["from_code"](vectors)).float()
 
     def _draw(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
         """Draw token sequences, (N, L) int64."""
         c = self.config
-        return self.nets["transformer"].generate(
+        return network(self.nets, "transformer", Transformer).generate(
             class_tokens(conditions.labels, c.codes),
             rand(rngs, c.latent_size**3),
             codes=c.codes,
@@ -307,6 +312,7 @@ class Sequences:
     labels: Tensor
 
     def __len__(self) -> int:
+        """Return the number of volumes."""
         return len(self.tokens)
 
     def take(self, indices: Tensor) -> Sequences:

@@ -46,13 +46,13 @@ READS = {
     "benchmark.sampling:sample_shard",
     "benchmark.diagnosis:importance_maps",
     "benchmark.diagnosis:check_maps",
-    "methods.collapse:Watch.look",  # every so many steps
-    "methods.ema:WeightAverage.follow",  # torch asks how many averages there were
-    "methods.vqgan_cond.transformer:_check_uniforms",
-    "methods.vqgan_cond.transformer:Transformer.generate",
-    "methods.vqgan_cond.diagnosis:diagnose_tokens",
-    "methods.vqgan_cond.diagnosis:_nearest",
-    "methods.medical_diffusion.method:MedicalDiffusion._errors",
+    "methods.layers.collapse:Watch.look",  # every so many steps
+    "methods.layers.ema:WeightAverage.follow",  # torch asks how many averages there were
+    "methods.layers.transformer:_check_uniforms",
+    "methods.layers.transformer:Transformer.generate",
+    "methods.layers.tokens:diagnose_tokens",
+    "methods.layers.tokens:_nearest",
+    "methods.medical_diffusion.reconstruction:_errors",
 }
 
 

@@ -75,7 +75,7 @@ def test_training_sees_both_classes_equally_often(cls, tmp_path):
 def test_every_network_hears_the_label(cls):
     method = _tiny(cls)
     torch.manual_seed(0)
-    zero, one = (method._given(torch.full((2,), label)) for label in (0, 1))
+    zero, one = (method._with_labels(torch.full((2,), label)) for label in (0, 1))
     x, z = torch.randn(2, 1, 16, 16, 16), torch.randn(2, 8)
     inputs = (z, x) if cls is WGANGPC else (x, z, x, z)
     for net in method.nets.values():

@@ -12,6 +12,7 @@ from torch.optim import Adam
 from torch.utils.flop_counter import FlopCounterMode
 
 from cerebench.benchmark.planning.config import resolve
+from cerebench.benchmark.stages import training
 from cerebench.benchmark.stages.training import TrainingData, seeded, train
 from cerebench.methods.base import BadConfig, Conditions
 from cerebench.methods.layers.diffusion import SAMPLERS, cosine_betas
@@ -22,12 +23,12 @@ from cerebench.methods.med_ddpm import (
     REPO,
     SMOKE,
     MedDDPM,
-    MedDDPMC,
-    MedDDPMMask,
     MedDDPMUNet,
     step_embedding,
     unet,
 )
+from cerebench.methods.med_ddpm_c import MedDDPMC
+from cerebench.methods.med_ddpm_mask import MedDDPMMask
 
 VARIANTS = (MedDDPM, MedDDPMMask, MedDDPMC)
 
@@ -374,15 +375,19 @@ def test_the_step_size_falls_at_half_of_the_training_and_linearly(
 
 
 def test_the_loss_is_the_mean_absolute_error_of_the_noise_at_uniform_steps(monkeypatch, tmp_path):
-    method, seen = _build(steps=40, batch=4), []
-    weight = nn.Parameter(torch.zeros(()))
+    method, seen, batches, losses = _build(steps=40, batch=4), [], [], []
 
-    def predict(net, noisy, times, given):
-        seen.append((noisy, times, given.images))
-        return 0 * net.out[2].conv.bias + weight.detach() + 0.25
+    def watched(self, rows, size):
+        batches.append(draw(self, rows, size))
+        return batches[-1]
 
-    monkeypatch.setattr(method, "_predict", predict)
-    losses = []
+    def predict(net, inputs, output):
+        seen.append(inputs)
+        return 0 * output + 0.25
+
+    draw = training._Step.batch
+    monkeypatch.setattr(training._Step, "batch", watched)
+    method.nets["unet"].register_forward_hook(predict)
     train(
         method,
         _data(),
@@ -392,11 +397,11 @@ def test_the_loss_is_the_mean_absolute_error_of_the_noise_at_uniform_steps(monke
         progress=lambda phase, done, total, shown: losses.append(shown["noise_error"]),
     )
     abar = torch.cumprod(1 - cosine_betas(4, 0.999), 0).float()
-    for loss, (noisy, times, images) in zip(losses, seen, strict=True):
+    for loss, (noisy, times), batch in zip(losses, seen, batches, strict=True):
         a = abar[times].view(-1, 1, 1, 1, 1)
-        noise = (noisy - a.sqrt() * images) / (1 - a).sqrt()
+        noise = (noisy - a.sqrt() * batch.images) / (1 - a).sqrt()
         assert loss == pytest.approx((noise - 0.25).abs().mean().item(), rel=1e-4)
-    times = torch.cat([times for _, times, _ in seen])
+    times = torch.cat([times for _, times in seen])
     assert torch.bincount(times, minlength=4).tolist() == pytest.approx([40] * 4, abs=20)
 
 

@@ -14,7 +14,9 @@ from cerebench.benchmark.planning.estimate import (
     training_flops,
 )
 from cerebench.benchmark.stages.downstream import HarnessTrainer
-from cerebench.methods.med_ddpm import MedDDPM, MedDDPMC, MedDDPMMask
+from cerebench.methods.med_ddpm import MedDDPM
+from cerebench.methods.med_ddpm_c import MedDDPMC
+from cerebench.methods.med_ddpm_mask import MedDDPMMask
 from cerebench.metrics.base import LazyVolumes
 from cerebench.metrics.downstream.base import Cases, Material
 from cerebench.metrics.downstream.exp2 import Exp2

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from cerebench.benchmark.stages.training import TrainingData
-from cerebench.methods.layers.adversarial import critic, draw, gradient_penalty
+from cerebench.methods.layers.adversarial import critic, gradient_penalty
 from cerebench.methods.layers.label_conditioning import (
     ProjectionCritic,
     balanced,
     by_class,
+    draw_evenly,
     labels_of,
     with_label,
     with_label_channels,
@@ -61,26 +62,26 @@ def test_smaller_classes_are_repeated_until_all_are_equally_frequent():
 
 def test_batches_hold_equally_many_of_each_class_whatever_the_data_hold():
     groups = by_class(_data(), _Phase())
-    batch = draw(_Step(), groups, 4)
+    batch = draw_evenly(_Step(), groups, 4)
     assert batch.labels.tolist() == [0, 0, 1, 1]
     assert batch.images.shape == (4, 1, 1, 1, 1)
     assert [LABELS[int(name.split("-")[1])] for name in batch.ids] == [0, 0, 1, 1]
-    drawn = {name for i in range(40) for name in draw(_Step(i), groups, 4).ids}
+    drawn = {name for i in range(40) for name in draw_evenly(_Step(i), groups, 4).ids}
     assert len(drawn) == 11
 
 
 def test_what_does_not_divide_goes_to_each_class_in_turn():
     groups = by_class(_data(), _Phase())
-    counts = [draw(_Step(i), groups, 3).labels.sum().item() for i in range(4)]
+    counts = [draw_evenly(_Step(i), groups, 3).labels.sum().item() for i in range(4)]
     assert counts == [1, 2, 1, 2]
-    assert draw(_Step(1), groups, 1).labels.tolist() == [1]
+    assert draw_evenly(_Step(1), groups, 1).labels.tolist() == [1]
 
 
 def test_one_group_is_drawn_from_as_it_is():
     torch.manual_seed(0)
     expected = _Step().batch(_data(), 4)
     torch.manual_seed(0)
-    batch = draw(_Step(), [_data()], 4)
+    batch = draw_evenly(_Step(), [_data()], 4)
     assert torch.equal(batch.images, expected.images)
     assert batch.ids == expected.ids
 

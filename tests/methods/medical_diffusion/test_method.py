@@ -16,17 +16,21 @@ from cerebench.benchmark.stages import training
 from cerebench.benchmark.stages.training import TrainingData, seeded, train
 from cerebench.methods.base import BadConfig, Conditions
 from cerebench.methods.layers import perceptual
+from cerebench.methods.layers.diffusion import cosine_betas
 from cerebench.methods.layers.ema import WeightAverage
 from cerebench.methods.layers.losses import hinge
 from cerebench.methods.layers.perceptual import VGG16
-from cerebench.methods.medical_diffusion import method as module
+from cerebench.methods.medical_diffusion import conditional
+from cerebench.methods.medical_diffusion import method as unconditional
+from cerebench.methods.medical_diffusion.codebook import Codebook
+from cerebench.methods.medical_diffusion.conditional import MedicalDiffusionC
 from cerebench.methods.medical_diffusion.config import PAPER, SMOKE, Config, ConfigC
-from cerebench.methods.medical_diffusion.method import (
+from cerebench.methods.medical_diffusion.method import MedicalDiffusion
+from cerebench.methods.medical_diffusion.reconstruction import (
     AUTOENCODER,
     DISCRIMINATORS,
-    MedicalDiffusion,
-    MedicalDiffusionC,
     clipper,
+    latents_of,
 )
 
 STAGE_1 = (*AUTOENCODER, *DISCRIMINATORS, "codebook", "range")
@@ -340,10 +344,8 @@ def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, trained, after):
 
 
 def test_the_codebook_starts_from_data_once(tmp_path, monkeypatch):
-    starts, plain = [], module.Codebook.initialise
-    monkeypatch.setattr(
-        module.Codebook, "initialise", lambda self, z: (starts.append(1), plain(self, z))
-    )
+    starts, plain = [], Codebook.initialise
+    monkeypatch.setattr(Codebook, "initialise", lambda self, z: (starts.append(1), plain(self, z)))
     calls = iter(range(1))
     with pytest.raises(Interrupted):
         _train(tmp_path, stop=lambda: next(calls, None) is None)
@@ -360,7 +362,7 @@ def test_the_range_is_that_of_the_final_codebook(trained):
 def test_latents_are_those_before_the_codebook_of_volumes_and_their_mirror_images(trained):
     method, data = trained[MedicalDiffusion], _data()
     with torch.inference_mode():
-        found = method._latents(data)
+        found = latents_of(method.nets, data)
         images = data.take(torch.arange(4)).images
         for name, x in (("plain", images), ("mirrored", images.flip(4))):
             z = method.nets["to_code"](method.nets["encoder"](x))
@@ -396,28 +398,24 @@ def test_volumes_are_mirrored_as_often_as_asked(tmp_path):
 def test_the_diffusion_loss_is_the_mean_absolute_error_of_the_noise(cls, tmp_path, monkeypatch):
     method, log, seen = _build(cls, diffusion_steps=20), _Log(), []
 
-    def predict(net, noisy, times, labels, hidden):
-        seen.append((noisy, times, hidden))
-        return 0 * net.last.bias.view(1, -1, 1, 1, 1) + 0.25
+    def predict(net, inputs, output):
+        seen.append(inputs[:2])
+        return 0 * output + 0.25
 
-    monkeypatch.setattr(method, "_predict", predict)
-    monkeypatch.setattr(
-        method,
-        "_latents",
-        lambda data: {
-            "plain": torch.full((4, 8, 4, 4, 4), 0.5),
-            "mirrored": torch.full((4, 8, 4, 4, 4), 0.5),
-            "labels": torch.tensor([0, 1, 0, 1]),
-        },
-    )
+    def latents(nets, data):
+        grey = torch.full((4, 8, 4, 4, 4), 0.5)
+        return {"plain": grey, "mirrored": grey, "labels": torch.tensor([0, 1, 0, 1])}
+
+    method.nets["unet"].register_forward_hook(predict)
+    module = conditional if cls is MedicalDiffusionC else unconditional
+    monkeypatch.setattr(module, "latents_of", latents)
     _train(tmp_path, method=method, progress=log)
-    betas = module.cosine_betas(4, 0.9999)
-    abar = torch.cumprod(1 - betas, 0).float()
-    for row, (noisy, times, _) in zip(log.of("diffusion"), seen, strict=True):
+    abar = torch.cumprod(1 - cosine_betas(4, 0.9999), 0).float()
+    for row, (noisy, times) in zip(log.of("diffusion"), seen, strict=True):
         a = abar[times].view(-1, 1, 1, 1, 1)
         noise = (noisy - a.sqrt() * 0.5) / (1 - a).sqrt()
         assert row["noise_error"] == pytest.approx((noise - 0.25).abs().mean().item(), rel=1e-3)
-    assert {t for _, times, _ in seen for t in times.tolist()} == {0, 1, 2, 3}
+    assert {t for _, times in seen for t in times.tolist()} == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3, 1.0])
@@ -467,20 +465,19 @@ def test_guidance_is_the_linear_formula_and_costs_nothing_at_one(trained, scale,
     hidden = torch.tensor([True, True])
     guided = _build(MedicalDiffusionC, guidance=scale)
     with torch.inference_mode():
-        given, free = (method._predict(net, x, times, labels, h) for h in (~hidden, hidden))
+        of_class, of_none = (net(x, times, labels, h) for h in (~hidden, hidden))
         handle = net.module.register_forward_hook(lambda *_: calls.append(1))
-        found = guided._guided(net, x, times, labels)
+        noise = guided._guided(net, x, times, labels)
         handle.remove()
     assert len(calls) == forwards
-    assert (given - free).abs().max() > 1e-3
-    assert torch.allclose(found, free + scale * (given - free), atol=1e-5)
+    assert (of_class - of_none).abs().max() > 1e-3
+    assert torch.allclose(noise, of_none + scale * (of_class - of_none), atol=1e-5)
 
 
-def test_guidance_between_equal_predictions_changes_nothing(trained, monkeypatch):
+def test_guidance_between_equal_predictions_changes_nothing():
     method, noise = _build(MedicalDiffusionC, guidance=7.0), torch.randn(2, 8, 4, 4, 4)
-    monkeypatch.setattr(method, "_predict", lambda *_: noise)
-    found = method._guided(method.nets["average"], noise, None, torch.tensor([0, 1]))
-    assert torch.allclose(found, noise)
+    guided = method._guided(lambda *_: noise, noise, None, torch.tensor([0, 1]))
+    assert torch.allclose(guided, noise)
 
 
 def test_the_label_changes_what_the_network_predicts_and_what_is_sampled(trained):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cerebench.methods.medical_diffusion.layers import GroupNorm
+from cerebench.methods.layers.group_norm import GroupNorm
 from cerebench.methods.medical_diffusion.unet import (
     AlongDepth,
     Attention,
