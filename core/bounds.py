@@ -62,14 +62,14 @@ def typed(name: str, value: Any, accepts: Any, *, where: str = "") -> Any:
         >>> typed("widths", [8, 4], tuple[Count, ...])
         (8, 4)
     """
+    fault = BadConfig(f"{name} must be {in_words(accepts)}, got {value!r}{where}.")
     try:
-        made = TypeAdapter(accepts, config=_STRICTER).validate_python(value)
-        accepted = _same_kind(value, made)
+        validated = TypeAdapter(accepts, config=_STRICTER).validate_python(value)
     except ValidationError:
-        accepted = False
-    if not accepted:
-        raise BadConfig(f"{name} must be {in_words(accepts)}, got {value!r}{where}.")
-    return made
+        raise fault from None
+    if not _same_kind(value, validated):
+        raise fault
+    return validated
 
 
 def in_words(accepts: Any) -> str:

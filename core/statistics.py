@@ -66,7 +66,7 @@ class Group:
     def of(cls, values: ArrayLike) -> Group:
         """Describe values, (n,)."""
         x = np.asarray(values, np.float64)
-        return cls(np.mean(x), np.var(x, ddof=1), len(x))
+        return cls(float(np.mean(x)), float(np.var(x, ddof=1)), len(x))
 
 
 def standard_error(a: Group, b: Group, *, pooled: bool = False) -> tuple[float, float]:

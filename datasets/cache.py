@@ -158,17 +158,17 @@ def file_hashes(paths: Iterable[Path], index: Path) -> dict[str, str]:
         try:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
-                entry = {"stamp": _stamp(file, status)}
-                if known.get(key, {}).get("stamp") == entry["stamp"]:
-                    entry = known[key]
+                stamp = _stamp(file, status)
+                if known.get(key, {}).get("stamp") == stamp:
+                    sha256 = known[key]["sha256"]
                 else:
                     file.seek(0)
-                    entry["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+                    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
                     if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
-                        learned[key] = entry
+                        learned[key] = {"stamp": stamp, "sha256": sha256}
         except OSError as e:
             raise DatasetError(f"{path} cannot be read: {e.strerror}. Restore the file.") from e
-        hashes[str(path)] = entry["sha256"]
+        hashes[str(path)] = sha256
     if learned:
         index.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(index, json.dumps(known | learned).encode())

@@ -330,7 +330,8 @@ class Tumour:
         ]
         self.rim, self.pools = drawn["rim"], max(drawn["pools"], 0.0)
 
-        whole = (_centres(FIXED.reference),) * 3
+        centres = _centres(FIXED.reference)
+        whole = (centres, centres, centres)
         level = self._level(whole)
         count = round(1000 * self.ml / (FIELD_OF_VIEW / FIXED.reference) ** 3)
         self.cut = np.partition(level, -count, axis=None)[-count]
@@ -345,7 +346,8 @@ class Tumour:
         factor = -(-FIXED.coarsest // size)
         grid = size * factor
         centres = _centres(grid)
-        axes = tuple(centres[(low <= centres) & (centres <= high)] for low, high in self.box)
+        z, y, x = (centres[(low <= centres) & (centres <= high)] for low, high in self.box)
+        axes = (z, y, x)
         excess = self._level(axes) - self.cut
         voxel = FIELD_OF_VIEW / grid
         slope = np.sqrt(sum(np.square(d) for d in np.gradient(excess, voxel)))
@@ -355,10 +357,11 @@ class Tumour:
         score = self._score(axes, excess, inside)
         intensity[inside] = np.interp(score, self.scores, self.intensities)
         place = _placement(coverage >= 0.5, grid)
-        return tuple(
+        bright, covered = (
             _averaged(_placed(crop, place, grid), factor)
             for crop in (intensity * coverage, coverage)
         )
+        return bright, covered
 
     def _level(self, axes: Axes) -> Array:
         """Minus the log of the ellipsoidal radius, plus fields; falls steeply at the wall."""
@@ -409,7 +412,7 @@ def _weights(centres: Array, spacing: float, count: int) -> Array:
 
 def _centres(grid: int) -> Array:
     """Voxel centres of a grid over the field of view, mm from its middle."""
-    return (np.arange(grid) + 0.5) * (FIELD_OF_VIEW / grid) - FIELD_OF_VIEW / 2
+    return (np.arange(grid, dtype=np.float64) + 0.5) * (FIELD_OF_VIEW / grid) - FIELD_OF_VIEW / 2
 
 
 def _extent(mask: Mask, axis: int) -> tuple[int, int]:

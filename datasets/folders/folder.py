@@ -526,15 +526,14 @@ def resampled(values: NDArray[np.floating], shape: Shape) -> NDArray[np.floating
     from scipy.ndimage import zoom
 
     factors = [new / old for new, old in zip(shape, values.shape, strict=True)]
-    return zoom(values, factors, order=1, mode="nearest", grid_mode=True)
+    return np.asarray(zoom(values, factors, order=1, mode="nearest", grid_mode=True))
 
 
 def spacing_of(folder: Folder, shape: Shape) -> tuple[float, float, float]:
     """Return the most common voxel size, mm, scaled where volumes are resampled to a shape."""
-    sizes = [
-        tuple(
-            round(mm * old / new, 6) for mm, old, new in zip(e.spacing, e.shape, shape, strict=True)
-        )
-        for e in folder.entries
-    ]
-    return Counter(sizes).most_common(1)[0][0]  # type: ignore[return-value]
+    sizes: Counter[tuple[float, float, float]] = Counter()
+    for entry in folder.entries:
+        axes = zip(entry.spacing, entry.shape, shape, strict=True)
+        depth, height, width = (round(mm * old / new, 6) for mm, old, new in axes)
+        sizes[depth, height, width] += 1
+    return sizes.most_common(1)[0][0]

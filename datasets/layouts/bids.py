@@ -126,7 +126,9 @@ def modality_of(name: str) -> str:
     """
     end = ending(name)
     parts = name[: -len(end)].split("_") if end else []
-    entities: Mapping[str, str] = dict(p.partition("-")[::2] for p in parts[:-1])
+    entities: Mapping[str, str] = {
+        name: value for name, _, value in (part.partition("-") for part in parts[:-1])
+    }
     suffix = parts[-1].lower() if parts else ""
     if suffix in ("dseg", "mask"):
         return "" if entities.get("desc") == "brain" else "seg"

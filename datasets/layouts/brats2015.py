@@ -56,7 +56,7 @@ class BraTS2015(Layout):
                     refused.add(modality)
             # brats_<site>_pat<number>_<scan>: the scans of a patient differ in the last number.
             patient = folder.name.rpartition("_")[0]
-            site = _CASE.fullmatch(folder.name)[1]
+            site = _CASE.sub(r"\1", folder.name)
             place = str(folder)
             entries.append(
                 Entry(folder.name, patient, files, place, grade, site, frozenset(refused))

@@ -37,9 +37,9 @@ class ClassFolders(Layout):
         findings = []
         for path in found:
             *folders, stem = _parts(tree, path)
-            match = _FILE.fullmatch(stem)
-            case = folders[1] if len(folders) == 2 else match[1]
-            other = groups[folders[0], case].setdefault(match[2].lower(), path)
+            prefix, modality = _named(stem)
+            case = folders[1] if len(folders) == 2 else prefix
+            other = groups[folders[0], case].setdefault(modality, path)
             if other != path:
                 message = (
                     f"{other.name} and {path.name} are in one case folder; expected one file per "
@@ -59,10 +59,16 @@ def _parts(tree: Tree, path: Path) -> tuple[str, ...]:
     if len(parts) not in (2, 3):
         return ()
     stem = next((s for s, p in tree.images(path.parent).items() if p == path), "")
-    match = _FILE.fullmatch(stem)
-    if not match or (len(parts) == 2 and not match[1]):
+    prefix, modality = _named(stem)
+    if not modality or (len(parts) == 2 and not prefix):
         return ()
     return (*parts[:-1], path.name[: len(stem)])
+
+
+def _named(stem: str) -> tuple[str, str]:
+    """Split ``case1_flair`` into case and modality; the modality of another name is empty."""
+    match = _FILE.fullmatch(stem)
+    return (match[1] or "", match[2].lower()) if match else ("", "")
 
 
 def _class_name(folder: str) -> str:

@@ -46,7 +46,7 @@ class Decathlon(Layout):
             files = dict.fromkeys(_ORDER, image) if image else {}
             if mask:
                 files["seg"] = mask
-            name = (image or mask).name
+            name = next(iter(files.values())).name
             case = name[: -len(ending(name))]
             entries.append(Entry(case, case, files, str(task)))
         unused = {p for p in tree.files if p.parent == task / "imagesTs"}

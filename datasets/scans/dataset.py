@@ -121,7 +121,8 @@ class Scans(Dataset):
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        return (self.procedure.crop / self.size,) * 3
+        edge = self.procedure.crop / self.size
+        return edge, edge, edge
 
     def cases(self) -> Sequence[Case]:
         """List the cases by id.
@@ -228,7 +229,7 @@ class Scans(Dataset):
         found = skipping.left_out(self.listed, examined, self._root)
         if found.cases or found.others:
             self.left_out = found
-            self.__dict__["listed"] = skipping.without(self.listed, found)
+            self.listed = skipping.without(self.listed, found)
         kept = {case.id for case in self.listed.cases}
         self._examined = [e for e in examined if e.id in kept]
 

@@ -113,6 +113,8 @@ class Roi(Procedure):
         spacing: tuple[float, float, float],
         size: int,
     ) -> Loaded:
+        if mask is None:
+            raise DatasetError("the case has no mask. Add one, or use recipe=brain.")
         return roi.extract_roi(
             images, mask, spacing, size, self.crop, percentile=self.percentile, wide=self.wide
         )

@@ -8,6 +8,7 @@ preset on every other data set of the store.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -208,24 +209,25 @@ def _diagram(
     axes.set_axis_off()
     axes.set_xlim(1, len(ranks))
     axes.set_ylim(-body, 0)
-    line = {"color": "black", "linewidth": 0.6, "clip_on": False}
+    line = partial(axes.plot, color="black", clip_on=False)
+    thin = partial(line, linewidth=0.6)
     axis = -0.3
-    axes.plot([1, len(ranks)], [axis, axis], **line)
+    thin([1, len(ranks)], [axis, axis])
     for rank in range(1, len(ranks) + 1):
-        axes.plot([rank, rank], [axis, axis + 0.04], **line)
+        thin([rank, rank], [axis, axis + 0.04])
         axes.text(rank, axis + 0.05, str(rank), fontsize=SMALL, ha="center", va="bottom")
-    axes.plot([1, 1 + width], [-0.03, -0.03], gid="CD", **(line | {"linewidth": 1.5}))
+    line([1, 1 + width], [-0.03, -0.03], gid="CD", linewidth=1.5)
     axes.text(1 + width + 0.05, -0.03, "CD", fontsize=SMALL, va="center")
     for i, (low, high) in enumerate(joined):
         y = axis - 0.07 - 0.08 * i
-        axes.plot([low - 0.03, high + 0.03], [y, y], gid="tie", **(line | {"linewidth": 2}))
+        line([low - 0.03, high + 0.03], [y, y], gid="tie", linewidth=2)
     for place_, i in enumerate(order):
         style = methods[i][1]
         left = place_ < half
         down = place_ if left else len(order) - 1 - place_
         y = axis - 0.1 - 0.08 * len(joined) - STEP * down
         edge = 1 - 0.04 * len(ranks) if left else len(ranks) + 0.04 * len(ranks)
-        axes.plot([ranks[i], ranks[i], edge], [axis, y, y], zorder=1, **line)
+        thin([ranks[i], ranks[i], edge], [axis, y, y], zorder=1)
         points(axes, ranks[i], axis, style, clip_on=False, zorder=3)
         side = {"ha": "right" if left else "left", "va": "center", "parse_math": False}
         shift = -0.06 if left else 0.06

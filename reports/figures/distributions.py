@@ -150,8 +150,12 @@ def pool(paths: Sequence[Path]) -> dict[str, Spread]:
 def _spread(path: Path, class_: str, stored: Mapping[str, Any]) -> Spread:
     intensity, volumes = (stored.get(f"{class_}/{key}") for key in ("intensity", "volume_ml"))
     edges = stored[f"{class_}/edges"]
-    right = intensity is not None and volumes is not None
-    if not right or intensity.shape != (len(edges) - 1,) or volumes.ndim != 1:
+    if (
+        intensity is None
+        or volumes is None
+        or intensity.shape != (len(edges) - 1,)
+        or volumes.ndim != 1
+    ):
         raise ReportError(
             f"{path} holds no intensities of {len(edges) - 1} bins with volumes for {class_}. "
             "Delete it and run the experiment again."

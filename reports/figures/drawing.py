@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -160,9 +161,17 @@ def canvas(
         y = start
         for lines, points, colour in part:
             for number, line in enumerate(lines):
-                place = {"x": EDGE / width, "y": y / height, "ha": "left", "va": "top"}
-                look = {"fontsize": points, "color": colour, "parse_math": False}
-                figure.text(s=line, gid=CONTINUED if number else None, **place, **look)
+                figure.text(
+                    EDGE / width,
+                    y / height,
+                    line,
+                    gid=CONTINUED if number else None,
+                    ha="left",
+                    va="top",
+                    fontsize=points,
+                    color=colour,
+                    parse_math=False,
+                )
                 y -= points * LINE / 72
     sides = {"left": left / width, "right": 1 - right / width}
     ends = {"top": 1 - (top + above) / height, "bottom": (bottom + below) / height}
@@ -204,11 +213,18 @@ def head(axes: Axes, text: str) -> None:
     axes.set_title(text, fontsize=TEXT, pad=3, parse_math=False)
 
 
+def size_in_inches(axes: Axes) -> tuple[float, float]:
+    """Return width and height of a panel, inches."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # a panel is always added to a figure first
+    box = axes.get_position()
+    return box.width * figure.get_figwidth(), box.height * figure.get_figheight()
+
+
 def blank(axes: Axes, reason: str) -> None:
     """Fill a panel with the reason why it shows nothing, cut to what the panel can hold."""
     axes.set_facecolor("0.95")
-    box = axes.get_position()
-    width, height = box.width * axes.figure.get_figwidth(), box.height * axes.figure.get_figheight()
+    width, height = size_in_inches(axes)
     lines = wrap(reason, width, SMALL)
     room = max(1, int(height * 72 / (SMALL * LINE)))
     if len(lines) > room:
@@ -287,7 +303,7 @@ def levels(axes: Axes, lines: Sequence[tuple[float, str, str]]) -> None:
             axes.axhline(y, zorder=0, color=colour, linestyle=":", linewidth=0.7)
         names.append(text if held else _off_axis(text, y))
         heights.append(float(inside.transform((1, y))[1]) if held else 0.0)
-    high = axes.get_position().height * axes.figure.get_figheight()
+    _, high = size_in_inches(axes)
     apart = spread_out(heights, 6.5 / 72 / high)
     for (_, _, colour), text, at, height in zip(lines, names, heights, apart, strict=True):
         stroke = {"linewidth": 0.3, "color": colour, "shrinkA": 0, "shrinkB": 0}
@@ -337,9 +353,16 @@ def legend(
 
 def points(axes: Axes, x: Any, y: Any, style: Style, size: float = 4.5, **changes: Any) -> None:
     """Draw markers of a method with a dark edge, which keeps pale colours visible."""
-    look = {"markersize": size * 1.35 if style.marker == "*" else size, "markeredgecolor": "0.2"}
-    look |= {"marker": style.marker, "color": style.colour, "linestyle": "none"}
-    axes.plot(x, y, **(look | {"markeredgewidth": 0.35} | changes))
+    plot = partial(
+        axes.plot,
+        marker=style.marker,
+        markersize=size * 1.35 if style.marker == "*" else size,
+        color=style.colour,
+        linestyle="none",
+        markeredgecolor="0.2",
+        markeredgewidth=0.35,
+    )
+    plot(x, y, **changes)
 
 
 def line(draw: Callable[..., Any], x: Any, y: Any, style: Style, **changes: Any) -> None:

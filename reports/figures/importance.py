@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -172,9 +173,9 @@ def _panel(axes: Axes, maps: Maps | None, case: int) -> None:
     image, importance = radiological(maps.slices[case]), radiological(maps.importance[case])
     high, wide = image.shape
     left, right = (0, wide, high, 0), (wide, 2 * wide, high, 0)
-    shown = {"interpolation": "nearest", "aspect": "equal"}
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=left, **shown)
-    axes.imshow(importance, cmap=COLOURS, vmin=0, vmax=1, extent=right, **shown)
+    show = partial(axes.imshow, interpolation="nearest", aspect="equal")
+    show(image, cmap="gray", vmin=0, vmax=255, extent=left)
+    show(importance, cmap=COLOURS, vmin=0, vmax=1, extent=right)
     outline = image > FOREGROUND
     if outline.any() and not outline.all():
         x, y = wide + np.arange(wide) + 0.5, np.arange(high) + 0.5

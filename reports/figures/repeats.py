@@ -22,6 +22,7 @@ from cerebench.reports.figures.drawing import (
     canvas,
     plot_axes,
     points,
+    size_in_inches,
     styles,
     text_width,
 )
@@ -163,7 +164,8 @@ def strip(
     of = METRICS[metric]
 
     def mean(labels: ArrayLike, scores: ArrayLike, *, weights: ArrayLike | None = None) -> Numbers:
-        return np.mean([of(labels, each, weights=weights) for each in scores], axis=0)
+        runs = np.asarray(scores)
+        return np.mean([of(labels, run, weights=weights) for run in runs], axis=0)
 
     values = tuple(float(of(labels, each)) for each in predictions)
     try:
@@ -197,7 +199,7 @@ def _places(found: Sequence[Row]) -> tuple[list[float], float]:
 
 def _name_groups(axes: Axes, found: Sequence[Row], places: Sequence[float], margin: float) -> None:
     """Write the heading of each group over its first row, from the left edge of the figure."""
-    width = axes.get_position().width * axes.figure.get_figwidth()
+    width, _ = size_in_inches(axes)
     group = None
     for row, y in zip(found, places, strict=True):
         if row.group != group:

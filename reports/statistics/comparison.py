@@ -136,21 +136,27 @@ def _test(row: Result, reference: Result | None, metric: str, test: str) -> Test
 
 
 def _mean(
-    metric: str, labels: ArrayLike, scores: Numbers, *, weights: ArrayLike | None = None
+    metric: str, labels: ArrayLike, scores: ArrayLike, *, weights: ArrayLike | None = None
 ) -> Numbers:
     """Return the mean of a metric over runs, ``scores`` (runs, N)."""
-    return np.mean([METRICS[metric](labels, run, weights=weights) for run in scores], axis=0)
+    runs = np.asarray(scores)
+    return np.mean([METRICS[metric](labels, run, weights=weights) for run in runs], axis=0)
 
 
 def _over_runs(row: Result, reference: Result, metric: str, test: str) -> Test:
     if test != "paired":
         over = {"welch": welch, "student": student}[test]
         return over(row.values(metric), reference.values(metric), unit="runs")
-    a, b = ({(r.seed, r.repeat): r.values[metric] for r in one.runs} for one in (row, reference))
+    a, b = _by_run(row, metric), _by_run(reference, metric)
     # Rows without a generator have no seed; their repeats still have the reference's splits.
     if {seed for seed, _ in a} == {None} and len({seed for seed, _ in b}) == 1:
-        b = {(None, repeat): value for (_, repeat), value in b.items()}
+        b |= {(None, repeat): value for (_, repeat), value in b.items()}
     common = [place for place in a if place in b]
     if not common:
         raise StatisticsError("no runs of the same seed and repeat to pair")
     return paired_t([a[place] for place in common], [b[place] for place in common], unit="runs")
+
+
+def _by_run(row: Result, metric: str) -> dict[tuple[int | None, int], float]:
+    """Return the value of a metric of every run by its seed and repeat."""
+    return {(run.seed, run.repeat): run.values[metric] for run in row.runs}

@@ -306,10 +306,11 @@ def _ruled(contents: Contents, found: Sequence[Value], labels: Sequence[str]) ->
 
 def _means(facts: Mapping[str, Fact | None]) -> str:
     """Give both means of a ruling feature in brackets; empty where they were not recorded."""
-    told = [facts.get(name) for names in RULING_MEANS.values() for name in names]
-    if not all(map(is_number, told)):
+    recorded = [facts.get(name) for names in RULING_MEANS.values() for name in names]
+    means = [value for value in recorded if is_number(value)]
+    if len(means) < len(recorded):
         return ""
-    mean, sd, real_mean, real_sd = told
+    mean, sd, real_mean, real_sd = means
     return f" (generated mean {mean:.4g} ± {sd:.2g}, real {real_mean:.4g} ± {real_sd:.2g})"
 
 

@@ -112,7 +112,7 @@ def _image_quality(experiment: Experiment) -> dict[int, Table]:
     return {1: _table1(told, columns, explained)}
 
 
-def _heads(metric: MetricEntry, head: str, unit: str) -> Iterator[tuple[str, str, str, str]]:
+def _heads(metric: MetricEntry, head: str, unit: str) -> Iterator[tuple[str, str, str]]:
     """Yield view, head and detail of each column of a metric."""
     label, arrow = plain(head or metric.label), ARROWS[metric.better]
     for view in metric.views:
@@ -208,9 +208,9 @@ def _no_fid(told: _Quality) -> Iterator[str]:
     slices = told.metric(SLICES)
     if slices is not None and slices.name == SLICES[0]:
         return
-    lacking = [m for m in told.experiment.contents.metrics if m.name == SLICES[0]]
-    reason = lacking[0].unavailable if lacking else "not among the metrics of the run"
-    reason = reason.rstrip(".") + "."
+    metrics = told.experiment.contents.metrics
+    reasons = [m.unavailable for m in metrics if m.name == SLICES[0] and m.unavailable]
+    reason = (reasons or ["not among the metrics of the run"])[0].rstrip(".") + "."
     instead = f" In its place: {slices.label}, not comparable with it." if slices else ""
     yield f"FID: {reason}{instead}"
 

@@ -7,7 +7,7 @@ order of the table of contents, then controls. Renderers escape and draw; they d
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -124,7 +124,7 @@ class _Sheet:
     contents: Contents
     places: dict[tuple[int, str, str, str], list[Value]]
     labels: list[str]
-    marked: Container[int] = ()
+    marked: Collection[int] = ()
     footnotes: dict[str, int] = field(default_factory=dict)
 
     def mark(self, *texts: str) -> int:

@@ -82,5 +82,6 @@ def _mean(numbers: Sequence[float | None]) -> float:
 
 def _fact(seeds: Sequence[Value], name: str) -> float | None:
     """Return the mean of a fact over the seeds that recorded it, or None."""
-    told = [fact for value in seeds if is_number(fact := (value.facts or {}).get(name))]
-    return fmean(told) if told else None
+    recorded = [(value.facts or {}).get(name) for value in seeds]
+    numbers = [fact for fact in recorded if is_number(fact)]
+    return fmean(numbers) if numbers else None
