@@ -16,7 +16,7 @@ from pathlib import Path
 from cerebench.reports.base import Experiment
 from cerebench.reports.tables.paper_tables import build as build_paper
 from cerebench.reports.tables.sections import further, study
-from cerebench.reports.tables.table import Block, Cell, Table, build, panels
+from cerebench.reports.tables.table import Table, TableBlock, TableCell, build, panels
 from cerebench.reports.values.downstream import DEFAULT_TEST
 
 # Size of a table, and characters of it that fit 16.6 cm; the smaller only to spare a second float.
@@ -280,7 +280,7 @@ def _grid(table: Table, part: list[int], *, siunitx: bool) -> str:
 
 
 def _block(
-    block: Block, part: list[int], *, first: bool, siunitx: bool
+    block: TableBlock, part: list[int], *, first: bool, siunitx: bool
 ) -> Iterator[tuple[str, list[str]]]:
     rule = "" if first else "\\midrule\n"
     targets = [escape(block.targets[i]) for i in part]
@@ -295,7 +295,7 @@ def _block(
         before = row.role
 
 
-def _cell(cell: Cell, *, siunitx: bool) -> str:
+def _cell(cell: TableCell, *, siunitx: bool) -> str:
     text = _numbers(cell.text, siunitx=siunitx)
     text = rf"\textbf{{{text}}}" if cell.bold else text
     text = rf"\underline{{{text}}}" if cell.second else text

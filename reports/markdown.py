@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cerebench.reports.base import Experiment
 from cerebench.reports.tables.sections import further, study
-from cerebench.reports.tables.table import Block, Cell, Table, build, panels
+from cerebench.reports.tables.table import Table, TableBlock, TableCell, build, panels
 from cerebench.reports.values.downstream import DEFAULT_TEST
 
 WIDTH = 120  # characters a table may take before columns move to a further one
@@ -60,7 +60,7 @@ def _body(table: Table, heading: str) -> Iterator[str]:
     yield from (f"- {escape(text)}" for text in table.notes)
 
 
-def _grid(table: Table, block: Block, part: list[int]) -> Iterator[str]:
+def _grid(table: Table, block: TableBlock, part: list[int]) -> Iterator[str]:
     heads = [f"{escape(c.head)}<br>{escape(c.detail)}" for c in (table.columns[i] for i in part)]
     yield _row("", heads)
     yield _row("---", ["---:"] * len(part))
@@ -76,7 +76,7 @@ def _row(label: str, cells: list[str]) -> str:
     return "| " + " | ".join([label, *cells]) + " |"
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: TableCell) -> str:
     text = f"**{escape(cell.text)}**" if cell.bold else escape(cell.text)
     return f"{text}<sup>{cell.mark}</sup>" if cell.mark else text
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cerebench.reports.base import Experiment
 from cerebench.reports.formatting import superscript
 from cerebench.reports.tables.sections import further, study
-from cerebench.reports.tables.table import Cell, Table, build, panels
+from cerebench.reports.tables.table import Table, TableCell, build, panels
 from cerebench.reports.values.downstream import DEFAULT_TEST
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _grid(table: Table, part: list[int]) -> Grid:
     return grid
 
 
-def _cell(cell: Cell) -> Text:
+def _cell(cell: TableCell) -> Text:
     from rich.text import Text
 
     text = Text(cell.text, style="bold" if cell.bold else "")

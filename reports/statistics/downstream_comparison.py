@@ -8,8 +8,7 @@ from cerebench.reports.formatting import DASH, between, span
 from cerebench.reports.statistics.comparison import TESTS, Verdict
 from cerebench.reports.statistics.contrast import LEAST_SEEDS, SIGNIFICANT
 from cerebench.reports.statistics.significance import Test
-from cerebench.reports.tables.table import Block as Rows
-from cerebench.reports.tables.table import Cell, Column, Row, Table, explain
+from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell, TableRow, explain
 from cerebench.reports.values.downstream import Result
 from cerebench.reports.values.study import Study, caption, classifier
 
@@ -41,11 +40,11 @@ def build(told: Study) -> Table:
                 made.append(claim)
                 if _beside(told, metric):
                     other = told.verdicts(block, metric, told.test)[row]
-                    cells.append(Cell(p_value(other)))
+                    cells.append(TableCell(p_value(other)))
                     made.append(other)
             role = "control" if row in controls else "method"
-            rows.append(Row(told.label(block, row), role, tuple(cells)))
-        blocks.append(Rows(block.label, ("",) * len(columns), tuple(rows)))
+            rows.append(TableRow(told.label(block, row), role, tuple(cells)))
+        blocks.append(TableBlock(block.label, ("",) * len(columns), tuple(rows)))
     reference = next(filter(None, (told.reference(b) for b in told.experiments)), None)
     name = reference.label if reference else told.experiment.contents.reference
     shown = [r for b in told.experiments for r in b.results]
@@ -66,17 +65,17 @@ def _beside(told: Study, metric: str) -> bool:
     return told.test != "delong" or metric == "auc"
 
 
-def _claim(told: Study, verdict: Verdict, row: Result) -> Iterator[Cell]:
+def _claim(told: Study, verdict: Verdict, row: Result) -> Iterator[TableCell]:
     """Yield the difference of the means over runs, and p of the test of generators."""
     test = verdict.test
     if test is not None and test.low is not None and test.high is not None:
-        yield Cell(between(test.difference, test.low, test.high))
-        yield Cell(significance(verdict))
+        yield TableCell(between(test.difference, test.low, test.high))
+        yield TableCell(significance(verdict))
         return
     reason = verdict.reason if row.runs else explain(row.missing, row.asked)
     apart = verdict.difference
-    yield Cell(DASH if apart is None else f"{apart:.3f}", mark=told.mark(reason))
-    yield Cell(DASH)
+    yield TableCell(DASH if apart is None else f"{apart:.3f}", mark=told.mark(reason))
+    yield TableCell(DASH)
 
 
 def p_value(verdict: Verdict) -> str:

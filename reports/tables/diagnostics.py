@@ -18,7 +18,15 @@ from cerebench.core.records.rows import CellEntry
 from cerebench.core.records.scored import DiagnosisRecord
 from cerebench.reports.base import Experiment
 from cerebench.reports.formatting import DASH, like, number, plain, span
-from cerebench.reports.tables.table import Block, Cell, Column, Row, Table, explain, row_labels
+from cerebench.reports.tables.table import (
+    Column,
+    Table,
+    TableBlock,
+    TableCell,
+    TableRow,
+    explain,
+    row_labels,
+)
 from cerebench.reports.values.tidy import FAILED, NOT_RUN, OK, broken, stage
 
 if TYPE_CHECKING:
@@ -181,7 +189,7 @@ def build(experiment: Experiment) -> Table | None:
     for name in dict.fromkeys(classes):
         rows = tuple(_rows(sheet, [r for r in found if r.class_ == name]))
         if rows:
-            blocks.append(Block(plain(name), ("",) * len(sets), rows))
+            blocks.append(TableBlock(plain(name), ("",) * len(sets), rows))
     if not blocks:
         return None
     return Table(
@@ -197,7 +205,7 @@ def build(experiment: Experiment) -> Table | None:
     )
 
 
-def _rows(sheet: _Sheet, found: Sequence[Reading]) -> Iterator[Row]:
+def _rows(sheet: _Sheet, found: Sequence[Reading]) -> Iterator[TableRow]:
     """Yield the lines of one class."""
     labels = row_labels(sheet.experiment.contents.rows)
     for row in dict.fromkeys(r.row for r in found):
@@ -211,25 +219,25 @@ def _rows(sheet: _Sheet, found: Sequence[Reading]) -> Iterator[Row]:
                 for set_ in sheet.sets
             )
             label = f"{labels[row]}: {plain(name)}" if name else labels[row]
-            yield Row(label, "method", tuple(cells))
+            yield TableRow(label, "method", tuple(cells))
 
 
-def _pool(sheet: _Sheet, set_: str, found: Sequence[Reading]) -> Cell:
+def _pool(sheet: _Sheet, set_: str, found: Sequence[Reading]) -> TableCell:
     """Return median and percentiles of the raw values of all seeds together."""
     if all(r.status == LEFT_OUT for r in found):
-        return Cell(DASH, mark=sheet.mark(LEFT_OUT))
+        return TableCell(DASH, mark=sheet.mark(LEFT_OUT))
     asked = sheet.asked(found[0].row)
     values = [value for r in found for value in r.values]
     if not values:
-        return Cell(DASH, mark=sheet.mark(explain(found, asked)))
+        return TableCell(DASH, mark=sheet.mark(explain(found, asked)))
     mark = _incomplete(sheet, found, asked)
     if len(values) == 1:
-        return Cell(number(values[0]), mark=mark)
+        return TableCell(number(values[0]), mark=mark)
     if any(len(r.values) > 1 for r in found):
         sheet.counts.setdefault(set_, []).append(len(values))
     median, low, high = spread(values)
     middle, left, right = (like(value, high - low) for value in (median, low, high))
-    return Cell(f"{middle} [{left}, {right}]", mark=mark)
+    return TableCell(f"{middle} [{left}, {right}]", mark=mark)
 
 
 def _incomplete(sheet: _Sheet, found: Sequence[Reading], asked: int) -> int:

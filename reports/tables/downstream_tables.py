@@ -15,8 +15,7 @@ from cerebench.reports.statistics.downstream_comparison import TITLE
 from cerebench.reports.statistics.generators import LEAST_CASES, estimate, too_few
 from cerebench.reports.statistics.significance import NOTHING, StatisticsError
 from cerebench.reports.tables.notes import of_data
-from cerebench.reports.tables.table import Block as Rows
-from cerebench.reports.tables.table import Cell, Column, Row, Table, explain
+from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell, TableRow, explain
 from cerebench.reports.values import shuffled
 from cerebench.reports.values.downstream import Block, Result
 from cerebench.reports.values.study import Study, bold, caption, classifier, data_notes
@@ -45,11 +44,11 @@ def _results(told: Study) -> Table:
     blocks = []
     for block in told.experiments:
         rows = _rows(told, [(block, row) for row in block.results], compete=True)
-        blocks.append(Rows(block.label, ("",) * len(columns), tuple(rows)))
+        blocks.append(TableBlock(block.label, ("",) * len(columns), tuple(rows)))
     if told.others:
         rows = list(_rows(told, told.others, compete=False))
         rows.sort(key=lambda row: row.role == "control")
-        blocks.append(Rows(WITHOUT, ("",) * len(columns), tuple(rows)))
+        blocks.append(TableBlock(WITHOUT, ("",) * len(columns), tuple(rows)))
     shown = [result for block in told.blocks for result in block.results]
     return Table(
         title=TITLE,
@@ -64,31 +63,33 @@ def _results(told: Study) -> Table:
     )
 
 
-def _rows(told: Study, listed: Sequence[tuple[Block, Result]], *, compete: bool) -> Iterator[Row]:
+def _rows(
+    told: Study, listed: Sequence[tuple[Block, Result]], *, compete: bool
+) -> Iterator[TableRow]:
     leaders = {m: told.best(listed, m) if compete else (None, None) for m in METRICS}
     for block, result in listed:
         cells = [score(told, result, metric, *leaders[metric]) for metric in METRICS]
-        cells += [_interval(result), _early(result), Cell(str(len(result.runs)))]
-        cells += [Cell(DASH if result.seconds is None else duration(result.seconds))]
+        cells += [_interval(result), _early(result), TableCell(str(len(result.runs)))]
+        cells += [TableCell(DASH if result.seconds is None else duration(result.seconds))]
         role = "control" if block.role == "control" else "method"
-        yield Row(told.label(block, result), role, tuple(cells))
+        yield TableRow(told.label(block, result), role, tuple(cells))
 
 
 def score(
     told: Study, result: Result, metric: str, best: Result | None, second: Result | None
-) -> Cell:
+) -> TableCell:
     """Return mean ± standard error over patients and seeds, or a dash with the reason."""
     if not result.runs:
-        return Cell(DASH, mark=told.mark(explain(result.missing, result.asked)))
+        return TableCell(DASH, mark=told.mark(explain(result.missing, result.asked)))
     if (lost := int(np.isnan(result.values(metric)).sum())) > 0:
         reason = (
             f"{metric} does not exist in {lost} of {len(result.runs)} runs: no case is called so"
         )
-        return Cell(DASH, mark=told.mark(reason))
+        return TableCell(DASH, mark=told.mark(reason))
     found = error(result, metric)
     constant = result.one_class * (metric != "auc")
     sure = "" if found is not None or constant else "no error: no test case or run changes it"
-    return Cell(
+    return TableCell(
         mean(fmean(result.values(metric)), found),
         bold=result is best,
         mark=told.mark(result.stage, constant, sure, _incomplete(result)),
@@ -125,10 +126,10 @@ def _incomplete(result: Result) -> str:
     return f"{got} of {result.asked} seeds; {explain(result.missing, result.asked)}"
 
 
-def _interval(result: Result) -> Cell:
+def _interval(result: Result) -> TableCell:
     """Return the 95 % interval of the mean AUC, cut at 0 and 1."""
     found = error(result, "auc") if result.runs else None
-    return Cell(DASH if found is None else _cut(found).partition(" ")[2])
+    return TableCell(DASH if found is None else _cut(found).partition(" ")[2])
 
 
 def _cut(found: Contrast) -> str:
@@ -136,12 +137,12 @@ def _cut(found: Contrast) -> str:
     return between(found.difference, max(low, 0.0), min(high, 1.0))
 
 
-def _early(result: Result) -> Cell:
+def _early(result: Result) -> TableCell:
     """Return the AUC before fine-tuning, mean ± standard error."""
     before = result.before
     if not before.runs:
-        return Cell(DASH)
-    return Cell(mean(fmean(before.values("auc")), error(before, "auc")))
+        return TableCell(DASH)
+    return TableCell(mean(fmean(before.values("auc")), error(before, "auc")))
 
 
 def _swapped(block: Block) -> Iterator[str]:

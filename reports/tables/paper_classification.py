@@ -8,7 +8,7 @@ from dataclasses import replace
 from cerebench.reports.formatting import plain
 from cerebench.reports.statistics.downstream_comparison import asterisk, marks_of, tested_by
 from cerebench.reports.tables.downstream_tables import score
-from cerebench.reports.tables.table import Block, Column, Row, Table
+from cerebench.reports.tables.table import Column, Table, TableBlock, TableRow
 from cerebench.reports.values.downstream import Block as Protocol
 from cerebench.reports.values.downstream import Result
 from cerebench.reports.values.study import Study, bold, caption, classifier, data_notes
@@ -54,7 +54,7 @@ def _table(
 ) -> Table:
     told.footnotes = {}
     drawn = tuple(
-        Block(name, ("",) * len(metrics), tuple(_rows(told, listed, metrics)))
+        TableBlock(name, ("",) * len(metrics), tuple(_rows(told, listed, metrics)))
         for name, listed in blocks.items()
     )
     shown = [pair for listed in blocks.values() for pair in listed]
@@ -83,7 +83,7 @@ def _tested(told: Study, blocks: Sequence[Protocol], metrics: Sequence[str]) -> 
     return f"{tested_by(made)} {marks_of(reference.label)}"
 
 
-def _rows(told: Study, listed: Listed, metrics: Sequence[str]) -> Iterator[Row]:
+def _rows(told: Study, listed: Listed, metrics: Sequence[str]) -> Iterator[TableRow]:
     leaders = {metric: told.best(listed, metric) for metric in metrics}
     experiment = listed[-1][0]  # rows of other protocols stand before its own
     verdicts = {metric: told.verdicts(experiment, metric) for metric in metrics}
@@ -94,4 +94,4 @@ def _rows(told: Study, listed: Listed, metrics: Sequence[str]) -> Iterator[Row]:
             verdict = verdicts[metric].get(result)
             mark = "" if verdict is None else asterisk(verdict)
             cells.append(replace(cell, text=cell.text + mark))
-        yield Row(told.label(block, result), "method", tuple(cells))
+        yield TableRow(told.label(block, result), "method", tuple(cells))

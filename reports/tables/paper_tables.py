@@ -17,11 +17,11 @@ from cerebench.reports.formatting import DASH, number, plain
 from cerebench.reports.tables import notes
 from cerebench.reports.tables.table import (
     ARROWS,
-    Block,
-    Cell,
     Column,
-    Row,
     Table,
+    TableBlock,
+    TableCell,
+    TableRow,
     best_of,
     row_labels,
     score,
@@ -140,8 +140,8 @@ def _table1(told: _Quality, columns: Columns, explained: Sequence[str]) -> Table
     blocks = []
     for name in classes:
         cells = [_column(told, name, metric, view) for metric, view, *_ in columns]
-        rows = [Row(told.labels[i], "method", tuple(c[i] for c in cells)) for i in told.shown]
-        blocks.append(Block(plain(name), ("",) * len(columns), tuple(rows)))
+        rows = [TableRow(told.labels[i], "method", tuple(c[i] for c in cells)) for i in told.shown]
+        blocks.append(TableBlock(plain(name), ("",) * len(columns), tuple(rows)))
     heads = tuple(Column(h, d, m.name, m.name, v) for m, v, h, d in columns)
     title = f"Image quality, {SOURCE.format(1)}"
     return _quality_table(told, title, heads, blocks, [*_no_fid(told), *explained])
@@ -153,9 +153,9 @@ def _ablation(told: _Quality, table: int, columns: Columns, explained: Sequence[
         Column(plain(c), f"{h} {d}", c, m.name, v) for c in classes for m, v, h, d in columns
     )
     cells = [_column(told, c, metric, view) for c in classes for metric, view, *_ in columns]
-    rows = [Row(told.labels[i], "method", tuple(c[i] for c in cells)) for i in told.shown]
+    rows = [TableRow(told.labels[i], "method", tuple(c[i] for c in cells)) for i in told.shown]
     title = f"Ablation of the {ABLATIONS[table][1]}, {SOURCE.format(table)}"
-    block = Block("", ("",) * len(heads), tuple(rows))
+    block = TableBlock("", ("",) * len(heads), tuple(rows))
     return _quality_table(told, title, heads, [block], explained)
 
 
@@ -163,7 +163,7 @@ def _quality_table(
     told: _Quality,
     title: str,
     columns: tuple[Column, ...],
-    blocks: Sequence[Block],
+    blocks: Sequence[TableBlock],
     explained: Sequence[str],
 ) -> Table:
     contents = told.experiment.contents
@@ -215,7 +215,7 @@ def _no_fid(told: _Quality) -> Iterator[str]:
     yield f"FID: {reason}{instead}"
 
 
-def _column(told: _Quality, class_: str, metric: MetricEntry, view: str) -> dict[int, Cell]:
+def _column(told: _Quality, class_: str, metric: MetricEntry, view: str) -> dict[int, TableCell]:
     """Return a cell a row; the best may lead only where the metric may rank."""
     found = told.at(class_, metric, view)
     summaries = {row: s for row, seeds in found.items() if (s := summarise(seeds)) is not None}

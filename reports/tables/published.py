@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cerebench.reports.base import Experiment
 from cerebench.reports.formatting import plain
-from cerebench.reports.tables.table import Block, Cell, Column, Row, Table
+from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell, TableRow
 
 BANNER = "reported in the paper, not made here"
 
@@ -19,11 +19,13 @@ def build(experiment: Experiment) -> list[Table]:
             caption=plain(f"Numbers as printed in: {contents.cite or 'source not given'}."),
             columns=tuple(Column(plain(head), "", plain(head)) for head in told.columns[1:]),
             blocks=(
-                Block(
+                TableBlock(
                     plain(told.columns[0]),
                     ("",) * (len(told.columns) - 1),
                     tuple(
-                        Row(plain(label), "method", tuple(Cell(plain(text)) for text in texts))
+                        TableRow(
+                            plain(label), "method", tuple(TableCell(plain(text)) for text in texts)
+                        )
                         for label, *texts in told.rows
                     ),
                 ),

@@ -46,7 +46,7 @@ COSTS: dict[str, tuple[str, str, str, Callable[[float], str]]] = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """Text of one cell, whether it is bold, and the number of its footnote (0: none).
 
     ``second`` says that it is second best, which LaTeX underlines.
@@ -73,21 +73,21 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of cells, one a column; ``role`` is ``floor``, ``method`` or ``control``."""
 
     label: str
     role: str
-    cells: tuple[Cell, ...]
+    cells: tuple[TableCell, ...]
 
 
 @dataclass(frozen=True)
-class Block:
+class TableBlock:
     """The rows of one class; ``targets`` holds the real set's values of near-real columns."""
 
     name: str
     targets: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Table:
     banner: str
     caption: str
     columns: tuple[Column, ...]
-    blocks: tuple[Block, ...]
+    blocks: tuple[TableBlock, ...]
     footnotes: tuple[str, ...]
     notes: tuple[str, ...]
     methods: tuple[str, ...]
@@ -297,9 +297,11 @@ def _columns(metrics: Sequence[MetricEntry], costs: Sequence[str]) -> tuple[Colu
     return tuple(found)
 
 
-def _block(sheet: _Sheet, class_: str, columns: Sequence[Column], shown: Sequence[int]) -> Block:
+def _block(
+    sheet: _Sheet, class_: str, columns: Sequence[Column], shown: Sequence[int]
+) -> TableBlock:
     rows = sheet.contents.rows
-    drawn: list[list[Cell]] = [[] for _ in shown]
+    drawn: list[list[TableCell]] = [[] for _ in shown]
     targets = []
     for column in columns:
         found = {i: sheet.at(i, class_, column.metric, column.view) for i in shown}
@@ -314,11 +316,11 @@ def _block(sheet: _Sheet, class_: str, columns: Sequence[Column], shown: Sequenc
             else:
                 cell = score(sheet, found[i], summaries.get(i), bold=i == best)
                 cells.append(replace(cell, second=i == second))
-    return Block(
+    return TableBlock(
         plain(class_),
         tuple(targets),
         tuple(
-            Row(sheet.labels[i], _role(rows[i]), tuple(cells))
+            TableRow(sheet.labels[i], _role(rows[i]), tuple(cells))
             for i, cells in zip(shown, drawn, strict=True)
         ),
     )
@@ -373,14 +375,16 @@ class Footnotes(Protocol):
     def mark(self, *texts: str) -> int: ...
 
 
-def score(sheet: Footnotes, found: Sequence[Value], summary: Summary | None, *, bold: bool) -> Cell:
+def score(
+    sheet: Footnotes, found: Sequence[Value], summary: Summary | None, *, bold: bool
+) -> TableCell:
     """Return a value ± error with what belongs to it, or a dash.
 
     That is in parentheses its distance to the real set's value, and the p-value of a permutation
     test, of several seeds the largest.
     """
     if summary is None:
-        return Cell(DASH, mark=sheet.mark(explain(found, len(found))))
+        return TableCell(DASH, mark=sheet.mark(explain(found, len(found))))
     scale = found[0].scale
     error = None if summary.error is None else summary.error * scale
     bounds = ends(found[0].metric, found[0].view)
@@ -390,7 +394,7 @@ def score(sheet: Footnotes, found: Sequence[Value], summary: Summary | None, *, 
         text += f" ({like(summary.difference * scale, error)})"
     if permuted := [p for v in found for _, p in of(v.facts or {}, PERMUTATION_P)]:
         text += f", p {max(permuted):.3f}"
-    return Cell(text, bold, sheet.mark(_incomplete(found, summary)))
+    return TableCell(text, bold, sheet.mark(_incomplete(found, summary)))
 
 
 def _incomplete(found: Sequence[Value], summary: Summary) -> str:
@@ -429,7 +433,7 @@ def explain(found: Sequence[Told], asked: int) -> str:
     )
 
 
-def _n(sheet: _Sheet, row: int, class_: str) -> Cell:
+def _n(sheet: _Sheet, row: int, class_: str) -> TableCell:
     scored = [
         value
         for (i, name, _, _), found in sheet.places.items()
@@ -437,29 +441,29 @@ def _n(sheet: _Sheet, row: int, class_: str) -> Cell:
         if i == row and name == class_ and value.n_real is not None and value.status == OK
     ]
     if not scored:
-        return Cell(DASH)
+        return TableCell(DASH)
     real = span(v.n_real for v in scored if v.n_real is not None)
     generated = span(v.n_generated for v in scored if v.n_generated is not None)
-    return Cell(f"{real}/{generated}")
+    return TableCell(f"{real}/{generated}")
 
 
 def _cost(
     sheet: _Sheet, cost: str, row: int, found: Sequence[Value], summary: Summary | None
-) -> Cell:
+) -> TableCell:
     kind = sheet.contents.rows[row].kind
     if kind == "anchor":
-        return Cell()
+        return TableCell()
     if cost == SAMPLER and not found:
-        return Cell(DASH)  # a method without a choice of sampler lacks nothing
+        return TableCell(DASH)  # a method without a choice of sampler lacks nothing
     if not found and kind == "samples":
-        return Cell(DASH, mark=sheet.mark("not recorded"))
+        return TableCell(DASH, mark=sheet.mark("not recorded"))
     if words := dict.fromkeys(value.text for value in found if value.text):
-        return Cell(" / ".join(words))
+        return TableCell(" / ".join(words))
     if summary is None:
-        return Cell(DASH, mark=sheet.mark(explain(found, len(found))))
+        return TableCell(DASH, mark=sheet.mark(explain(found, len(found))))
     told = _warnings(found) if cost == "train-seconds" else ""
     *_, show = COSTS[cost]
-    return Cell(show(summary.value), mark=sheet.mark(_incomplete(found, summary), told))
+    return TableCell(show(summary.value), mark=sheet.mark(_incomplete(found, summary), told))
 
 
 def _warnings(found: Sequence[Value]) -> str:
