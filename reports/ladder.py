@@ -21,7 +21,7 @@ COLOURS = {"inverted": "#D55E00", "blind": "#E8E8E8", "seen": "#A6D8F0", "ordere
 
 
 @dataclass(frozen=True)
-class Cell:
+class CardCell:
     """A metric on one defect, over all classes.
 
     Attributes:
@@ -52,7 +52,7 @@ class Card:
     columns: tuple[tuple[str, str], ...]
     heads: tuple[str, ...]
     defects: tuple[str, ...]
-    cells: tuple[tuple[Cell, ...], ...]
+    cells: tuple[tuple[CardCell, ...], ...]
     legend: tuple[str, ...]
     inverted: tuple[str, ...]
     judged: bool
@@ -69,7 +69,7 @@ def card(ladder: Ladder) -> Card:
         for cell in column.cells
     }
 
-    def at(defect: str, metric: str, view: str) -> Cell:
+    def at(defect: str, metric: str, view: str) -> CardCell:
         found = [cells.get((metric, view, name, defect)) for name in ladder.data.counts]
         return _joined([cell for cell in found if cell is not None])
 
@@ -90,19 +90,19 @@ def card(ladder: Ladder) -> Card:
     )
 
 
-def _joined(cells: Sequence[LadderCell]) -> Cell:
+def _joined(cells: Sequence[LadderCell]) -> CardCell:
     """Return the weakest verdict of some classes."""
     if not cells:
-        return Cell("", "")
+        return CardCell("", "")
     words = [cell.verdict for cell in cells]
     if None in words:
-        return Cell(DASH, DASH)
+        return CardCell(DASH, DASH)
     word = min((w for w in words if w), key=WORDS.index)
     if word in ("inverted", "blind"):
-        return Cell(word, "INV" if word == "inverted" else "·")
+        return CardCell(word, "INV" if word == "inverted" else "·")
     order = [level.label for level in cells[0].levels]
     last = max((cell.seen_from or "" for cell in cells), key=order.index)
-    return Cell(word, (last or "yes") + ("" if word == "ordered" or not last else "?"))
+    return CardCell(word, (last or "yes") + ("" if word == "ordered" or not last else "?"))
 
 
 def _title(ladder: Ladder) -> str:
