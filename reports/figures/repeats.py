@@ -44,7 +44,7 @@ WITHOUT = "Without generated volumes"
 
 
 @dataclass(frozen=True)
-class Row:
+class FigureRow:
     """A row of the figure: a protocol with the generator it judged, or one that needs none."""
 
     group: str
@@ -53,7 +53,7 @@ class Row:
     result: Result
 
 
-def rows(experiment: Experiment) -> list[Row]:
+def rows(experiment: Experiment) -> list[FigureRow]:
     """Return a row for each result, grouped by protocol; those without samples share a group.
 
     Raises:
@@ -68,7 +68,7 @@ def rows(experiment: Experiment) -> list[Row]:
         group = block.label + early if block.needs_samples else WITHOUT
         for result in block.results:
             look = looks.get(result.name, Style(CONTROL, "o"))
-            found.append(Row(group, labels.get(result.name, result.label), look, result))
+            found.append(FigureRow(group, labels.get(result.name, result.label), look, result))
     return found
 
 
@@ -186,7 +186,7 @@ def lost(result: Result) -> str:
     return explain(result.missing, result.asked).rstrip(".") if result.missing else ""
 
 
-def _places(found: Sequence[Row]) -> tuple[list[float], float]:
+def _places(found: Sequence[FigureRow]) -> tuple[list[float], float]:
     """Return the height of each row and of all, inches from the top; groups have headings."""
     places, depth, group = [], 0.0, None
     for row in found:
@@ -197,7 +197,9 @@ def _places(found: Sequence[Row]) -> tuple[list[float], float]:
     return places, depth + 0.03
 
 
-def _name_groups(axes: Axes, found: Sequence[Row], places: Sequence[float], margin: float) -> None:
+def _name_groups(
+    axes: Axes, found: Sequence[FigureRow], places: Sequence[float], margin: float
+) -> None:
     """Write the heading of each group over its first row, from the left edge of the figure."""
     width, _ = size_in_inches(axes)
     group = None
@@ -228,7 +230,7 @@ def _row(axes: Axes, one: Strip, y: float, style: Style) -> None:
     points(axes, one.values, heights, style, size=2.8, zorder=3, gid="repeats")
 
 
-def _facts(found: Sequence[Row]) -> tuple[str, ...]:
+def _facts(found: Sequence[FigureRow]) -> tuple[str, ...]:
     good = [row.result for row in found if row.result.runs]
     cases = span(len(result.ids) for result in good)
     patients = span(len(set(result.patients)) for result in good)
