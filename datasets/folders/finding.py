@@ -23,7 +23,7 @@ from cerebench.datasets.folders.names import (
 )
 from cerebench.datasets.folders.ranges import scans
 from cerebench.datasets.layouts.base import (
-    Row,
+    CsvRow,
     known_value,
     read_table,
     table_of,
@@ -446,7 +446,7 @@ class _Table:
 
     there: bool = False
     classes: bool = False
-    rows: Mapping[str, Row] = field(default_factory=dict)
+    rows: Mapping[str, CsvRow] = field(default_factory=dict)
     torn: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

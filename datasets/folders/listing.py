@@ -18,10 +18,10 @@ from cerebench.datasets.folders.names import label_fault, shown
 from cerebench.datasets.layouts.base import (
     MODALITIES,
     TABLES,
+    CsvRow,
     Entry,
     Layout,
     Listing,
-    Row,
     Tree,
     class_of,
     ending,
@@ -221,13 +221,13 @@ def _legible(entries: Sequence[Entry]) -> tuple[list[Entry], list[Finding]]:
     return kept, findings
 
 
-def _label_of(row: Row) -> Mapping[str, str]:
+def _label_of(row: CsvRow) -> Mapping[str, str]:
     """Return what a row of ``labels.csv`` says of its case."""
     grade, fault = class_of(row)
     return {"class": grade or fault, "patient_id": row.get("patient_id")}
 
 
-def _grade_of(row: Row, table: str) -> tuple[str, str]:
+def _grade_of(row: CsvRow, table: str) -> tuple[str, str]:
     """Return (class name, fault) of a row of a table whose purpose it is to give classes."""
     grade, fault = class_of(row)
     return grade, fault or ("" if grade else f"has no class in {table} (line {row.line})")

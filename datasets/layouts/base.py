@@ -206,7 +206,7 @@ class Layout(ABC):
 
 
 @dataclass(frozen=True)
-class Row:
+class CsvRow:
     """One row of a table, with lower-case column names and stripped values.
 
     ``line`` is where it ends in the file, counted from 1.
@@ -244,7 +244,7 @@ def table_of(folder: Path, name: str) -> Path | None:
     return None if unreadable(found[0]) else found[0]
 
 
-def read_table(path: Path, required: Sequence[str]) -> list[Row]:
+def read_table(path: Path, required: Sequence[str]) -> list[CsvRow]:
     """Read a CSV or, by its ending, a TSV file.
 
     Raises:
@@ -256,7 +256,7 @@ def read_table(path: Path, required: Sequence[str]) -> list[Row]:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             reader = csv.DictReader(file, delimiter=delimiter)
             columns = {(name or "").strip().lower() for name in reader.fieldnames or ()}
-            rows = [Row(reader.line_num, _stripped(row)) for row in reader]
+            rows = [CsvRow(reader.line_num, _stripped(row)) for row in reader]
     except (OSError, csv.Error) as e:
         reason = e.strerror if isinstance(e, OSError) else e
         raise DatasetError(f"{path} cannot be read: {reason}. Repair or restore the table.") from e
@@ -275,11 +275,11 @@ def _stripped(row: Mapping[str | None, Any]) -> dict[str, str]:
 
 
 def unique_rows(
-    rows: Sequence[Row],
+    rows: Sequence[CsvRow],
     column: str,
     table: str,
-    says: Callable[[Row], Mapping[str, str]],
-) -> tuple[dict[str, Row], list[Finding], set[str]]:
+    says: Callable[[CsvRow], Mapping[str, str]],
+) -> tuple[dict[str, CsvRow], list[Finding], set[str]]:
     """Return one row for each id, and what is to be said of ids that occur more than once.
 
     Args:
@@ -293,7 +293,7 @@ def unique_rows(
         warning for each other repeated one and for rows without an id; the ids whose rows
         contradict each other.
     """
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[CsvRow]] = {}
     for row in rows:
         groups.setdefault(row.get(column), []).append(row)
     nameless = [row for row in groups.pop("", []) if any(row.values.values())]
@@ -334,7 +334,7 @@ _WHO = {
 }
 
 
-def class_of(row: Row) -> tuple[str, str]:
+def class_of(row: CsvRow) -> tuple[str, str]:
     """Return (class name, fault) of a table row; one of the two is empty, or both.
 
     A column ``label`` or ``class`` holds class names. A column ``grade`` holds LGG, HGG or a WHO

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from cerebench.datasets.base import Finding
 from cerebench.datasets.layouts.base import (
+    CsvRow,
     Entry,
     Layout,
     Listing,
-    Row,
     Tree,
     class_of,
     ending,
@@ -49,18 +49,18 @@ class Bids(Layout):
             if row is None and told:
                 message = "has no row in participants.tsv"
                 findings.append(Finding("error", subject.name, message))
-            grade, fault = class_of(row or Row(0))
+            grade, fault = class_of(row or CsvRow(0))
             if fault:
                 findings.append(Finding("error", subject.name, fault))
             if fault or subject.name in torn:
                 grade = "?"  # keeps the case apart from those that have a class
-            patient = (row or Row(0)).get("patient", "patient_id") or subject.name
+            patient = (row or CsvRow(0)).get("patient", "patient_id") or subject.name
             for folder in _anat(tree, subject):
                 files, problems = _files(tree, folder)
                 session = folder.parent.name if folder.parent != subject else ""
                 case = f"{subject.name}_{session}" if session else subject.name
                 findings += [Finding("error", case, text) for text in problems.values()]
-                site, refused = (row or Row(0)).get("site"), frozenset(problems)
+                site, refused = (row or CsvRow(0)).get("site"), frozenset(problems)
                 entries.append(Entry(case, patient, files, str(folder), grade, site, refused))
         for missing in sorted(rows):
             findings.append(Finding("error", missing, "is in participants.tsv but has no images"))
@@ -76,7 +76,7 @@ def _anat(tree: Tree, subject: Path) -> list[Path]:
     ]
 
 
-def _participants(tree: Tree) -> tuple[dict[str, Row], list[Finding], set[str]]:
+def _participants(tree: Tree) -> tuple[dict[str, CsvRow], list[Finding], set[str]]:
     """Return rows by participant, findings, and the participants whose rows contradict each other.
 
     One that is listed twice is as in ``unique_rows``.
@@ -94,7 +94,7 @@ def _participants(tree: Tree) -> tuple[dict[str, Row], list[Finding], set[str]]:
     return unique, [*findings, *repeats], torn
 
 
-def _told(row: Row) -> Mapping[str, str]:
+def _told(row: CsvRow) -> Mapping[str, str]:
     """Return what a row says of its participant."""
     grade, fault = class_of(row)
     patient = row.get("patient", "patient_id")

@@ -23,10 +23,10 @@ from cerebench.datasets.base import DatasetError, Finding
 from cerebench.datasets.layouts.base import (
     LABELS,
     MODALITIES,
+    CsvRow,
     Entry,
     Layout,
     Listing,
-    Row,
     Tree,
     known_value,
     read_table,
@@ -233,7 +233,7 @@ def _read_mapping(path: Path) -> tuple[dict[str, tuple[str, str]], list[Finding]
     return {name: (one["class"], one["patient"]) for name, one in told.items()}, repeats, torn
 
 
-def _mapped(row: Row) -> Mapping[str, str]:
+def _mapped(row: CsvRow) -> Mapping[str, str]:
     """Return what a row says of its case."""
     patient = known_value(row.get(_MAPPING_PATIENT.lower()))
     return {"class": row.get("grade").upper(), "patient": patient}

@@ -15,10 +15,10 @@ from cerebench.datasets.base import DatasetError, Finding
 from cerebench.datasets.folders.names import shown
 from cerebench.datasets.layouts.base import (
     MODALITIES,
+    CsvRow,
     Entry,
     Layout,
     Listing,
-    Row,
     Tree,
     class_of,
     read_table,
@@ -67,7 +67,7 @@ class Manifest(Layout):
         return Listing(tuple(entries), tuple(findings), frozenset({table}))
 
 
-def _without_copies(rows: Sequence[Row], table: str) -> tuple[list[Row], list[Finding]]:
+def _without_copies(rows: Sequence[CsvRow], table: str) -> tuple[list[CsvRow], list[Finding]]:
     """Count equal rows once; those that share no more than their id remain."""
     first: dict[str, int] = {}
     kept, findings = [], []
@@ -81,7 +81,7 @@ def _without_copies(rows: Sequence[Row], table: str) -> tuple[list[Row], list[Fi
     return kept, findings
 
 
-def _files(tree: Tree, row: Row, inside: set[Path]) -> tuple[dict[str, Path], dict[str, str]]:
+def _files(tree: Tree, row: CsvRow, inside: set[Path]) -> tuple[dict[str, Path], dict[str, str]]:
     """Resolve the paths of a row; whatever is not a file inside the root is a problem."""
     files, problems = {}, {}
     for modality in (*MODALITIES, "seg"):
