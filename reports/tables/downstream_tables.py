@@ -17,7 +17,7 @@ from cerebench.reports.statistics.significance import NOTHING, StatisticsError
 from cerebench.reports.tables.notes import of_data
 from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell, TableRow, explain
 from cerebench.reports.values import shuffled
-from cerebench.reports.values.downstream import Block, Result
+from cerebench.reports.values.downstream import ProtocolResults, Result
 from cerebench.reports.values.study import Study, bold, caption, classifier, data_notes
 
 WITHOUT = "Baselines and controls"
@@ -64,7 +64,7 @@ def _results(told: Study) -> Table:
 
 
 def _rows(
-    told: Study, listed: Sequence[tuple[Block, Result]], *, compete: bool
+    told: Study, listed: Sequence[tuple[ProtocolResults, Result]], *, compete: bool
 ) -> Iterator[TableRow]:
     leaders = {m: told.best(listed, m) if compete else (None, None) for m in METRICS}
     for block, result in listed:
@@ -145,7 +145,7 @@ def _early(result: Result) -> TableCell:
     return TableCell(mean(fmean(before.values("auc")), error(before, "auc")))
 
 
-def _swapped(block: Block) -> Iterator[str]:
+def _swapped(block: ProtocolResults) -> Iterator[str]:
     """Name the rows whose classifier ranks the classes the wrong way round after stage 1."""
     found = []
     for row in block.results:

@@ -9,8 +9,7 @@ from cerebench.reports.formatting import plain
 from cerebench.reports.statistics.downstream_comparison import asterisk, marks_of, tested_by
 from cerebench.reports.tables.downstream_tables import score
 from cerebench.reports.tables.table import Column, Table, TableBlock, TableRow
-from cerebench.reports.values.downstream import Block as Protocol
-from cerebench.reports.values.downstream import Result
+from cerebench.reports.values.downstream import ProtocolResults, Result
 from cerebench.reports.values.study import Study, bold, caption, classifier, data_notes
 
 SOURCE = "in the layout of Table {} of Zhou and Khalvati (MIDL 2024)"
@@ -19,7 +18,7 @@ MAIN = ("auc", "f1", "accuracy")  # of Table 2; Tables 5 to 7 have all
 EXPERIMENTS = {"exp1": ("a", 5), "exp2": ("b", 6)}  # part of Table 2, own table
 BASELINE = {"exp1": "trad-aug"}  # the row without a generator that the paper lists among them
 FROZEN = "medicalnet"
-Listed = Sequence[tuple[Protocol, Result]]
+Listed = Sequence[tuple[ProtocolResults, Result]]
 
 
 def build(told: Study) -> dict[int, Table]:
@@ -43,7 +42,7 @@ def build(told: Study) -> dict[int, Table]:
     return tables
 
 
-def _listed(told: Study, block: Protocol) -> Listed:
+def _listed(told: Study, block: ProtocolResults) -> Listed:
     """Return the rows of an experiment, the paper's baseline without a generator first."""
     first = [(b, row) for b, row in told.others if b.name == BASELINE.get(block.name)]
     return [*first, *((block, row) for row in block.results)]
@@ -73,7 +72,7 @@ def _table(
     )
 
 
-def _tested(told: Study, blocks: Sequence[Protocol], metrics: Sequence[str]) -> str:
+def _tested(told: Study, blocks: Sequence[ProtocolResults], metrics: Sequence[str]) -> str:
     """Say what was tested and what an asterisk means."""
     reference = next(filter(None, map(told.reference, blocks)), None)
     if reference is None:

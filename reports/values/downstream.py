@@ -135,7 +135,7 @@ class Result:
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class ProtocolResults:
     """One protocol with its rows; the facts are those of the table of contents."""
 
     name: str
@@ -155,7 +155,7 @@ class Block:
         return next((result for result in self.results if result.name == name), None)
 
 
-def read(experiment: Experiment) -> list[Block]:
+def read(experiment: Experiment) -> list[ProtocolResults]:
     """Read the protocols of an experiment, in the order of its table of contents.
 
     Returns:
@@ -171,10 +171,12 @@ def read(experiment: Experiment) -> list[Block]:
     return [_block(experiment, told, labels) for told in contents.downstream]
 
 
-def _block(experiment: Experiment, told: ProtocolEntry, labels: Mapping[str, str]) -> Block:
+def _block(
+    experiment: Experiment, told: ProtocolEntry, labels: Mapping[str, str]
+) -> ProtocolResults:
     results = tuple(_result(experiment, told, row, labels) for row in told.rows)
     _refuse_mixed_recipes(told.name, results)
-    return Block(
+    return ProtocolResults(
         name=told.name,
         label=plain(told.label),
         version=told.version,

@@ -11,7 +11,7 @@ from cerebench.reports.base import Experiment
 from cerebench.reports.statistics.classification import METRICS, summary
 from cerebench.reports.statistics.comparison import CLAIM, TESTS
 from cerebench.reports.tables.downstream_tables import error
-from cerebench.reports.values.downstream import Block, Result
+from cerebench.reports.values.downstream import ProtocolResults, Result
 from cerebench.reports.values.study import Study, study
 from cerebench.reports.values.tidy import OK
 
@@ -51,13 +51,13 @@ def frame(experiment: Experiment) -> DataFrame | None:
     return table.astype({name: "Int64" for name in whole if name in table})
 
 
-def _head(block: Block, result: Result) -> dict[str, Any]:
+def _head(block: ProtocolResults, result: Result) -> dict[str, Any]:
     names = {"kind": result.kind, "method": result.name, "label": result.label}
     more = {"protocol": block.name, "role": block.role, "preset": block.preset, "status": OK}
     return names | more | {"class": "all", "recipe_hash": result.recipe_hash}
 
 
-def _tidy(told: Study, block: Block, result: Result) -> Iterator[dict[str, Any]]:
+def _tidy(told: Study, block: ProtocolResults, result: Result) -> Iterator[dict[str, Any]]:
     head = _head(block, result)
     for lack in result.missing:
         why = {"seed": lack.seed, "status": lack.status, "reason": lack.reason}
@@ -84,7 +84,7 @@ def _tidy(told: Study, block: Block, result: Result) -> Iterator[dict[str, Any]]
         yield row
 
 
-def _tidy_tests(told: Study, block: Block) -> Iterator[dict[str, Any]]:
+def _tidy_tests(told: Study, block: ProtocolResults) -> Iterator[dict[str, Any]]:
     reference = told.reference(block)
     if reference is None:
         return

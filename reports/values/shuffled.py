@@ -15,7 +15,7 @@ from statistics import fmean, stdev
 
 from cerebench.reports.formatting import number
 from cerebench.reports.statistics.contrast import Contrast, Part
-from cerebench.reports.values.downstream import SHUFFLED, Block, Result
+from cerebench.reports.values.downstream import SHUFFLED, ProtocolResults, Result
 
 CHANCE = 0.5  # AUC of a classifier that knows nothing
 LEAST_SHUFFLES = 10
@@ -37,7 +37,7 @@ class Null:
         return not self.low <= self.mean <= self.high
 
 
-def null(block: Block, row: Result) -> Null | str:
+def null(block: ProtocolResults, row: Result) -> Null | str:
     """Return the null interval of a row, or why there is none."""
     found = row.values("auc")
     if block.version < SHUFFLED_EVERY_REPEAT:
@@ -49,7 +49,7 @@ def null(block: Block, row: Result) -> Null | str:
     return Null(fmean(found), low, high, len(found))
 
 
-def notes(block: Block) -> Iterator[str]:
+def notes(block: ProtocolResults) -> Iterator[str]:
     """Yield what the control says of each row; nothing for another protocol."""
     for row in block.results if block.name == SHUFFLED else ():
         if not row.runs:

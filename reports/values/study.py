@@ -11,7 +11,7 @@ from cerebench.reports.formatting import DASH, plain, span
 from cerebench.reports.statistics.comparison import CLAIM, Verdict, check_test, compare
 from cerebench.reports.statistics.generators import leader
 from cerebench.reports.tables.notes import versions
-from cerebench.reports.values.downstream import DEFAULT_TEST, Block, Result, read
+from cerebench.reports.values.downstream import DEFAULT_TEST, ProtocolResults, Result, read
 from cerebench.reports.values.marks import SMALL, marked_label, marks
 from cerebench.reports.values.tidy import values
 
@@ -28,33 +28,35 @@ class Study:
     """
 
     experiment: Experiment
-    blocks: list[Block]
+    blocks: list[ProtocolResults]
     test: str
     marks: Mapping[str, Mapping[str, Sequence[str]]]
     footnotes: dict[str, int] = field(default_factory=dict)
-    kept: dict[tuple[Block, str, str], dict[Result, Verdict]] = field(default_factory=dict)
+    kept: dict[tuple[ProtocolResults, str, str], dict[Result, Verdict]] = field(
+        default_factory=dict
+    )
 
     def mark(self, *texts: str) -> int:
         """Return the number of a footnote of all texts that say something; 0 if none does."""
         text = plain("; ".join(filter(None, texts)))
         return self.footnotes.setdefault(text, len(self.footnotes) + 1) if text else 0
 
-    def marked(self, block: Block, result: Result) -> dict[str, Sequence[str]]:
+    def marked(self, block: ProtocolResults, result: Result) -> dict[str, Sequence[str]]:
         """Return the marks of a row; a row with one is never called best."""
         odd = {"unequal data": [""]} if result in unequal(self, block) else {}
         return {**self.marks.get(result.name, {}), **odd}
 
-    def label(self, block: Block, result: Result) -> str:
+    def label(self, block: ProtocolResults, result: Result) -> str:
         """Return the label of a row with its marks behind it."""
         return marked_label(result.label, self.marked(block, result))
 
     @property
-    def experiments(self) -> list[Block]:
+    def experiments(self) -> list[ProtocolResults]:
         """Protocols that compare generators."""
         return [b for b in self.blocks if b.needs_samples and b.role == "experiment"]
 
     @property
-    def others(self) -> list[tuple[Block, Result]]:
+    def others(self) -> list[tuple[ProtocolResults, Result]]:
         """Rows of all other protocols."""
         blocks = [b for b in self.blocks if b not in self.experiments]
         return [(block, result) for block in blocks for result in block.results]
@@ -64,16 +66,18 @@ class Study:
         """Why nothing is bold in any table; empty where something may be."""
         return self.experiment.contents.banner or classifier(self.blocks)
 
-    def reference(self, block: Block) -> Result | None:
+    def reference(self, block: ProtocolResults) -> Result | None:
         """Return the row of a protocol that tests compare with."""
         return block.find(self.experiment.contents.reference)
 
-    def families(self, block: Block) -> tuple[list[Result], list[Result]]:
+    def families(self, block: ProtocolResults) -> tuple[list[Result], list[Result]]:
         """Return what is compared with the reference: other generators, and rows without one."""
         methods = [row for row in block.results if row is not self.reference(block)]
         return methods, [row for b, row in self.others if not b.needs_samples]
 
-    def verdicts(self, block: Block, metric: str, test: str = CLAIM) -> dict[Result, Verdict]:
+    def verdicts(
+        self, block: ProtocolResults, metric: str, test: str = CLAIM
+    ) -> dict[Result, Verdict]:
         """Test both families of a protocol against its reference."""
         place = (block, metric, test)
         if place not in self.kept:
@@ -83,7 +87,9 @@ class Study:
             self.kept[place] = found
         return self.kept[place]
 
-    def best(self, rows: Sequence[tuple[Block, Result]], metric: str) -> tuple[Result | None, ...]:
+    def best(
+        self, rows: Sequence[tuple[ProtocolResults, Result]], metric: str
+    ) -> tuple[Result | None, ...]:
         """Return the row that may be called best, and the second best by its mean.
 
         Rows with a mark, and those with a run that predicts one class, do not compete; nothing is
@@ -116,7 +122,7 @@ def study(experiment: Experiment, test: str = DEFAULT_TEST) -> Study | None:
     return Study(experiment, blocks, test, {rows[row].name: told for row, told in marked.items()})
 
 
-def unequal(told: Study, block: Block) -> dict[Result, str]:
+def unequal(told: Study, block: ProtocolResults) -> dict[Result, str]:
     """Return the rows whose stage 1 trained on other data than the reference's, and on what.
 
     Without a result of the reference, the first row that has one takes its place.
@@ -127,7 +133,7 @@ def unequal(told: Study, block: Block) -> dict[Result, str]:
     return {row: row.data for row in made if usual is not None and row.data != usual.data}
 
 
-def classifier(blocks: Sequence[Block]) -> str:
+def classifier(blocks: Sequence[ProtocolResults]) -> str:
     """Return the warning above every table of a small classifier, or an empty string."""
     for block in blocks:
         config = block.config
@@ -178,7 +184,7 @@ def _constant(made: Sequence[Result]) -> str:
     return f"; F1 of calling every case so: {' or '.join(listed)}" * bool(listed)
 
 
-def data_notes(told: Study, blocks: Iterable[Block]) -> Iterator[str]:
+def data_notes(told: Study, blocks: Iterable[ProtocolResults]) -> Iterator[str]:
     """Yield what stage 1 trained on, and which rows are marked because theirs differs."""
     for block in blocks:
         odd = unequal(told, block)

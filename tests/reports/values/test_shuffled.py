@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cerebench.reports.values import shuffled
-from cerebench.reports.values.downstream import Block, Result, Run
+from cerebench.reports.values.downstream import ProtocolResults, Result, Run
 
 
 def block(aucs, version=2, name="shuffled-label"):
@@ -12,7 +12,7 @@ def block(aucs, version=2, name="shuffled-label"):
     row = Result("method", "m", "M", runs)
     facts = {"role": "control", "needs_samples": True, "description": "", "source": ""}
     more = {"preset": "paper", "config": {}, "differences": ()}
-    return Block(name=name, label="S", version=version, results=(row,), **facts, **more)
+    return ProtocolResults(name=name, label="S", version=version, results=(row,), **facts, **more)
 
 
 AROUND = np.tile([0.42, 0.58, 0.47, 0.55, 0.44], 2)
