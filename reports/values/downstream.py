@@ -31,7 +31,7 @@ DEFAULT_TEST = "paired_bootstrap"  # one of comparison.TESTS
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class ScoredRun:
     """One repeat of one seed.
 
     Attributes:
@@ -88,7 +88,7 @@ class Result:
     kind: str
     name: str
     label: str
-    runs: tuple[Run, ...] = ()
+    runs: tuple[ScoredRun, ...] = ()
     missing: tuple[Missing, ...] = ()
     ids: tuple[str, ...] = ()
     patients: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ class Result:
         Runs are named as they are, so that seeds and repeats stay what they are.
         """
         runs = [
-            Run(run.seed, run.repeat, run.early, scored(self.labels, run.early))
+            ScoredRun(run.seed, run.repeat, run.early, scored(self.labels, run.early))
             for run in self.runs
             if run.early is not None
         ]
@@ -287,7 +287,7 @@ def _filled(
             values = scored(test.labels, scores)
             told = repeat.before_finetuning
             early = None if told is None else np.asarray(told, np.float64)
-            runs.append(Run(seed, repeat.repeat, scores, values, early))
+            runs.append(ScoredRun(seed, repeat.repeat, scores, values, early))
     every = [record for _, record in records]
     return replace(
         head,

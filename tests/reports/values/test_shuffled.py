@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from cerebench.reports.values import shuffled
-from cerebench.reports.values.downstream import ProtocolResults, Result, Run
+from cerebench.reports.values.downstream import ProtocolResults, Result, ScoredRun
 
 
 def block(aucs, version=2, name="shuffled-label"):
-    runs = tuple(Run(0, i, np.zeros(2), {"auc": auc}) for i, auc in enumerate(aucs))
+    runs = tuple(ScoredRun(0, i, np.zeros(2), {"auc": auc}) for i, auc in enumerate(aucs))
     row = Result("method", "m", "M", runs)
     facts = {"role": "control", "needs_samples": True, "description": "", "source": ""}
     more = {"preset": "paper", "config": {}, "differences": ()}
