@@ -60,7 +60,7 @@ _MODALITY = re.compile(rf"[_-]({'|'.join(MODALITIES)}|seg|t1n|t1c|t2w|t2f)$")
 
 
 @dataclass(frozen=True)
-class Cases:
+class CaseList:
     """What a root holds.
 
     Attributes:
@@ -82,7 +82,7 @@ class Cases:
 
 def list_cases(
     root: Path, needed: Sequence[str], layout: str | None = None, subset: str | None = None
-) -> Cases:
+) -> CaseList:
     """Recognise the layout of a root and list its cases.
 
     Args:
@@ -117,7 +117,7 @@ def list_cases(
     findings += [*incomplete, *_links(tree), *_unusable(tree), *_strays(tree, listing)]
     present = Counter(m for entry in entries for m in entry.files)
     ids = tuple(sorted({entry.id for entry in entries}))
-    return Cases(chosen, classes, tuple(cases), dict(present), tuple(findings), ids)
+    return CaseList(chosen, classes, tuple(cases), dict(present), tuple(findings), ids)
 
 
 def _kind(root: Path) -> int:

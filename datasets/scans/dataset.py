@@ -28,7 +28,7 @@ from cerebench.datasets.base import (
     Recipe,
     Split,
 )
-from cerebench.datasets.folders.listing import GRADES, Cases, list_cases, some
+from cerebench.datasets.folders.listing import GRADES, CaseList, list_cases, some
 from cerebench.datasets.layouts.base import LABELS, MODALITIES
 from cerebench.datasets.parallel import default_workers, in_order
 from cerebench.datasets.scans import checking, skipping
@@ -98,7 +98,7 @@ class Scans(Dataset):
         )
 
     @cached_property
-    def listed(self) -> Cases:
+    def listed(self) -> CaseList:
         """The layout, its cases, and what is wrong with names and tables."""
         needed = (*self.modalities, "seg") if self.procedure.needs_mask else self.modalities
         return list_cases(

@@ -16,7 +16,7 @@ from cerebench.core.files import write_bytes
 from cerebench.core.hashing import key_of
 from cerebench.datasets.base import Case, Finding, LeftOut, Progress
 from cerebench.datasets.cache import file_hashes
-from cerebench.datasets.folders.listing import Cases
+from cerebench.datasets.folders.listing import CaseList
 from cerebench.datasets.parallel import default_workers, in_order
 from cerebench.datasets.scans.checking import NAMES, Examined, Examiner, repeats
 
@@ -69,7 +69,7 @@ def examine(
     return [(known | learned)[keys[case.id]] for case in cases]
 
 
-def left_out(listed: Cases, examined: Sequence[Examined], root: Path) -> LeftOut:
+def left_out(listed: CaseList, examined: Sequence[Examined], root: Path) -> LeftOut:
     """Return what cannot be used.
 
     Args:
@@ -99,7 +99,7 @@ def left_out(listed: Cases, examined: Sequence[Examined], root: Path) -> LeftOut
     )
 
 
-def without(listed: Cases, bad: LeftOut) -> Cases:
+def without(listed: CaseList, bad: LeftOut) -> CaseList:
     """Return the cases that remain; what is left out becomes a warning."""
     every = [*bad.cases.items(), *bad.others.items()]
     told = [Finding("warning", name, f"left out: {text}") for name, why in every for text in why]
