@@ -51,7 +51,7 @@ def left_out(contents: Contents) -> str:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class RecordedExperiment:
     """One table of contents with the folder that its paths are relative to.
 
     Files are read once, so that all tables of a report show one state of a run that goes on.
@@ -64,7 +64,7 @@ class Experiment:
     )
 
     @classmethod
-    def read(cls, path: Path) -> Experiment:
+    def read(cls, path: Path) -> RecordedExperiment:
         """Read ``experiment-<name>-<key8>.json``.
 
         Raises:

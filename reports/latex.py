@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.tables.paper_tables import build as build_paper
 from cerebench.reports.tables.sections import further, study
 from cerebench.reports.tables.table import Table, TableBlock, TableCell, build, panels
@@ -96,7 +96,7 @@ _ACCENTS = {
 
 
 def write(
-    experiment: Experiment,
+    experiment: RecordedExperiment,
     folder: Path,
     *,
     siunitx: bool = False,

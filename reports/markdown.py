@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.tables.sections import further, study
 from cerebench.reports.tables.table import Table, TableBlock, TableCell, build, panels
 from cerebench.reports.values.downstream import DEFAULT_TEST
@@ -15,7 +15,11 @@ WIDTH = 120  # characters a table may take before columns move to a further one
 
 
 def write(
-    experiment: Experiment, folder: Path, *, test: str = DEFAULT_TEST, published: bool = False
+    experiment: RecordedExperiment,
+    folder: Path,
+    *,
+    test: str = DEFAULT_TEST,
+    published: bool = False,
 ) -> list[Path]:
     """Write ``<name>.md``: the whole table, controls included, then further tables and protocol.
 

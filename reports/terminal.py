@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import superscript
 from cerebench.reports.tables.sections import further, study
 from cerebench.reports.tables.table import Table, TableCell, build, panels
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def render(
-    experiment: Experiment,
+    experiment: RecordedExperiment,
     console: Console,
     *,
     anchors: bool = False,
@@ -70,7 +70,9 @@ def _body(table: Table, below: list[str], console: Console) -> None:
         console.print(_item("· ", text, style="dim"))
 
 
-def _below(table: Table, experiment: Experiment, anchors: bool, protocol: bool) -> list[str]:
+def _below(
+    table: Table, experiment: RecordedExperiment, anchors: bool, protocol: bool
+) -> list[str]:
     """Return the lines under a table; what is not shown is said, and how to see it."""
     if protocol or not table.blocks:
         return [*table.notes, *(table.protocol if protocol else ())]

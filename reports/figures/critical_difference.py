@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from cerebench.core.records.contents import MetricEntry
-from cerebench.reports.base import BadContents, Experiment
+from cerebench.reports.base import BadContents, RecordedExperiment
 from cerebench.reports.figures.drawing import (
     SMALL,
     NotDrawn,
@@ -41,7 +41,7 @@ STEP = 0.17  # inches between two names
 Method = tuple[str, str]  # name, preset
 
 
-def draw(experiment: Experiment, metric: str = "") -> Figure:
+def draw(experiment: RecordedExperiment, metric: str = "") -> Figure:
     """Draw the diagram of one metric over the data sets of a store.
 
     Args:
@@ -103,7 +103,7 @@ def _left_out(lacking: Sequence[str]) -> list[str]:
     return [told] if lacking else []
 
 
-def _source(blocks: Sequence[Experiment]) -> str:
+def _source(blocks: Sequence[RecordedExperiment]) -> str:
     """Name the data sets, and the preset and seeds that they share or not."""
     told = [block.contents for block in blocks]
     data = ", ".join(
@@ -117,7 +117,7 @@ def _source(blocks: Sequence[Experiment]) -> str:
     )
 
 
-def peers(experiment: Experiment) -> tuple[list[Experiment], list[str]]:
+def peers(experiment: RecordedExperiment) -> tuple[list[RecordedExperiment], list[str]]:
     """Return the newest experiment of the same name and preset of each data set in the store.
 
     Returns:
@@ -127,7 +127,7 @@ def peers(experiment: Experiment) -> tuple[list[Experiment], list[str]]:
     newest = {contents.dataset.name: experiment}
     for path in sorted(experiment.folder.parent.glob("*/experiment-*.json")):
         try:
-            other = Experiment.read(path)
+            other = RecordedExperiment.read(path)
         except BadContents as error:
             broken.append(str(error))
             continue
@@ -140,7 +140,7 @@ def peers(experiment: Experiment) -> tuple[list[Experiment], list[str]]:
     return list(newest.values()), broken
 
 
-def losses(experiment: Experiment, metric: str) -> dict[Method, float]:
+def losses(experiment: RecordedExperiment, metric: str) -> dict[Method, float]:
     """Return what ranks each method, smallest best: the mean over classes that all have a value.
 
     A row with a mark is left out, so that it is never the best.
@@ -173,7 +173,7 @@ def ties(ranks: Sequence[float], width: float) -> list[tuple[float, float]]:
 
 
 def _diagram(
-    experiment: Experiment,
+    experiment: RecordedExperiment,
     metric: MetricEntry,
     methods: Sequence[tuple[str, Style]],
     ranks: Sequence[float],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.figures.drawing import (
     LABELS,
     SMALL,
@@ -63,7 +63,7 @@ class Spread:
     volume_ml: Numbers
 
 
-def draw(experiment: Experiment) -> Figure:
+def draw(experiment: RecordedExperiment) -> Figure:
     """Draw a row for each method; columns are intensity and volume of each class.
 
     Raises:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cerebench.core.records.rows import RowEntry
-from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.formatting import plain, tick
 from cerebench.reports.tables.notes import provenance
 from cerebench.reports.values.tidy import broken
@@ -109,7 +109,7 @@ def wrap(text: str, width: float, points: float) -> list[str]:
 
 
 def canvas(
-    experiment: Experiment,
+    experiment: RecordedExperiment,
     title: str,
     facts: Sequence[str],
     *,
@@ -396,7 +396,7 @@ def arrays(path: Path, what: str) -> dict[str, NDArray[Any]]:
         ) from error
 
 
-def files(experiment: Experiment, row: RowEntry | None, key: str) -> list[Path]:
+def files(experiment: RecordedExperiment, row: RowEntry | None, key: str) -> list[Path]:
     """Return the files ``key`` of a row's seeds, of those that exist."""
     if row is None:
         return []
@@ -405,19 +405,19 @@ def files(experiment: Experiment, row: RowEntry | None, key: str) -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
-def lack(experiment: Experiment, row: RowEntry | None, what: str) -> str:
+def lack(experiment: RecordedExperiment, row: RowEntry | None, what: str) -> str:
     """Say why a row has no files: the stage that failed, else that there is no ``what``."""
     reasons = (broken(experiment, cell) for cell in (row.cells if row else ()))
     return next((reason for reason in reasons if reason), f"no {what}")
 
 
-def generators(experiment: Experiment) -> list[tuple[int, RowEntry]]:
+def generators(experiment: RecordedExperiment) -> list[tuple[int, RowEntry]]:
     """Return position and row of every method and folder of samples."""
     rows = enumerate(experiment.contents.rows)
     return [(position, row) for position, row in rows if row.kind != "anchor"]
 
 
-def real_row(experiment: Experiment) -> RowEntry | None:
+def real_row(experiment: RecordedExperiment) -> RowEntry | None:
     """Return the first anchor, which names the files about real volumes; None if there is none."""
     rows = experiment.contents.rows
     return next((row for row in rows if row.kind == "anchor"), None)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cerebench.core.records.rows import CellEntry, RowEntry
 from cerebench.core.records.scored import DiagnosisRecord
-from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.figures.drawing import (
     COLUMN,
     LABELS,
@@ -59,7 +59,7 @@ class Maps:
     importance: NDArray[np.float32]
 
 
-def draw(experiment: Experiment) -> Figure:
+def draw(experiment: RecordedExperiment) -> Figure:
     """Draw two rows for each method with maps, one a case: slice and map side by side.
 
     The cases are the first two held-out ones that the run chose by seed; of several seeds the first
@@ -137,7 +137,7 @@ def _check(path: Path, name: str, maps: Maps) -> None:
         )
 
 
-def _rows(experiment: Experiment) -> list[tuple[str, Path]]:
+def _rows(experiment: RecordedExperiment) -> list[tuple[str, Path]]:
     """Return label and file of the first seed with maps for each method that has any."""
     contents = experiment.contents.rows
     found = []
@@ -149,7 +149,7 @@ def _rows(experiment: Experiment) -> list[tuple[str, Path]]:
     return found
 
 
-def _lost(experiment: Experiment) -> Iterator[str]:
+def _lost(experiment: RecordedExperiment) -> Iterator[str]:
     """Say of each diagnosis that should be there why it is not."""
     contents = experiment.contents.rows
     for label, row in zip(row_labels(contents), contents, strict=True):
@@ -158,7 +158,7 @@ def _lost(experiment: Experiment) -> Iterator[str]:
                 yield f"Not shown: {label}, seed {cell.seed} ({reason})."
 
 
-def _first_cell(experiment: Experiment, row: RowEntry) -> CellEntry | None:
+def _first_cell(experiment: RecordedExperiment, row: RowEntry) -> CellEntry | None:
     for cell in row.cells:
         record, _ = stage(experiment, cell.diagnosis, DiagnosisRecord)
         if record is not None and FILE in record.files:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cerebench.core.records.contents import Contents, MetricEntry
 from cerebench.core.records.rows import RowEntry
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.figures.drawing import (
     SMALL,
     NotDrawn,
@@ -99,7 +99,7 @@ def ranking_metric(metrics: Sequence[MetricEntry], name: str) -> MetricEntry:
     raise NotDrawn(f"no metric {name or 'at all'} of this experiment can rank methods.")
 
 
-def draw(experiment: Experiment, metric: str = "") -> Figure:
+def draw(experiment: RecordedExperiment, metric: str = "") -> Figure:
     """Draw a panel for each class and device.
 
     Args:
@@ -253,7 +253,7 @@ def _empty_classes(
 
 
 def _missing(
-    experiment: Experiment,
+    experiment: RecordedExperiment,
     found: Sequence[Value],
     scored: Sequence[Value],
     shown: Sequence[int],

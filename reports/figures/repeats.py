@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.figures.drawing import (
     CONTROL,
     EDGE,
@@ -53,7 +53,7 @@ class FigureRow:
     result: Result
 
 
-def rows(experiment: Experiment) -> list[FigureRow]:
+def rows(experiment: RecordedExperiment) -> list[FigureRow]:
     """Return a row for each result, grouped by protocol; those without samples share a group.
 
     Raises:
@@ -72,7 +72,7 @@ def rows(experiment: Experiment) -> list[FigureRow]:
     return found
 
 
-def draw(experiment: Experiment) -> Figure:
+def draw(experiment: RecordedExperiment) -> Figure:
     """Draw AUC and F1 side by side, a group of rows for each protocol.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.figures.drawing import (
     COLUMN,
     LABELS,
@@ -45,7 +45,7 @@ FACTS = (
 )
 
 
-def draw(experiment: Experiment) -> Figure:
+def draw(experiment: RecordedExperiment) -> Figure:
     """Draw a row for real cases and for each method, classes side by side.
 
     Raises:
@@ -100,7 +100,7 @@ def load(path: Path) -> dict[str, NDArray[np.uint8]]:
     return found
 
 
-def _rows(experiment: Experiment) -> list[tuple[str, dict[str, NDArray[np.uint8]], str]]:
+def _rows(experiment: RecordedExperiment) -> list[tuple[str, dict[str, NDArray[np.uint8]], str]]:
     """Return (label, slices by class, reason if there are none) from top to bottom."""
     labels = row_labels(experiment.contents.rows)
     rows = [("real", real_row(experiment))]

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from cerebench.core.records.classified import DownstreamRecord
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.figures.drawing import (
     CONTROL,
     SMALL,
@@ -52,7 +52,7 @@ class Curve:
     cases: int
 
 
-def draw(experiment: Experiment) -> Figure:
+def draw(experiment: RecordedExperiment) -> Figure:
     """Draw a panel for each protocol of which some generator has at least two numbers.
 
     Raises:
@@ -98,7 +98,7 @@ def draw(experiment: Experiment) -> Figure:
     return figure
 
 
-def curves(experiment: Experiment) -> dict[str, list[Curve]]:
+def curves(experiment: RecordedExperiment) -> dict[str, list[Curve]]:
     """Return, for each protocol with a curve, the generators with at least two numbers.
 
     Raises:
@@ -131,7 +131,7 @@ def _strip(records: Sequence[DownstreamRecord]) -> Strip:
     return strip(test.labels, test.patients, predictions, "auc")
 
 
-def alike(experiment: Experiment, relative: str) -> dict[int, DownstreamRecord]:
+def alike(experiment: RecordedExperiment, relative: str) -> dict[int, DownstreamRecord]:
     """Return a record and those of its folder that differ from it in the number of volumes alone.
 
     Several of one number and seed are one result made twice, of which the first is taken.
@@ -146,14 +146,14 @@ def alike(experiment: Experiment, relative: str) -> dict[int, DownstreamRecord]:
     return found
 
 
-def _beside(experiment: Experiment, relative: str) -> list[str]:
+def _beside(experiment: RecordedExperiment, relative: str) -> list[str]:
     """Return the records of one protocol in a folder, whatever their keys."""
     folder, _, stem = relative.rpartition("/")
     paths = sorted(experiment.path(folder).glob(f"{stem.partition('@')[0]}@*.json"))
     return [f"{folder}/{p.name}" for p in paths if not p.name.endswith(".failure.json")]
 
 
-def _broken(experiment: Experiment) -> list[str]:
+def _broken(experiment: RecordedExperiment) -> list[str]:
     """Say which records, of this run or others, are not looked at because they do not fit."""
     records = (
         place

@@ -16,7 +16,7 @@ import numpy as np
 
 from cerebench.core.records.rows import CellEntry
 from cerebench.core.records.scored import DiagnosisRecord
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import DASH, like, number, plain, span
 from cerebench.reports.tables.table import (
     Column,
@@ -65,7 +65,7 @@ class Reading:
     reason: str = ""
 
 
-def readings(experiment: Experiment) -> list[Reading]:
+def readings(experiment: RecordedExperiment) -> list[Reading]:
     """Read the diagnoses of an experiment, in the order of its table of contents.
 
     Returns:
@@ -84,7 +84,7 @@ def readings(experiment: Experiment) -> list[Reading]:
     return found
 
 
-def _cell(experiment: Experiment, start: Reading, cell: CellEntry) -> Iterator[Reading]:
+def _cell(experiment: RecordedExperiment, start: Reading, cell: CellEntry) -> Iterator[Reading]:
     record, reason = stage(experiment, cell.diagnosis, DiagnosisRecord)
     if record is None:
         reason = reason or broken(experiment, cell)
@@ -117,7 +117,7 @@ def spread(values: Sequence[float]) -> tuple[float, float, float]:
     return float(median), float(low), float(high)
 
 
-def frame(experiment: Experiment) -> DataFrame:
+def frame(experiment: RecordedExperiment) -> DataFrame:
     """Return every reading as a row with n, median, p5 and p95; a missing number is NaN.
 
     Raises:
@@ -137,7 +137,7 @@ def frame(experiment: Experiment) -> DataFrame:
     return pd.DataFrame(rows)
 
 
-def write(experiment: Experiment, folder: Path) -> list[Path]:
+def write(experiment: RecordedExperiment, folder: Path) -> list[Path]:
     """Write ``<name>-diagnostics.csv``, one row a seed, class, diagnostic and set.
 
     Returns:
@@ -159,7 +159,7 @@ def write(experiment: Experiment, folder: Path) -> list[Path]:
 class _Sheet:
     """The readings of an experiment, and the footnotes and counts collected so far."""
 
-    experiment: Experiment
+    experiment: RecordedExperiment
     found: list[Reading]
     sets: tuple[str, ...]
     footnotes: dict[str, int] = field(default_factory=dict)
@@ -172,7 +172,7 @@ class _Sheet:
         return len(self.experiment.contents.rows[row].cells)
 
 
-def build(experiment: Experiment) -> Table | None:
+def build(experiment: RecordedExperiment) -> Table | None:
     """Build the table of diagnostics: a line for each method and diagnostic, a column a set.
 
     Returns:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cerebench.core.records.contents import Contents, MetricEntry
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import DASH, number, plain
 from cerebench.reports.tables import notes
 from cerebench.reports.tables.table import (
@@ -40,7 +40,7 @@ SLICES = ("fid", "fd-rand2d-v1")  # the second needs no weights, and its label s
 ABLATIONS = {3: ("top_k", "share of important tokens"), 4: ("sides", "masked neighbours")}
 
 
-def build(experiment: Experiment, told: Study | None) -> dict[int, Table]:
+def build(experiment: RecordedExperiment, told: Study | None) -> dict[int, Table]:
     """Build the tables that an experiment has records for, by their number in the paper.
 
     Args:
@@ -62,7 +62,7 @@ def build(experiment: Experiment, told: Study | None) -> dict[int, Table]:
 class _Quality:
     """Image metrics of the methods of an experiment."""
 
-    experiment: Experiment
+    experiment: RecordedExperiment
     found: list[Value]
     labels: list[str]
     shown: list[int]  # rows of methods and folders of samples
@@ -89,7 +89,7 @@ class _Quality:
         }
 
 
-def _image_quality(experiment: Experiment) -> dict[int, Table]:
+def _image_quality(experiment: RecordedExperiment) -> dict[int, Table]:
     contents, found = experiment.contents, values(experiment)
     rows = contents.rows
     shown = [i for i, row in enumerate(rows) if row.kind != "anchor"]

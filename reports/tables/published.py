@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import plain
 from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell, TableRow
 
 BANNER = "reported in the paper, not made here"
 
 
-def build(experiment: Experiment) -> list[Table]:
+def build(experiment: RecordedExperiment) -> list[Table]:
     """Return one table for each that the experiment file quotes, without bold or order of ours."""
     contents = experiment.contents
     return [

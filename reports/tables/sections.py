@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.tables.diagnostics import build as build_diagnostics
 from cerebench.reports.tables.published import build as build_published
 from cerebench.reports.tables.table import Table
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cerebench.reports.values.study import Study
 
 
-def study(experiment: Experiment, test: str) -> Study | None:
+def study(experiment: RecordedExperiment, test: str) -> Study | None:
     """Read the downstream protocols once for all tables; None if there are none.
 
     Args:
@@ -35,7 +35,7 @@ def study(experiment: Experiment, test: str) -> Study | None:
 
 
 def further(
-    experiment: Experiment, told: Study | None, *, published: bool = False
+    experiment: RecordedExperiment, told: Study | None, *, published: bool = False
 ) -> list[tuple[str, Table]]:
     """Build the tables after the main one, each with the name of its kind.
 

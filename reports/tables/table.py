@@ -14,7 +14,7 @@ from typing import Protocol
 from cerebench.core.facts import PERMUTATION_P, of
 from cerebench.core.records.contents import Contents, MetricEntry
 from cerebench.core.records.rows import RowEntry
-from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.formatting import (
     DASH,
     count,
@@ -138,7 +138,7 @@ class _Sheet:
         return own or self.places.get((row, ALL_CLASSES, metric, view), [])
 
 
-def build(experiment: Experiment, *, anchors: bool = True) -> Table:
+def build(experiment: RecordedExperiment, *, anchors: bool = True) -> Table:
     """Build the table of an experiment.
 
     Args:

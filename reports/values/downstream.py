@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cerebench.core.records.classified import DownstreamRecord, Repeat
 from cerebench.core.records.contents import ProtocolCell, ProtocolEntry, ProtocolRow
 from cerebench.core.records.rows import Difference
-from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.formatting import first_line, plain
 from cerebench.reports.statistics.classification import METRICS, THRESHOLD
 from cerebench.reports.tables.table import row_labels
@@ -155,7 +155,7 @@ class ProtocolResults:
         return next((result for result in self.results if result.name == name), None)
 
 
-def read(experiment: Experiment) -> list[ProtocolResults]:
+def read(experiment: RecordedExperiment) -> list[ProtocolResults]:
     """Read the protocols of an experiment, in the order of its table of contents.
 
     Returns:
@@ -172,7 +172,7 @@ def read(experiment: Experiment) -> list[ProtocolResults]:
 
 
 def _block(
-    experiment: Experiment, told: ProtocolEntry, labels: Mapping[str, str]
+    experiment: RecordedExperiment, told: ProtocolEntry, labels: Mapping[str, str]
 ) -> ProtocolResults:
     results = tuple(_result(experiment, told, row, labels) for row in told.rows)
     _refuse_mixed_recipes(told.name, results)
@@ -201,7 +201,7 @@ def _refuse_mixed_recipes(protocol: str, results: Sequence[Result]) -> None:
 
 
 def _result(
-    experiment: Experiment,
+    experiment: RecordedExperiment,
     protocol: ProtocolEntry,
     row: ProtocolRow,
     labels: Mapping[str, str],
@@ -228,7 +228,7 @@ def _result(
 
 
 def _read(
-    experiment: Experiment,
+    experiment: RecordedExperiment,
     protocol: ProtocolEntry,
     row: ProtocolRow,
     cell: ProtocolCell,

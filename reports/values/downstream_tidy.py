@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.statistics.classification import METRICS, summary
 from cerebench.reports.statistics.comparison import CLAIM, TESTS
 from cerebench.reports.tables.downstream_tables import error
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 JOINED = "test patients and seeds joined"
 
 
-def frame(experiment: Experiment) -> DataFrame | None:
+def frame(experiment: RecordedExperiment) -> DataFrame | None:
     """Return runs, means and tests as tidy rows; None without protocols.
 
     Columns that the rows of ``tidy.frame`` have too mean the same; ``level`` is ``run``, ``mean``

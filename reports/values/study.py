@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import DASH, plain, span
 from cerebench.reports.statistics.comparison import CLAIM, Verdict, check_test, compare
 from cerebench.reports.statistics.generators import leader
@@ -27,7 +27,7 @@ class Study:
         kept: Verdicts that were asked for before.
     """
 
-    experiment: Experiment
+    experiment: RecordedExperiment
     blocks: list[ProtocolResults]
     test: str
     marks: Mapping[str, Mapping[str, Sequence[str]]]
@@ -107,7 +107,7 @@ class Study:
         return leader(able, metric), second[0] if len(second) == 1 else None
 
 
-def study(experiment: Experiment, test: str = DEFAULT_TEST) -> Study | None:
+def study(experiment: RecordedExperiment, test: str = DEFAULT_TEST) -> Study | None:
     """Read the protocols of an experiment; None if it has none.
 
     Raises:

@@ -18,7 +18,7 @@ from cerebench.core.records.cells import CellFile, Failure
 from cerebench.core.records.rows import CellEntry
 from cerebench.core.records.scored import ScoreRecord, ScoreRow
 from cerebench.core.records.trained import SampleRecord, TrainRecord
-from cerebench.reports.base import Experiment, left_out
+from cerebench.reports.base import RecordedExperiment, left_out
 from cerebench.reports.formatting import first_line
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Value:
     replicates: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
 
 
-def values(experiment: Experiment) -> list[Value]:
+def values(experiment: RecordedExperiment) -> list[Value]:
     """Read every value of an experiment, in the order of its table of contents.
 
     Raises:
@@ -117,7 +117,7 @@ def values(experiment: Experiment) -> list[Value]:
     return found
 
 
-def _cell(experiment: Experiment, start: Value, cell: CellEntry) -> Iterator[Value]:
+def _cell(experiment: RecordedExperiment, start: Value, cell: CellEntry) -> Iterator[Value]:
     upstream, begun = broken(experiment, cell), unfinished(experiment, cell)
     yield from _scores(experiment, start, cell.scores, upstream, begun)
     for name, path in cell.train.items():
@@ -129,7 +129,7 @@ def _cell(experiment: Experiment, start: Value, cell: CellEntry) -> Iterator[Val
     yield from _sample_costs(start, sampled, upstream, experiment.contents.dataset.classes)
 
 
-def broken(experiment: Experiment, cell: CellEntry) -> str:
+def broken(experiment: RecordedExperiment, cell: CellEntry) -> str:
     """Say which training or sampling of a cell failed first and why; empty if none did."""
     for name, path in cell.train.items():
         if reason := stage(experiment, path, TrainRecord)[1]:
@@ -138,7 +138,7 @@ def broken(experiment: Experiment, cell: CellEntry) -> str:
     return f"sample: {reason}" if reason else ""
 
 
-def unfinished(experiment: Experiment, cell: CellEntry) -> str:
+def unfinished(experiment: RecordedExperiment, cell: CellEntry) -> str:
     """Say which training of a cell was begun and has not ended; empty if none was."""
     for name, path in cell.train.items():
         folder = experiment.path(path).parent
@@ -148,7 +148,9 @@ def unfinished(experiment: Experiment, cell: CellEntry) -> str:
     return ""
 
 
-def stage(experiment: Experiment, path: str, kind: type[Recorded]) -> tuple[Recorded | None, str]:
+def stage(
+    experiment: RecordedExperiment, path: str, kind: type[Recorded]
+) -> tuple[Recorded | None, str]:
     """Return the record of a stage, or why there is none; None and nothing if it has not run.
 
     Args:
@@ -176,7 +178,7 @@ def _missing(reason: str, otherwise: str = "") -> dict[str, Any]:
 
 
 def _scores(
-    experiment: Experiment,
+    experiment: RecordedExperiment,
     start: Value,
     scores: Mapping[str, str],
     upstream: str,
@@ -256,7 +258,7 @@ def _train_costs(
         yield replace(start, metric=cost, notes=warnings, value=float(amount))
 
 
-def _sampler(experiment: Experiment, start: Value, cell: CellEntry) -> Iterator[Value]:
+def _sampler(experiment: RecordedExperiment, start: Value, cell: CellEntry) -> Iterator[Value]:
     """Yield sampler and network evaluations of a method whose configuration names them."""
     if start.kind != "method":
         return
@@ -292,7 +294,7 @@ def _canonical(recipe: Mapping[str, Any]) -> str:
     return json.dumps(recipe, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def frame(experiment: Experiment) -> DataFrame:
+def frame(experiment: RecordedExperiment) -> DataFrame:
     """Return every value of an experiment as a data frame, one value a row.
 
     Columns are the fields of ``Value``, ``class_`` as ``class``, ``facts`` as JSON (empty where
@@ -321,7 +323,7 @@ def frame(experiment: Experiment) -> DataFrame:
     return table.astype(dict.fromkeys(floats, "float64") | dict.fromkeys(integers, "Int64"))
 
 
-def frames(experiment: Experiment) -> list[DataFrame]:
+def frames(experiment: RecordedExperiment) -> list[DataFrame]:
     """Return the tidy rows of image metrics and cost, and of downstream protocols if it has any.
 
     Where real cases were left out, a column ``left_out`` says how many.
@@ -350,7 +352,7 @@ def csv(frames: Sequence[DataFrame]) -> str:
     return table.rename(columns={"recipe_hash": "recipe"}).to_csv(index=False, lineterminator="\n")
 
 
-def write(experiment: Experiment, folder: Path) -> list[Path]:
+def write(experiment: RecordedExperiment, folder: Path) -> list[Path]:
     """Write ``<name>.csv``: the tidy rows of the experiment.
 
     Raises:

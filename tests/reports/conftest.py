@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 
 CLASSES = ("LGG", "HGG")
 UTC = "2026-01-31T12:00:00Z"
@@ -446,13 +446,13 @@ class Builder:
             notes=[],
         )
 
-    def read(self) -> Experiment:
+    def read(self) -> RecordedExperiment:
         path = self.folder / "experiment-made-up-00000000.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         usual = {"version": 1, "differences": [], "recipe_hash": "0" * 64}
         told = {"downstream": [usual | one for one in self.contents.get("downstream", ())]}
         path.write_text(json.dumps(self.contents | told), encoding="utf-8")
-        return Experiment.read(path)
+        return RecordedExperiment.read(path)
 
 
 def small(folder: Path, seeds: tuple[int, ...] = (0,)) -> Builder:

@@ -15,7 +15,7 @@ from cerebench.benchmark.planning.planned import PlannedMetric
 from cerebench.benchmark.stages.scoring import _valued
 from cerebench.core.records.files import as_json
 from cerebench.metrics.base import MetricError, Result, Sets, VolumeSet
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.tables.table import build
 from cerebench.reports.values.tidy import csv, frame, values
 
@@ -263,7 +263,7 @@ def test_a_finished_folder_of_0_1_0_opens_with_its_notes_as_they_were(tmp_path):
     tables = sorted(tmp_path.glob("runs/*/experiment-*.json"))
     assert len(tables) >= 2
     for path in tables:
-        experiment = Experiment.read(path)
+        experiment = RecordedExperiment.read(path)
         scored = [v for v in values(experiment) if v.n_real is not None]
         assert scored
         assert all(v.facts is None for v in scored)

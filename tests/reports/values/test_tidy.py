@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.values import tidy
 
 
@@ -147,7 +147,7 @@ def test_a_file_that_is_no_table_of_contents_is_refused(tmp_path):
     path = tmp_path / "experiment.json"
     path.write_text('{"kind": "score"}', encoding="utf-8")
     with pytest.raises(ReportError, match="not a table of contents"):
-        Experiment.read(path)
+        RecordedExperiment.read(path)
 
 
 def test_a_training_that_was_begun_is_told_from_one_that_was_not(runs):
