@@ -93,7 +93,7 @@ def write(
 
 def print_csv(experiments: Sequence[RecordedExperiment]) -> None:
     """Print the tidy rows of all experiments, one value a row."""
-    from cerebench.reports.values.tidy import csv, frames
+    from cerebench.reports.values.frames import csv, frames
 
     sys.stdout.write(csv([frame for e in experiments for frame in frames(e)]))
 

@@ -27,7 +27,7 @@ from cerebench.reports.figures.drawing import (
 from cerebench.reports.figures.quality_cost import ranking_metric
 from cerebench.reports.formatting import number, plain
 from cerebench.reports.statistics import significance as statistics
-from cerebench.reports.tables.table import row_labels
+from cerebench.reports.values.labels import row_labels
 from cerebench.reports.values.marks import marks
 from cerebench.reports.values.summary import summarise
 from cerebench.reports.values.tidy import values

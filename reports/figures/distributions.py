@@ -30,7 +30,7 @@ from cerebench.reports.figures.drawing import (
     styles,
 )
 from cerebench.reports.formatting import span
-from cerebench.reports.tables.table import row_labels
+from cerebench.reports.values.labels import row_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

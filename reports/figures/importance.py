@@ -31,7 +31,7 @@ from cerebench.reports.figures.drawing import (
     head,
     radiological,
 )
-from cerebench.reports.tables.table import row_labels
+from cerebench.reports.values.labels import row_labels
 from cerebench.reports.values.tidy import stage
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from cerebench.reports.figures.drawing import (
     radiological,
 )
 from cerebench.reports.formatting import number, plain
-from cerebench.reports.tables.table import row_labels
+from cerebench.reports.values.labels import row_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -31,7 +31,8 @@ from cerebench.reports.figures.drawing import (
     styles,
 )
 from cerebench.reports.formatting import factor, plain, span
-from cerebench.reports.tables.table import explain, row_labels
+from cerebench.reports.tables.table import explain
+from cerebench.reports.values.labels import row_labels
 from cerebench.reports.values.marks import marked_label, marks
 from cerebench.reports.values.summary import summarise
 from cerebench.reports.values.tidy import OK, Value, values

@@ -28,9 +28,11 @@ from cerebench.reports.figures.drawing import (
 )
 from cerebench.reports.formatting import span
 from cerebench.reports.statistics.classification import METRICS
+from cerebench.reports.statistics.results import Result
 from cerebench.reports.statistics.significance import StatisticsError, bootstrap_interval
-from cerebench.reports.tables.table import explain, row_labels
-from cerebench.reports.values.downstream import SHUFFLED, Result, read
+from cerebench.reports.tables.table import explain
+from cerebench.reports.values.downstream import SHUFFLED, read
+from cerebench.reports.values.labels import row_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

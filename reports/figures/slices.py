@@ -29,7 +29,7 @@ from cerebench.reports.figures.drawing import (
     radiological,
     real_row,
 )
-from cerebench.reports.tables.table import row_labels
+from cerebench.reports.values.labels import row_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -31,8 +31,8 @@ from cerebench.reports.figures.drawing import (
 )
 from cerebench.reports.figures.repeats import DRAWS, WITHOUT, Strip, lost, rows, strip
 from cerebench.reports.formatting import plain, span
-from cerebench.reports.tables.table import row_labels
 from cerebench.reports.values.downstream import fault
+from cerebench.reports.values.labels import row_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

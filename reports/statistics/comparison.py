@@ -21,6 +21,7 @@ from cerebench.core.statistics import holm
 from cerebench.reports.base import ReportError
 from cerebench.reports.statistics import generators
 from cerebench.reports.statistics.classification import METRICS
+from cerebench.reports.statistics.results import Numbers, Result
 from cerebench.reports.statistics.significance import (
     StatisticsError,
     Test,
@@ -30,7 +31,6 @@ from cerebench.reports.statistics.significance import (
     student,
     welch,
 )
-from cerebench.reports.values.downstream import Numbers, Result
 
 DRAWS = 2000  # of the patient bootstrap
 CLAIM = generators.NAME  # the test that alone gives asterisks

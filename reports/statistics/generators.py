@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from cerebench.reports.statistics import influence
 from cerebench.reports.statistics.contrast import LEAST_SEEDS, Contrast, Part, best
+from cerebench.reports.statistics.results import Result
 from cerebench.reports.statistics.significance import NOTHING, Patients, StatisticsError, Test
-from cerebench.reports.values.downstream import Result
 
 Numbers = NDArray[np.float64]
 NAME = "generators"
@@ -185,3 +185,12 @@ def leader(rows: dict[Result, float], metric: str) -> Result | None:
 
     found = best({row: -value for row, value in rows.items()}, p)
     return None if found is None or found.missing else found
+
+
+def error(result: Result, metric: str) -> Contrast | None:
+    """Return the mean of a metric with its error; None where nothing varies or patients lack."""
+    try:
+        found = estimate(result, metric).error
+    except StatisticsError:
+        return None
+    return found if found.se > NOTHING else None

@@ -25,8 +25,8 @@ from cerebench.reports.tables.table import (
     TableCell,
     TableRow,
     explain,
-    row_labels,
 )
+from cerebench.reports.values.labels import row_labels
 from cerebench.reports.values.tidy import FAILED, NOT_RUN, OK, broken, stage
 
 if TYPE_CHECKING:

@@ -8,17 +8,18 @@ from statistics import fmean
 import numpy as np
 
 from cerebench.reports.formatting import DASH, between, duration, plain
-from cerebench.reports.statistics import downstream_comparison
 from cerebench.reports.statistics.classification import METRICS
 from cerebench.reports.statistics.contrast import LEAST_SEEDS, Contrast
-from cerebench.reports.statistics.downstream_comparison import TITLE
-from cerebench.reports.statistics.generators import LEAST_CASES, estimate, too_few
-from cerebench.reports.statistics.significance import NOTHING, StatisticsError
+from cerebench.reports.statistics.generators import LEAST_CASES, error, too_few
+from cerebench.reports.statistics.results import Result
+from cerebench.reports.tables import downstream_comparison
+from cerebench.reports.tables.downstream_comparison import TITLE
+from cerebench.reports.tables.downstream_notes import bold, caption, data_notes
 from cerebench.reports.tables.notes import of_data
 from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell, TableRow, explain
 from cerebench.reports.values import shuffled
-from cerebench.reports.values.downstream import ProtocolResults, Result
-from cerebench.reports.values.study import Study, bold, caption, classifier, data_notes
+from cerebench.reports.values.downstream import ProtocolResults
+from cerebench.reports.values.study import Study, classifier
 
 WITHOUT = "Baselines and controls"
 LABELS = dict(zip(METRICS, ("AUC", "F1", "accuracy", "precision", "recall"), strict=True))
@@ -95,15 +96,6 @@ def score(
         mark=told.mark(result.stage, constant, sure, _incomplete(result)),
         second=result is second,
     )
-
-
-def error(result: Result, metric: str) -> Contrast | None:
-    """Return the mean of a metric with its error; None where nothing varies or patients lack."""
-    try:
-        found = estimate(result, metric).error
-    except StatisticsError:
-        return None
-    return found if found.se > NOTHING else None
 
 
 def mean(value: float, found: Contrast | None) -> str:

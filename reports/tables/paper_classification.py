@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from cerebench.reports.formatting import plain
-from cerebench.reports.statistics.downstream_comparison import asterisk, marks_of, tested_by
+from cerebench.reports.statistics.results import Result
+from cerebench.reports.tables.downstream_comparison import asterisk, marks_of, tested_by
+from cerebench.reports.tables.downstream_notes import bold, caption, data_notes
 from cerebench.reports.tables.downstream_tables import score
 from cerebench.reports.tables.table import Column, Table, TableBlock, TableRow
-from cerebench.reports.values.downstream import ProtocolResults, Result
-from cerebench.reports.values.study import Study, bold, caption, classifier, data_notes
+from cerebench.reports.values.downstream import ProtocolResults
+from cerebench.reports.values.study import Study, classifier
 
 SOURCE = "in the layout of Table {} of Zhou and Khalvati (MIDL 2024)"
 SHORT = {"auc": "AUC", "f1": "F1", "accuracy": "Acc.", "precision": "Prec.", "recall": "Rec."}

@@ -23,9 +23,9 @@ from cerebench.reports.tables.table import (
     TableCell,
     TableRow,
     best_of,
-    row_labels,
     score,
 )
+from cerebench.reports.values.labels import row_labels
 from cerebench.reports.values.marks import explanation, marked_label, marks
 from cerebench.reports.values.summary import summarise
 from cerebench.reports.values.tidy import Value, values

@@ -28,6 +28,7 @@ from cerebench.reports.formatting import (
 from cerebench.reports.tables import notes
 from cerebench.reports.tables.ranges import ends, within
 from cerebench.reports.values import floor
+from cerebench.reports.values.labels import row_labels
 from cerebench.reports.values.marks import explanation, marked_label, marks
 from cerebench.reports.values.summary import Summary, competing, leader, runner_up, summarise
 from cerebench.reports.values.tidy import ALL_CLASSES, DEVICE, OK, SAMPLER, Value, values
@@ -247,19 +248,6 @@ def _refuse_mixed_recipes(found: Sequence[Value]) -> None:
                 f"({other.label}; {value.label}); they differ in: {differing or 'recipe_hash'}. "
                 "Score both again with one version: bench run."
             )
-
-
-def row_labels(rows: Sequence[RowEntry]) -> list[str]:
-    """Return one label a row, told apart by preset and position where labels repeat."""
-    labels = [plain(row.label) for row in rows]
-    presets = [
-        f"{label} ({row.preset})" if labels.count(label) > 1 and row.preset else label
-        for label, row in zip(labels, rows, strict=True)
-    ]
-    return [
-        f"{label} #{presets[: i + 1].count(label)}" if presets.count(label) > 1 else label
-        for i, label in enumerate(presets)
-    ]
 
 
 def _role(row: RowEntry) -> str:

@@ -10,8 +10,9 @@ import numpy as np
 from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.statistics.classification import METRICS, summary
 from cerebench.reports.statistics.comparison import CLAIM, TESTS
-from cerebench.reports.tables.downstream_tables import error
-from cerebench.reports.values.downstream import ProtocolResults, Result
+from cerebench.reports.statistics.generators import error
+from cerebench.reports.statistics.results import Result
+from cerebench.reports.values.downstream import ProtocolResults
 from cerebench.reports.values.study import Study, study
 from cerebench.reports.values.tidy import OK
 

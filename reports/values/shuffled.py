@@ -15,7 +15,8 @@ from statistics import fmean, stdev
 
 from cerebench.reports.formatting import number
 from cerebench.reports.statistics.contrast import Contrast, Part
-from cerebench.reports.values.downstream import SHUFFLED, ProtocolResults, Result
+from cerebench.reports.statistics.results import Result
+from cerebench.reports.values.downstream import SHUFFLED, ProtocolResults
 
 CHANCE = 0.5  # AUC of a classifier that knows nothing
 LEAST_SHUFFLES = 10

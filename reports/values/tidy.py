@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from cerebench.core.facts import EXPECTED, Fact, is_number
 from cerebench.core.records.base import Record
@@ -18,11 +17,8 @@ from cerebench.core.records.cells import CellFile, Failure
 from cerebench.core.records.rows import CellEntry
 from cerebench.core.records.scored import ScoreRecord, ScoreRow
 from cerebench.core.records.trained import SampleRecord, TrainRecord
-from cerebench.reports.base import RecordedExperiment, left_out
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import first_line
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 Recorded = TypeVar("Recorded", bound=Record)
 OK, FAILED, NOT_RUN, UNAVAILABLE = "ok", "failed", "not run", "unavailable"
@@ -192,13 +188,13 @@ def _scores(
             better=metric.better,
             scale=metric.scale,
             recipe_hash=metric.recipe_hash,
-            recipe=_canonical(metric.recipe),
+            recipe=recipe_json(metric.recipe),
         )
         places = {(name, view) for name in classes for view in metric.views}
         path = scores.get(metric.name)
         record, reason = stage(experiment, path or "", ScoreRecord)
         if record:
-            recipe = _canonical(record.recipe)
+            recipe = recipe_json(record.recipe)
             made = replace(owed, recipe_hash=record.recipe_hash, recipe=recipe)
             for row in record.rows:
                 places.discard((row.class_, row.view))
@@ -290,75 +286,6 @@ def _sample_costs(
             yield replace(start, class_=name, metric=metric, **told)
 
 
-def _canonical(recipe: Mapping[str, Any]) -> str:
+def recipe_json(recipe: Mapping[str, Any]) -> str:
+    """Return a recipe as JSON in one form, so that equal recipes give equal text."""
     return json.dumps(recipe, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def frame(experiment: RecordedExperiment) -> DataFrame:
-    """Return every value of an experiment as a data frame, one value a row.
-
-    Columns are the fields of ``Value``, ``class_`` as ``class``, ``facts`` as JSON (empty where
-    there are none), and ``mark``: why its row is marked, as in ``values/marks.py``, or empty.
-    A missing number is NaN.
-
-    Raises:
-        ReportError: If the path of a record leaves the folder.
-    """
-    import pandas as pd
-
-    from cerebench.reports.values.marks import (  # which judge what this file reads
-        explanation,
-        marks,
-    )
-
-    found = values(experiment)
-    names = [column.name for column in fields(Value) if column.name != "replicates"]
-    rows = [[getattr(value, name) for name in names] for value in found]
-    table = pd.DataFrame(rows, columns=[name.rstrip("_") for name in names])
-    table["notes"] = table["notes"].map(" | ".join)
-    table["facts"] = [_canonical(value.facts) if value.facts else "" for value in found]
-    reasons = {row: explanation(told) for row, told in marks(experiment.contents, found).items()}
-    table["mark"] = table["row"].map(lambda row: reasons.get(row, ""))
-    floats, integers = ["value", "real_value", "se"], ["seed", "n_real", "n_generated"]
-    return table.astype(dict.fromkeys(floats, "float64") | dict.fromkeys(integers, "Int64"))
-
-
-def frames(experiment: RecordedExperiment) -> list[DataFrame]:
-    """Return the tidy rows of image metrics and cost, and of downstream protocols if it has any.
-
-    Where real cases were left out, a column ``left_out`` says how many.
-
-    Raises:
-        ReportError: As in ``frame`` and ``downstream_tidy.frame``.
-    """
-    found = [frame(experiment)]
-    if experiment.contents.downstream:
-        from cerebench.reports.values.downstream_tidy import (
-            frame as downstream,  # reads by this file
-        )
-
-        further = downstream(experiment)
-        found += [] if further is None else [further]
-    if missing := left_out(experiment.contents):
-        found = [table.assign(left_out=f"{missing} cases") for table in found]
-    return found
-
-
-def csv(frames: Sequence[DataFrame]) -> str:
-    """Return tidy rows as CSV, full float64; ``recipe`` holds the SHA-256 of each recipe."""
-    import pandas as pd
-
-    table = pd.concat(frames, ignore_index=True).drop(columns="recipe")
-    return table.rename(columns={"recipe_hash": "recipe"}).to_csv(index=False, lineterminator="\n")
-
-
-def write(experiment: RecordedExperiment, folder: Path) -> list[Path]:
-    """Write ``<name>.csv``: the tidy rows of the experiment.
-
-    Raises:
-        ReportError: If the path of a record leaves the folder.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{experiment.name}.csv"
-    path.write_text(csv(frames(experiment)), encoding="utf-8")
-    return [path]

@@ -12,7 +12,7 @@ from cerebench.reports import latex, markdown, terminal
 from cerebench.reports.figures import every as figures
 from cerebench.reports.statistics import comparison
 from cerebench.reports.tables import diagnostics
-from cerebench.reports.values import downstream, tidy
+from cerebench.reports.values import downstream, frames, tidy
 
 DDPM = "ddpm-quick-89abcdef/seed-0"
 # Kind of a file -> where one lies, and where in it the field lies that is attacked.
@@ -112,7 +112,7 @@ def rendered(experiment, folder) -> dict[str, str]:
     texts = {"terminal": shown.file.getvalue()}
     for name, write in {
         "markdown": markdown.write,
-        "csv": tidy.write,
+        "csv": frames.write,
         "diagnostics": diagnostics.write,
         "latex": latex.write,
     }.items():

@@ -6,8 +6,8 @@ from cerebench.reports.base import ReportError
 from cerebench.reports.statistics import comparison
 from cerebench.reports.statistics.classification import METRICS
 from cerebench.reports.statistics.comparison import CLAIM, check_test, compare
+from cerebench.reports.statistics.results import Result, ScoredRun
 from cerebench.reports.statistics.significance import paired_bootstrap, welch
-from cerebench.reports.values.downstream import Result, ScoredRun
 
 
 def row(name, skill, n=25, seed=0, runs=3, start=0, seeds=1):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cerebench.reports.statistics import generators
+from cerebench.reports.statistics.results import Missing, Result, ScoredRun, scored
 from cerebench.reports.statistics.significance import StatisticsError
-from cerebench.reports.values.downstream import Missing, Result, ScoredRun, scored
 
 
 def row(name="a", skill=1.0, seeds=3, repeats=2, n=25, spread=0.1, start=0):

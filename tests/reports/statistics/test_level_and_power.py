@@ -18,7 +18,7 @@ from cerebench.core.statistics import auc
 from cerebench.reports.statistics.comparison import CLAIM, compare
 from cerebench.reports.statistics.contrast import SIGNIFICANT
 from cerebench.reports.statistics.generators import leader
-from cerebench.reports.values.downstream import Result, ScoredRun
+from cerebench.reports.statistics.results import Result, ScoredRun
 from cerebench.reports.values.summary import leader as best_cell
 from cerebench.reports.values.summary import summarise
 from cerebench.reports.values.tidy import Value

@@ -6,13 +6,13 @@ import pytest
 
 from cerebench.reports.statistics.comparison import CLAIM, TESTS, Verdict
 from cerebench.reports.statistics.contrast import Contrast, Part
-from cerebench.reports.statistics.downstream_comparison import p_value, significance
 from cerebench.reports.statistics.generators import estimate
 from cerebench.reports.statistics.significance import Test
+from cerebench.reports.tables.downstream_comparison import p_value, significance
 from cerebench.reports.tables.downstream_tables import build as build_tables
 from cerebench.reports.tables.downstream_tables import mean
 from cerebench.reports.tables.sections import study
-from cerebench.reports.values import tidy
+from cerebench.reports.values import frames
 from cerebench.reports.values.downstream import DEFAULT_TEST, read
 from cerebench.reports.values.downstream_tidy import frame
 
@@ -337,7 +337,7 @@ def test_tidy_rows_name_what_is_lost(classified):
 
 
 def test_the_csv_file_has_both_kinds_of_rows(classified, tmp_path):
-    (path,) = tidy.write(classified.read(), tmp_path)
+    (path,) = frames.write(classified.read(), tmp_path)
     lines = path.read_text(encoding="utf-8").splitlines()
     head = lines[0].split(",")
     assert len(head) == len(set(head))

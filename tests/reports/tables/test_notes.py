@@ -17,7 +17,8 @@ from cerebench.core.records.files import as_json
 from cerebench.metrics.base import MetricError, Result, Sets, VolumeSet
 from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.tables.table import build
-from cerebench.reports.values.tidy import csv, frame, values
+from cerebench.reports.values.frames import csv, frame
+from cerebench.reports.values.tidy import values
 
 ROOT = Path(__file__).parents[3]
 SCORE = "{}-quick-89abcdef/seed-0/score/{}@4567cdef.json"

@@ -8,7 +8,7 @@ from cerebench.reports.tables.notes import provenance
 from cerebench.reports.tables.sections import study
 from cerebench.reports.tables.table import build, column_width, panels
 from cerebench.reports.values.downstream import DEFAULT_TEST
-from cerebench.reports.values.tidy import frames
+from cerebench.reports.values.frames import frames
 
 SCORE = "{}-quick-89abcdef/seed-0/score/{}@4567cdef.json"
 

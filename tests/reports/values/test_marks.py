@@ -2,7 +2,7 @@ import pytest
 
 from cerebench.reports import latex, markdown
 from cerebench.reports.tables.table import build
-from cerebench.reports.values import tidy
+from cerebench.reports.values import frames
 from cerebench.reports.values.marks import marks
 from cerebench.reports.values.tidy import values
 
@@ -121,7 +121,7 @@ def test_every_format_shows_the_mark_and_its_reason(runs, tmp_path):
     tex = latex.write(experiment, tmp_path)[0].read_text(encoding="utf-8")
     assert "3D-DDPM (under-trained) &" in tex
     assert "3D-DDPM is under-trained: fd-radlite-v2 10774" in tex
-    found = tidy.frame(experiment)
+    found = frames.frame(experiment)
     assert set(found[found["method"] == "ddpm"]["mark"]) == {f"under-trained: {reason}"}
     assert set(found[found["method"] != "ddpm"]["mark"]) == {""}
 

@@ -3,8 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cerebench.reports.statistics.results import Result, ScoredRun
 from cerebench.reports.values import shuffled
-from cerebench.reports.values.downstream import ProtocolResults, Result, ScoredRun
+from cerebench.reports.values.downstream import ProtocolResults
 
 
 def block(aucs, version=2, name="shuffled-label"):

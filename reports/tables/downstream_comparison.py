@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from cerebench.reports.formatting import DASH, between, span
 from cerebench.reports.statistics.comparison import TESTS, Verdict
 from cerebench.reports.statistics.contrast import LEAST_SEEDS, SIGNIFICANT
+from cerebench.reports.statistics.results import Result
 from cerebench.reports.statistics.significance import Test
+from cerebench.reports.tables.downstream_notes import caption
 from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell, TableRow, explain
-from cerebench.reports.values.downstream import Result
-from cerebench.reports.values.study import Study, caption, classifier
+from cerebench.reports.values.study import Study, classifier
 
 TITLE = "Downstream classification"
 LABELS = {"auc": "AUC", "f1": "F1", "accuracy": "accuracy"}  # the CSV file has all metrics
