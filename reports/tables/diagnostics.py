@@ -18,6 +18,7 @@ from cerebench.core.records.rows import CellEntry
 from cerebench.core.records.scored import DiagnosisRecord
 from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import DASH, like, number, plain, span
+from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.table import (
     Column,
     Table,
@@ -162,11 +163,8 @@ class _Sheet:
     experiment: RecordedExperiment
     found: list[Reading]
     sets: tuple[str, ...]
-    footnotes: dict[str, int] = field(default_factory=dict)
+    footnotes: Footnotes = field(default_factory=Footnotes)
     counts: dict[str, list[int]] = field(default_factory=dict)
-
-    def mark(self, text: str) -> int:
-        return self.footnotes.setdefault(plain(text), len(self.footnotes) + 1)
 
     def asked(self, row: int) -> int:
         return len(self.experiment.contents.rows[row].cells)
@@ -198,7 +196,7 @@ def build(experiment: RecordedExperiment) -> Table | None:
         caption=_caption(experiment.contents.seeds),
         columns=tuple(_column(name, sheet.counts.get(name, ())) for name in sets),
         blocks=tuple(blocks),
-        footnotes=tuple(sheet.footnotes),
+        footnotes=sheet.footnotes.texts,
         notes=tuple(_meanings(sheet)),
         methods=(),
         protocol=(),
@@ -225,11 +223,11 @@ def _rows(sheet: _Sheet, found: Sequence[Reading]) -> Iterator[TableRow]:
 def _pool(sheet: _Sheet, set_: str, found: Sequence[Reading]) -> TableCell:
     """Return median and percentiles of the raw values of all seeds together."""
     if all(r.status == LEFT_OUT for r in found):
-        return TableCell(DASH, mark=sheet.mark(LEFT_OUT))
+        return TableCell(DASH, mark=sheet.footnotes.mark(LEFT_OUT))
     asked = sheet.asked(found[0].row)
     values = [value for r in found for value in r.values]
     if not values:
-        return TableCell(DASH, mark=sheet.mark(explain(found, asked)))
+        return TableCell(DASH, mark=sheet.footnotes.mark(explain(found, asked)))
     mark = _incomplete(sheet, found, asked)
     if len(values) == 1:
         return TableCell(number(values[0]), mark=mark)
@@ -246,7 +244,9 @@ def _incomplete(sheet: _Sheet, found: Sequence[Reading], asked: int) -> int:
     got = len(found) - len(lacking)
     if got == asked:
         return 0
-    return sheet.mark(f"{got} of {asked} seeds; {explain(lacking, asked) if lacking else LEFT_OUT}")
+    return sheet.footnotes.mark(
+        f"{got} of {asked} seeds; {explain(lacking, asked) if lacking else LEFT_OUT}"
+    )
 
 
 def _column(set_: str, counts: Sequence[int]) -> Column:

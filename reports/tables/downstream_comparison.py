@@ -10,6 +10,7 @@ from cerebench.reports.statistics.contrast import LEAST_SEEDS, SIGNIFICANT
 from cerebench.reports.statistics.results import Result
 from cerebench.reports.statistics.significance import Test
 from cerebench.reports.tables.downstream_notes import caption
+from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell, TableRow, explain
 from cerebench.reports.values.study import Study, classifier
 
@@ -21,7 +22,7 @@ BETTER, WORSE = "*↑", "*↓"
 
 def build(told: Study) -> Table:
     """Build the table; the experiment has a reference and protocols that compare generators."""
-    told.footnotes = {}
+    footnotes = Footnotes()
     columns = []
     for metric, label in LABELS.items():
         columns += [Column(label, "difference [95 %]", metric, metric)]
@@ -37,7 +38,7 @@ def build(told: Study) -> Table:
             cells = []
             for metric in LABELS:
                 claim = told.verdicts(block, metric)[row]
-                cells += _claim(told, claim, row)
+                cells += _claim(footnotes, claim, row)
                 made.append(claim)
                 if _beside(told, metric):
                     other = told.verdicts(block, metric, told.test)[row]
@@ -55,7 +56,7 @@ def build(told: Study) -> Table:
         caption=f"{caption(told, shown, means=False)} {tested_by(made)}",
         columns=tuple(columns),
         blocks=tuple(blocks),
-        footnotes=tuple(told.footnotes),
+        footnotes=footnotes.texts,
         notes=tuple(_judging(told, [verdict.test for verdict in made if verdict.test])),
         methods=(),
         protocol=(),
@@ -66,7 +67,7 @@ def _beside(told: Study, metric: str) -> bool:
     return told.test != "delong" or metric == "auc"
 
 
-def _claim(told: Study, verdict: Verdict, row: Result) -> Iterator[TableCell]:
+def _claim(footnotes: Footnotes, verdict: Verdict, row: Result) -> Iterator[TableCell]:
     """Yield the difference of the means over runs, and p of the test of generators."""
     test = verdict.test
     if test is not None and test.low is not None and test.high is not None:
@@ -75,7 +76,7 @@ def _claim(told: Study, verdict: Verdict, row: Result) -> Iterator[TableCell]:
         return
     reason = verdict.reason if row.runs else explain(row.missing, row.asked)
     apart = verdict.difference
-    yield TableCell(DASH if apart is None else f"{apart:.3f}", mark=told.mark(reason))
+    yield TableCell(DASH if apart is None else f"{apart:.3f}", mark=footnotes.mark(reason))
     yield TableCell(DASH)
 
 

@@ -15,6 +15,7 @@ from cerebench.reports.statistics.results import Result
 from cerebench.reports.tables import downstream_comparison
 from cerebench.reports.tables.downstream_comparison import TITLE
 from cerebench.reports.tables.downstream_notes import bold, caption, data_notes
+from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.notes import of_data
 from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell, TableRow, explain
 from cerebench.reports.values import shuffled
@@ -34,7 +35,7 @@ def build(told: Study) -> list[Table]:
 
 
 def _results(told: Study) -> Table:
-    told.footnotes = {}
+    footnotes = Footnotes()
     columns = [Column(label, "mean ± se", "metrics", name) for name, label in LABELS.items()]
     columns += [
         Column("AUC", "[95 %]", "interval", "auc"),
@@ -44,10 +45,10 @@ def _results(told: Study) -> Table:
     ]
     blocks = []
     for block in told.experiments:
-        rows = _rows(told, [(block, row) for row in block.results], compete=True)
+        rows = _rows(told, footnotes, [(block, row) for row in block.results], compete=True)
         blocks.append(TableBlock(block.label, ("",) * len(columns), tuple(rows)))
     if told.others:
-        rows = list(_rows(told, told.others, compete=False))
+        rows = list(_rows(told, footnotes, told.others, compete=False))
         rows.sort(key=lambda row: row.role == "control")
         blocks.append(TableBlock(WITHOUT, ("",) * len(columns), tuple(rows)))
     shown = [result for block in told.blocks for result in block.results]
@@ -57,7 +58,7 @@ def _results(told: Study) -> Table:
         caption=caption(told, shown),
         columns=tuple(columns),
         blocks=tuple(blocks),
-        footnotes=tuple(told.footnotes),
+        footnotes=footnotes.texts,
         notes=tuple(_reading(told, shown)),
         methods=(),
         protocol=tuple(_protocol(told)),
@@ -65,11 +66,15 @@ def _results(told: Study) -> Table:
 
 
 def _rows(
-    told: Study, listed: Sequence[tuple[ProtocolResults, Result]], *, compete: bool
+    told: Study,
+    footnotes: Footnotes,
+    listed: Sequence[tuple[ProtocolResults, Result]],
+    *,
+    compete: bool,
 ) -> Iterator[TableRow]:
     leaders = {m: told.best(listed, m) if compete else (None, None) for m in METRICS}
     for block, result in listed:
-        cells = [score(told, result, metric, *leaders[metric]) for metric in METRICS]
+        cells = [score(footnotes, result, metric, *leaders[metric]) for metric in METRICS]
         cells += [_interval(result), _early(result), TableCell(str(len(result.runs)))]
         cells += [TableCell(DASH if result.seconds is None else duration(result.seconds))]
         role = "control" if block.role == "control" else "method"
@@ -77,23 +82,27 @@ def _rows(
 
 
 def score(
-    told: Study, result: Result, metric: str, best: Result | None, second: Result | None
+    footnotes: Footnotes,
+    result: Result,
+    metric: str,
+    best: Result | None,
+    second: Result | None,
 ) -> TableCell:
     """Return mean ± standard error over patients and seeds, or a dash with the reason."""
     if not result.runs:
-        return TableCell(DASH, mark=told.mark(explain(result.missing, result.asked)))
+        return TableCell(DASH, mark=footnotes.mark(explain(result.missing, result.asked)))
     if (lost := int(np.isnan(result.values(metric)).sum())) > 0:
         reason = (
             f"{metric} does not exist in {lost} of {len(result.runs)} runs: no case is called so"
         )
-        return TableCell(DASH, mark=told.mark(reason))
+        return TableCell(DASH, mark=footnotes.mark(reason))
     found = error(result, metric)
     constant = result.one_class * (metric != "auc")
     sure = "" if found is not None or constant else "no error: no test case or run changes it"
     return TableCell(
         mean(fmean(result.values(metric)), found),
         bold=result is best,
-        mark=told.mark(result.stage, constant, sure, _incomplete(result)),
+        mark=footnotes.mark(result.stage, constant, sure, _incomplete(result)),
         second=result is second,
     )
 

@@ -10,6 +10,7 @@ from cerebench.reports.statistics.results import Result
 from cerebench.reports.tables.downstream_comparison import asterisk, marks_of, tested_by
 from cerebench.reports.tables.downstream_notes import bold, caption, data_notes
 from cerebench.reports.tables.downstream_tables import score
+from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.table import Column, Table, TableBlock, TableRow
 from cerebench.reports.values.downstream import ProtocolResults
 from cerebench.reports.values.study import Study, classifier
@@ -53,9 +54,9 @@ def _listed(told: Study, block: ProtocolResults) -> Listed:
 def _table(
     told: Study, number: int, title: str, blocks: Mapping[str, Listed], metrics: Sequence[str]
 ) -> Table:
-    told.footnotes = {}
+    footnotes = Footnotes()
     drawn = tuple(
-        TableBlock(name, ("",) * len(metrics), tuple(_rows(told, listed, metrics)))
+        TableBlock(name, ("",) * len(metrics), tuple(_rows(told, footnotes, listed, metrics)))
         for name, listed in blocks.items()
     )
     shown = [pair for listed in blocks.values() for pair in listed]
@@ -67,7 +68,7 @@ def _table(
         caption=f"{caption(told, [row for _, row in shown])} {_tested(told, used, metrics)}",
         columns=tuple(Column(SHORT[metric], "", metric, metric) for metric in metrics),
         blocks=drawn,
-        footnotes=tuple(told.footnotes),
+        footnotes=footnotes.texts,
         notes=(bold(told), *data_notes(told, used)),
         methods=(),
         protocol=(),
@@ -84,14 +85,16 @@ def _tested(told: Study, blocks: Sequence[ProtocolResults], metrics: Sequence[st
     return f"{tested_by(made)} {marks_of(reference.label)}"
 
 
-def _rows(told: Study, listed: Listed, metrics: Sequence[str]) -> Iterator[TableRow]:
+def _rows(
+    told: Study, footnotes: Footnotes, listed: Listed, metrics: Sequence[str]
+) -> Iterator[TableRow]:
     leaders = {metric: told.best(listed, metric) for metric in metrics}
     experiment = listed[-1][0]  # rows of other protocols stand before its own
     verdicts = {metric: told.verdicts(experiment, metric) for metric in metrics}
     for block, result in listed:
         cells = []
         for metric in metrics:
-            cell = score(told, result, metric, *leaders[metric])
+            cell = score(footnotes, result, metric, *leaders[metric])
             verdict = verdicts[metric].get(result)
             mark = "" if verdict is None else asterisk(verdict)
             cells.append(replace(cell, text=cell.text + mark))

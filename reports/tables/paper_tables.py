@@ -15,6 +15,7 @@ from cerebench.core.records.contents import Contents, MetricEntry
 from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import DASH, number, plain
 from cerebench.reports.tables import notes
+from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.table import (
     ARROWS,
     Column,
@@ -67,12 +68,7 @@ class _Quality:
     labels: list[str]
     shown: list[int]  # rows of methods and folders of samples
     marked: Collection[int] = ()
-    footnotes: dict[str, int] = field(default_factory=dict)
-
-    def mark(self, *texts: str) -> int:
-        """Return the number of a footnote of all texts that say something; 0 if none does."""
-        text = plain("; ".join(filter(None, texts)))
-        return self.footnotes.setdefault(text, len(self.footnotes) + 1) if text else 0
+    footnotes: Footnotes = field(default_factory=Footnotes)
 
     def metric(self, names: Sequence[str]) -> MetricEntry | None:
         """Return the first metric of these that could be computed."""
@@ -174,7 +170,7 @@ def _quality_table(
         caption=plain(f"{notes.caption(contents, kept)} {_real(told)}"),
         columns=columns,
         blocks=tuple(blocks),
-        footnotes=tuple(told.footnotes),
+        footnotes=told.footnotes.texts,
         notes=tuple(map(plain, [*_quality_notes(told, columns), *explained])),
         methods=(),
         protocol=(),
@@ -223,6 +219,8 @@ def _column(told: _Quality, class_: str, metric: MetricEntry, view: str) -> dict
     if metric.name in SIMILARITY:
         found = {row: [replace(v, scale=100.0) for v in seeds] for row, seeds in found.items()}
     return {
-        row: replace(score(told, seeds, summaries.get(row), bold=row == best), second=row == second)
+        row: replace(
+            score(told.footnotes, seeds, summaries.get(row), bold=row == best), second=row == second
+        )
         for row, seeds in found.items()
     }

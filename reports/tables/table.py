@@ -26,6 +26,7 @@ from cerebench.reports.formatting import (
     span,
 )
 from cerebench.reports.tables import notes
+from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.ranges import ends, within
 from cerebench.reports.values import floor
 from cerebench.reports.values.labels import row_labels
@@ -126,12 +127,7 @@ class _Sheet:
     places: dict[tuple[int, str, str, str], list[Value]]
     labels: list[str]
     marked: Collection[int] = ()
-    footnotes: dict[str, int] = field(default_factory=dict)
-
-    def mark(self, *texts: str) -> int:
-        """Return the number of a footnote of all texts that say something; 0 if none does."""
-        text = plain("; ".join(text for text in texts if text))
-        return self.footnotes.setdefault(text, len(self.footnotes) + 1) if text else 0
+    footnotes: Footnotes = field(default_factory=Footnotes)
 
     def at(self, row: int, class_: str, metric: str, view: str = "") -> list[Value]:
         """Return one value a seed; a model of every class answers for each of them."""
@@ -175,7 +171,7 @@ def build(experiment: RecordedExperiment, *, anchors: bool = True) -> Table:
         caption=plain(notes.caption(contents, kept)),
         columns=columns,
         blocks=blocks,
-        footnotes=tuple(sheet.footnotes),
+        footnotes=sheet.footnotes.texts,
         notes=_lines(
             (
                 *(f"{labels[row]} is {explanation(told)}." for row, told in marked.items()),
@@ -302,7 +298,7 @@ def _block(
             elif column.metric in COSTS:
                 cells.append(_cost(sheet, column.metric, i, found[i], summaries.get(i)))
             else:
-                cell = score(sheet, found[i], summaries.get(i), bold=i == best)
+                cell = score(sheet.footnotes, found[i], summaries.get(i), bold=i == best)
                 cells.append(replace(cell, second=i == second))
     return TableBlock(
         plain(class_),
@@ -357,14 +353,8 @@ def _target(column: Column, sheet: _Sheet, summaries: Mapping[int, Summary]) -> 
     return f"→ {' … '.join(reals)}" if reals else ""
 
 
-class Footnotes(Protocol):
-    """Numbers the footnotes of a table."""
-
-    def mark(self, *texts: str) -> int: ...
-
-
 def score(
-    sheet: Footnotes, found: Sequence[Value], summary: Summary | None, *, bold: bool
+    footnotes: Footnotes, found: Sequence[Value], summary: Summary | None, *, bold: bool
 ) -> TableCell:
     """Return a value ± error with what belongs to it, or a dash.
 
@@ -372,7 +362,7 @@ def score(
     test, of several seeds the largest.
     """
     if summary is None:
-        return TableCell(DASH, mark=sheet.mark(explain(found, len(found))))
+        return TableCell(DASH, mark=footnotes.mark(explain(found, len(found))))
     scale = found[0].scale
     error = None if summary.error is None else summary.error * scale
     bounds = ends(found[0].metric, found[0].view)
@@ -382,7 +372,7 @@ def score(
         text += f" ({like(summary.difference * scale, error)})"
     if permuted := [p for v in found for _, p in of(v.facts or {}, PERMUTATION_P)]:
         text += f", p {max(permuted):.3f}"
-    return TableCell(text, bold, sheet.mark(_incomplete(found, summary)))
+    return TableCell(text, bold, footnotes.mark(_incomplete(found, summary)))
 
 
 def _incomplete(found: Sequence[Value], summary: Summary) -> str:
@@ -444,14 +434,16 @@ def _cost(
     if cost == SAMPLER and not found:
         return TableCell(DASH)  # a method without a choice of sampler lacks nothing
     if not found and kind == "samples":
-        return TableCell(DASH, mark=sheet.mark("not recorded"))
+        return TableCell(DASH, mark=sheet.footnotes.mark("not recorded"))
     if words := dict.fromkeys(value.text for value in found if value.text):
         return TableCell(" / ".join(words))
     if summary is None:
-        return TableCell(DASH, mark=sheet.mark(explain(found, len(found))))
+        return TableCell(DASH, mark=sheet.footnotes.mark(explain(found, len(found))))
     told = _warnings(found) if cost == "train-seconds" else ""
     *_, show = COSTS[cost]
-    return TableCell(show(summary.value), mark=sheet.mark(_incomplete(found, summary), told))
+    return TableCell(
+        show(summary.value), mark=sheet.footnotes.mark(_incomplete(found, summary), told)
+    )
 
 
 def _warnings(found: Sequence[Value]) -> str:

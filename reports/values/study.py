@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from cerebench.reports.base import RecordedExperiment
-from cerebench.reports.formatting import plain
 from cerebench.reports.statistics.comparison import CLAIM, Verdict, check_test, compare
 from cerebench.reports.statistics.generators import leader
 from cerebench.reports.statistics.results import Result
@@ -16,30 +15,22 @@ from cerebench.reports.values.marks import SMALL, marked_label, marks
 from cerebench.reports.values.tidy import values
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Study:
     """The protocols of an experiment.
 
     Attributes:
         test: The test beside that of generators, one of ``comparison.TESTS``.
         marks: Name of a row to why image metrics mark it, as in ``cerebench.reports.values.marks``.
-        footnotes: Text to number, as collected by ``mark`` for the table at work.
-        kept: Verdicts that were asked for before.
     """
 
     experiment: RecordedExperiment
     blocks: list[ProtocolResults]
     test: str
     marks: Mapping[str, Mapping[str, Sequence[str]]]
-    footnotes: dict[str, int] = field(default_factory=dict)
-    kept: dict[tuple[ProtocolResults, str, str], dict[Result, Verdict]] = field(
-        default_factory=dict
-    )
-
-    def mark(self, *texts: str) -> int:
-        """Return the number of a footnote of all texts that say something; 0 if none does."""
-        text = plain("; ".join(filter(None, texts)))
-        return self.footnotes.setdefault(text, len(self.footnotes) + 1) if text else 0
+    _verdicts: dict[tuple[ProtocolResults, str, str], dict[Result, Verdict]] = field(
+        default_factory=dict, init=False, repr=False
+    )  # those that were asked for before: tables share them, and a bootstrap is slow
 
     def marked(self, block: ProtocolResults, result: Result) -> dict[str, Sequence[str]]:
         """Return the marks of a row; a row with one is never called best."""
@@ -80,12 +71,12 @@ class Study:
     ) -> dict[Result, Verdict]:
         """Test both families of a protocol against its reference."""
         place = (block, metric, test)
-        if place not in self.kept:
-            found: dict[Result, Verdict] = {}
+        if place not in self._verdicts:
+            verdicts: dict[Result, Verdict] = {}
             for family in self.families(block):
-                found |= compare(family, self.reference(block), metric, test)
-            self.kept[place] = found
-        return self.kept[place]
+                verdicts |= compare(family, self.reference(block), metric, test)
+            self._verdicts[place] = verdicts
+        return self._verdicts[place]
 
     def best(
         self, rows: Sequence[tuple[ProtocolResults, Result]], metric: str
