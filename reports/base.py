@@ -5,7 +5,7 @@ The layout, written by ``cerebench.benchmark.engine.store`` and documented in do
     runs/<dataset>-<size>-<fp8>/
       experiment-<name>-<key8>.json        table of contents: what was asked, and where it lies
       _real/preview.npz                    centre slices of real cases
-      _real/score/<anchor>/<metric>@<key8>.json
+      _real/score/<control>/<metric>@<key8>.json
       <method>-<preset>-<key8>/seed-<n>/
         cell.json
         train/<class|all>/record.json      or failure.json

@@ -100,7 +100,7 @@ def write(
     folder: Path,
     *,
     siunitx: bool = False,
-    anchors: bool = False,
+    controls: bool = False,
     test: str = DEFAULT_TEST,
     published: bool = False,
 ) -> list[Path]:
@@ -110,7 +110,7 @@ def write(
         experiment: Table of contents with its folder.
         folder: Where to write.
         siunitx: Whether numbers are set by ``\num`` of the siunitx package.
-        anchors: Whether to show the controls; the floor is always shown.
+        controls: Whether to show the controls; the floor is always shown.
         test: One of ``comparison.TESTS``: what downstream comparisons rest on.
         published: Whether to show what papers printed.
 
@@ -118,7 +118,7 @@ def write(
         ReportError: As in ``cerebench.reports.tables.table.build`` and ``sections.study``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    table, name = build(experiment, anchors=anchors), experiment.name
+    table, name = build(experiment, controls=controls), experiment.name
     told = study(experiment, test)
     groups: list[dict[str, list[Table]]] = [
         {name: [table]} if table.blocks else {},

@@ -20,7 +20,7 @@ def render(
     experiment: RecordedExperiment,
     console: Console,
     *,
-    anchors: bool = False,
+    controls: bool = False,
     protocol: bool = False,
     test: str = DEFAULT_TEST,
     published: bool = False,
@@ -30,7 +30,7 @@ def render(
     Args:
         experiment: Table of contents with its folder.
         console: Where to print; its width decides how columns are split into panels.
-        anchors: Whether to show the controls; the floor is always shown.
+        controls: Whether to show the controls; the floor is always shown.
         protocol: Whether to print the recipe of every column, which Markdown and LaTeX always do.
         test: One of ``comparison.TESTS``: what downstream comparisons rest on.
         published: Whether to print what papers printed.
@@ -38,9 +38,9 @@ def render(
     Raises:
         ReportError: As in ``cerebench.reports.tables.table.build`` and ``sections.study``.
     """
-    table = build(experiment, anchors=anchors)
+    table = build(experiment, controls=controls)
     _heading(table.title, table.banner, console)
-    _body(table, _below(table, experiment, anchors, protocol), console)
+    _body(table, _below(table, experiment, controls, protocol), console)
     for _, more in further(experiment, study(experiment, test), published=published):
         console.print()
         _heading(more.title, more.banner if more.banner != table.banner else "", console)
@@ -71,15 +71,15 @@ def _body(table: Table, below: list[str], console: Console) -> None:
 
 
 def _below(
-    table: Table, experiment: RecordedExperiment, anchors: bool, protocol: bool
+    table: Table, experiment: RecordedExperiment, controls: bool, protocol: bool
 ) -> list[str]:
     """Return the lines under a table; what is not shown is said, and how to see it."""
     if protocol or not table.blocks:
         return [*table.notes, *(table.protocol if protocol else ())]
     rows = experiment.contents.rows
-    controls = 0 if anchors else sum(row.role == "control" for row in rows)
-    hidden = f"{controls} control rows (copies, collapse, blur, noise): bench report --anchors. "
-    more = f"{hidden * bool(controls)}Recipe of every column: bench report --protocol."
+    count = 0 if controls else sum(row.role == "control" for row in rows)
+    hidden = f"{count} control rows (copies, collapse, blur, noise): bench report --anchors. "
+    more = f"{hidden * bool(count)}Recipe of every column: bench report --protocol."
     return [*table.notes, *table.methods, more]
 
 

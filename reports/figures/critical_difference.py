@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from cerebench.core.records.contents import MetricEntry
+from cerebench.core.records.rows import CONTROL_KIND
 from cerebench.reports.base import BadContents, RecordedExperiment
 from cerebench.reports.figures.drawing import (
     SMALL,
@@ -147,7 +148,7 @@ def losses(experiment: RecordedExperiment, metric: str) -> dict[Method, float]:
     """
     everything = values(experiment)
     marked = marks(experiment.contents, everything)
-    found = [v for v in everything if v.metric == metric and v.kind != "anchor"]
+    found = [v for v in everything if v.metric == metric and v.kind != CONTROL_KIND]
     classes = experiment.contents.dataset.classes
     told: dict[Method, float] = {}
     for position, row in generators(experiment):

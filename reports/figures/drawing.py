@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.core.records.rows import RowEntry
+from cerebench.core.records.rows import CONTROL_KIND, RowEntry
 from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.formatting import plain, tick
 from cerebench.reports.tables.notes import provenance
@@ -77,7 +77,7 @@ def styles(rows: Sequence[RowEntry]) -> list[Style]:
     for i, row in enumerate(rows):
         style = METHODS.get(row.name) if row.kind == "method" else None
         found[i] = None if style in found else style
-        if row.kind == "anchor":
+        if row.kind == CONTROL_KIND:
             found[i] = Style(REAL if row.role == "floor" else CONTROL, "")
     everything = [Style(c, m) for shift in range(len(colours)) for c, m in zip(
         colours, markers[shift:] + markers[:shift], strict=True)]  # fmt: skip
@@ -414,13 +414,13 @@ def lack(experiment: RecordedExperiment, row: RowEntry | None, what: str) -> str
 def generators(experiment: RecordedExperiment) -> list[tuple[int, RowEntry]]:
     """Return position and row of every method and folder of samples."""
     rows = enumerate(experiment.contents.rows)
-    return [(position, row) for position, row in rows if row.kind != "anchor"]
+    return [(position, row) for position, row in rows if row.kind != CONTROL_KIND]
 
 
 def real_row(experiment: RecordedExperiment) -> RowEntry | None:
-    """Return the first anchor, which names the files about real volumes; None if there is none."""
+    """Return the first control, which names the files about real volumes; None if there is none."""
     rows = experiment.contents.rows
-    return next((row for row in rows if row.kind == "anchor"), None)
+    return next((row for row in rows if row.kind == CONTROL_KIND), None)
 
 
 def save(figure: Figure, folder: Path, stem: str) -> list[Path]:

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from cerebench.core.records.contents import Contents, MetricEntry
-from cerebench.core.records.rows import RowEntry
+from cerebench.core.records.rows import CONTROL_KIND, RowEntry
 from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.figures.drawing import (
     SMALL,
@@ -49,7 +49,7 @@ HIGH, BETWEEN = 1.5, 0.22  # inches: a panel, between two
 
 @dataclass(frozen=True)
 class Point:
-    """A method at its cost, or an anchor (``cost`` 0, ``device`` empty).
+    """A method at its cost, or a control (``cost`` 0, ``device`` empty).
 
     Attributes:
         row: Position in the rows of the table of contents.
@@ -127,7 +127,7 @@ def draw(experiment: RecordedExperiment, metric: str = "") -> Figure:
     labels = [marked_label(name, marked.get(row, {})) for row, name in enumerate(names)]
     shown = sorted({p.row for p in methods})
     devices, scale = sorted({p.device for p in methods}), _shown_scale(declared)
-    anchors = {
+    controls = {
         class_: [
             (p.loss * scale, labels[p.row], looks[p.row].colour) for p in group if not p.device
         ]
@@ -145,7 +145,7 @@ def draw(experiment: RecordedExperiment, metric: str = "") -> Figure:
         _facts(contents, declared, scored, devices),
         body=len(panels) * (HIGH + BETWEEN) - BETWEEN,
         left=0.55,
-        right=levels_width([line for lines in anchors.values() for line in lines]),
+        right=levels_width([line for lines in controls.values() for line in lines]),
         below=0.38 + legend_height(len(shown)),
         foot=[
             *_empty_classes(everything, scored, len(contents.seeds)),
@@ -160,7 +160,7 @@ def draw(experiment: RecordedExperiment, metric: str = "") -> Figure:
         where = f"{class_}, {device}" if len(devices) > 1 else class_
         axes.set_title(plain(where), fontsize=SMALL + 0.5, pad=2, parse_math=False)
         _panel(axes, group, looks, scale, seconds)
-        levels(axes, anchors[class_])
+        levels(axes, controls[class_])
         log_axis(axes, "x", [p.cost / seconds for p in methods])
         axes.set_ylabel(_label(declared), fontsize=SMALL, parse_math=False)
         if r == len(panels) - 1:
@@ -177,7 +177,7 @@ def _points(
     found: Sequence[Value],
     marked: Container[int],
 ) -> list[Point]:
-    """Return the anchors, and the methods that have both a value and a cost, of one class."""
+    """Return the controls, and the methods that have both a value and a cost, of one class."""
     points = []
     for position, row in enumerate(rows):
         summary = summarise([v for v in scored if v.row == position])
@@ -185,7 +185,7 @@ def _points(
         cost = _cost(paid)
         if summary is None or summary.loss is None:
             continue
-        if row.kind == "anchor":
+        if row.kind == CONTROL_KIND:
             points.append(Point(position, 0.0, summary.loss, None, ""))
         elif cost:
             device = next(v.device for v in paid if v.device).partition(", ")[0]

@@ -18,7 +18,7 @@ from cerebench.core.facts import (
     of,
 )
 from cerebench.core.records.contents import Contents, MetricEntry
-from cerebench.core.records.rows import RowEntry
+from cerebench.core.records.rows import CONTROL_KIND, RowEntry
 from cerebench.core.statistics import holm
 from cerebench.reports.base import left_out
 from cerebench.reports.formatting import factor, number, plain, span
@@ -39,7 +39,9 @@ DISAGREEMENT = 3  # places between two rankings that are worth a note
 def caption(contents: Contents, found: Sequence[Value]) -> str:
     """Describe dataset, n, preset, seeds and the meaning of ±; versions last."""
     data = contents.dataset
-    scored = [v for v in found if v.kind != "anchor" and v.status == OK and v.n_real is not None]
+    scored = [
+        v for v in found if v.kind != CONTROL_KIND and v.status == OK and v.n_real is not None
+    ]
     n_real = span(v.n_real for v in scored if v.n_real is not None)
     n_generated = span(v.n_generated for v in scored if v.n_generated is not None)
     edges = sorted({f"{edge:g}" for edge in data.spacing})
@@ -223,7 +225,7 @@ def _below_floor(
         if families.get(metric) != "frechet" or not floors:
             continue
         for row, summary in summaries.items():
-            if rows[row].kind != "anchor" and summary.value < min(floors):
+            if rows[row].kind != CONTROL_KIND and summary.value < min(floors):
                 below.setdefault(row, {})[f"{titles[metric]} of {class_}"] = None
     for row, places in below.items():
         yield (
@@ -247,7 +249,7 @@ def _contradictions(
                 {
                     i: s
                     for i, s in ranked.get((class_, name, ""), {}).items()
-                    if rows[i].kind != "anchor"
+                    if rows[i].kind != CONTROL_KIND
                 }
             )
             for name in (mmd, ssim)
@@ -270,7 +272,7 @@ def _collapse(contents: Contents, found: Sequence[Value], labels: Sequence[str])
         mmd = ranked.get((class_, "mmd2-kwon", ""), {})
         floors = [s.value for i, s in mmd.items() if rows[i].role == "floor"]
         for row, summary in ranked.get((class_, "ms-ssim", ""), {}).items():
-            if rows[row].kind == "anchor" or row not in mmd or not floors:
+            if rows[row].kind == CONTROL_KIND or row not in mmd or not floors:
                 continue
             excess = summary.value - (summary.real_value or summary.value)
             if mmd[row].value < min(floors) and excess > max(3 * (summary.error or 0), ALIKE):
@@ -291,7 +293,7 @@ def _ruled(contents: Contents, found: Sequence[Value], labels: Sequence[str]) ->
         for v in found:
             facts = v.facts or {}
             share = facts.get(RULING_SHARE)
-            if v.metric == metric.name and v.kind != "anchor" and is_number(share):
+            if v.metric == metric.name and v.kind != CONTROL_KIND and is_number(share):
                 place = (str(facts.get(RULING_FEATURE, "without a name")), v.row, v.class_)
                 largest[place] = max(largest.get(place, (0.0, "")), (share, _means(facts)))
         ruled: dict[str, list[str]] = {}
@@ -321,7 +323,7 @@ def _equal_means(
     for metric in contents.metrics:
         families: dict[tuple[int, int | None], dict[str, float]] = {}
         for v in found:
-            if v.metric == metric.name and v.kind != "anchor":
+            if v.metric == metric.name and v.kind != CONTROL_KIND:
                 for part, p in of(v.facts or {}, WELCH_P):
                     if 0 <= p <= 1:  # what else a plugin calls so is seen among the ranges
                         place = " ".join(filter(None, (part, v.class_)))
@@ -434,12 +436,12 @@ def protocol(
 def methods(contents: Contents, labels: Sequence[str]) -> Iterator[str]:
     """Yield what each method is and how its settings differ from the paper's."""
     for row, label in zip(contents.rows, labels, strict=True):
-        if row.kind != "anchor":
+        if row.kind != CONTROL_KIND:
             yield _row(row, label)
 
 
 def _row(row: RowEntry, label: str) -> str:
-    if row.kind == "anchor":
+    if row.kind == CONTROL_KIND:
         return f"{label} ({row.role}): {row.note}"
     parts = [f"source {row.source}"]
     parts += [f"preset {row.preset}"] if row.preset else []

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cerebench.core.records.contents import Contents, MetricEntry
+from cerebench.core.records.rows import CONTROL_KIND
 from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import DASH, number, plain
 from cerebench.reports.tables import notes
@@ -88,7 +89,7 @@ class _Quality:
 def _image_quality(experiment: RecordedExperiment) -> dict[int, Table]:
     contents, found = experiment.contents, values(experiment)
     rows = contents.rows
-    shown = [i for i, row in enumerate(rows) if row.kind != "anchor"]
+    shown = [i for i, row in enumerate(rows) if row.kind != CONTROL_KIND]
     marked = marks(contents, found)
     labels = [marked_label(label, marked.get(i, {})) for i, label in enumerate(row_labels(rows))]
     told = _Quality(experiment, found, labels, shown, marked)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from cerebench.core.facts import PERMUTATION_P, of
 from cerebench.core.records.contents import Contents, MetricEntry
-from cerebench.core.records.rows import RowEntry
+from cerebench.core.records.rows import CONTROL_KIND, RowEntry
 from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.formatting import (
     DASH,
@@ -135,12 +135,12 @@ class _Sheet:
         return own or self.places.get((row, ALL_CLASSES, metric, view), [])
 
 
-def build(experiment: RecordedExperiment, *, anchors: bool = True) -> Table:
+def build(experiment: RecordedExperiment, *, controls: bool = True) -> Table:
     """Build the table of an experiment.
 
     Args:
         experiment: Table of contents with its folder.
-        anchors: Whether to show the controls; the floor is always shown.
+        controls: Whether to show the controls; the floor is always shown.
 
     Raises:
         ReportError: If the path of a record leaves the folder, or a column would hold numbers made
@@ -158,7 +158,7 @@ def build(experiment: RecordedExperiment, *, anchors: bool = True) -> Table:
     sheet = _Sheet(contents, places, shown_labels, marked)
     costs = _costs(contents.rows, {value.metric for value in found})
     columns = _columns(contents.metrics, costs)
-    shown = [i for i in _order(contents.rows) if anchors or _role(contents.rows[i]) != "control"]
+    shown = [i for i in _order(contents.rows) if controls or _role(contents.rows[i]) != "control"]
     blocks = tuple(
         _block(sheet, name, columns, shown)
         for name in contents.dataset.classes
@@ -429,7 +429,7 @@ def _cost(
     sheet: _Sheet, cost: str, row: int, found: Sequence[Value], summary: Summary | None
 ) -> TableCell:
     kind = sheet.contents.rows[row].kind
-    if kind == "anchor":
+    if kind == CONTROL_KIND:
         return TableCell()
     if cost == SAMPLER and not found:
         return TableCell(DASH)  # a method without a choice of sampler lacks nothing

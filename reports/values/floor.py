@@ -25,6 +25,7 @@ from cerebench.core.facts import (
     is_number,
 )
 from cerebench.core.records.contents import Contents
+from cerebench.core.records.rows import CONTROL_KIND
 from cerebench.reports.formatting import number
 from cerebench.reports.values.tidy import OK, UNAVAILABLE, Value
 
@@ -63,7 +64,7 @@ def told(contents: Contents, found: Sequence[Value]) -> Iterator[str]:
         parts: dict[str, None] = {}
         for v in found:
             # A control may have a reference of its own.
-            if v.metric != metric.name or v.kind == "anchor" or v.status != OK:
+            if v.metric != metric.name or v.kind == CONTROL_KIND or v.status != OK:
                 continue
             for mean, sd, m, n in _numbers(v.facts, FLOOR, FLOOR_SD, FLOOR_M, FLOOR_N):
                 parts[f"{v.class_} {number(mean, sd)} ({m:g} against {n:g})"] = None
@@ -83,7 +84,7 @@ def of_sites(contents: Contents, found: Sequence[Value]) -> Iterator[str]:
     lines: dict[str, None] = {}
     for v in found:
         label = labels.get(v.metric, v.metric)
-        if v.kind == "anchor":
+        if v.kind == CONTROL_KIND:
             continue
         for of_sites, of_classes, sites in _numbers(v.facts, SITE_AUC, CLASS_AUC, SITES):
             lines[

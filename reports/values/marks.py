@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from cerebench.core.records.contents import Contents
+from cerebench.core.records.rows import CONTROL_KIND
 from cerebench.reports.formatting import number
 from cerebench.reports.values.copying import copying
 from cerebench.reports.values.summary import Summary, summarise
@@ -47,7 +48,7 @@ def marks(contents: Contents, found: Sequence[Value]) -> dict[int, dict[str, lis
         controls = {
             contents.rows[row].label: s
             for row, s in summaries.items()
-            if contents.rows[row].kind == "anchor" and contents.rows[row].name in WORSE
+            if contents.rows[row].kind == CONTROL_KIND and contents.rows[row].name in WORSE
         }
         for row, summary in summaries.items():
             declared = contents.rows[row]

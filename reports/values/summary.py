@@ -18,6 +18,7 @@ from statistics import fmean, variance
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.records.rows import CONTROL_KIND
 from cerebench.reports.statistics.contrast import LEAST_SEEDS, Contrast, Part, best
 from cerebench.reports.values.tidy import OK, Value
 
@@ -57,7 +58,7 @@ class Summary:
         real_value: The same statistic of the real set, or what new real volumes would score.
         got: Seeds that have a value; ``asked``: seeds that should have one.
         better: ``lower``, ``higher`` or ``near-real``; empty where nothing is ranked.
-        kind: ``anchor``, ``method`` or ``samples``.
+        kind: ``method``, ``samples`` or ``CONTROL_KIND``.
         own: Variance of the value that other generated volumes and other seeds would give; None
             where it is not known.
         real: Variance that the real volumes give the value.
@@ -276,4 +277,4 @@ def ranks(summaries: Mapping[int, Summary]) -> dict[int, int]:
 def competing(summaries: Mapping[int, Summary], left_out: Iterable[int]) -> dict[int, Summary]:
     """Return the cells of rows that may be called best: no control, no marked row."""
     out = set(left_out)
-    return {row: s for row, s in summaries.items() if row not in out and s.kind != "anchor"}
+    return {row: s for row, s in summaries.items() if row not in out and s.kind != CONTROL_KIND}

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from cerebench.core.facts import EXPECTED, Fact, is_number
 from cerebench.core.records.base import Record
 from cerebench.core.records.cells import CellFile, Failure
-from cerebench.core.records.rows import CellEntry
+from cerebench.core.records.rows import CONTROL_KIND, CellEntry
 from cerebench.core.records.scored import ScoreRecord, ScoreRow
 from cerebench.core.records.trained import SampleRecord, TrainRecord
 from cerebench.reports.base import RecordedExperiment
@@ -29,12 +29,12 @@ ALL_CLASSES = "all"
 
 @dataclass(frozen=True)
 class Value:
-    """One value of one cell or anchor, or the reason why it is missing.
+    """One value of one cell or control, or the reason why it is missing.
 
     Attributes:
         row: Position in the rows of the table of contents.
-        kind: ``anchor``, ``method`` or ``samples``; ``role`` is ``floor`` or ``control`` for an
-            anchor, else empty.
+        kind: ``method``, ``samples`` or ``CONTROL_KIND``; ``role`` is ``floor`` or ``control`` for
+            a control, else empty.
         class_: Class, or ``all`` for the cost of a model that serves every class.
         metric: Name of a metric, or of a cost: ``train-seconds``, ``peak-mib``, ``parameters``
             (trained ones, per trained instance), ``device`` (of training), ``sampler``,
@@ -106,7 +106,7 @@ def values(experiment: RecordedExperiment) -> list[Value]:
             role=row.role,
             preset=row.preset,
         )
-        if row.kind == "anchor":
+        if row.kind == CONTROL_KIND:
             found.extend(_scores(experiment, start, row.scores, ""))
         for cell in row.cells:
             found.extend(_cell(experiment, replace(start, seed=cell.seed), cell))

@@ -108,7 +108,7 @@ def numbers(experiment) -> dict:
 def rendered(experiment, folder) -> dict[str, str]:
     """Return what every renderer but the figures makes, without white space."""
     shown = Console(file=io.StringIO(), width=150)
-    terminal.render(experiment, shown, anchors=True, protocol=True)
+    terminal.render(experiment, shown, controls=True, protocol=True)
     texts = {"terminal": shown.file.getvalue()}
     for name, write in {
         "markdown": markdown.write,

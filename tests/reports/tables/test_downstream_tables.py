@@ -115,8 +115,8 @@ def test_nothing_is_bold_under_a_banner_nor_in_a_marked_row(seeded):
     assert not anything_bold(seeded)
     seeded.contents["downstream"][0]["preset"] = "paper"
     told = study(seeded.read(), DEFAULT_TEST)
-    told.marks = {"ddpm": {"copying": ["max-corr"]}}
-    results = build_tables(told)[0]
+    marked = replace(told, marks={"ddpm": {"copying": ["max-corr"]}})
+    results = build_tables(marked)[0]
     assert not any(c.bold for b in results.blocks for row in b.rows for c in row.cells)
     assert "3D-DDPM (copying)" in {row.label for b in results.blocks for row in b.rows}
 

@@ -38,7 +38,7 @@ def test_rows_are_floor_then_methods_then_controls_in_every_class(runs):
 
 
 def test_controls_can_be_left_out_but_the_floor_stays(runs):
-    table = build(runs.read(), anchors=False)
+    table = build(runs.read(), controls=False)
     assert {row.role for block in table.blocks for row in block.rows} == {"floor", "method"}
     assert not any("training copies" in line for line in table.protocol)
 
@@ -88,7 +88,7 @@ def bold(table, metric, view=""):
     return [label for label, cell in cells(table, metric, view=view).items() if cell.bold]
 
 
-def test_the_best_method_is_bold_and_anchors_never_are(seeded):
+def test_the_best_method_is_bold_and_controls_never_are(seeded):
     table = build(seeded.read())
     assert bold(table, "fd-radlite-v2") == ["mine_v2 & co"]
     assert bold(table, "ms-ssim") == ["3D-DDPM"]

@@ -108,8 +108,8 @@ def test_every_format_shows_the_mark_and_its_reason(runs, tmp_path):
     score(runs, "fd-radlite-v2", 10774.0)
     experiment = runs.read()
     reason = "fd-radlite-v2 10774 (LGG) is not below that of control 'noise' (410.0)"
-    for anchors in (True, False):  # hidden controls judge too
-        table = build(experiment, anchors=anchors)
+    for controls in (True, False):  # hidden controls judge too
+        table = build(experiment, controls=controls)
         assert table.notes[0] == f"3D-DDPM is under-trained: {reason}."
         for block in table.blocks:
             labels = [row.label for row in block.rows]
