@@ -188,10 +188,10 @@ def _stamp(file: BinaryIO, status: os.stat_result) -> list[Any]:
 def _read_index(index: Path) -> dict[str, dict[str, Any]]:
     """Return what is remembered; what has another form, such as that of 0.1.0, is forgotten."""
     try:
-        found = json.loads(index.read_text())
+        content = json.loads(index.read_text())
     except (FileNotFoundError, ValueError):
         return {}
-    entries = found.items() if isinstance(found, dict) else ()
+    entries = content.items() if isinstance(content, dict) else ()
     return {k: v for k, v in entries if isinstance(v, dict) and v.keys() == {"stamp", "sha256"}}
 
 
@@ -346,8 +346,8 @@ def _repeats(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         for channel, content in enumerate(row["facts"].get("content", ())):
             ids[channel, content].append(row["id"])
-    found = {tuple(same) for same in ids.values() if len(same) > 1}
-    return [f"{same[0]}: has the same voxels as {', '.join(same[1:])}." for same in sorted(found)]
+    groups = {tuple(same) for same in ids.values() if len(same) > 1}
+    return [f"{same[0]}: has the same voxels as {', '.join(same[1:])}." for same in sorted(groups)]
 
 
 def _attempt(dataset: Dataset, case: Case) -> Loaded | str:

@@ -46,8 +46,8 @@ class BadContents(ReportError):
 
 def left_out(contents: Contents) -> str:
     """Return how many of all real cases ``--skip-bad`` left out, "41 of 251"; empty for none."""
-    told = contents.dataset.left_out
-    return f"{len(told.cases)} of {told.total}" if told else ""
+    cases = contents.dataset.left_out
+    return f"{len(cases.cases)} of {cases.total}" if cases else ""
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ class RecordedExperiment:
         Raises:
             BadContents: If the file is not a table of contents.
         """
-        found, reason = _load(Contents, path)
-        if found is None:
+        contents, reason = _load(Contents, path)
+        if contents is None:
             reason = reason or f"{path}: it does not exist"
             raise BadContents(f"This is not a table of contents: {reason}.")
-        return cls(path.parent, found)
+        return cls(path.parent, contents)
 
     @property
     def name(self) -> str:
@@ -122,10 +122,10 @@ class RecordedExperiment:
 def _load(kind: type[Whole], path: Path) -> tuple[Whole | None, str]:
     """Read a file that may be missing; else the reason why it cannot be used."""
     try:
-        found = read(kind, path)
+        file = read(kind, path)
     except Misfit as fault:
         again = "" if fault.newer else "; run the same bench command again to make it anew"
         return None, plain(f"{fault}{again}")
     except OSError as error:
         return None, plain(f"{path}: it cannot be read: {error.strerror or error}")
-    return (None, "") if found is None else (found[1], "")
+    return (None, "") if file is None else (file[1], "")

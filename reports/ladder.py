@@ -70,8 +70,8 @@ def card(ladder: Ladder) -> Card:
     }
 
     def at(defect: str, metric: str, view: str) -> CardCell:
-        found = [cells.get((metric, view, name, defect)) for name in ladder.data.counts]
-        return _joined([cell for cell in found if cell is not None])
+        parts = [cells.get((metric, view, name, defect)) for name in ladder.data.counts]
+        return _joined([cell for cell in parts if cell is not None])
 
     return Card(
         _title(ladder),
@@ -133,13 +133,13 @@ def _reasons(ladder: Ladder) -> Iterator[str]:
     """Yield why there is no verdict, each reason once with the metrics and defects that have it."""
     labels = {m.name: m.label for m in ladder.metrics}
     defects = {d.name: d.label for d in ladder.defects}
-    found: dict[str, dict[str, None]] = {}
+    reasons: dict[str, dict[str, None]] = {}
     for column in ladder.columns:
         for cell in column.cells:
             if cell.verdict is None:
                 place = f"{labels[column.metric]} on {defects[cell.defect]}"
-                found.setdefault(first_line(cell.reason), {})[place] = None
-    for reason, places in found.items():
+                reasons.setdefault(first_line(cell.reason), {})[place] = None
+    for reason, places in reasons.items():
         listed = list(places)
         more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
         yield f"{DASH}: no verdict for {', '.join(listed[:3])}{more}: {reason}."
@@ -163,15 +163,15 @@ def cards(laid: Card) -> dict[str, Any]:
         ``title``, and ``metrics``: metric to view to verdict to defects, with the strength from
         which on they are seen.
     """
-    found: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
     for x, (metric, view) in enumerate(laid.columns):
-        told = found.setdefault(metric, {}).setdefault(view, {})
+        defects = metrics.setdefault(metric, {}).setdefault(view, {})
         for label, cells in zip(laid.defects, laid.cells, strict=True):
             cell = cells[x]
             if cell.word in WORDS:
                 strength = "" if cell.text in ("yes", "·", "INV") else f" {cell.text.rstrip('?')}"
-                told.setdefault(cell.word, []).append(f"{label}{strength}")
-    return {"title": laid.title, "metrics": found}
+                defects.setdefault(cell.word, []).append(f"{label}{strength}")
+    return {"title": laid.title, "metrics": metrics}
 
 
 def markdown(laid: Card) -> Iterator[str]:

@@ -119,13 +119,16 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     table, name = build(experiment, controls=controls), experiment.name
-    told = study(experiment, test)
+    downstream = study(experiment, test)
     groups: list[dict[str, list[Table]]] = [
         {name: [table]} if table.blocks else {},
-        {f"{name}-table{number}": [one] for number, one in build_paper(experiment, told).items()},
+        {
+            f"{name}-table{number}": [one]
+            for number, one in build_paper(experiment, downstream).items()
+        },
         {},
     ]
-    for kind, one in further(experiment, told, published=published):
+    for kind, one in further(experiment, downstream, published=published):
         groups[2 if kind == "published" else 0].setdefault(f"{name}-{kind}", []).append(one)
     floats = {stem: tables for group in groups for stem, tables in group.items()}
     texts = {f"{stem}.tex": _file(stem, some, siunitx=siunitx) for stem, some in floats.items()}
@@ -145,7 +148,7 @@ def escape(text: str) -> str:
     # Two hyphens would join to one dash.
     letters = re.sub(
         r"(-(?=-))|.",
-        lambda found: "-{}" if found[1] else _letter(found[0]),
+        lambda match: "-{}" if match[1] else _letter(match[0]),
         unicodedata.normalize("NFC", text),
         flags=re.DOTALL,
     )
@@ -222,9 +225,9 @@ def _floats(table: Table, name: str, *, siunitx: bool) -> Iterator[str]:
         ]
         yield "\n".join(lines)
     if not room:
-        told = "\\par\n".join(notes)
+        text = "\\par\n".join(notes)
         head = rf"\textbf{{Notes to Table~\ref{{{label}}}.}}"
-        yield f"{{\\scriptsize\\raggedright\\noindent {head}\\par\n{told}\\par}}"
+        yield f"{{\\scriptsize\\raggedright\\noindent {head}\\par\n{text}\\par}}"
 
 
 def _fits(table: Table) -> bool:

@@ -40,8 +40,8 @@ def write(
     for more in tables:
         banner = more.banner if more.banner != table.banner else ""
         lines += ["", *_title("##", more.title, banner), *_body(more, "###")]
-    told = [*table.protocol, *(text for more in tables for text in more.protocol)]
-    lines += ["", "## Protocol", "", *(f"- {escape(text)}" for text in told)]
+    protocol = [*table.protocol, *(text for more in tables for text in more.protocol)]
+    lines += ["", "## Protocol", "", *(f"- {escape(text)}" for text in protocol)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return [path]
 

@@ -136,12 +136,12 @@ class Tree:
 
         ``.nii.gz`` wins over ``.nii`` of the same name.
         """
-        found: dict[str, Path] = {}
+        images: dict[str, Path] = {}
         for name, path in self.within(folder).items():
             end = ending(name)
-            if end and (name.removesuffix(end) not in found or end == IMAGES[0]):
-                found[name.removesuffix(end)] = path
-        return found
+            if end and (name.removesuffix(end) not in images or end == IMAGES[0]):
+                images[name.removesuffix(end)] = path
+        return images
 
 
 def unreadable(path: Path) -> str:
@@ -193,11 +193,11 @@ class Layout(ABC):
     channels: ClassVar[Mapping[str, int]] = {}
 
     @abstractmethod
-    def found(self, tree: Tree) -> Sequence[Path]:
+    def signs(self, tree: Tree) -> Sequence[Path]:
         """Return the folders or files by which this layout is recognised; none if it is not."""
 
     @abstractmethod
-    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
+    def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
         """List the cases.
 
         Raises:
@@ -233,15 +233,15 @@ def table_of(folder: Path, name: str) -> Path | None:
     Raises:
         DatasetError: If there are several, or it is a folder.
     """
-    found = sorted(path for path in folder.iterdir() if path.name.lower() == name)
-    if not found:
+    tables = sorted(path for path in folder.iterdir() if path.name.lower() == name)
+    if not tables:
         return None
-    if len(found) > 1:
-        told = " and ".join(path.name for path in found)
-        raise DatasetError(f"{folder} holds {told}. Keep one of them, as {name}.")
-    if found[0].is_dir():
-        raise DatasetError(f"{found[0]} is a folder; a table was expected. Rename it.")
-    return None if unreadable(found[0]) else found[0]
+    if len(tables) > 1:
+        names = " and ".join(path.name for path in tables)
+        raise DatasetError(f"{folder} holds {names}. Keep one of them, as {name}.")
+    if tables[0].is_dir():
+        raise DatasetError(f"{tables[0]} is a folder; a table was expected. Rename it.")
+    return None if unreadable(tables[0]) else tables[0]
 
 
 def read_table(path: Path, required: Sequence[str]) -> list[CsvRow]:
@@ -306,8 +306,8 @@ def unique_rows(
             continue
         often = "twice" if len(same) == 2 else f"{len(same)} times"
         where = f"is {often} in {table} (lines {_and(str(row.line) for row in same)})"
-        told = [says(row) for row in same]
-        parts = {k: list(dict.fromkeys(repr(one[k]) for one in told)) for k in told[0]}
+        statements = [says(row) for row in same]
+        parts = {k: list(dict.fromkeys(repr(one[k]) for one in statements)) for k in statements[0]}
         differing = "; ".join(f"{k} {_and(v)}" for k, v in parts.items() if len(v) > 1)
         if differing:
             torn.add(name)

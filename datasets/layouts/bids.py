@@ -34,19 +34,19 @@ class Bids(Layout):
     name, label, family = "bids", "BIDS", "bids"
     expected = "sub-*/anat/ with participants.tsv"
 
-    def found(self, tree: Tree) -> Sequence[Path]:
+    def signs(self, tree: Tree) -> Sequence[Path]:
         return [
             f
             for f in tree.folders
             if f.parent == tree.root and _SUBJECT.fullmatch(f.name) and _anat(tree, f)
         ]
 
-    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
+    def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
         rows, findings, torn = _participants(tree)
-        entries, told = [], bool(rows)
-        for subject in found:
+        entries, listed = [], bool(rows)
+        for subject in signs:
             row = rows.pop(subject.name, None)
-            if row is None and told:
+            if row is None and listed:
                 message = "has no row in participants.tsv"
                 findings.append(Finding("error", subject.name, message))
             grade, fault = class_of(row or CsvRow(0))
@@ -103,18 +103,18 @@ def _told(row: CsvRow) -> Mapping[str, str]:
 
 def _files(tree: Tree, folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
     """Return the files of a session by modality, and what is ambiguous."""
-    found: dict[str, list[Path]] = {}
+    groups: dict[str, list[Path]] = {}
     for path in tree.within(folder).values():
         modality = modality_of(path.name)
         if modality:
-            found.setdefault(modality, []).append(path)
+            groups.setdefault(modality, []).append(path)
     problems = {
         modality: f"has {len(paths)} files for {modality}; expected one: "
         + ", ".join(p.name for p in paths)
-        for modality, paths in found.items()
+        for modality, paths in groups.items()
         if len(paths) > 1
     }
-    return {m: paths[0] for m, paths in found.items() if len(paths) == 1}, problems
+    return {m: paths[0] for m, paths in groups.items() if len(paths) == 1}, problems
 
 
 def modality_of(name: str) -> str:

@@ -64,7 +64,7 @@ class Edition(Layout):
     joint: ClassVar[str] = "_"
     names: ClassVar[Mapping[str, str]] = {m: m for m in MODALITIES}
 
-    def found(self, tree: Tree) -> Sequence[Path]:
+    def signs(self, tree: Tree) -> Sequence[Path]:
         return [f for f in tree.folders if f != tree.root and self._is_case(f)]
 
     def _is_case(self, folder: Path) -> bool:
@@ -81,16 +81,16 @@ class Edition(Layout):
         """Return the patient of a case folder."""
         return folder.name
 
-    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
-        entries = [Entry(f.name, self.patient_of(f), self.files_of(tree, f), str(f)) for f in found]
+    def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        entries = [Entry(f.name, self.patient_of(f), self.files_of(tree, f), str(f)) for f in signs]
         return Listing(tuple(entries), known=_tables(tree))
 
 
 class _GradedByFolder(Edition):
     """2018 and 2019: the grade is the name of the folder above."""
 
-    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
-        graded = [f for f in found if f.parent.name.upper() in CLASSES]
+    def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        graded = [f for f in signs if f.parent.name.upper() in CLASSES]
         if not graded:
             raise DatasetError(
                 f"The BraTS cases in {tree.root} have no grades (expected them inside HGG/ and "
@@ -98,7 +98,7 @@ class _GradedByFolder(Edition):
             )
         left_out = [
             Finding("warning", f.name, "is not inside HGG/ or LGG/, so it has no grade: left out")
-            for f in found
+            for f in signs
             if f not in graded
         ]
         entries = [
@@ -108,7 +108,7 @@ class _GradedByFolder(Edition):
             )
             for f in graded
         ]  # fmt: skip
-        unused = {p for f in found if f not in graded for p in tree.within(f).values()}
+        unused = {p for f in signs if f not in graded for p in tree.within(f).values()}
         return Listing(tuple(entries), tuple(left_out), _tables(tree) | unused)
 
 
@@ -137,12 +137,12 @@ class BraTS2020(Edition):
             files["seg"] = stray[0]
         return files
 
-    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
-        names = {folder.name.lower(): folder.name for folder in found}
-        rows, repeats, torn = _read_mapping(_find_mapping(tree, found[0]))
+    def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        names = {folder.name.lower(): folder.name for folder in signs}
+        rows, repeats, torn = _read_mapping(_find_mapping(tree, signs[0]))
         findings = [replace(f, case=names[f.case]) for f in repeats if f.case in names]
         entries = []
-        for folder in found:
+        for folder in signs:
             grade, patient = rows.get(folder.name.lower(), ("no row", ""))
             if grade not in CLASSES:
                 message = f"{_MAPPING} gives {grade or 'no grade'}; expected one LGG or HGG"
@@ -170,8 +170,8 @@ class _TimePoints(Edition):
     names = {"t1": "t1n", "t1ce": "t1c", "t2": "t2w", "flair": "t2f"}
     late: ClassVar[bool]
 
-    def found(self, tree: Tree) -> Sequence[Path]:
-        return [f for f in super().found(tree) if _is_late(f) == self.late]
+    def signs(self, tree: Tree) -> Sequence[Path]:
+        return [f for f in super().signs(tree) if _is_late(f) == self.late]
 
     def patient_of(self, folder: Path) -> str:
         return folder.name.rpartition("-")[0]
@@ -229,8 +229,8 @@ def _read_mapping(path: Path) -> tuple[dict[str, tuple[str, str]], list[Finding]
         for row in read_table(path, ["Grade", _MAPPING_ID])
     ]
     unique, repeats, torn = unique_rows(rows, column, _MAPPING, _mapped)
-    told = {name: _mapped(row) for name, row in unique.items()}
-    return {name: (one["class"], one["patient"]) for name, one in told.items()}, repeats, torn
+    names = {name: _mapped(row) for name, row in unique.items()}
+    return {name: (one["class"], one["patient"]) for name, one in names.items()}, repeats, torn
 
 
 def _mapped(row: CsvRow) -> Mapping[str, str]:

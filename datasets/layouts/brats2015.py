@@ -32,12 +32,12 @@ class BraTS2015(Layout):
     labels = LABELS["brats2015"]
     expected = "HGG/ and LGG/ with folders such as brats_tcia_pat105_0001 that hold .mha files"
 
-    def found(self, tree: Tree) -> Sequence[Path]:
+    def signs(self, tree: Tree) -> Sequence[Path]:
         return [f for f in tree.folders if _CASE.fullmatch(f.name)]
 
-    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
+    def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
         entries, findings, unused = [], [], set()
-        for folder in found:
+        for folder in signs:
             images = [p for p in tree.files if p.is_relative_to(folder) and p.suffix == ".mha"]
             grade = folder.parent.name.upper()
             if grade not in ("LGG", "HGG"):
@@ -67,6 +67,6 @@ class BraTS2015(Layout):
                 "and LGG/). Use the training set in its original layout, see docs/datasets.md."
             )
         known = {
-            p for p in tree.files if any(p.is_relative_to(f) for f in found) and p.suffix == ".txt"
+            p for p in tree.files if any(p.is_relative_to(f) for f in signs) and p.suffix == ".txt"
         }
         return Listing(tuple(entries), tuple(findings), frozenset(known | unused))

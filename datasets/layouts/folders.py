@@ -23,7 +23,7 @@ class ClassFolders(Layout):
     name, label, family = "folders", "class folders", "folders"
     expected = "LGG/ and HGG/ with files such as case1_flair.nii.gz and case1_seg.nii.gz"
 
-    def found(self, tree: Tree) -> Sequence[Path]:
+    def signs(self, tree: Tree) -> Sequence[Path]:
         if set(tree.within(tree.root)) & _TABLES:
             return []  # what a table describes is not a plain folder
         return [
@@ -32,10 +32,10 @@ class ClassFolders(Layout):
             if _parts(tree, path) and not any(_OTHERS.match(p) for p in _parts(tree, path)[:-1])
         ]
 
-    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
+    def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
         groups: dict[tuple[str, str], dict[str, Path]] = defaultdict(dict)
         findings = []
-        for path in found:
+        for path in signs:
             *folders, stem = _parts(tree, path)
             prefix, modality = _named(stem)
             case = folders[1] if len(folders) == 2 else prefix
@@ -50,7 +50,7 @@ class ClassFolders(Layout):
             Entry(case, case, files, str(tree.root / name), _class_name(name))
             for (name, case), files in groups.items()
         ]
-        return Listing(tuple(entries), tuple(findings), frozenset(found))
+        return Listing(tuple(entries), tuple(findings), frozenset(signs))
 
 
 def _parts(tree: Tree, path: Path) -> tuple[str, ...]:

@@ -32,14 +32,14 @@ class Manifest(Layout):
     name, label, family = "manifest", "manifest", "manifest"
     expected = "manifest.csv with the columns case_id, label, image:flair and seg"
 
-    def found(self, tree: Tree) -> Sequence[Path]:
+    def signs(self, tree: Tree) -> Sequence[Path]:
         return [p for n, p in tree.within(tree.root).items() if n in NAMES]
 
-    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
-        if len(found) > 1:
-            names = " and ".join(p.name for p in found)
+    def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        if len(signs) > 1:
+            names = " and ".join(p.name for p in signs)
             raise DatasetError(f"{tree.root} has {names}. Keep one of them.")
-        (table,) = found
+        (table,) = signs
         rows = read_table(table, ["case_id"])
         columns = {c for row in rows for c in row.values if c.startswith("image:")}
         unknown = sorted(c for c in columns if c.removeprefix("image:") not in MODALITIES)

@@ -24,20 +24,20 @@ class Decathlon(Layout):
     channels = _ORDER
     expected = "dataset.json with imagesTr/ and labelsTr/"
 
-    def found(self, tree: Tree) -> Sequence[Path]:
+    def signs(self, tree: Tree) -> Sequence[Path]:
         return [
             f
             for f in tree.folders
             if "dataset.json" in tree.within(f) and f / "imagesTr" in tree.folders
         ]
 
-    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
-        if len(found) > 1:
+    def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        if len(signs) > 1:
             raise DatasetError(
-                f"{tree.root} holds {len(found)} Decathlon tasks: "
-                f"{', '.join(f.name for f in found)}. Set --data-root to one of them."
+                f"{tree.root} holds {len(signs)} Decathlon tasks: "
+                f"{', '.join(f.name for f in signs)}. Set --data-root to one of them."
             )
-        (task,) = found
+        (task,) = signs
         _check_description(tree.within(task)["dataset.json"])
         images, masks = tree.images(task / "imagesTr"), tree.images(task / "labelsTr")
         entries = []

@@ -268,12 +268,16 @@ def _check_patients(cases: Sequence[Case]) -> list[Finding]:
     labels: dict[str, dict[int, str]] = defaultdict(dict)
     for case in cases:
         labels[case.patient].setdefault(case.label, case.id)
-    return [
-        Finding("warning", min(found.values()), f"patient {patient} has cases of several classes: "
-                f"{', '.join(sorted(found.values()))}; they stay together in a split")
-        for patient, found in sorted(labels.items())
-        if len(found) > 1
-    ]  # fmt: skip
+    findings = []
+    for patient, cases_by_label in sorted(labels.items()):
+        if len(cases_by_label) > 1:
+            ids = sorted(cases_by_label.values())
+            message = (
+                f"patient {patient} has cases of several classes: {', '.join(ids)}; they stay "
+                "together in a split"
+            )
+            findings.append(Finding("warning", ids[0], message))
+    return findings
 
 
 def check_sites(cases: Sequence[Case], classes: Sequence[str]) -> list[Finding]:

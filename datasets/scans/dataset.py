@@ -134,7 +134,7 @@ class Scans(Dataset):
         if errors:
             raise self._refused(errors, ", or leave out the cases with --skip-bad")
         if not self.listed.cases:
-            why = f" {' '.join(self.left_out.told)}" if self.left_out else " Add cases."
+            why = f" {' '.join(self.left_out.lines)}" if self.left_out else " Add cases."
             raise DatasetError(f"{self.folder} holds no case that can be used.{why}")
         return self.listed.cases
 
@@ -193,8 +193,8 @@ class Scans(Dataset):
         examined = self._examined
         if examined is None:
             examined = []
-            for found in in_order(examiner, cases, workers or default_workers(len(cases))):
-                examined.append(found)
+            for case_examined in in_order(examiner, cases, workers or default_workers(len(cases))):
+                examined.append(case_examined)
                 if progress:
                     progress(len(examined), len(cases))
         findings = [
@@ -226,10 +226,10 @@ class Scans(Dataset):
         bad = {f.case for f in self.listed.findings if f.severity == "error"}
         cases = [case for case in self.listed.cases if case.id not in bad]
         examined = skipping.examine(self._examiner(), cases, self._root, cache, progress, workers)
-        found = skipping.left_out(self.listed, examined, self._root)
-        if found.cases or found.others:
-            self.left_out = found
-            self.listed = skipping.without(self.listed, found)
+        unusable = skipping.left_out(self.listed, examined, self._root)
+        if unusable.cases or unusable.others:
+            self.left_out = unusable
+            self.listed = skipping.without(self.listed, unusable)
         kept = {case.id for case in self.listed.cases}
         self._examined = [e for e in examined if e.id in kept]
 
@@ -252,8 +252,8 @@ class Scans(Dataset):
         for f in self.listed.findings:
             if f.severity == "warning" and f.case not in bad:
                 cases.setdefault(skipping.below(f.message, self._root), []).append(f.case)
-        told = [f"{some(ids)}: {text}" if ids[0] else text for text, ids in cases.items()]
-        return [*(self.left_out.told if self.left_out else ()), *told]
+        lines = [f"{some(ids)}: {text}" if ids[0] else text for text, ids in cases.items()]
+        return [*(self.left_out.lines if self.left_out else ()), *lines]
 
     @property
     def _root(self) -> Path:

@@ -60,7 +60,7 @@ class Grid:
         return "identity affine" if lost else ""
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """Return the codes; of a header as it is before anybody has filled it in, this too."""
         return f"{self.codes} ({self.placeholder})" if self.placeholder else self.codes
 
@@ -100,7 +100,7 @@ def difference(path: Path, grid: Grid, first: Path, reference: Grid) -> str:
         The beginning of a sentence that names both files, or an empty string.
     """
     if grid.codes != reference.codes:
-        return f"{path} is stored {grid.told} and {first} {reference.told}"
+        return f"{path} is stored {grid.description} and {first} {reference.description}"
     if np.abs(grid.directions - reference.directions).max() > COSINE:
         cosines = np.einsum("ij,ij->j", grid.directions, reference.directions)
         angle = np.degrees(np.arccos(np.clip(cosines.min(), -1, 1)))
@@ -193,8 +193,8 @@ def _form_notes(header: nib.Nifti1Header, affine: NDArray[np.float64]) -> list[s
             f"pixdim gives voxels of {_listed(pixdim)} mm and the sform {_listed(sizes)} mm; the "
             "sform is used"
         )
-    elif qform and (told := _qform_note(header, grid)):
-        notes.append(told)
+    elif qform and (note := _qform_note(header, grid)):
+        notes.append(note)
     return notes
 
 

@@ -55,14 +55,15 @@ def draw(experiment: RecordedExperiment, metric: str = "") -> Figure:
             Friedman's test finds no difference.
         ReportError: If the path of a record leaves the folder.
     """
-    found, broken = peers(experiment)
-    if len(found) < statistics.LEAST_BLOCKS:
-        raise NotDrawn(
+    experiments, broken = peers(experiment)
+    if len(experiments) < statistics.LEAST_BLOCKS:
+        reason = (
             f"needs at least {statistics.LEAST_BLOCKS} independent data sets, this store has "
-            f"{len(found)} with an experiment of this name and preset. {' '.join(broken)}".rstrip()
+            f"{len(experiments)} with an experiment of this name and preset. {' '.join(broken)}"
         )
+        raise NotDrawn(reason.rstrip())
     declared = ranking_metric(experiment.contents.metrics, metric)
-    blocks = [losses(other, declared.name) for other in found]
+    blocks = [losses(other, declared.name) for other in experiments]
     rows = experiment.contents.rows
     looks, labels = styles(rows), row_labels(rows)
     shared = {
@@ -94,26 +95,26 @@ def draw(experiment: RecordedExperiment, metric: str = "") -> Figure:
         ranks,
         width,
         test,
-        _source(found),
+        _source(experiments),
         [*_left_out(lacking), *broken],
     )
 
 
 def _left_out(lacking: Sequence[str]) -> list[str]:
-    told = f"Left out, without a value on every data set or with a mark: {', '.join(lacking)}."
-    return [told] if lacking else []
+    text = f"Left out, without a value on every data set or with a mark: {', '.join(lacking)}."
+    return [text] if lacking else []
 
 
 def _source(blocks: Sequence[RecordedExperiment]) -> str:
     """Name the data sets, and the preset and seeds that they share or not."""
-    told = [block.contents for block in blocks]
+    tables = [block.contents for block in blocks]
     data = ", ".join(
-        f"{c.dataset.name} {c.dataset.size}³ ({c.dataset.fingerprint[:8]})" for c in told
+        f"{c.dataset.name} {c.dataset.size}³ ({c.dataset.fingerprint[:8]})" for c in tables
     )
-    seeds = " or ".join(dict.fromkeys(", ".join(map(str, c.seeds)) for c in told))
-    versions = ", ".join(dict.fromkeys(c.suite_version for c in told))
+    seeds = " or ".join(dict.fromkeys(", ".join(map(str, c.seeds)) for c in tables))
+    versions = ", ".join(dict.fromkeys(c.suite_version for c in tables))
     return (
-        f"Data sets (fingerprint): {data}; preset {told[0].preset}; seeds {seeds}. "
+        f"Data sets (fingerprint): {data}; preset {tables[0].preset}; seeds {seeds}. "
         f"Cerebench {versions}."
     )
 
@@ -132,12 +133,12 @@ def peers(experiment: RecordedExperiment) -> tuple[list[RecordedExperiment], lis
         except BadContents as error:
             broken.append(str(error))
             continue
-        told = other.contents
-        same = (told.name, told.preset) == (contents.name, contents.preset)
-        held = newest.get(told.dataset.name)
-        newer = held is None or told.utc > held.contents.utc
+        others_contents = other.contents
+        same = (others_contents.name, others_contents.preset) == (contents.name, contents.preset)
+        held = newest.get(others_contents.dataset.name)
+        newer = held is None or others_contents.utc > held.contents.utc
         if same and newer and held is not experiment:
-            newest[told.dataset.name] = other
+            newest[others_contents.dataset.name] = other
     return list(newest.values()), broken
 
 
@@ -148,16 +149,16 @@ def losses(experiment: RecordedExperiment, metric: str) -> dict[Method, float]:
     """
     everything = values(experiment)
     marked = marks(experiment.contents, everything)
-    found = [v for v in everything if v.metric == metric and v.kind != CONTROL_KIND]
+    values_of_metric = [v for v in everything if v.metric == metric and v.kind != CONTROL_KIND]
     classes = experiment.contents.dataset.classes
-    told: dict[Method, float] = {}
+    means: dict[Method, float] = {}
     for position, row in generators(experiment):
-        own = [v for v in found if v.row == position]
+        own = [v for v in values_of_metric if v.row == position]
         summaries = [summarise([v for v in own if v.class_ == class_]) for class_ in classes]
         parts = [s.loss for s in summaries if s is not None and s.loss is not None]
         if len(parts) == len(classes) and position not in marked:
-            told[row.name, row.preset] = fmean(parts)
-    return told
+            means[row.name, row.preset] = fmean(parts)
+    return means
 
 
 def ties(ranks: Sequence[float], width: float) -> list[tuple[float, float]]:

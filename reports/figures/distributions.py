@@ -129,12 +129,12 @@ def pool(paths: Sequence[Path]) -> dict[str, Spread]:
     Raises:
         ReportError: If a file holds no distributions, or seeds have different bins.
     """
-    found: dict[str, Spread] = {}
+    spreads: dict[str, Spread] = {}
     for path in paths:
         stored = arrays(path, "distributions")
         for class_ in (key.removesuffix("/edges") for key in stored if key.endswith("/edges")):
             one = _spread(path, class_, stored)
-            other = found.get(class_)
+            other = spreads.get(class_)
             if other is not None:
                 if not np.array_equal(one.edges, other.edges):
                     raise ReportError(
@@ -143,8 +143,8 @@ def pool(paths: Sequence[Path]) -> dict[str, Spread]:
                     )
                 volumes = np.concatenate([other.volume_ml, one.volume_ml])
                 one = Spread(one.intensity + other.intensity, one.edges, volumes)
-            found[class_] = one
-    return {class_: _normalised(spread) for class_, spread in found.items()}
+            spreads[class_] = one
+    return {class_: _normalised(spread) for class_, spread in spreads.items()}
 
 
 def _spread(path: Path, class_: str, stored: Mapping[str, Any]) -> Spread:
@@ -205,5 +205,5 @@ def _counted(real: Mapping[str, Spread], rows: Sequence[Mapping[str, Spread]]) -
         class_: (len(s.volume_ml), span(len(r[class_].volume_ml) for r in rows if class_ in r))
         for class_, s in real.items()
     }
-    told = ", ".join(f"{class_} {a} real and {b} generated" for class_, (a, b) in n.items())
-    return f"n of volumes: {told}."
+    counts = ", ".join(f"{class_} {a} real and {b} generated" for class_, (a, b) in n.items())
+    return f"n of volumes: {counts}."

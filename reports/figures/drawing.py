@@ -73,24 +73,24 @@ def styles(rows: Sequence[RowEntry]) -> list[Style]:
     there that no other row has; after as many rows as colours, combinations repeat a colour.
     """
     colours, markers = ([getattr(s, f) for s in METHODS.values()] for f in ("colour", "marker"))
-    found: list[Style | None] = [None] * len(rows)
+    chosen: list[Style | None] = [None] * len(rows)
     for i, row in enumerate(rows):
         style = METHODS.get(row.name) if row.kind == "method" else None
-        found[i] = None if style in found else style
+        chosen[i] = None if style in chosen else style
         if row.kind == CONTROL_KIND:
-            found[i] = Style(REAL if row.role == "floor" else CONTROL, "")
+            chosen[i] = Style(REAL if row.role == "floor" else CONTROL, "")
     everything = [Style(c, m) for shift in range(len(colours)) for c, m in zip(
         colours, markers[shift:] + markers[:shift], strict=True)]  # fmt: skip
     for i, row in enumerate(rows):
-        if found[i] is None:
+        if chosen[i] is None:
             name = f"{row.name} {row.preset}"
             start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % len(everything)
             ahead = everything[start:] + everything[:start]
-            used = {s.colour for s in found if s}, {s.marker for s in found if s}
-            free = [s for s in ahead if s not in found]
+            used = {s.colour for s in chosen if s}, {s.marker for s in chosen if s}
+            free = [s for s in ahead if s not in chosen]
             apart = [s for s in free if s.colour not in used[0] and s.marker not in used[1]]
-            found[i] = (apart or free or ahead)[0]
-    return [style for style in found if style is not None]
+            chosen[i] = (apart or free or ahead)[0]
+    return [style for style in chosen if style is not None]
 
 
 def radiological(image: NDArray[Scalar]) -> NDArray[Scalar]:
@@ -148,8 +148,8 @@ def canvas(
     banner = plain(experiment.contents.banner or "")
     name = plain(experiment.contents.title or experiment.contents.name)
     parts = [(title, TITLE, "black"), (name, TEXT, "0.3")]
-    told = (*facts, source or provenance(experiment.contents))
-    parts += [(fact, SMALL, "0.3") for fact in told] + [(banner, SMALL, BANNER)] * bool(banner)
+    sentences = (*facts, source or provenance(experiment.contents))
+    parts += [(fact, SMALL, "0.3") for fact in sentences] + [(banner, SMALL, BANNER)] * bool(banner)
     head = [(wrap(text, width - 2 * EDGE, p), p, colour) for text, p, colour in parts]
     tail = [(wrap(text, width - 2 * EDGE, SMALL), SMALL, "0.3") for text in foot]
     top, bottom = (
@@ -264,14 +264,14 @@ def log_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
 
 def spread_out(heights: Sequence[float], gap: float) -> list[float]:
     """Move rising heights in [0, 1] up, then down from the top, until they are ``gap`` apart."""
-    found = list(heights)
-    for i in range(1, len(found)):
-        found[i] = max(found[i], found[i - 1] + gap)
+    places = list(heights)
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + gap)
     top = max(1.0, heights[-1]) if heights else 1.0
-    for i in range(len(found) - 1, -1, -1):
-        found[i] = min(found[i], top)
-        top = found[i] - gap
-    return found
+    for i in range(len(places) - 1, -1, -1):
+        places[i] = min(places[i], top)
+        top = places[i] - gap
+    return places
 
 
 def levels_width(lines: Sequence[tuple[float, str, str]]) -> float:
@@ -400,9 +400,9 @@ def files(experiment: RecordedExperiment, row: RowEntry | None, key: str) -> lis
     """Return the files ``key`` of a row's seeds, of those that exist."""
     if row is None:
         return []
-    places = [getattr(told, key, "") for told in (row.cells or [row])]
-    found = [experiment.path(place) for place in places if place]
-    return [path for path in found if path.is_file()]
+    places = [getattr(holder, key, "") for holder in (row.cells or [row])]
+    paths = [experiment.path(place) for place in places if place]
+    return [path for path in paths if path.is_file()]
 
 
 def lack(experiment: RecordedExperiment, row: RowEntry | None, what: str) -> str:

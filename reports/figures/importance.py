@@ -114,12 +114,12 @@ def load(path: Path) -> dict[str, Maps]:
     stored = arrays(path, "importance maps")
     names = [key.removesuffix("/axial") for key in stored if key.endswith("/axial")]
     try:
-        found = {n: Maps(stored[f"{n}/axial"], stored[f"{n}/importance"]) for n in names}
+        maps_by_class = {n: Maps(stored[f"{n}/axial"], stored[f"{n}/importance"]) for n in names}
     except KeyError as error:
         raise ReportError(f"{path} cannot be read as importance maps: no {error}.") from error
-    for name, maps in found.items():
+    for name, maps in maps_by_class.items():
         _check(path, name, maps)
-    return found
+    return maps_by_class
 
 
 def _check(path: Path, name: str, maps: Maps) -> None:
@@ -140,13 +140,13 @@ def _check(path: Path, name: str, maps: Maps) -> None:
 def _rows(experiment: RecordedExperiment) -> list[tuple[str, Path]]:
     """Return label and file of the first seed with maps for each method that has any."""
     contents = experiment.contents.rows
-    found = []
+    rows = []
     for label, row in zip(row_labels(contents), contents, strict=True):
         cell = _first_cell(experiment, row)
         if cell is not None:
             path = experiment.path(f"{cell.diagnosis.rpartition('/')[0]}/{FILE}")
-            found.append((f"{label}\nseed {cell.seed}", path))
-    return found
+            rows.append((f"{label}\nseed {cell.seed}", path))
+    return rows
 
 
 def _lost(experiment: RecordedExperiment) -> Iterator[str]:

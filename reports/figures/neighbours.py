@@ -151,7 +151,7 @@ def load(path: Path) -> dict[str, Pairs]:
         ReportError: If the file holds no pairs.
     """
     stored = arrays(path, "closest training cases")
-    found = {}
+    pairs = {}
     for class_ in (key.removesuffix("/ids") for key in stored if key.endswith("/ids")):
         ids = stored[f"{class_}/ids"]
         generated, neighbour, distance = (
@@ -168,7 +168,7 @@ def load(path: Path) -> dict[str, Pairs]:
             )
         by_voxels = _by_voxels(stored, class_)
         cases = tuple(map(str, ids[:, 1]))
-        found[class_] = Pairs(generated, neighbour, distance, cases, by_voxels)
+        pairs[class_] = Pairs(generated, neighbour, distance, cases, by_voxels)
         if by_voxels is not None and (
             by_voxels.slices.shape != generated.shape
             or len(by_voxels.correlation) != len(ids)
@@ -178,7 +178,7 @@ def load(path: Path) -> dict[str, Pairs]:
                 f"{path} holds no closest cases by voxels of {len(ids)} pairs for {class_}. Delete "
                 "it and run the experiment again."
             )
-    return found
+    return pairs
 
 
 def _by_voxels(stored: Mapping[str, NDArray[Any]], class_: str) -> VoxelNeighbours | None:

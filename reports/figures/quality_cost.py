@@ -68,14 +68,14 @@ class Point:
     marked: bool = False
 
 
-def front(found: Sequence[Point]) -> list[Point]:
+def front(points: Sequence[Point]) -> list[Point]:
     """Return the points that no other one dominates, the cheapest first; no marked row.
 
     A point dominates another if neither its cost nor its loss is larger and one is smaller. What a
     marked row reached says how little it was trained, or how much it copied.
     """
     best, kept = math.inf, []
-    for point in sorted((p for p in found if not p.marked), key=lambda p: (p.cost, p.loss)):
+    for point in sorted((p for p in points if not p.marked), key=lambda p: (p.cost, p.loss)):
         equal = bool(kept) and (point.cost, point.loss) == (kept[-1].cost, kept[-1].loss)
         if point.loss < best or equal:
             kept.append(point)
@@ -111,12 +111,14 @@ def draw(experiment: RecordedExperiment, metric: str = "") -> Figure:
         NotDrawn: If no metric can rank, or no method has both a value and a cost.
         ReportError: If the path of a record leaves the folder.
     """
-    contents, found = experiment.contents, values(experiment)
+    contents, all_values = experiment.contents, values(experiment)
     declared = ranking_metric(contents.metrics, metric)
-    scored = [v for v in found if v.metric == declared.name and v.view == declared.views[0]]
-    marked = marks(contents, found)
+    scored = [v for v in all_values if v.metric == declared.name and v.view == declared.views[0]]
+    marked = marks(contents, all_values)
     everything = {
-        class_: _points(contents.rows, [v for v in scored if v.class_ == class_], found, marked)
+        class_: _points(
+            contents.rows, [v for v in scored if v.class_ == class_], all_values, marked
+        )
         for class_ in contents.dataset.classes
     }
     methods = [p for group in everything.values() for p in group if p.device]
@@ -149,7 +151,7 @@ def draw(experiment: RecordedExperiment, metric: str = "") -> Figure:
         below=0.38 + legend_height(len(shown)),
         foot=[
             *_empty_classes(everything, scored, len(contents.seeds)),
-            *_missing(experiment, found, scored, shown, labels),
+            *_missing(experiment, all_values, scored, shown, labels),
         ],
     )
     grid = figure.add_gridspec(len(panels), 1, hspace=BETWEEN / HIGH, **place)
@@ -174,14 +176,14 @@ def draw(experiment: RecordedExperiment, metric: str = "") -> Figure:
 def _points(
     rows: Sequence[RowEntry],
     scored: Sequence[Value],
-    found: Sequence[Value],
+    all_values: Sequence[Value],
     marked: Container[int],
 ) -> list[Point]:
     """Return the controls, and the methods that have both a value and a cost, of one class."""
     points = []
     for position, row in enumerate(rows):
         summary = summarise([v for v in scored if v.row == position])
-        paid = [v for v in found if v.row == position and v.metric == COST]
+        paid = [v for v in all_values if v.row == position and v.metric == COST]
         cost = _cost(paid)
         if summary is None or summary.loss is None:
             continue
@@ -189,8 +191,8 @@ def _points(
             points.append(Point(position, 0.0, summary.loss, None, ""))
         elif cost:
             device = next(v.device for v in paid if v.device).partition(", ")[0]
-            told = (summary.loss, summary.error, device, position in marked)
-            points.append(Point(position, cost, *told))
+            measures = (summary.loss, summary.error, device, position in marked)
+            points.append(Point(position, cost, *measures))
     return points
 
 
@@ -244,35 +246,35 @@ def _empty_classes(
     everything: Mapping[str, Sequence[Point]], scored: Sequence[Value], seeds: int
 ) -> list[str]:
     """Say of each class that has no panel why not."""
-    told = []
+    lines = []
     for class_, group in everything.items():
         if not any(p.device for p in group):
             owed = [v for v in scored if v.class_ == class_ and v.kind == "method"]
             lacking = [v for v in owed if v.status != OK]
-            told.append(f"Not shown: class {plain(class_)} ({explain(lacking, seeds)}).")
-    return told
+            lines.append(f"Not shown: class {plain(class_)} ({explain(lacking, seeds)}).")
+    return lines
 
 
 def _missing(
     experiment: RecordedExperiment,
-    found: Sequence[Value],
+    all_values: Sequence[Value],
     scored: Sequence[Value],
     shown: Sequence[int],
     labels: Sequence[str],
 ) -> list[str]:
     """Say of each row that has no point why not."""
-    told = []
+    lines = []
     for position, row in generators(experiment):
         if position in shown:
             continue
         if row.kind == "samples":
-            told.append(f"Not shown: {labels[position]} (a folder of samples has no cost).")
+            lines.append(f"Not shown: {labels[position]} (a folder of samples has no cost).")
             continue
-        owed = [v for v in found if v.row == position and v.metric == COST]
+        owed = [v for v in all_values if v.row == position and v.metric == COST]
         lacking = [v for v in (*owed, *scored) if v.row == position and v.status != OK]
         seeds = len(row.cells)
-        told.append(f"Not shown: {labels[position]} ({explain(lacking, seeds)}).")
-    return told
+        lines.append(f"Not shown: {labels[position]} ({explain(lacking, seeds)}).")
+    return lines
 
 
 def _panel(

@@ -64,14 +64,16 @@ def rows(experiment: RecordedExperiment) -> list[FigureRow]:
     contents = experiment.contents.rows
     looks = dict(zip((row.name for row in contents), styles(contents), strict=True))
     labels = dict(zip((row.name for row in contents), row_labels(contents), strict=True))
-    found = []
+    figure_rows = []
     for block in read(experiment):
         early = ", before fine-tuning" * (block.name == SHUFFLED)
         group = block.label + early if block.needs_samples else WITHOUT
         for result in block.results:
             look = looks.get(result.name, Style(CONTROL, "o"))
-            found.append(FigureRow(group, labels.get(result.name, result.label), look, result))
-    return found
+            figure_rows.append(
+                FigureRow(group, labels.get(result.name, result.label), look, result)
+            )
+    return figure_rows
 
 
 def draw(experiment: RecordedExperiment) -> Figure:
@@ -81,27 +83,30 @@ def draw(experiment: RecordedExperiment) -> Figure:
         NotDrawn: If the experiment has no protocol, or none has a result.
         ReportError: If the path of a record leaves the folder.
     """
-    found = rows(experiment)
-    if not any(row.result.runs for row in found):
+    figure_rows = rows(experiment)
+    if not any(row.result.runs for row in figure_rows):
         raise NotDrawn(
-            "no downstream protocol has a result." if found else "it has no downstream protocols."
+            "no downstream protocol has a result."
+            if figure_rows
+            else "it has no downstream protocols."
         )
-    places, depth = _places(found)
-    left = EDGE + 0.2 + max(text_width(row.label, SMALL) for row in found)
+    places, depth = _places(figure_rows)
+    left = EDGE + 0.2 + max(text_width(row.label, SMALL) for row in figure_rows)
     drawn = {
-        title: [_strip(row.result, metric) for row in found] for title, metric in SHOWN.items()
+        title: [_strip(row.result, metric) for row in figure_rows]
+        for title, metric in SHOWN.items()
     }
     strips = [one for column in drawn.values() for one in column]
     reasons = [
         f"Missing: {row.group}, {row.label}: {lost(row.result)}."
-        for row in found
+        for row in figure_rows
         if row.result.missing
     ]
     reasons += [f"No bar: {one.reason}" for one in strips if one.reason]
     figure, place = canvas(
         experiment,
         "AUC and F1 of every repeat",
-        _facts(found),
+        _facts(figure_rows),
         body=depth,
         left=left,
         above=0.05,
@@ -118,14 +123,14 @@ def draw(experiment: RecordedExperiment) -> Figure:
         axes.set_yticks([])
         axes.set_xlim(max(-0.02, math.floor(10 * low - 0.5) / 10), 1.02)
         axes.set_xlabel(f"{title} (dimensionless)", fontsize=SMALL)
-        for row, one, y in zip(found, drawn[title], places, strict=True):
+        for row, one, y in zip(figure_rows, drawn[title], places, strict=True):
             _row(axes, one, y, row.style)
             if column == 0:
                 side = {"ha": "right", "va": "center", "transform": axes.get_yaxis_transform()}
                 axes.text(-0.04, y, row.label, fontsize=SMALL, parse_math=False, **side)
         if title == "AUC":
             axes.axvline(0.5, color=CONTROL, linestyle=":", linewidth=0.7, zorder=0)
-    _name_groups(figure.axes[0], found, places, left)
+    _name_groups(figure.axes[0], figure_rows, places, left)
     return figure
 
 
@@ -188,10 +193,10 @@ def lost(result: Result) -> str:
     return explain(result.missing, result.asked).rstrip(".") if result.missing else ""
 
 
-def _places(found: Sequence[FigureRow]) -> tuple[list[float], float]:
+def _places(rows: Sequence[FigureRow]) -> tuple[list[float], float]:
     """Return the height of each row and of all, inches from the top; groups have headings."""
     places, depth, group = [], 0.0, None
-    for row in found:
+    for row in rows:
         depth += HEAD * (row.group != group)
         group = row.group
         places.append(depth + ROW / 2)
@@ -200,12 +205,12 @@ def _places(found: Sequence[FigureRow]) -> tuple[list[float], float]:
 
 
 def _name_groups(
-    axes: Axes, found: Sequence[FigureRow], places: Sequence[float], margin: float
+    axes: Axes, rows: Sequence[FigureRow], places: Sequence[float], margin: float
 ) -> None:
     """Write the heading of each group over its first row, from the left edge of the figure."""
     width, _ = size_in_inches(axes)
     group = None
-    for row, y in zip(found, places, strict=True):
+    for row, y in zip(rows, places, strict=True):
         if row.group != group:
             place = {"ha": "left", "va": "bottom", "transform": axes.get_yaxis_transform()}
             x = (EDGE - margin) / width
@@ -232,8 +237,8 @@ def _row(axes: Axes, one: Strip, y: float, style: Style) -> None:
     points(axes, one.values, heights, style, size=2.8, zorder=3, gid="repeats")
 
 
-def _facts(found: Sequence[FigureRow]) -> tuple[str, ...]:
-    good = [row.result for row in found if row.result.runs]
+def _facts(rows: Sequence[FigureRow]) -> tuple[str, ...]:
+    good = [row.result for row in rows if row.result.runs]
     cases = span(len(result.ids) for result in good)
     patients = span(len(set(result.patients)) for result in good)
     repeats = span(len(result.runs) for result in good)

@@ -66,8 +66,8 @@ def draw(experiment: RecordedExperiment) -> Figure:
             "with --set exp2.synthetic_per_class=N, the store keeps both."
         )
         raise NotDrawn(" ".join([needed, *broken]))
-    found = rows(experiment)
-    without = [row for row in found if row.group == WITHOUT and row.result.runs]
+    curves_by_class = rows(experiment)
+    without = [row for row in curves_by_class if row.group == WITHOUT and row.result.runs]
     lines = [(fmean(row.result.values("auc")), row.label, CONTROL) for row in without]
     shown = {curve.label: curve.style for group in panels.values() for curve in group}
     figure, place = canvas(
@@ -80,7 +80,7 @@ def draw(experiment: RecordedExperiment) -> Figure:
         below=0.38 + legend_height(len(shown)),
         foot=[
             f"Not shown: {row.group}, {row.label} ({lost(row.result) or 'one number only'})."
-            for row in found
+            for row in curves_by_class
             if row.group in panels and row.label not in shown
         ]
         + broken,
@@ -107,7 +107,7 @@ def curves(experiment: RecordedExperiment) -> dict[str, list[Curve]]:
     contents = experiment.contents.rows
     looks = dict(zip((row.name for row in contents), styles(contents), strict=True))
     labels = dict(zip((row.name for row in contents), row_labels(contents), strict=True))
-    found: dict[str, list[Curve]] = {}
+    groups: dict[str, list[Curve]] = {}
     for protocol in experiment.contents.downstream:
         if NUMBER not in protocol.config or protocol.role != "experiment":
             continue
@@ -120,8 +120,8 @@ def curves(experiment: RecordedExperiment) -> dict[str, list[Curve]]:
                 cases = len(next(iter(numbers.values()))[0].test.ids)
                 strips = {n: _strip(numbers[n]) for n in sorted(numbers)}
                 curve = Curve(labels[row.name], looks[row.name], strips, cases)
-                found.setdefault(plain(protocol.label), []).append(curve)
-    return found
+                groups.setdefault(plain(protocol.label), []).append(curve)
+    return groups
 
 
 def _strip(records: Sequence[DownstreamRecord]) -> Strip:
@@ -136,14 +136,14 @@ def alike(experiment: RecordedExperiment, relative: str) -> dict[int, Downstream
 
     Several of one number and seed are one result made twice, of which the first is taken.
     """
-    found: dict[int, DownstreamRecord] = {}
+    records: dict[int, DownstreamRecord] = {}
     own, _ = experiment.record(relative, DownstreamRecord)
     for place in [relative, *_beside(experiment, relative)] if own else ():
         record, _ = experiment.record(place, DownstreamRecord)
         number = _number(record) if record and not fault(record) else 0
         if own and record and number and _fixed(record) == _fixed(own):
-            found.setdefault(number, record)
-    return found
+            records.setdefault(number, record)
+    return records
 
 
 def _beside(experiment: RecordedExperiment, relative: str) -> list[str]:
@@ -202,9 +202,9 @@ def _panel(axes: Axes, group: Sequence[Curve], heights: Sequence[float]) -> None
     axes.set_ylim(low - 0.02, min(high + 0.02, 1.01))
 
 
-def _facts(found: Sequence[Curve]) -> tuple[str, ...]:
-    cases = span(curve.cases for curve in found)
-    repeats = span(len(one.values) for curve in found for one in curve.points.values())
+def _facts(curves: Sequence[Curve]) -> tuple[str, ...]:
+    cases = span(curve.cases for curve in curves)
+    repeats = span(len(one.values) for curve in curves for one in curve.points.values())
     return (
         f"Mean of {repeats} repeats; grey: 95 % interval of the mean over patients (bootstrap, "
         f"{DRAWS} draws), {cases} test cases. Points are moved sideways apart. Dotted: protocols "

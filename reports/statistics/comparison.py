@@ -92,14 +92,14 @@ def compare(
         except StatisticsError as error:
             reasons[row] = str(error)
     corrected = dict(zip(made, holm([one.p for one in made.values()]), strict=True))
-    found = {}
+    verdicts = {}
     for row in family:
         apart = _apart(row, reference, metric)
         if row in made:
-            found[row] = Verdict(made[row], corrected[row], len(made), difference=apart)
+            verdicts[row] = Verdict(made[row], corrected[row], len(made), difference=apart)
         else:
-            found[row] = Verdict(reason=reasons[row], difference=apart)
-    return found
+            verdicts[row] = Verdict(reason=reasons[row], difference=apart)
+    return verdicts
 
 
 def _apart(row: Result, reference: Result | None, metric: str) -> float | None:

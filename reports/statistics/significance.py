@@ -342,11 +342,11 @@ def placements(truth: NDArray[np.bool_], scores: Numbers) -> tuple[Numbers, Numb
     ones, zeros = scores[:, truth], scores[:, ~truth]
     shares = []
     for own, other in ((ones, np.sort(zeros, axis=1)), (-zeros, np.sort(-ones, axis=1))):
-        found = np.empty(own.shape)
+        share = np.empty(own.shape)
         for run, (mine, theirs) in enumerate(zip(own, other, strict=True)):
             below = np.searchsorted(theirs, mine, "left") + np.searchsorted(theirs, mine, "right")
-            found[run] = below / (2 * len(theirs))
-        shares.append(found)
+            share[run] = below / (2 * len(theirs))
+        shares.append(share)
     return shares[0], shares[1]
 
 

@@ -76,13 +76,13 @@ def readings(experiment: RecordedExperiment) -> list[Reading]:
     Raises:
         ReportError: If the path of a record leaves the folder.
     """
-    found: list[Reading] = []
+    all_readings: list[Reading] = []
     for position, row in enumerate(experiment.contents.rows):
         for cell in row.cells:
             if cell.diagnosis:
                 start = Reading(position, row.name, row.label, row.preset, cell.seed)
-                found.extend(_cell(experiment, start, cell))
-    return found
+                all_readings.extend(_cell(experiment, start, cell))
+    return all_readings
 
 
 def _cell(experiment: RecordedExperiment, start: Reading, cell: CellEntry) -> Iterator[Reading]:
@@ -93,10 +93,12 @@ def _cell(experiment: RecordedExperiment, start: Reading, cell: CellEntry) -> It
         for name in experiment.contents.dataset.classes:
             yield replace(start, class_=name, **lack)
         return
-    for told in record.diagnostics:
-        this = replace(start, class_=told.class_, name=told.name, meaning=told.meaning)
-        for set_ in dict.fromkeys((*SETS, *told.values)):
-            yield _reading(replace(this, set_=set_), told.values.get(set_))
+    for diagnostic in record.diagnostics:
+        this = replace(
+            start, class_=diagnostic.class_, name=diagnostic.name, meaning=diagnostic.meaning
+        )
+        for set_ in dict.fromkeys((*SETS, *diagnostic.values)):
+            yield _reading(replace(this, set_=set_), diagnostic.values.get(set_))
 
 
 def _reading(start: Reading, values: Sequence[float] | None) -> Reading:
@@ -161,7 +163,7 @@ class _Sheet:
     """The readings of an experiment, and the footnotes and counts collected so far."""
 
     experiment: RecordedExperiment
-    found: list[Reading]
+    readings: list[Reading]
     sets: tuple[str, ...]
     footnotes: Footnotes = field(default_factory=Footnotes)
     counts: dict[str, list[int]] = field(default_factory=dict)
@@ -179,13 +181,13 @@ def build(experiment: RecordedExperiment) -> Table | None:
     Raises:
         ReportError: As in ``readings``.
     """
-    found = readings(experiment)
-    sets = tuple(dict.fromkeys((*SETS, *(r.set_ for r in found if r.set_))))
-    sheet = _Sheet(experiment, found, sets)
-    classes = (*experiment.contents.dataset.classes, *(r.class_ for r in found))
+    all_readings = readings(experiment)
+    sets = tuple(dict.fromkeys((*SETS, *(r.set_ for r in all_readings if r.set_))))
+    sheet = _Sheet(experiment, all_readings, sets)
+    classes = (*experiment.contents.dataset.classes, *(r.class_ for r in all_readings))
     blocks = []
     for name in dict.fromkeys(classes):
-        rows = tuple(_rows(sheet, [r for r in found if r.class_ == name]))
+        rows = tuple(_rows(sheet, [r for r in all_readings if r.class_ == name]))
         if rows:
             blocks.append(TableBlock(plain(name), ("",) * len(sets), rows))
     if not blocks:
@@ -203,45 +205,45 @@ def build(experiment: RecordedExperiment) -> Table | None:
     )
 
 
-def _rows(sheet: _Sheet, found: Sequence[Reading]) -> Iterator[TableRow]:
+def _rows(sheet: _Sheet, of_class: Sequence[Reading]) -> Iterator[TableRow]:
     """Yield the lines of one class."""
     labels = row_labels(sheet.experiment.contents.rows)
-    for row in dict.fromkeys(r.row for r in found):
-        own = [r for r in found if r.row == row]
+    for row in dict.fromkeys(r.row for r in of_class):
+        own = [r for r in of_class if r.row == row]
         # A diagnosis that is missing as a whole is owed to every diagnostic of the method.
         missing = [r for r in own if not r.name]
         for name in dict.fromkeys(r.name for r in own if r.name) or ("",):
-            told = [r for r in own if r.name == name and name]
+            of_diagnostic = [r for r in own if r.name == name and name]
             cells = (
-                _pool(sheet, set_, [*(r for r in told if r.set_ == set_), *missing])
+                _pool(sheet, set_, [*(r for r in of_diagnostic if r.set_ == set_), *missing])
                 for set_ in sheet.sets
             )
             label = f"{labels[row]}: {plain(name)}" if name else labels[row]
             yield TableRow(label, "method", tuple(cells))
 
 
-def _pool(sheet: _Sheet, set_: str, found: Sequence[Reading]) -> TableCell:
+def _pool(sheet: _Sheet, set_: str, of_set: Sequence[Reading]) -> TableCell:
     """Return median and percentiles of the raw values of all seeds together."""
-    if all(r.status == LEFT_OUT for r in found):
+    if all(r.status == LEFT_OUT for r in of_set):
         return TableCell(DASH, mark=sheet.footnotes.mark(LEFT_OUT))
-    asked = sheet.asked(found[0].row)
-    values = [value for r in found for value in r.values]
+    asked = sheet.asked(of_set[0].row)
+    values = [value for r in of_set for value in r.values]
     if not values:
-        return TableCell(DASH, mark=sheet.footnotes.mark(explain(found, asked)))
-    mark = _incomplete(sheet, found, asked)
+        return TableCell(DASH, mark=sheet.footnotes.mark(explain(of_set, asked)))
+    mark = _incomplete(sheet, of_set, asked)
     if len(values) == 1:
         return TableCell(number(values[0]), mark=mark)
-    if any(len(r.values) > 1 for r in found):
+    if any(len(r.values) > 1 for r in of_set):
         sheet.counts.setdefault(set_, []).append(len(values))
     median, low, high = spread(values)
     middle, left, right = (like(value, high - low) for value in (median, low, high))
     return TableCell(f"{middle} [{left}, {right}]", mark=mark)
 
 
-def _incomplete(sheet: _Sheet, found: Sequence[Reading], asked: int) -> int:
+def _incomplete(sheet: _Sheet, of_set: Sequence[Reading], asked: int) -> int:
     """Return the mark of pooled values that lack seeds, else 0."""
-    lacking = [r for r in found if r.status != OK]
-    got = len(found) - len(lacking)
+    lacking = [r for r in of_set if r.status != OK]
+    got = len(of_set) - len(lacking)
     if got == asked:
         return 0
     return sheet.footnotes.mark(
@@ -267,11 +269,11 @@ def _caption(seeds: Sequence[int]) -> str:
 def _meanings(sheet: _Sheet) -> Iterator[str]:
     """Yield what each diagnostic means, naming methods where one name has several meanings."""
     labels = row_labels(sheet.experiment.contents.rows)
-    told: dict[str, dict[str, dict[str, None]]] = {}
-    for r in sheet.found:
+    labels_by_meaning: dict[str, dict[str, dict[str, None]]] = {}
+    for r in sheet.readings:
         if r.name:
-            told.setdefault(r.name, {}).setdefault(r.meaning, {})[labels[r.row]] = None
-    for name, meanings in told.items():
+            labels_by_meaning.setdefault(r.name, {}).setdefault(r.meaning, {})[labels[r.row]] = None
+    for name, meanings in labels_by_meaning.items():
         for meaning, methods in meanings.items():
             who = f" ({', '.join(methods)})" if len(meanings) > 1 else ""
             yield plain(f"{name}{who}: {meaning}")

@@ -11,21 +11,21 @@ from cerebench.reports.values.downstream import ProtocolResults
 from cerebench.reports.values.study import Study, unequal
 
 
-def caption(told: Study, shown: Sequence[Result], *, means: bool = True) -> str:
+def caption(study: Study, shown: Sequence[Result], *, means: bool = True) -> str:
     """Describe test set, runs, seeds, preset, data and versions of the rows shown.
 
     Args:
-        told: The study.
+        study: The study.
         shown: Rows of the table.
         means: Whether the table shows means over runs.
     """
-    contents = told.experiment.contents
+    contents = study.experiment.contents
     data, made = contents.dataset, [result for result in shown if result.runs]
     counts = [span(result.of_class()[label] for result in made) for label in (0, 1)]
     classes = ", ".join(f"{n} {c}" for n, c in zip(counts, data.classes, strict=False))
     patients = span(len(set(result.patients)) for result in made)
     seeds = ", ".join(map(str, contents.seeds))
-    presets = ", ".join(dict.fromkeys(block.preset for block in told.blocks))
+    presets = ", ".join(dict.fromkeys(block.preset for block in study.blocks))
     suites = contents.suites
     over = "Mean over" if means else "Each row has"
     error = " ± its standard error, test patients and seeds joined" * means
@@ -49,10 +49,10 @@ def _constant(made: Sequence[Result]) -> str:
     return f"; F1 of calling every case so: {' or '.join(listed)}" * bool(listed)
 
 
-def data_notes(told: Study, blocks: Iterable[ProtocolResults]) -> Iterator[str]:
+def data_notes(study: Study, blocks: Iterable[ProtocolResults]) -> Iterator[str]:
     """Yield what stage 1 trained on, and which rows are marked because theirs differs."""
     for block in blocks:
-        odd = unequal(told, block)
+        odd = unequal(study, block)
         usual = [r.data for r in block.results if r.data and r not in odd]
         if usual:
             yield f"{block.label}, stage 1: {usual[0]}."
@@ -60,10 +60,10 @@ def data_notes(told: Study, blocks: Iterable[ProtocolResults]) -> Iterator[str]:
             yield f"Unequal data: {row.label} in {block.label} trained stage 1 on {data}."
 
 
-def bold(told: Study) -> str:
+def bold(study: Study) -> str:
     """Say what bold means and when there is none."""
-    if told.banner:
-        return f"Nothing is bold: {told.banner}."
+    if study.banner:
+        return f"Nothing is bold: {study.banner}."
     return (
         "Bold: better than every other row, each at p < 0.05 by the test of generators (seeds and "
         "patients); of equal rows, two or seven, one is bold in at most 5 % of columns. Rows with "

@@ -26,15 +26,15 @@ WITHOUT = "Baselines and controls"
 LABELS = dict(zip(METRICS, ("AUC", "F1", "accuracy", "precision", "recall"), strict=True))
 
 
-def build(told: Study) -> list[Table]:
+def build(study: Study) -> list[Table]:
     """Build the table of results and, where there is a reference, that of comparisons."""
-    tables = [_results(told)]
-    if told.experiments and told.experiment.contents.reference:
-        tables.append(downstream_comparison.build(told))
+    tables = [_results(study)]
+    if study.experiments and study.experiment.contents.reference:
+        tables.append(downstream_comparison.build(study))
     return tables
 
 
-def _results(told: Study) -> Table:
+def _results(study: Study) -> Table:
     footnotes = Footnotes()
     columns = [Column(label, "mean ± se", "metrics", name) for name, label in LABELS.items()]
     columns += [
@@ -44,41 +44,41 @@ def _results(told: Study) -> Table:
         Column("training", "time", "cost"),
     ]
     blocks = []
-    for block in told.experiments:
-        rows = _rows(told, footnotes, [(block, row) for row in block.results], compete=True)
+    for block in study.experiments:
+        rows = _rows(study, footnotes, [(block, row) for row in block.results], compete=True)
         blocks.append(TableBlock(block.label, ("",) * len(columns), tuple(rows)))
-    if told.others:
-        rows = list(_rows(told, footnotes, told.others, compete=False))
+    if study.others:
+        rows = list(_rows(study, footnotes, study.others, compete=False))
         rows.sort(key=lambda row: row.role == "control")
         blocks.append(TableBlock(WITHOUT, ("",) * len(columns), tuple(rows)))
-    shown = [result for block in told.blocks for result in block.results]
+    shown = [result for block in study.blocks for result in block.results]
     return Table(
         title=TITLE,
-        banner=classifier(told.blocks),
-        caption=caption(told, shown),
+        banner=classifier(study.blocks),
+        caption=caption(study, shown),
         columns=tuple(columns),
         blocks=tuple(blocks),
         footnotes=footnotes.texts,
-        notes=tuple(_reading(told, shown)),
+        notes=tuple(_reading(study, shown)),
         methods=(),
-        protocol=tuple(_protocol(told)),
+        protocol=tuple(_protocol(study)),
     )
 
 
 def _rows(
-    told: Study,
+    study: Study,
     footnotes: Footnotes,
     listed: Sequence[tuple[ProtocolResults, Result]],
     *,
     compete: bool,
 ) -> Iterator[TableRow]:
-    leaders = {m: told.best(listed, m) if compete else (None, None) for m in METRICS}
+    leaders = {m: study.best(listed, m) if compete else (None, None) for m in METRICS}
     for block, result in listed:
         cells = [score(footnotes, result, metric, *leaders[metric]) for metric in METRICS]
         cells += [_interval(result), _early(result), TableCell(str(len(result.runs)))]
         cells += [TableCell(DASH if result.seconds is None else duration(result.seconds))]
         role = "control" if block.role == "control" else "method"
-        yield TableRow(told.label(block, result), role, tuple(cells))
+        yield TableRow(study.label(block, result), role, tuple(cells))
 
 
 def score(
@@ -96,28 +96,28 @@ def score(
             f"{metric} does not exist in {lost} of {len(result.runs)} runs: no case is called so"
         )
         return TableCell(DASH, mark=footnotes.mark(reason))
-    found = error(result, metric)
+    spread = error(result, metric)
     constant = result.one_class * (metric != "auc")
-    sure = "" if found is not None or constant else "no error: no test case or run changes it"
+    sure = "" if spread is not None or constant else "no error: no test case or run changes it"
     return TableCell(
-        mean(fmean(result.values(metric)), found),
+        mean(fmean(result.values(metric)), spread),
         bold=result is best,
         mark=footnotes.mark(result.stage, constant, sure, _incomplete(result)),
         second=result is second,
     )
 
 
-def mean(value: float, found: Contrast | None) -> str:
+def mean(value: float, spread: Contrast | None) -> str:
     """Return a share ± error with three decimals, finer than cases can tell apart.
 
     Where ± would leave 0 to 1 both ends are given, cut there.
     """
-    if found is None:
+    if spread is None:
         return f"{value:.3f}"
-    low, high = value - found.se, value + found.se
+    low, high = value - spread.se, value + spread.se
     if low < 0 or high > 1:
         return f"{value:.3f} [{max(low, 0):.3f}, {min(high, 1):.3f}]"
-    return f"{value:.3f} ± {found.se:.3f}"
+    return f"{value:.3f} ± {spread.se:.3f}"
 
 
 def _incomplete(result: Result) -> str:
@@ -129,13 +129,13 @@ def _incomplete(result: Result) -> str:
 
 def _interval(result: Result) -> TableCell:
     """Return the 95 % interval of the mean AUC, cut at 0 and 1."""
-    found = error(result, "auc") if result.runs else None
-    return TableCell(DASH if found is None else _cut(found).partition(" ")[2])
+    spread = error(result, "auc") if result.runs else None
+    return TableCell(DASH if spread is None else _cut(spread).partition(" ")[2])
 
 
-def _cut(found: Contrast) -> str:
-    low, high = found.interval
-    return between(found.difference, max(low, 0.0), min(high, 1.0))
+def _cut(spread: Contrast) -> str:
+    low, high = spread.interval
+    return between(spread.difference, max(low, 0.0), min(high, 1.0))
 
 
 def _early(result: Result) -> TableCell:
@@ -148,24 +148,24 @@ def _early(result: Result) -> TableCell:
 
 def _swapped(block: ProtocolResults) -> Iterator[str]:
     """Name the rows whose classifier ranks the classes the wrong way round after stage 1."""
-    found = []
+    labels = []
     for row in block.results:
         if not row.before.runs or too_few(row):
             continue
-        value, told = fmean(row.before.values("auc")), error(row.before, "auc")
-        if value < shuffled.CHANCE and (told is None or told.interval[1] < shuffled.CHANCE):
-            found.append(f"{row.label} (AUC {_cut(told) if told else f'{value:.3f}'})")
-    if found:
+        value, spread = fmean(row.before.values("auc")), error(row.before, "auc")
+        if value < shuffled.CHANCE and (spread is None or spread.interval[1] < shuffled.CHANCE):
+            labels.append(f"{row.label} (AUC {_cut(spread) if spread else f'{value:.3f}'})")
+    if labels:
         yield (
             f"{block.label}: stage 1 taught the classes the wrong way round with the volumes of "
-            f"{', '.join(found)}: swapped labels, or real against generated where it has both."
+            f"{', '.join(labels)}: swapped labels, or real against generated where it has both."
         )
 
 
-def _reading(told: Study, shown: Sequence[Result]) -> Iterator[str]:
+def _reading(study: Study, shown: Sequence[Result]) -> Iterator[str]:
     """Yield what a reader must know to read the results."""
-    yield bold(told)
-    few_seeds = len(told.experiment.contents.seeds) < 2
+    yield bold(study)
+    few_seeds = len(study.experiment.contents.seeds) < 2
     yield (
         "± leaves out which real cases fine-tune and validate"
         + (
@@ -186,29 +186,29 @@ def _reading(told: Study, shown: Sequence[Result]) -> Iterator[str]:
     few = min((min(r.of_class()) for r in shown if r.runs), default=LEAST_CASES)
     if few < LEAST_CASES:
         yield f"{few} test cases of a class, fewer than {LEAST_CASES}: no test, nothing bold."
-    if not told.experiment.contents.reference:
+    if not study.experiment.contents.reference:
         yield "No reference method, so nothing is tested: bench run --reference NAME."
-    elif len(told.experiment.contents.seeds) < LEAST_SEEDS:
+    elif len(study.experiment.contents.seeds) < LEAST_SEEDS:
         yield (
             f"Fewer than {LEAST_SEEDS} generator seeds: no asterisk and no bold, since what other "
             "trainings of a generator would give is not known: bench run --seeds 3."
         )
-    yield from of_data(told.experiment.contents)
-    yield from data_notes(told, told.experiments)
-    for block in told.experiments:
+    yield from of_data(study.experiment.contents)
+    yield from data_notes(study, study.experiments)
+    for block in study.experiments:
         yield from _swapped(block)
-    for block in told.blocks:
+    for block in study.blocks:
         yield from shuffled.notes(block)
-    for block in told.blocks:
+    for block in study.blocks:
         yield f"{block.label}: {block.description}"
-    for block in told.blocks:
+    for block in study.blocks:
         for result in block.results:
             yield from (f"{block.label}, {result.label}: {note}" for note in result.notes)
 
 
-def _protocol(told: Study) -> Iterator[str]:
+def _protocol(study: Study) -> Iterator[str]:
     """Yield source, preset and differences of every protocol."""
-    for block in told.blocks:
+    for block in study.blocks:
         text = f"{block.label} = {block.name} ({block.source}), preset {block.preset}."
         if block.differences:
             changed = (

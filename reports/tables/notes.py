@@ -36,11 +36,11 @@ ALIKE = 0.02  # excess of MS-SSIM over the real set's that is worth a note
 DISAGREEMENT = 3  # places between two rankings that are worth a note
 
 
-def caption(contents: Contents, found: Sequence[Value]) -> str:
+def caption(contents: Contents, values: Sequence[Value]) -> str:
     """Describe dataset, n, preset, seeds and the meaning of ±; versions last."""
     data = contents.dataset
     scored = [
-        v for v in found if v.kind != CONTROL_KIND and v.status == OK and v.n_real is not None
+        v for v in values if v.kind != CONTROL_KIND and v.status == OK and v.n_real is not None
     ]
     n_real = span(v.n_real for v in scored if v.n_real is not None)
     n_generated = span(v.n_generated for v in scored if v.n_generated is not None)
@@ -51,7 +51,7 @@ def caption(contents: Contents, found: Sequence[Value]) -> str:
         f"{data.label}, {size} voxels of {'–'.join(edges)} mm, "
         f"{', '.join(data.channels)}; per class n = {n_real} real and {n_generated} generated"
         f"{''.join(f'; {part}' for part in [*_trained(contents), *_suites(contents)])}. "
-        f"{_meaning(contents, found)} {versions(contents)}"
+        f"{_meaning(contents, values)} {versions(contents)}"
     )
 
 
@@ -71,9 +71,9 @@ def versions(contents: Contents) -> str:
 
 def of_data(contents: Contents) -> Iterator[str]:
     """Yield what was decided about real cases that are not as they should be; no case is named."""
-    told = contents.dataset.left_out
-    if told:
-        more = len(told.others)
+    cases = contents.dataset.left_out
+    if cases:
+        more = len(cases.others)
         besides = f", besides {more} that are no cases (files, folders, table rows)" if more else ""
         yield (
             f"{left_out(contents)} cases were left out because they cannot be used "
@@ -97,8 +97,8 @@ def _suites(contents: Contents) -> list[str]:
     return [f"suite{'s' * (len(suites) > 1)} {', '.join(suites)}"] * bool(suites)
 
 
-def _meaning(contents: Contents, found: Sequence[Value]) -> str:
-    made = dict.fromkeys(v.uncertainty for v in found if v.se is not None and v.uncertainty)
+def _meaning(contents: Contents, values: Sequence[Value]) -> str:
+    made = dict.fromkeys(v.uncertainty for v in values if v.se is not None and v.uncertainty)
     how = next(iter(made)) if len(made) == 1 else "made as listed for each metric"
     seeds = len(contents.seeds)
     if seeds < 2:
@@ -132,7 +132,7 @@ def left_aside(contents: Contents) -> str:
     )
 
 
-def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
+def reading(contents: Contents, values: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
     """Yield what a reader must know to read the table, warnings included."""
     near = any(m.better == "near-real" and not m.unavailable for m in contents.metrics)
     yield "↓ lower is better, ↑ higher is better" + (
@@ -142,13 +142,13 @@ def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -
         else "."
     )
     yield bold(contents)
-    if any(v.se is not None for v in found):
+    if any(v.se is not None for v in values):
         yield left_aside(contents)
     seeds = len(contents.seeds)
-    if seeds > 1 and any(_has_p(v) for v in found):
+    if seeds > 1 and any(_has_p(v) for v in values):
         yield "A p-value of several seeds is the largest of them: it says it of every training."
-    yield from floor.told(contents, found)
-    yield from floor.of_sites(contents, found)
+    yield from floor.notes(contents, values)
+    yield from floor.of_sites(contents, values)
     for metric in contents.metrics:
         if metric.never_bold and not metric.unavailable:
             yield f"{metric.label} is never bold: {metric.blind_to}"
@@ -158,32 +158,32 @@ def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -
             lacking.setdefault(metric.unavailable, []).append(metric.label)
     for reason, names in lacking.items():
         yield f"Not computed: {', '.join(names)}: {reason}"
-    if any(v.status == NOT_RUN == v.reason for v in found):
+    if any(v.status == NOT_RUN == v.reason for v in values):
         yield (
             "Not run: repeat the bench run command, which runs only what is missing; that may be "
             "scores whose recipe a new version has changed."
         )
     yield from of_data(contents)
-    yield from _short_floor(contents, found, labels)
-    yield from _below_floor(contents, found, labels)
-    yield from _contradictions(contents, found, labels)
-    yield from _collapse(contents, found, labels)
-    yield from _ruled(contents, found, labels)
-    yield from _equal_means(contents, found, labels)
-    yield from _clipping(found, labels)
-    yield from _measured(contents, found, labels)
+    yield from _short_floor(contents, values, labels)
+    yield from _below_floor(contents, values, labels)
+    yield from _contradictions(contents, values, labels)
+    yield from _collapse(contents, values, labels)
+    yield from _ruled(contents, values, labels)
+    yield from _equal_means(contents, values, labels)
+    yield from _clipping(values, labels)
+    yield from _measured(contents, values, labels)
 
 
 def _has_p(value: Value) -> bool:
     """Tell whether a cell shows a p-value."""
-    told = PERMUTATION_P in (value.facts or {})
-    return value.status == OK and (told or is_p(value.view))
+    recorded = PERMUTATION_P in (value.facts or {})
+    return value.status == OK and (recorded or is_p(value.view))
 
 
-def _ranked(found: Sequence[Value]) -> dict[tuple[str, str, str], dict[int, Summary]]:
+def _ranked(values: Sequence[Value]) -> dict[tuple[str, str, str], dict[int, Summary]]:
     """Summaries of all rows by (class, metric, view)."""
     cells: dict[tuple[str, str, str], dict[int, list[Value]]] = {}
-    for v in found:
+    for v in values:
         if v.better:
             place = cells.setdefault((v.class_, v.metric, v.view), {})
             place.setdefault(v.row, []).append(v)
@@ -194,12 +194,12 @@ def _ranked(found: Sequence[Value]) -> dict[tuple[str, str, str], dict[int, Summ
 
 
 def _short_floor(
-    contents: Contents, found: Sequence[Value], labels: Sequence[str]
+    contents: Contents, values: Sequence[Value], labels: Sequence[str]
 ) -> Iterator[str]:
     """Say where a floor has fewer volumes than the methods, so that it is none for them."""
     asked = contents.samples_per_class
     short: dict[int, dict[str, int]] = {}
-    for v in found:
+    for v in values:
         if v.role == "floor" and v.status == OK and v.n_generated and v.n_generated < asked:
             short.setdefault(v.row, {})[v.class_] = v.n_generated
     for row, counts in short.items():
@@ -213,14 +213,14 @@ def _short_floor(
 
 
 def _below_floor(
-    contents: Contents, found: Sequence[Value], labels: Sequence[str]
+    contents: Contents, values: Sequence[Value], labels: Sequence[str]
 ) -> Iterator[str]:
     rows = contents.rows
     titles = {metric.name: metric.label for metric in contents.metrics}
     families = {metric.name: metric.family for metric in contents.metrics}
-    equal = {v.row for v in found if v.n_generated == contents.samples_per_class}
+    equal = {v.row for v in values if v.n_generated == contents.samples_per_class}
     below: dict[int, dict[str, None]] = {}
-    for (class_, metric, _), summaries in _ranked(found).items():
+    for (class_, metric, _), summaries in _ranked(values).items():
         floors = [s.value for i, s in summaries.items() if rows[i].role == "floor" and i in equal]
         if families.get(metric) != "frechet" or not floors:
             continue
@@ -236,9 +236,9 @@ def _below_floor(
 
 
 def _contradictions(
-    contents: Contents, found: Sequence[Value], labels: Sequence[str]
+    contents: Contents, values: Sequence[Value], labels: Sequence[str]
 ) -> Iterator[str]:
-    rows, ranked = contents.rows, _ranked(found)
+    rows, ranked = contents.rows, _ranked(values)
     usable = [metric for metric in contents.metrics if not metric.unavailable]
     first = {metric.family: metric.name for metric in reversed(usable)}
     mmd, ssim = first.get("mmd", ""), first.get("ms-ssim", "")
@@ -264,9 +264,9 @@ def _contradictions(
         )
 
 
-def _collapse(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
+def _collapse(contents: Contents, values: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
     """Name methods whose MMD is good because their volumes are all alike."""
-    rows, ranked = contents.rows, _ranked(found)
+    rows, ranked = contents.rows, _ranked(values)
     alike: dict[int, list[str]] = {}
     for class_ in contents.dataset.classes:
         mmd = ranked.get((class_, "mmd2-kwon", ""), {})
@@ -286,11 +286,11 @@ def _collapse(contents: Contents, found: Sequence[Value], labels: Sequence[str])
         )
 
 
-def _ruled(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
+def _ruled(contents: Contents, values: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
     """Name the methods whose Fréchet distance is mostly that of one feature."""
     for metric in contents.metrics:
         largest: dict[tuple[str, int, str], tuple[float, str]] = {}
-        for v in found:
+        for v in values:
             facts = v.facts or {}
             share = facts.get(RULING_SHARE)
             if v.metric == metric.name and v.kind != CONTROL_KIND and is_number(share):
@@ -317,12 +317,12 @@ def _means(facts: Mapping[str, Fact | None]) -> str:
 
 
 def _equal_means(
-    contents: Contents, found: Sequence[Value], labels: Sequence[str]
+    contents: Contents, values: Sequence[Value], labels: Sequence[str]
 ) -> Iterator[str]:
     """Give the p-values of equal mean volumes, corrected for structures and classes of a row."""
     for metric in contents.metrics:
         families: dict[tuple[int, int | None], dict[str, float]] = {}
-        for v in found:
+        for v in values:
             if v.metric == metric.name and v.kind != CONTROL_KIND:
                 for part, p in of(v.facts or {}, WELCH_P):
                     if 0 <= p <= 1:  # what else a plugin calls so is seen among the ranges
@@ -347,9 +347,9 @@ def _equal_means(
         )
 
 
-def _clipping(found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
+def _clipping(values: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
     amounts: dict[tuple[int, str], dict[str, list[float]]] = {}
-    for v in found:
+    for v in values:
         if v.metric in ("clip-fraction", "foreground") and v.value is not None:
             of_class = amounts.setdefault((v.row, v.class_), {})
             of_class.setdefault(v.metric, []).append(v.value)
@@ -364,14 +364,14 @@ def _clipping(found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
             )
 
 
-def _measured(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
+def _measured(contents: Contents, values: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
     """Yield the notes that metrics left, once each, naming rows where not all have them.
 
     Notes that the same metrics and rows left stand in one line.
     """
     subjects: dict[str, dict[str, list[str]]] = {}
     for metric in contents.metrics:
-        scored = [v for v in found if v.metric == metric.name and v.status == OK]
+        scored = [v for v in values if v.metric == metric.name and v.status == OK]
         holders: dict[str, dict[tuple[int, str], None]] = {}
         for v in scored:
             for note in v.notes:
@@ -383,8 +383,8 @@ def _measured(contents: Contents, found: Sequence[Value], labels: Sequence[str])
     for note, holding in subjects.items():
         parts = (", ".join(metrics) + who for who, metrics in holding.items())
         lines.setdefault("; ".join(parts), []).append(note)
-    for metrics, told in lines.items():
-        yield f"{metrics}: {'; '.join(told)}"
+    for metrics, notes in lines.items():
+        yield f"{metrics}: {'; '.join(notes)}"
 
 
 def _places(
@@ -407,7 +407,7 @@ def _places(
 
 
 def protocol(
-    contents: Contents, found: Sequence[Value], labels: Sequence[str], shown: Sequence[int]
+    contents: Contents, values: Sequence[Value], labels: Sequence[str], shown: Sequence[int]
 ) -> Iterator[str]:
     """Yield what is needed to repeat the table: data, rows, recipes, differences, devices."""
     data = contents.dataset
@@ -424,11 +424,11 @@ def protocol(
         yield _row(contents.rows[row], labels[row])
     for metric in contents.metrics:
         if not metric.unavailable:
-            made = (v.uncertainty for v in found if v.metric == metric.name and v.uncertainty)
+            made = (v.uncertainty for v in values if v.metric == metric.name and v.uncertainty)
             yield _recipe(metric, "; ".join(dict.fromkeys(made)))
-            yield from _counted(metric, found)
-    yield from _without_facts(contents, found, labels)
-    yield from _devices(found)
+            yield from _counted(metric, values)
+    yield from _without_facts(contents, values, labels)
+    yield from _devices(values)
     if contents.cite:
         yield f"Cite: {contents.cite}"
 
@@ -472,10 +472,10 @@ def _recipe(metric: MetricEntry, uncertainty: str) -> str:
     )
 
 
-def _counted(metric: MetricEntry, found: Sequence[Value]) -> Iterator[str]:
+def _counted(metric: MetricEntry, values: Sequence[Value]) -> Iterator[str]:
     """Yield the range over all rows of each number that the metric recorded."""
     counted: dict[str, list[float]] = {}
-    for facts in (v.facts or {} for v in found if v.metric == metric.name):
+    for facts in (v.facts or {} for v in values if v.metric == metric.name):
         for name, value in facts.items():
             if name not in RULING and is_number(value):
                 counted.setdefault(name, []).append(value)
@@ -488,12 +488,12 @@ def _counted(metric: MetricEntry, found: Sequence[Value]) -> Iterator[str]:
 
 
 def _without_facts(
-    contents: Contents, found: Sequence[Value], labels: Sequence[str]
+    contents: Contents, values: Sequence[Value], labels: Sequence[str]
 ) -> Iterator[str]:
     """Say which scores a version recorded that knew no facts, naming rows where not all are."""
     lacking: dict[str, list[str]] = {}
     for metric in contents.metrics:
-        scored = [v for v in found if v.metric == metric.name and v.status == OK]
+        scored = [v for v in values if v.metric == metric.name and v.status == OK]
         old = {(v.row, v.class_) for v in scored if v.facts is None}
         if old:
             who = _places(old, {(v.row, v.class_) for v in scored}, labels)
@@ -507,8 +507,8 @@ def _without_facts(
         )
 
 
-def _devices(found: Sequence[Value]) -> Iterator[str]:
-    trained = sorted({v.device for v in found if v.metric == "train-seconds" and v.device})
+def _devices(values: Sequence[Value]) -> Iterator[str]:
+    trained = sorted({v.device for v in values if v.metric == "train-seconds" and v.device})
     if trained:
         mixed = " Times on different devices do not compare." if len(trained) > 1 else ""
         yield f"Training time measured on {'; '.join(trained)}.{mixed}"

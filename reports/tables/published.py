@@ -14,26 +14,26 @@ def build(experiment: RecordedExperiment) -> list[Table]:
     contents = experiment.contents
     return [
         Table(
-            title=plain(f"{told.table}: {told.title}"),
+            title=plain(f"{published.table}: {published.title}"),
             banner=BANNER,
             caption=plain(f"Numbers as printed in: {contents.cite or 'source not given'}."),
-            columns=tuple(Column(plain(head), "", plain(head)) for head in told.columns[1:]),
+            columns=tuple(Column(plain(head), "", plain(head)) for head in published.columns[1:]),
             blocks=(
                 TableBlock(
-                    plain(told.columns[0]),
-                    ("",) * (len(told.columns) - 1),
+                    plain(published.columns[0]),
+                    ("",) * (len(published.columns) - 1),
                     tuple(
                         TableRow(
                             plain(label), "method", tuple(TableCell(plain(text)) for text in texts)
                         )
-                        for label, *texts in told.rows
+                        for label, *texts in published.rows
                     ),
                 ),
             ),
             footnotes=(),
-            notes=(plain(told.note),) if told.note else (),
+            notes=(plain(published.note),) if published.note else (),
             methods=(),
             protocol=(),
         )
-        for told in contents.published
+        for published in contents.published
     ]

@@ -35,25 +35,25 @@ def study(experiment: RecordedExperiment, test: str) -> Study | None:
 
 
 def further(
-    experiment: RecordedExperiment, told: Study | None, *, published: bool = False
+    experiment: RecordedExperiment, study: Study | None, *, published: bool = False
 ) -> list[tuple[str, Table]]:
     """Build the tables after the main one, each with the name of its kind.
 
     Args:
         experiment: Table of contents with its folder.
-        told: Its downstream protocols, as from ``study``.
+        study: Its downstream protocols, as from ``study``.
         published: Whether to show what papers printed.
 
     Raises:
         ReportError: If the path of a record leaves the folder.
     """
-    found = []
-    if told is not None:
+    tables = []
+    if study is not None:
         from cerebench.reports.tables.downstream_tables import build as build_downstream
 
-        found += zip(("downstream", "comparison"), build_downstream(told), strict=False)
+        tables += zip(("downstream", "comparison"), build_downstream(study), strict=False)
     if (diagnostics := build_diagnostics(experiment)) is not None:
-        found.append(("diagnostics", diagnostics))
+        tables.append(("diagnostics", diagnostics))
     if published:
-        found += [("published", table) for table in build_published(experiment)]
-    return found
+        tables += [("published", table) for table in build_published(experiment)]
+    return tables

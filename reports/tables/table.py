@@ -146,17 +146,19 @@ def build(experiment: RecordedExperiment, *, controls: bool = True) -> Table:
         ReportError: If the path of a record leaves the folder, or a column would hold numbers made
             by different recipes.
     """
-    contents, found = experiment.contents, values(experiment)
-    _refuse_mixed_recipes(found)
+    contents, all_values = experiment.contents, values(experiment)
+    _refuse_mixed_recipes(all_values)
     places: dict[tuple[int, str, str, str], list[Value]] = {}
     ratios = {metric.name for metric in contents.metrics if metric.as_ratio}
-    for value in found:
-        told = floor.as_ratio(value) if value.metric in ratios else value
-        places.setdefault((value.row, value.class_, value.metric, value.view), []).append(told)
-    labels, marked = row_labels(contents.rows), marks(contents, found)
+    for value in all_values:
+        shown_value = floor.as_ratio(value) if value.metric in ratios else value
+        places.setdefault((value.row, value.class_, value.metric, value.view), []).append(
+            shown_value
+        )
+    labels, marked = row_labels(contents.rows), marks(contents, all_values)
     shown_labels = [marked_label(label, marked.get(i, {})) for i, label in enumerate(labels)]
     sheet = _Sheet(contents, places, shown_labels, marked)
-    costs = _costs(contents.rows, {value.metric for value in found})
+    costs = _costs(contents.rows, {value.metric for value in all_values})
     columns = _columns(contents.metrics, costs)
     shown = [i for i in _order(contents.rows) if controls or _role(contents.rows[i]) != "control"]
     blocks = tuple(
@@ -164,7 +166,7 @@ def build(experiment: RecordedExperiment, *, controls: bool = True) -> Table:
         for name in contents.dataset.classes
         if shown  # protocols without samples have no row here
     )
-    kept = [value for value in found if value.row in shown]
+    kept = [value for value in all_values if value.row in shown]
     return Table(
         title=plain(contents.title or contents.name),
         banner=plain(contents.banner or ""),
@@ -174,7 +176,10 @@ def build(experiment: RecordedExperiment, *, controls: bool = True) -> Table:
         footnotes=sheet.footnotes.texts,
         notes=_lines(
             (
-                *(f"{labels[row]} is {explanation(told)}." for row, told in marked.items()),
+                *(
+                    f"{labels[row]} is {explanation(shown_value)}."
+                    for row, shown_value in marked.items()
+                ),
                 *(notes.reading(contents, kept, labels) if blocks else ()),
             )
         ),
@@ -207,14 +212,14 @@ def panels(
             groups[-1].append(index)
         else:
             groups.append([index])
-    found: list[list[int]] = [[]]
+    parts: list[list[int]] = [[]]
     for group in groups:
         whole = sum(sizes[i] for i in group) <= room
         for part in [group] if whole else [[index] for index in group]:
-            if found[-1] and sum(sizes[i] for i in [*found[-1], *part]) > room:
-                found.append([])
-            found[-1].extend(part)
-    return found
+            if parts[-1] and sum(sizes[i] for i in [*parts[-1], *part]) > room:
+                parts.append([])
+            parts[-1].extend(part)
+    return parts
 
 
 def column_width(table: Table, index: int, length: Callable[[str], int] = len) -> int:
@@ -229,9 +234,9 @@ def _lines(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(plain(text) for text in texts))
 
 
-def _refuse_mixed_recipes(found: Sequence[Value]) -> None:
+def _refuse_mixed_recipes(all_values: Sequence[Value]) -> None:
     first: dict[str, Value] = {}
-    for value in found:
+    for value in all_values:
         if not value.recipe_hash:
             continue
         other = first.setdefault(value.metric, value)
@@ -263,7 +268,7 @@ def _costs(rows: Sequence[RowEntry], recorded: Container[str]) -> list[str]:
 
 
 def _columns(metrics: Sequence[MetricEntry], costs: Sequence[str]) -> tuple[Column, ...]:
-    found = []
+    columns = []
     for metric in metrics:
         if metric.unavailable:
             continue
@@ -273,12 +278,12 @@ def _columns(metrics: Sequence[MetricEntry], costs: Sequence[str]) -> tuple[Colu
         for view in metric.views:
             parts = (view, ARROWS[metric.better], scale)
             detail = " ".join(part for part in parts if part)
-            found.append(Column(label, detail, space or label, metric.name, view))
-    found.append(Column("n", "real/gen.", "n"))
+            columns.append(Column(label, detail, space or label, metric.name, view))
+    columns.append(Column("n", "real/gen.", "n"))
     for cost in costs:
         group, head, detail, _ = COSTS[cost]
-        found.append(Column(head, detail, group, cost))
-    return tuple(found)
+        columns.append(Column(head, detail, group, cost))
+    return tuple(columns)
 
 
 def _block(
@@ -288,17 +293,17 @@ def _block(
     drawn: list[list[TableCell]] = [[] for _ in shown]
     targets = []
     for column in columns:
-        found = {i: sheet.at(i, class_, column.metric, column.view) for i in shown}
-        summaries = {i: summary for i in shown if (summary := summarise(found[i])) is not None}
+        seeds = {i: sheet.at(i, class_, column.metric, column.view) for i in shown}
+        summaries = {i: summary for i in shown if (summary := summarise(seeds[i])) is not None}
         targets.append(_target(column, sheet, summaries))
         best, second = _best(column, sheet, summaries)
         for cells, i in zip(drawn, shown, strict=True):
             if not column.metric:
                 cells.append(_n(sheet, i, class_))
             elif column.metric in COSTS:
-                cells.append(_cost(sheet, column.metric, i, found[i], summaries.get(i)))
+                cells.append(_cost(sheet, column.metric, i, seeds[i], summaries.get(i)))
             else:
-                cell = score(sheet.footnotes, found[i], summaries.get(i), bold=i == best)
+                cell = score(sheet.footnotes, seeds[i], summaries.get(i), bold=i == best)
                 cells.append(replace(cell, second=i == second))
     return TableBlock(
         plain(class_),
@@ -354,7 +359,7 @@ def _target(column: Column, sheet: _Sheet, summaries: Mapping[int, Summary]) -> 
 
 
 def score(
-    footnotes: Footnotes, found: Sequence[Value], summary: Summary | None, *, bold: bool
+    footnotes: Footnotes, seeds: Sequence[Value], summary: Summary | None, *, bold: bool
 ) -> TableCell:
     """Return a value ± error with what belongs to it, or a dash.
 
@@ -362,28 +367,28 @@ def score(
     test, of several seeds the largest.
     """
     if summary is None:
-        return TableCell(DASH, mark=footnotes.mark(explain(found, len(found))))
-    scale = found[0].scale
+        return TableCell(DASH, mark=footnotes.mark(explain(seeds, len(seeds))))
+    scale = seeds[0].scale
     error = None if summary.error is None else summary.error * scale
-    bounds = ends(found[0].metric, found[0].view)
+    bounds = ends(seeds[0].metric, seeds[0].view)
     scaled = None if bounds is None else (bounds[0] * scale, bounds[1] * scale)
     text = within(summary.value * scale, error, scaled)
     if summary.better == "near-real" and summary.difference is not None:
         text += f" ({like(summary.difference * scale, error)})"
-    if permuted := [p for v in found for _, p in of(v.facts or {}, PERMUTATION_P)]:
+    if permuted := [p for v in seeds for _, p in of(v.facts or {}, PERMUTATION_P)]:
         text += f", p {max(permuted):.3f}"
-    return TableCell(text, bold, footnotes.mark(_incomplete(found, summary)))
+    return TableCell(text, bold, footnotes.mark(_incomplete(seeds, summary)))
 
 
-def _incomplete(found: Sequence[Value], summary: Summary) -> str:
+def _incomplete(seeds: Sequence[Value], summary: Summary) -> str:
     """Say which seeds a mean lacks; empty if none."""
     if summary.got == summary.asked:
         return ""
-    lacking = explain([v for v in found if v.status != OK], summary.asked)
+    lacking = explain([v for v in seeds if v.status != OK], summary.asked)
     return f"{summary.got} of {summary.asked} seeds; {lacking}"
 
 
-class Told(Protocol):
+class Owed(Protocol):
     """Something that a seed owes, with what became of it."""
 
     @property
@@ -394,12 +399,12 @@ class Told(Protocol):
     def reason(self) -> str: ...
 
 
-def explain(found: Sequence[Told], asked: int) -> str:
+def explain(owed: Sequence[Owed], asked: int) -> str:
     """Say why values are missing, naming seeds where several were asked for."""
-    if not found:
+    if not owed:
         return "not run"
     seeds: dict[str, list[str]] = {}
-    for value in found:
+    for value in owed:
         same = value.reason in ("", value.status)
         reason = value.status if same else f"{value.status}: {value.reason}"
         seeds.setdefault(reason, []).append(str(value.seed))
@@ -414,8 +419,8 @@ def explain(found: Sequence[Told], asked: int) -> str:
 def _n(sheet: _Sheet, row: int, class_: str) -> TableCell:
     scored = [
         value
-        for (i, name, _, _), found in sheet.places.items()
-        for value in found
+        for (i, name, _, _), seeds in sheet.places.items()
+        for value in seeds
         if i == row and name == class_ and value.n_real is not None and value.status == OK
     ]
     if not scored:
@@ -426,35 +431,35 @@ def _n(sheet: _Sheet, row: int, class_: str) -> TableCell:
 
 
 def _cost(
-    sheet: _Sheet, cost: str, row: int, found: Sequence[Value], summary: Summary | None
+    sheet: _Sheet, cost: str, row: int, seeds: Sequence[Value], summary: Summary | None
 ) -> TableCell:
     kind = sheet.contents.rows[row].kind
     if kind == CONTROL_KIND:
         return TableCell()
-    if cost == SAMPLER and not found:
+    if cost == SAMPLER and not seeds:
         return TableCell(DASH)  # a method without a choice of sampler lacks nothing
-    if not found and kind == "samples":
+    if not seeds and kind == "samples":
         return TableCell(DASH, mark=sheet.footnotes.mark("not recorded"))
-    if words := dict.fromkeys(value.text for value in found if value.text):
+    if words := dict.fromkeys(value.text for value in seeds if value.text):
         return TableCell(" / ".join(words))
     if summary is None:
-        return TableCell(DASH, mark=sheet.footnotes.mark(explain(found, len(found))))
-    told = _warnings(found) if cost == "train-seconds" else ""
+        return TableCell(DASH, mark=sheet.footnotes.mark(explain(seeds, len(seeds))))
+    warnings = _warnings(seeds) if cost == "train-seconds" else ""
     *_, show = COSTS[cost]
     return TableCell(
-        show(summary.value), mark=sheet.footnotes.mark(_incomplete(found, summary), told)
+        show(summary.value), mark=sheet.footnotes.mark(_incomplete(seeds, summary), warnings)
     )
 
 
-def _warnings(found: Sequence[Value]) -> str:
+def _warnings(of_seeds: Sequence[Value]) -> str:
     """Say what trainings warned of, naming seeds where several were asked for."""
     seeds: dict[str, list[str]] = {}
-    for value in found:
+    for value in of_seeds:
         for text in value.notes:
             seeds.setdefault(text, []).append(str(value.seed))
     return "; ".join(
         f"training of seed {', '.join(names)} warned: {text}"
-        if len(found) > 1
+        if len(of_seeds) > 1
         else f"training warned: {text}"
         for text, names in seeds.items()
     )

@@ -62,25 +62,25 @@ def read(experiment: RecordedExperiment) -> list[ProtocolResults]:
     """
     contents = experiment.contents
     labels = dict(zip((r.name for r in contents.rows), row_labels(contents.rows), strict=True))
-    return [_block(experiment, told, labels) for told in contents.downstream]
+    return [_block(experiment, entry, labels) for entry in contents.downstream]
 
 
 def _block(
-    experiment: RecordedExperiment, told: ProtocolEntry, labels: Mapping[str, str]
+    experiment: RecordedExperiment, entry: ProtocolEntry, labels: Mapping[str, str]
 ) -> ProtocolResults:
-    results = tuple(_result(experiment, told, row, labels) for row in told.rows)
-    _refuse_mixed_recipes(told.name, results)
+    results = tuple(_result(experiment, entry, row, labels) for row in entry.rows)
+    _refuse_mixed_recipes(entry.name, results)
     return ProtocolResults(
-        name=told.name,
-        label=plain(told.label),
-        version=told.version,
-        role=told.role,
-        needs_samples=told.needs_samples,
-        description=plain(told.description),
-        source=plain(told.source),
-        preset=told.preset,
-        config=told.config,
-        differences=told.differences,
+        name=entry.name,
+        label=plain(entry.label),
+        version=entry.version,
+        role=entry.role,
+        needs_samples=entry.needs_samples,
+        description=plain(entry.description),
+        source=plain(entry.source),
+        preset=entry.preset,
+        config=entry.config,
+        differences=entry.differences,
         results=results,
     )
 
@@ -179,8 +179,8 @@ def _filled(
         for repeat in record.repeats:
             scores = np.asarray(_scores(repeat, protocol), np.float64)
             values = scored(test.labels, scores)
-            told = repeat.before_finetuning
-            early = None if told is None else np.asarray(told, np.float64)
+            predictions = repeat.before_finetuning
+            early = None if predictions is None else np.asarray(predictions, np.float64)
             runs.append(ScoredRun(seed, repeat.repeat, scores, values, early))
     every = [record for _, record in records]
     return replace(

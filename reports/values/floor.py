@@ -38,8 +38,8 @@ def as_ratio(value: Value) -> Value:
     Where the floor is of fewer volumes than the row, so is the ratio; its error is then that of the
     whole row. The floor's own error is left out, since all rows share it.
     """
-    told = value.facts or {}
-    ratio, floor = told.get(RATIO), told.get(FLOOR)
+    facts = value.facts or {}
+    ratio, floor = facts.get(RATIO), facts.get(FLOOR)
     if value.value is None:
         return value
     if not (is_number(ratio) and is_number(floor)):
@@ -56,13 +56,13 @@ def as_ratio(value: Value) -> Value:
     )
 
 
-def told(contents: Contents, found: Sequence[Value]) -> Iterator[str]:
+def notes(contents: Contents, values: Sequence[Value]) -> Iterator[str]:
     """Yield what the ratios of each metric are to."""
     for metric in contents.metrics:
         if not metric.as_ratio or metric.unavailable:
             continue
         parts: dict[str, None] = {}
-        for v in found:
+        for v in values:
             # A control may have a reference of its own.
             if v.metric != metric.name or v.kind == CONTROL_KIND or v.status != OK:
                 continue
@@ -78,11 +78,11 @@ def told(contents: Contents, found: Sequence[Value]) -> Iterator[str]:
             )
 
 
-def of_sites(contents: Contents, found: Sequence[Value]) -> Iterator[str]:
+def of_sites(contents: Contents, values: Sequence[Value]) -> Iterator[str]:
     """Yield how well features tell where real cases were scanned, and how far sites are apart."""
     labels = {metric.name: metric.label for metric in contents.metrics}
     lines: dict[str, None] = {}
-    for v in found:
+    for v in values:
         label = labels.get(v.metric, v.metric)
         if v.kind == CONTROL_KIND:
             continue

@@ -31,13 +31,13 @@ def frame(experiment: RecordedExperiment) -> DataFrame:
     """
     import pandas as pd
 
-    found = values(experiment)
+    all_values = values(experiment)
     names = [column.name for column in fields(Value) if column.name != "replicates"]
-    rows = [[getattr(value, name) for name in names] for value in found]
+    rows = [[getattr(value, name) for name in names] for value in all_values]
     table = pd.DataFrame(rows, columns=[name.rstrip("_") for name in names])
     table["notes"] = table["notes"].map(" | ".join)
-    table["facts"] = [recipe_json(value.facts) if value.facts else "" for value in found]
-    reasons = {row: explanation(told) for row, told in marks(experiment.contents, found).items()}
+    table["facts"] = [recipe_json(value.facts) if value.facts else "" for value in all_values]
+    reasons = {row: explanation(why) for row, why in marks(experiment.contents, all_values).items()}
     table["mark"] = table["row"].map(lambda row: reasons.get(row, ""))
     floats, integers = ["value", "real_value", "se"], ["seed", "n_real", "n_generated"]
     return table.astype(dict.fromkeys(floats, "float64") | dict.fromkeys(integers, "Int64"))
@@ -51,13 +51,13 @@ def frames(experiment: RecordedExperiment) -> list[DataFrame]:
     Raises:
         ReportError: As in ``frame`` and ``downstream_tidy.frame``.
     """
-    found = [frame(experiment)]
+    tables = [frame(experiment)]
     if experiment.contents.downstream:
         further = downstream_tidy.frame(experiment)
-        found += [] if further is None else [further]
+        tables += [] if further is None else [further]
     if missing := left_out(experiment.contents):
-        found = [table.assign(left_out=f"{missing} cases") for table in found]
-    return found
+        tables = [table.assign(left_out=f"{missing} cases") for table in tables]
+    return tables
 
 
 def csv(frames: Sequence[DataFrame]) -> str:

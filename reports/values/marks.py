@@ -26,18 +26,18 @@ WORSE = ("noise", "blur-2", "untrained")  # controls that structured samples lea
 LARGEST_GAP = 0.10  # of the mean MS-SSIM of pairs, to that of real pairs
 
 
-def marks(contents: Contents, found: Sequence[Value]) -> dict[int, dict[str, list[str]]]:
+def marks(contents: Contents, values: Sequence[Value]) -> dict[int, dict[str, list[str]]]:
     """Judge rows of generated volumes by their recorded scores, means over seeds.
 
     Args:
         contents: Table of contents.
-        found: Values of the experiment, controls included; what is missing is not judged.
+        values: Values of the experiment, controls included; what is missing is not judged.
 
     Returns:
         Row to mark to reasons, one a class and part of the bar; rows without a mark are left out.
     """
     cells: dict[tuple[str, str], dict[int, list[Value]]] = {}
-    for value in found:
+    for value in values:
         if value.metric in (DISTANCE, SIMILARITY):
             cells.setdefault((value.metric, value.class_), {}).setdefault(value.row, []).append(
                 value
@@ -55,7 +55,7 @@ def marks(contents: Contents, found: Sequence[Value]) -> dict[int, dict[str, lis
             if declared.kind == "method" and declared.preset in SMALL:
                 for mark, reason in _faults(metric, class_, summary, controls):
                     marked.setdefault(row, {}).setdefault(mark, []).append(reason)
-    for row, reasons in copying(contents, found).items():
+    for row, reasons in copying(contents, values).items():
         marked.setdefault(row, {})[COPYING] = reasons
     return marked
 

@@ -110,16 +110,16 @@ def study(experiment: RecordedExperiment, test: str = DEFAULT_TEST) -> Study | N
         return None
     rows = experiment.contents.rows
     marked = marks(experiment.contents, values(experiment))
-    return Study(experiment, blocks, test, {rows[row].name: told for row, told in marked.items()})
+    return Study(experiment, blocks, test, {rows[row].name: why for row, why in marked.items()})
 
 
-def unequal(told: Study, block: ProtocolResults) -> dict[Result, str]:
+def unequal(protocols: Study, block: ProtocolResults) -> dict[Result, str]:
     """Return the rows whose stage 1 trained on other data than the reference's, and on what.
 
     Without a result of the reference, the first row that has one takes its place.
     """
     made = [result for result in block.results if result.data]
-    reference = told.reference(block)
+    reference = protocols.reference(block)
     usual = reference if reference in made else next(iter(made), None)
     return {row: row.data for row in made if usual is not None and row.data != usual.data}
 

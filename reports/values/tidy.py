@@ -93,7 +93,7 @@ def values(experiment: RecordedExperiment) -> list[Value]:
         ReportError: If the path of a record leaves the folder.
     """
     dataset = experiment.contents.dataset
-    found: list[Value] = []
+    all_values: list[Value] = []
     for number, row in enumerate(experiment.contents.rows):
         start = Value(
             dataset=dataset.name,
@@ -107,10 +107,10 @@ def values(experiment: RecordedExperiment) -> list[Value]:
             preset=row.preset,
         )
         if row.kind == CONTROL_KIND:
-            found.extend(_scores(experiment, start, row.scores, ""))
+            all_values.extend(_scores(experiment, start, row.scores, ""))
         for cell in row.cells:
-            found.extend(_cell(experiment, replace(start, seed=cell.seed), cell))
-    return found
+            all_values.extend(_cell(experiment, replace(start, seed=cell.seed), cell))
+    return all_values
 
 
 def _cell(experiment: RecordedExperiment, start: Value, cell: CellEntry) -> Iterator[Value]:
@@ -258,12 +258,12 @@ def _sampler(experiment: RecordedExperiment, start: Value, cell: CellEntry) -> I
     """Yield sampler and network evaluations of a method whose configuration names them."""
     if start.kind != "method":
         return
-    told, reason = experiment.record(f"{cell.folder}/cell.json", CellFile)
+    file, reason = experiment.record(f"{cell.folder}/cell.json", CellFile)
     start = replace(start, class_=ALL_CLASSES, metric=SAMPLER)
     if reason:
         yield replace(start, **_missing(reason))
-    elif told and isinstance(name := told.config.get("sampler"), str):
-        yield replace(start, text=f"{name} {told.config.get('sampler_steps') or ''}".strip())
+    elif file and isinstance(name := file.config.get("sampler"), str):
+        yield replace(start, text=f"{name} {file.config.get('sampler_steps') or ''}".strip())
 
 
 def _sample_costs(
@@ -282,8 +282,8 @@ def _sample_costs(
     }
     for metric, amounts in measured.items():
         for name in classes if amounts or reason or start.kind == "method" else ():
-            told = {"value": amounts[name]} if name in amounts else _missing(reason)
-            yield replace(start, class_=name, metric=metric, **told)
+            amount = {"value": amounts[name]} if name in amounts else _missing(reason)
+            yield replace(start, class_=name, metric=metric, **amount)
 
 
 def recipe_json(recipe: Mapping[str, Any]) -> str:
