@@ -272,7 +272,7 @@ class Phantom(Dataset):
                 "Enlarge the split rule, or give the case the label of its class."
             )
         tumour = Tumour(CALIBRATION[name], _random(case.id))
-        image, coverage = tumour.draw(self.size)
+        image, coverage = tumour.draw_volume(self.size)
         volume = 2 * image / image.max() - 1
         return Loaded(
             volume=volume[None].astype(np.float32),
@@ -341,7 +341,7 @@ class Tumour:
         self.scores = np.quantile(self._score(whole, level - self.cut, inside), shares)
         self.intensities = _intensities(drawn["gap"], drawn["sd"], drawn["floor"], shares)
 
-    def draw(self, size: int) -> tuple[Array, Array]:
+    def draw_volume(self, size: int) -> tuple[Array, Array]:
         """Return intensity times coverage, and coverage, both (S, S, S) in [0, 1]."""
         factor = -(-FIXED.coarsest // size)
         grid = size * factor

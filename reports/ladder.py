@@ -25,7 +25,7 @@ class CardCell:
     """A metric on one defect, over all classes.
 
     Attributes:
-        word: The verdict; empty where the metric is not asked, a dash where it cannot be told.
+        word: The verdict; empty where the metric is not asked, a dash where there is none.
         text: What tables print.
     """
 

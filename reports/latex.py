@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cerebench.reports.base import RecordedExperiment
-from cerebench.reports.tables.paper_tables import build as build_paper
+from cerebench.reports.tables.paper_tables import build_paper_tables
 from cerebench.reports.tables.sections import further, study
-from cerebench.reports.tables.table import Table, TableBlock, TableCell, build, panels
+from cerebench.reports.tables.table import Table, TableBlock, TableCell, build_table, panels
 from cerebench.reports.values.downstream import DEFAULT_TEST
 
 # Size of a table, and characters of it that fit 16.6 cm; the smaller only to spare a second float.
@@ -115,16 +115,16 @@ def write(
         published: Whether to show what papers printed.
 
     Raises:
-        ReportError: As in ``cerebench.reports.tables.table.build`` and ``sections.study``.
+        ReportError: As in ``cerebench.reports.tables.table.build_table`` and ``sections.study``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    table, name = build(experiment, controls=controls), experiment.name
+    table, name = build_table(experiment, controls=controls), experiment.name
     downstream = study(experiment, test)
     groups: list[dict[str, list[Table]]] = [
         {name: [table]} if table.blocks else {},
         {
             f"{name}-table{number}": [one]
-            for number, one in build_paper(experiment, downstream).items()
+            for number, one in build_paper_tables(experiment, downstream).items()
         },
         {},
     ]

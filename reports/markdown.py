@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.tables.sections import further, study
-from cerebench.reports.tables.table import Table, TableBlock, TableCell, build, panels
+from cerebench.reports.tables.table import Table, TableBlock, TableCell, build_table, panels
 from cerebench.reports.values.downstream import DEFAULT_TEST
 
 WIDTH = 120  # characters a table may take before columns move to a further one
@@ -30,11 +30,11 @@ def write(
         published: Whether to show what papers printed.
 
     Raises:
-        ReportError: As in ``cerebench.reports.tables.table.build`` and ``sections.study``.
+        ReportError: As in ``cerebench.reports.tables.table.build_table`` and ``sections.study``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{experiment.name}.md"
-    table = build(experiment)
+    table = build_table(experiment)
     tables = [more for _, more in further(experiment, study(experiment, test), published=published)]
     lines = [*_title("#", table.title, table.banner), *_body(table, "##")]
     for more in tables:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import superscript
 from cerebench.reports.tables.sections import further, study
-from cerebench.reports.tables.table import Table, TableCell, build, panels
+from cerebench.reports.tables.table import Table, TableCell, build_table, panels
 from cerebench.reports.values.downstream import DEFAULT_TEST
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def render(
         published: Whether to print what papers printed.
 
     Raises:
-        ReportError: As in ``cerebench.reports.tables.table.build`` and ``sections.study``.
+        ReportError: As in ``cerebench.reports.tables.table.build_table`` and ``sections.study``.
     """
-    table = build(experiment, controls=controls)
+    table = build_table(experiment, controls=controls)
     _heading(table.title, table.banner, console)
     _body(table, _below(table, experiment, controls, protocol), console)
     for _, more in further(experiment, study(experiment, test), published=published):

@@ -100,7 +100,10 @@ def training_cases(rows: Sequence[tuple[str, str, str]]) -> bytes:
 
 
 def read_training_cases(folder: Path) -> list[tuple[str, str]] | None:
-    """Return (case, patient) of what the generator of these samples was trained on, if it is told.
+    """Return (case, patient) of what the generator of these samples was trained on.
+
+    Returns:
+        None where the folder does not say.
 
     Raises:
         DatasetError: If the table lacks the column ``case_id``, is a folder, or there are several.

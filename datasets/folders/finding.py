@@ -99,6 +99,7 @@ class _Files:
     faults: list[Fault] = field(default_factory=list)
 
     def notes(self, folder: Path) -> list[str]:
+        """Say how many files and folders were set aside, one clause for each reason."""
         counts = {
             "named like a segmentation, set aside": self.segmentations,
             "no NIfTI volume, not read": self.strays,

@@ -115,7 +115,7 @@ class Folder:
         classes: Usable files by class.
         faults: What cannot be used.
         notes: What a reader must know of its files, each for the end of a sentence.
-        training: (Case, patient) of what the generator was trained on; None where it is not told.
+        training: (Case, patient) of what the generator was trained on; None if nothing says so.
     """
 
     path: Path

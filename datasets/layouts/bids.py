@@ -31,10 +31,13 @@ _MODALITY = {"flair": "flair", "t1w": "t1", "t2w": "t2"}
 
 
 class Bids(Layout):
+    """One folder a subject, with a table of participants."""
+
     name, label, family = "bids", "BIDS", "bids"
     expected = "sub-*/anat/ with participants.tsv"
 
     def signs(self, tree: Tree) -> Sequence[Path]:
+        """Return the folders of subjects that hold images."""
         return [
             f
             for f in tree.folders
@@ -42,6 +45,7 @@ class Bids(Layout):
         ]
 
     def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        """List the sessions of every subject with what the table says of it."""
         rows, findings, torn = _participants(tree)
         entries, listed = [], bool(rows)
         for subject in signs:
@@ -90,11 +94,11 @@ def _participants(tree: Tree) -> tuple[dict[str, CsvRow], list[Finding], set[str
         else:
             message = f"line {row.line}: '{name}' is no participant; expected sub-<letters, digits>"
             findings.append(Finding("error", "participants.tsv", message))
-    unique, repeats, torn = unique_rows(rows, "participant_id", "participants.tsv", _told)
+    unique, repeats, torn = unique_rows(rows, "participant_id", "participants.tsv", _statements)
     return unique, [*findings, *repeats], torn
 
 
-def _told(row: CsvRow) -> Mapping[str, str]:
+def _statements(row: CsvRow) -> Mapping[str, str]:
     """Return what a row says of its participant."""
     grade, fault = class_of(row)
     patient = row.get("patient", "patient_id")

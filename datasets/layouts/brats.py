@@ -65,6 +65,7 @@ class Edition(Layout):
     names: ClassVar[Mapping[str, str]] = {m: m for m in MODALITIES}
 
     def signs(self, tree: Tree) -> Sequence[Path]:
+        """Return the case folders whose names are those of this edition."""
         return [f for f in tree.folders if f != tree.root and self._is_case(f)]
 
     def _is_case(self, folder: Path) -> bool:
@@ -82,6 +83,7 @@ class Edition(Layout):
         return folder.name
 
     def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        """List the cases; without more, an edition gives no grades."""
         entries = [Entry(f.name, self.patient_of(f), self.files_of(tree, f), str(f)) for f in signs]
         return Listing(tuple(entries), known=_tables(tree))
 
@@ -113,18 +115,24 @@ class _GradedByFolder(Edition):
 
 
 class BraTS2018(_GradedByFolder):
+    """The training set of 2018: cases in HGG/ and LGG/."""
+
     name, label = "brats2018", "BraTS 2018"
     pattern = re.compile(r"brats18_.+_\d+", re.IGNORECASE)
     expected = "HGG/ and LGG/ with folders such as Brats18_TCIA13_653_1"
 
 
 class BraTS2019(_GradedByFolder):
+    """The training set of 2019: cases in HGG/ and LGG/."""
+
     name, label = "brats2019", "BraTS 2019"
     pattern = re.compile(r"brats19_.+_\d+", re.IGNORECASE)
     expected = "HGG/ and LGG/ with folders such as BraTS19_TCIA13_653_1"
 
 
 class BraTS2020(Edition):
+    """The training set of 2020: grades stand in a table."""
+
     name, label = "brats2020", "BraTS 2020"
     pattern = re.compile(r"brats20_training_\d{3}", re.IGNORECASE)
     expected = "BraTS20_Training_001 and so on with name_mapping.csv"
@@ -138,6 +146,7 @@ class BraTS2020(Edition):
         return files
 
     def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        """List the cases with the grades and the older ids of the table."""
         names = {folder.name.lower(): folder.name for folder in signs}
         rows, repeats, torn = _read_mapping(_find_mapping(tree, signs[0]))
         findings = [replace(f, case=names[f.case]) for f in repeats if f.case in names]
@@ -156,6 +165,8 @@ class BraTS2020(Edition):
 
 
 class BraTS2021(Edition):
+    """The training set of 2021, which gives no grades."""
+
     name, label = "brats2021", "BraTS 2021"
     source = "Baid et al. 2021, arXiv:2107.02314"
     pattern = re.compile(r"brats2021_\d{5}", re.IGNORECASE)
@@ -178,6 +189,8 @@ class _TimePoints(Edition):
 
 
 class BraTS2023(_TimePoints):
+    """The training set of 2023: several time points a patient, no grades."""
+
     name, label = "brats2023", "BraTS 2023"
     source = "Baid et al. 2021, arXiv:2107.02314; Kazerooni et al. 2023, arXiv:2305.17033"
     labels = LABELS["brats2023"]
@@ -186,6 +199,8 @@ class BraTS2023(_TimePoints):
 
 
 class BraTS2024(_TimePoints):
+    """The training set of 2024, after treatment: several time points a patient, no grades."""
+
     name, label = "brats2024", "BraTS 2024"
     source = "de Verdier et al. 2024, arXiv:2405.18368"
     labels = LABELS["brats2024"]

@@ -26,6 +26,8 @@ _FILES = {
 
 
 class BraTS2015(Layout):
+    """The training set of 2015: a folder for each image."""
+
     name, label, family = "brats2015", "BRATS 2015", "brats"
     source = "Menze et al. 2015"
     licence = "data use terms of the BRATS challenge; TCIA parts CC BY 3.0"
@@ -33,9 +35,11 @@ class BraTS2015(Layout):
     expected = "HGG/ and LGG/ with folders such as brats_tcia_pat105_0001 that hold .mha files"
 
     def signs(self, tree: Tree) -> Sequence[Path]:
+        """Return the folders whose names are those of cases."""
         return [f for f in tree.folders if _CASE.fullmatch(f.name)]
 
     def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        """List the cases; one outside HGG/ and LGG/ has no grade and is left out."""
         entries, findings, unused = [], [], set()
         for folder in signs:
             images = [p for p in tree.files if p.is_relative_to(folder) and p.suffix == ".mha"]

@@ -20,10 +20,13 @@ _OTHERS = re.compile(r"brats|sub-|anat$|ses-|imagesT|labelsT", re.IGNORECASE)
 
 
 class ClassFolders(Layout):
+    """One folder a class, without any table."""
+
     name, label, family = "folders", "class folders", "folders"
     expected = "LGG/ and HGG/ with files such as case1_flair.nii.gz and case1_seg.nii.gz"
 
     def signs(self, tree: Tree) -> Sequence[Path]:
+        """Return the files whose names end in a modality; none where there is a table."""
         if set(tree.within(tree.root)) & _TABLES:
             return []  # what a table describes is not a plain folder
         return [
@@ -33,6 +36,7 @@ class ClassFolders(Layout):
         ]
 
     def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        """List the cases; two files of one modality are a finding."""
         groups: dict[tuple[str, str], dict[str, Path]] = defaultdict(dict)
         findings = []
         for path in signs:

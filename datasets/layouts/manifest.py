@@ -29,13 +29,17 @@ NAMES = ("manifest.csv", "manifest.tsv")
 
 
 class Manifest(Layout):
+    """A table that lists the files of each case."""
+
     name, label, family = "manifest", "manifest", "manifest"
     expected = "manifest.csv with the columns case_id, label, image:flair and seg"
 
     def signs(self, tree: Tree) -> Sequence[Path]:
+        """Return the tables of this name in the root."""
         return [p for n, p in tree.within(tree.root).items() if n in NAMES]
 
     def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        """List the rows of the table as cases."""
         if len(signs) > 1:
             names = " and ".join(p.name for p in signs)
             raise DatasetError(f"{tree.root} has {names}. Keep one of them.")

@@ -17,6 +17,8 @@ _ORDER = {"flair": 0, "t1": 1, "t1ce": 2, "t2": 3}
 
 
 class Decathlon(Layout):
+    """Task01, one file with all modalities a case."""
+
     name, label, family = "msd", "MSD Task01 (Decathlon)", "msd"
     source = "Antonelli et al. 2022; Menze et al. 2015"
     licence = "CC BY-SA 4.0"
@@ -25,6 +27,7 @@ class Decathlon(Layout):
     expected = "dataset.json with imagesTr/ and labelsTr/"
 
     def signs(self, tree: Tree) -> Sequence[Path]:
+        """Return the folders that hold a description and training images."""
         return [
             f
             for f in tree.folders
@@ -32,6 +35,7 @@ class Decathlon(Layout):
         ]
 
     def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        """List the training images with their masks."""
         if len(signs) > 1:
             raise DatasetError(
                 f"{tree.root} holds {len(signs)} Decathlon tasks: "

@@ -27,7 +27,7 @@ NAMES = {"flair": "FLAIR", "t1": "T1", "t1ce": "T1ce", "t2": "T2"}
 
 @dataclass(frozen=True)
 class Examined:
-    """What one case told; plain values, so that it travels between processes.
+    """What examining one case found; plain values, so that it travels between processes.
 
     Attributes:
         findings: What is wrong with the case by itself.

@@ -107,6 +107,7 @@ class Scans(Dataset):
 
     @property
     def recipe(self) -> Recipe:
+        """The procedure with its options, and the choice of headers where one was made."""
         recipe = self.procedure.recipe
         if not self.headers:  # so that what is usual keeps the hash it always had
             return recipe
@@ -114,6 +115,7 @@ class Scans(Dataset):
 
     @property
     def recipe_id(self) -> str:
+        """Return the id of the procedure, with the choice of headers where one was made."""
         if not self.headers:
             return self.procedure.id
         points, _, _ = self.procedure.id.rpartition(")@")
@@ -121,6 +123,7 @@ class Scans(Dataset):
 
     @property
     def spacing(self) -> tuple[float, float, float]:
+        """Edge of the crop divided by the size, mm, along every axis."""
         edge = self.procedure.crop / self.size
         return edge, edge, edge
 
@@ -146,6 +149,7 @@ class Scans(Dataset):
         )
 
     def fingerprint(self, hashes: Mapping[str, str]) -> str:
+        """Return the SHA-256 of the contents of all files, of classes, size and recipe."""
         names = [*self.modalities, "seg"]
         cases = {
             case.id: [case.label, *(hashes[str(case.files[n])] for n in names if n in case.files)]
@@ -164,6 +168,7 @@ class Scans(Dataset):
         return key_of(facts)
 
     def load(self, case: Case) -> Loaded:
+        """Read the scans of a case and apply the procedure."""
         scan = read_scan(case, self.modalities, self.listed.layout, self.labels, self.headers)
         try:
             loaded = self.procedure.apply(scan.images, scan.tumour, scan.spacing, self.size)
@@ -181,6 +186,7 @@ class Scans(Dataset):
         return replace(loaded, facts={**loaded.facts, "content": content})
 
     def split(self, seed: int) -> Split:
+        """Split by patient, stratified by class, as the rule says."""
         cases, test = self.cases(), read_rule(self.rule)
         try:
             return patient_split(cases, self.info.classes, test, seed)
@@ -220,6 +226,7 @@ class Scans(Dataset):
     def leave_out_bad(
         self, cache: Path, progress: Progress | None = None, workers: int | None = None
     ) -> None:
+        """Leave out the cases that ``check`` finds an error in; see ``skipping.py``."""
         whole = [f for f in self.listed.findings if f.severity == "error" and not f.case]
         if whole:
             raise self._refused(whole)

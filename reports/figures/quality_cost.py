@@ -206,7 +206,10 @@ def _cost(paid: Sequence[Value]) -> float | None:
 
 
 def _unit(costs: Sequence[float]) -> tuple[str, float]:
-    """Return the largest unit of which the largest cost has at least two, and its seconds."""
+    """Choose the unit of the axis of costs: its name, and how many seconds it has.
+
+    That is the longest unit in which the largest cost is still a number of at least 2.
+    """
     return next(((u, s) for u, s in UNITS if max(costs) >= 2 * s), UNITS[-1])
 
 

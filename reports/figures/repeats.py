@@ -31,7 +31,7 @@ from cerebench.reports.statistics.classification import METRICS
 from cerebench.reports.statistics.results import Result
 from cerebench.reports.statistics.significance import StatisticsError, bootstrap_interval
 from cerebench.reports.tables.table import explain
-from cerebench.reports.values.downstream import SHUFFLED, read
+from cerebench.reports.values.downstream import SHUFFLED, read_protocols
 from cerebench.reports.values.labels import row_labels
 
 if TYPE_CHECKING:
@@ -59,13 +59,13 @@ def rows(experiment: RecordedExperiment) -> list[FigureRow]:
     """Return a row for each result, grouped by protocol; those without samples share a group.
 
     Raises:
-        ReportError: As ``downstream.read``.
+        ReportError: As ``downstream.read_protocols``.
     """
     contents = experiment.contents.rows
     looks = dict(zip((row.name for row in contents), styles(contents), strict=True))
     labels = dict(zip((row.name for row in contents), row_labels(contents), strict=True))
     figure_rows = []
-    for block in read(experiment):
+    for block in read_protocols(experiment):
         early = ", before fine-tuning" * (block.name == SHUFFLED)
         group = block.label + early if block.needs_samples else WITHOUT
         for result in block.results:

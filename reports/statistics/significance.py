@@ -245,7 +245,7 @@ def paired_bootstrap(
     differences = np.concatenate(
         [
             statistic(labels, a, weights=w) - statistic(labels, b, weights=w)
-            for w in people.draw(draws, seed)
+            for w in people.draw_weights(draws, seed)
         ]
     )
     observed = float(statistic(labels, a) - statistic(labels, b))
@@ -278,7 +278,7 @@ def bootstrap_interval(
     Draws, arguments and errors as in ``paired_bootstrap``.
     """
     labels, scores = np.asarray(labels), np.asarray(scores)
-    drawn = Patients(labels, patients).draw(draws, seed)
+    drawn = Patients(labels, patients).draw_weights(draws, seed)
     return middle(np.concatenate([statistic(labels, scores, weights=w) for w in drawn]))
 
 
@@ -429,7 +429,7 @@ class Patients:
                 "with cases of both classes are a class of their own."
             )
 
-    def draw(self, draws: int, seed: int) -> Iterator[Numbers]:
+    def draw_weights(self, draws: int, seed: int) -> Iterator[Numbers]:
         """Yield arrays (at most DRAWS_AT_ONCE, N) of counts until there are ``draws`` rows.
 
         The counts of one case over all draws lie together in memory, as ``auc`` reads them.

@@ -172,7 +172,7 @@ class _Sheet:
         return len(self.experiment.contents.rows[row].cells)
 
 
-def build(experiment: RecordedExperiment) -> Table | None:
+def build_diagnostics_table(experiment: RecordedExperiment) -> Table | None:
     """Build the table of diagnostics: a line for each method and diagnostic, a column a set.
 
     Returns:

@@ -20,7 +20,7 @@ FEW_RUNS = 5  # below which a t test over runs finds only very large differences
 BETTER, WORSE = "*↑", "*↓"
 
 
-def build(study: Study) -> Table:
+def build_comparison_table(study: Study) -> Table:
     """Build the table; the experiment has a reference and protocols that compare generators."""
     footnotes = Footnotes()
     columns = []

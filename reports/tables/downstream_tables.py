@@ -26,11 +26,11 @@ WITHOUT = "Baselines and controls"
 LABELS = dict(zip(METRICS, ("AUC", "F1", "accuracy", "precision", "recall"), strict=True))
 
 
-def build(study: Study) -> list[Table]:
+def build_downstream_tables(study: Study) -> list[Table]:
     """Build the table of results and, where there is a reference, that of comparisons."""
     tables = [_results(study)]
     if study.experiments and study.experiment.contents.reference:
-        tables.append(downstream_comparison.build(study))
+        tables.append(downstream_comparison.build_comparison_table(study))
     return tables
 
 

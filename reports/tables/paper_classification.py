@@ -24,7 +24,7 @@ FROZEN = "medicalnet"
 Listed = Sequence[tuple[ProtocolResults, Result]]
 
 
-def build(study: Study) -> dict[int, Table]:
+def build_classification_tables(study: Study) -> dict[int, Table]:
     """Build the tables that an experiment has records for, by their number in the paper."""
     blocks = {block.name: block for block in study.experiments if block.name in EXPERIMENTS}
     tables, parts = {}, {}

@@ -42,7 +42,7 @@ SLICES = ("fid", "fd-rand2d-v1")  # the second needs no weights, and its label s
 ABLATIONS = {3: ("top_k", "share of important tokens"), 4: ("sides", "masked neighbours")}
 
 
-def build(experiment: RecordedExperiment, study: Study | None) -> dict[int, Table]:
+def build_paper_tables(experiment: RecordedExperiment, study: Study | None) -> dict[int, Table]:
     """Build the tables that an experiment has records for, by their number in the paper.
 
     Args:
@@ -54,9 +54,9 @@ def build(experiment: RecordedExperiment, study: Study | None) -> dict[int, Tabl
     """
     tables = _image_quality(experiment)
     if study is not None:
-        from cerebench.reports.tables.paper_classification import build as build_classification
+        from cerebench.reports.tables.paper_classification import build_classification_tables
 
-        tables |= build_classification(study)
+        tables |= build_classification_tables(study)
     return dict(sorted(tables.items()))
 
 

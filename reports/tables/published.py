@@ -9,7 +9,7 @@ from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell,
 BANNER = "reported in the paper, not made here"
 
 
-def build(experiment: RecordedExperiment) -> list[Table]:
+def build_published_tables(experiment: RecordedExperiment) -> list[Table]:
     """Return one table for each that the experiment file quotes, without bold or order of ours."""
     contents = experiment.contents
     return [

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cerebench.reports.base import RecordedExperiment
-from cerebench.reports.tables.diagnostics import build as build_diagnostics
-from cerebench.reports.tables.published import build as build_published
+from cerebench.reports.tables.diagnostics import build_diagnostics_table
+from cerebench.reports.tables.published import build_published_tables
 from cerebench.reports.tables.table import Table
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def study(experiment: RecordedExperiment, test: str) -> Study | None:
     """
     if not experiment.contents.downstream:
         return None
-    from cerebench.reports.values.study import study as read
+    from cerebench.reports.values.study import read_study
 
-    return read(experiment, test)
+    return read_study(experiment, test)
 
 
 def further(
@@ -49,11 +49,11 @@ def further(
     """
     tables = []
     if study is not None:
-        from cerebench.reports.tables.downstream_tables import build as build_downstream
+        from cerebench.reports.tables.downstream_tables import build_downstream_tables
 
-        tables += zip(("downstream", "comparison"), build_downstream(study), strict=False)
-    if (diagnostics := build_diagnostics(experiment)) is not None:
+        tables += zip(("downstream", "comparison"), build_downstream_tables(study), strict=False)
+    if (diagnostics := build_diagnostics_table(experiment)) is not None:
         tables.append(("diagnostics", diagnostics))
     if published:
-        tables += [("published", table) for table in build_published(experiment)]
+        tables += [("published", table) for table in build_published_tables(experiment)]
     return tables

@@ -135,7 +135,7 @@ class _Sheet:
         return own or self.places.get((row, ALL_CLASSES, metric, view), [])
 
 
-def build(experiment: RecordedExperiment, *, controls: bool = True) -> Table:
+def build_table(experiment: RecordedExperiment, *, controls: bool = True) -> Table:
     """Build the table of an experiment.
 
     Args:
@@ -392,11 +392,16 @@ class Owed(Protocol):
     """Something that a seed owes, with what became of it."""
 
     @property
-    def seed(self) -> int | None: ...
+    def seed(self) -> int | None:
+        """Training seed; None where there is none."""
+
     @property
-    def status(self) -> str: ...
+    def status(self) -> str:
+        """As of ``tidy.Value``."""
+
     @property
-    def reason(self) -> str: ...
+    def reason(self) -> str:
+        """Why it is missing, or empty."""
 
 
 def explain(owed: Sequence[Owed], asked: int) -> str:

@@ -49,7 +49,7 @@ class ProtocolResults:
         return next((result for result in self.results if result.name == name), None)
 
 
-def read(experiment: RecordedExperiment) -> list[ProtocolResults]:
+def read_protocols(experiment: RecordedExperiment) -> list[ProtocolResults]:
     """Read the protocols of an experiment, in the order of its table of contents.
 
     Returns:

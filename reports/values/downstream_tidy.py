@@ -13,7 +13,7 @@ from cerebench.reports.statistics.comparison import CLAIM, TESTS
 from cerebench.reports.statistics.generators import error
 from cerebench.reports.statistics.results import Result
 from cerebench.reports.values.downstream import ProtocolResults
-from cerebench.reports.values.study import Study, study
+from cerebench.reports.values.study import Study, read_study
 from cerebench.reports.values.tidy import OK
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ def frame(experiment: RecordedExperiment) -> DataFrame | None:
     ``comparison.TESTS``).
 
     Raises:
-        ReportError: As in ``study``.
+        ReportError: As in ``read_study``.
     """
     import pandas as pd
 
-    protocols = study(experiment)
+    protocols = read_study(experiment)
     if protocols is None:
         return None
     dataset = experiment.contents.dataset

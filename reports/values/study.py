@@ -10,7 +10,7 @@ from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.statistics.comparison import CLAIM, Verdict, check_test, compare
 from cerebench.reports.statistics.generators import leader
 from cerebench.reports.statistics.results import Result
-from cerebench.reports.values.downstream import DEFAULT_TEST, ProtocolResults, read
+from cerebench.reports.values.downstream import DEFAULT_TEST, ProtocolResults, read_protocols
 from cerebench.reports.values.marks import SMALL, marked_label, marks
 from cerebench.reports.values.tidy import values
 
@@ -98,14 +98,14 @@ class Study:
         return leader(able, metric), second[0] if len(second) == 1 else None
 
 
-def study(experiment: RecordedExperiment, test: str = DEFAULT_TEST) -> Study | None:
+def read_study(experiment: RecordedExperiment, test: str = DEFAULT_TEST) -> Study | None:
     """Read the protocols of an experiment; None if it has none.
 
     Raises:
-        ReportError: If the test is unknown, or as in ``downstream.read``.
+        ReportError: If the test is unknown, or as in ``downstream.read_protocols``.
     """
     check_test(test)
-    blocks = read(experiment)
+    blocks = read_protocols(experiment)
     if not any(block.results for block in blocks):
         return None
     rows = experiment.contents.rows

@@ -98,7 +98,7 @@ def numbers(experiment) -> dict:
         found[v.row, v.seed, v.class_, v.metric, v.view] = (v.value, v.se, v.text), v.reason
     for r in diagnostics.readings(experiment):
         found["told", r.row, r.class_, r.name, r.set_] = r.values, r.reason
-    for block in downstream.read(experiment):
+    for block in downstream.read_protocols(experiment):
         for row in block.results:
             reasons = " ".join(lack.reason for lack in row.missing)
             found[block.name, row.name] = [run.values for run in row.runs], reasons

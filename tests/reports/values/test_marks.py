@@ -1,7 +1,7 @@
 import pytest
 
 from cerebench.reports import latex, markdown
-from cerebench.reports.tables.table import build
+from cerebench.reports.tables.table import build_table
 from cerebench.reports.values import frames
 from cerebench.reports.values.marks import marks
 from cerebench.reports.values.tidy import values
@@ -28,7 +28,7 @@ def score(runs, metric, value, class_="LGG", name="ddpm", seed=0):
 
 def test_structured_samples_are_not_marked(runs):
     assert told(runs) == {}
-    assert not any("under-trained" in line for line in build(runs.read()).notes)
+    assert not any("under-trained" in line for line in build_table(runs.read()).notes)
 
 
 @pytest.mark.parametrize("value", [410.0, 10774.0])
@@ -109,7 +109,7 @@ def test_every_format_shows_the_mark_and_its_reason(runs, tmp_path):
     experiment = runs.read()
     reason = "fd-radlite-v2 10774 (LGG) is not below that of control 'noise' (410.0)"
     for controls in (True, False):  # hidden controls judge too
-        table = build(experiment, controls=controls)
+        table = build_table(experiment, controls=controls)
         assert table.notes[0] == f"3D-DDPM is under-trained: {reason}."
         for block in table.blocks:
             labels = [row.label for row in block.rows]
