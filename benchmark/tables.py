@@ -16,7 +16,7 @@ from rich.text import Text
 
 from cerebench.benchmark.engine.registry import suggest
 from cerebench.core.errors import UsageError
-from cerebench.reports.base import BadContents, Experiment
+from cerebench.reports.base import BadContents, RecordedExperiment
 
 if TYPE_CHECKING:
     from cerebench.reports.ladder import Card
@@ -27,7 +27,7 @@ IN_SHOW_ALONE = {"metrics": ("source", "needs"), "extractors": ("source",)}
 
 def find(
     out: Path, name: str | None = None, *, older: bool = False
-) -> tuple[list[Experiment], list[str]]:
+) -> tuple[list[RecordedExperiment], list[str]]:
     """Return tables of contents, oldest first: the newest of each (dataset folder, name).
 
     Args:
@@ -45,7 +45,7 @@ def find(
     everything, broken = [], []
     for path in sorted(out.glob("*/experiment-*.json")):
         try:
-            everything.append(Experiment.read(path))
+            everything.append(RecordedExperiment.read(path))
         except BadContents as error:
             if name is None or path.stem.rpartition("-")[0] == f"experiment-{name}":
                 broken.append(str(error))
@@ -62,14 +62,14 @@ def find(
     return (wanted if older else list(newest.values())), broken
 
 
-def report_folder(experiment: Experiment) -> Path:
+def report_folder(experiment: RecordedExperiment) -> Path:
     """Return where the report files of an experiment lie, beside its records."""
     return experiment.folder / "report" / f"{experiment.name}-{experiment.key8}"
 
 
 def write(
     writer: Callable[..., list[Path]],
-    experiments: Sequence[Experiment],
+    experiments: Sequence[RecordedExperiment],
     to: Path | None,
     **options: Any,
 ) -> list[Path]:
@@ -91,14 +91,14 @@ def write(
     return written
 
 
-def print_csv(experiments: Sequence[Experiment]) -> None:
+def print_csv(experiments: Sequence[RecordedExperiment]) -> None:
     """Print the tidy rows of all experiments, one value a row."""
-    from cerebench.reports.values.tidy import csv, frames
+    from cerebench.reports.values.frames import csv, frames
 
     sys.stdout.write(csv([frame for e in experiments for frame in frames(e)]))
 
 
-def print_markdown(experiments: Sequence[Experiment], **options: Any) -> None:
+def print_markdown(experiments: Sequence[RecordedExperiment], **options: Any) -> None:
     """Print the Markdown tables of all experiments; options as of ``markdown.write``."""
     from cerebench.reports import markdown
 
@@ -113,7 +113,9 @@ def console() -> Console:
     return Console(width=None if known else 120)
 
 
-def print_terminal(experiments: Sequence[Experiment], console: Console, **options: Any) -> None:
+def print_terminal(
+    experiments: Sequence[RecordedExperiment], console: Console, **options: Any
+) -> None:
     """Print the tables of all experiments for reading; options as of ``terminal.render``."""
     from cerebench.reports import terminal
 

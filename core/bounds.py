@@ -62,14 +62,14 @@ def typed(name: str, value: Any, accepts: Any, *, where: str = "") -> Any:
         >>> typed("widths", [8, 4], tuple[Count, ...])
         (8, 4)
     """
+    fault = BadConfig(f"{name} must be {in_words(accepts)}, got {value!r}{where}.")
     try:
-        made = TypeAdapter(accepts, config=_STRICTER).validate_python(value)
-        accepted = _same_kind(value, made)
+        validated = TypeAdapter(accepts, config=_STRICTER).validate_python(value)
     except ValidationError:
-        accepted = False
-    if not accepted:
-        raise BadConfig(f"{name} must be {in_words(accepts)}, got {value!r}{where}.")
-    return made
+        raise fault from None
+    if not _same_kind(value, validated):
+        raise fault
+    return validated
 
 
 def in_words(accepts: Any) -> str:
@@ -117,12 +117,12 @@ def _same_kind(given: Any, made: Any) -> bool:
     return all(isinstance(given, kind) == isinstance(made, kind) for kind in (bool, str))
 
 
-def _numbers(found: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _numbers(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Return the schema of every number in a schema, also of those in lists."""
-    parts = [*found.get("anyOf", ()), *found.get("prefixItems", ())]
-    parts += [found["items"]] if found.get("items") else []
-    if found.get("type") in ("integer", "number"):
-        yield found
+    parts = [*schema.get("anyOf", ()), *schema.get("prefixItems", ())]
+    parts += [schema["items"]] if schema.get("items") else []
+    if schema.get("type") in ("integer", "number"):
+        yield schema
     for part in parts:
         yield from _numbers(part)
 
@@ -131,37 +131,37 @@ def _bounded(number: Mapping[str, Any]) -> bool:
     return any(key in number for key in ("minimum", "exclusiveMinimum", "enum", "const"))
 
 
-def _words(found: Mapping[str, Any], *, many: bool = False) -> str:
+def _words(schema: Mapping[str, Any], *, many: bool = False) -> str:
     """Say in words what a JSON schema admits."""
-    if "enum" in found or "const" in found:
-        return _either(found.get("enum") or [found["const"]])
-    if "anyOf" in found:
-        return _either([_words(part, many=many) for part in found["anyOf"]])
-    kind = found.get("type", "")
+    if "enum" in schema or "const" in schema:
+        return _either(schema.get("enum") or [schema["const"]])
+    if "anyOf" in schema:
+        return _either([_words(part, many=many) for part in schema["anyOf"]])
+    kind = schema.get("type", "")
     if kind == "array":
-        return f"{'lists' if many else 'a list'} of {_items(found)}"
+        return f"{'lists' if many else 'a list'} of {_items(schema)}"
     noun = _NAMES.get(kind, ("any value", "values"))[many]
-    return _limited(noun, found, many=many) if kind in ("integer", "number") else noun
+    return _limited(noun, schema, many=many) if kind in ("integer", "number") else noun
 
 
-def _items(found: Mapping[str, Any]) -> str:
+def _items(schema: Mapping[str, Any]) -> str:
     """Say in words what a list holds."""
-    if "prefixItems" in found:
-        return ", ".join(map(_words, found["prefixItems"]))
-    least = found.get("minItems")
-    return (f"{least} or more " if least else "") + _words(found.get("items", {}), many=True)
+    if "prefixItems" in schema:
+        return ", ".join(map(_words, schema["prefixItems"]))
+    least = schema.get("minItems")
+    return (f"{least} or more " if least else "") + _words(schema.get("items", {}), many=True)
 
 
-def _limited(noun: str, found: Mapping[str, Any], *, many: bool) -> str:
+def _limited(noun: str, schema: Mapping[str, Any], *, many: bool) -> str:
     """Say in words between which limits a number lies."""
-    low, high = found.get("minimum"), found.get("maximum")
+    low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None and low == high:
         return str(low)
-    if "multipleOf" in found:
-        noun = f"{'multiples' if many else 'a multiple'} of {found['multipleOf']},"
+    if "multipleOf" in schema:
+        noun = f"{'multiples' if many else 'a multiple'} of {schema['multipleOf']},"
     if low is not None and high is not None:
         return f"{noun} from {low} to {high}"
-    limits = " and ".join(f"{word} {found[key]}" for key, word in _LIMITS.items() if key in found)
+    limits = " and ".join(f"{word} {schema[key]}" for key, word in _LIMITS.items() if key in schema)
     return f"{noun} {'of ' if limits.startswith('at') else ''}{limits}".rstrip(" ,")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
+from typing import TypeGuard
 
 Fact = float | str
 
@@ -59,7 +60,7 @@ def of(facts: Mapping[str, Fact | None], name: str) -> Iterator[tuple[str, float
             yield part, value
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Tell whether a recorded fact is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

@@ -28,7 +28,7 @@ def key_of(value: Any) -> str:
     return sha256_bytes(canonical(value).encode("ascii"))
 
 
-def sha256_bytes(data: bytes) -> str:
+def sha256_bytes(data: bytes | memoryview) -> str:
     """Return the SHA-256 of bytes, 64 hex digits."""
     return hashlib.sha256(data).hexdigest()
 

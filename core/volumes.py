@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,5 +25,14 @@ class LazyVolumes(Sequence[Volume]):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, index: int) -> Volume:
+    @overload
+    def __getitem__(self, index: int) -> Volume: ...
+    @overload
+    def __getitem__(self, index: slice) -> LazyVolumes: ...
+
+    def __getitem__(self, index: int | slice) -> Volume | LazyVolumes:
+        """Make the volume at an index, or choose volumes by a slice without making them."""
+        if isinstance(index, slice):
+            positions = range(len(self))[index]
+            return LazyVolumes(self.ids[index], lambda i: self._make(positions[i]))
         return self._make(range(len(self))[index]).astype(np.float32, copy=False)

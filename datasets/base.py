@@ -119,7 +119,7 @@ class LeftOut:
     total: int
 
     @property
-    def told(self) -> list[str]:
+    def lines(self) -> list[str]:
         """Return one line that counts, and one for each thing left out with its reasons."""
         every = [*self.cases.items(), *self.others.items()]
         plural = "s" * (len(self.others) != 1)

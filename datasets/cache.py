@@ -158,17 +158,17 @@ def file_hashes(paths: Iterable[Path], index: Path) -> dict[str, str]:
         try:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
-                entry = {"stamp": _stamp(file, status)}
-                if known.get(key, {}).get("stamp") == entry["stamp"]:
-                    entry = known[key]
+                stamp = _stamp(file, status)
+                if known.get(key, {}).get("stamp") == stamp:
+                    sha256 = known[key]["sha256"]
                 else:
                     file.seek(0)
-                    entry["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+                    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
                     if time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
-                        learned[key] = entry
+                        learned[key] = {"stamp": stamp, "sha256": sha256}
         except OSError as e:
             raise DatasetError(f"{path} cannot be read: {e.strerror}. Restore the file.") from e
-        hashes[str(path)] = entry["sha256"]
+        hashes[str(path)] = sha256
     if learned:
         index.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(index, json.dumps(known | learned).encode())
@@ -188,10 +188,10 @@ def _stamp(file: BinaryIO, status: os.stat_result) -> list[Any]:
 def _read_index(index: Path) -> dict[str, dict[str, Any]]:
     """Return what is remembered; what has another form, such as that of 0.1.0, is forgotten."""
     try:
-        found = json.loads(index.read_text())
+        content = json.loads(index.read_text())
     except (FileNotFoundError, ValueError):
         return {}
-    entries = found.items() if isinstance(found, dict) else ()
+    entries = content.items() if isinstance(content, dict) else ()
     return {k: v for k, v in entries if isinstance(v, dict) and v.keys() == {"stamp", "sha256"}}
 
 
@@ -350,8 +350,8 @@ def _repeats(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         for channel, content in enumerate(row["facts"].get("content", ())):
             ids[channel, content].append(row["id"])
-    found = {tuple(same) for same in ids.values() if len(same) > 1}
-    return [f"{same[0]}: has the same voxels as {', '.join(same[1:])}." for same in sorted(found)]
+    groups = {tuple(same) for same in ids.values() if len(same) > 1}
+    return [f"{same[0]}: has the same voxels as {', '.join(same[1:])}." for same in sorted(groups)]
 
 
 def _attempt(dataset: Dataset, case: Case) -> Loaded | str:

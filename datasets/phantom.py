@@ -281,7 +281,7 @@ class Phantom(Dataset):
                 "Enlarge the split rule, or give the case the label of its class."
             )
         tumour = Tumour(CALIBRATION[name], _random(case.id))
-        image, coverage = tumour.draw(self.size)
+        image, coverage = tumour.draw_volume(self.size)
         volume = 2 * image / image.max() - 1
         return Loaded(
             volume=volume[None].astype(np.float32),
@@ -369,7 +369,8 @@ class Tumour:
         ]
         self.rim, self.pools = drawn["rim"], max(drawn["pools"], 0.0)
 
-        whole = (_centres(FIXED.reference),) * 3
+        centres = _centres(FIXED.reference)
+        whole = (centres, centres, centres)
         level = self._level(whole)
         count = round(1000 * self.ml / (FIELD_OF_VIEW / FIXED.reference) ** 3)
         self.cut = np.partition(level, -count, axis=None)[-count]
@@ -379,12 +380,13 @@ class Tumour:
         self.scores = np.quantile(self._score(whole, level - self.cut, inside), shares)
         self.intensities = _intensities(drawn["gap"], drawn["sd"], drawn["floor"], shares)
 
-    def draw(self, size: int) -> tuple[Array, Array]:
+    def draw_volume(self, size: int) -> tuple[Array, Array]:
         """Return intensity times coverage, and coverage, both (S, S, S) in [0, 1]."""
         factor = -(-FIXED.coarsest // size)
         grid = size * factor
         centres = _centres(grid)
-        axes = tuple(centres[(low <= centres) & (centres <= high)] for low, high in self.box)
+        z, y, x = (centres[(low <= centres) & (centres <= high)] for low, high in self.box)
+        axes = (z, y, x)
         excess = self._level(axes) - self.cut
         voxel = FIELD_OF_VIEW / grid
         slope = np.sqrt(sum(np.square(d) for d in np.gradient(excess, voxel)))
@@ -394,10 +396,11 @@ class Tumour:
         score = self._score(axes, excess, inside)
         intensity[inside] = np.interp(score, self.scores, self.intensities)
         place = _placement(coverage >= 0.5, grid)
-        return tuple(
+        bright, covered = (
             _averaged(_placed(crop, place, grid), factor)
             for crop in (intensity * coverage, coverage)
         )
+        return bright, covered
 
     def _level(self, axes: Axes) -> Array:
         """Minus the log of the ellipsoidal radius, plus fields; falls steeply at the wall."""
@@ -448,7 +451,7 @@ def _weights(centres: Array, spacing: float, count: int) -> Array:
 
 def _centres(grid: int) -> Array:
     """Voxel centres of a grid over the field of view, mm from its middle."""
-    return (np.arange(grid) + 0.5) * (FIELD_OF_VIEW / grid) - FIELD_OF_VIEW / 2
+    return (np.arange(grid, dtype=np.float64) + 0.5) * (FIELD_OF_VIEW / grid) - FIELD_OF_VIEW / 2
 
 
 def _extent(mask: Mask, axis: int) -> tuple[int, int]:

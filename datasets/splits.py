@@ -149,11 +149,11 @@ def read_split(
         test=tuple(case.id for case in cases if roles.get(case.id) == "test"),
     )
     own = {case.id: case.patient for case in cases}
-    told = {row["case_id"]: row["patient_id"] or own.get(row["case_id"], "") for row in rows}
+    patients = {row["case_id"]: row["patient_id"] or own.get(row["case_id"], "") for row in rows}
     faults += [
         f"patient {patient} is in train and test"
         for patient in sorted(
-            _patients_of(split.train, own, told) & _patients_of(split.test, own, told)
+            _patients_of(split.train, own, patients) & _patients_of(split.test, own, patients)
         )
     ]
     faults += [f"no case has the role {role}" for role in ROLES[:2] if not getattr(split, role)]
@@ -178,10 +178,12 @@ def overlap(
     )
 
 
-def _patients_of(ids: Iterable[str], own: Mapping[str, str], told: Mapping[str, str]) -> set[str]:
+def _patients_of(
+    ids: Iterable[str], own: Mapping[str, str], patients: Mapping[str, str]
+) -> set[str]:
     """Return who these cases are, by the dataset and by the file."""
     ids = list(ids)
-    return {own[i] for i in ids} | {told[i] for i in ids}
+    return {own[i] for i in ids} | {patients[i] for i in ids}
 
 
 def _chosen_rows(path: Path, fold: int | None) -> list[dict[str, str]]:
@@ -212,7 +214,7 @@ def _row_faults(rows: Sequence[Mapping[str, str]], cases: Sequence[Case]) -> lis
     ids = {case.id for case in cases}
     counts = Counter(row["case_id"] for row in rows)
     wrong = sorted({row["role"] for row in rows} - set(ROLES))
-    found = [
+    cases_by_fault = [
         ("listed twice", sorted(case for case, n in counts.items() if n > 1)),
         ("not in the data", sorted(set(counts) - ids)),
         ("not in the file (give them the role unused)", sorted(ids - set(counts))),
@@ -220,7 +222,7 @@ def _row_faults(rows: Sequence[Mapping[str, str]], cases: Sequence[Case]) -> lis
     faults = [f"unknown role {', '.join(map(repr, wrong))}; expected {', '.join(ROLES)}"] * bool(
         wrong
     )
-    return faults + [f"{_some(names)} {text}" for text, names in found if names]
+    return faults + [f"{_some(names)} {text}" for text, names in cases_by_fault if names]
 
 
 def _some(names: Sequence[str], joint: str = ", ") -> str:
@@ -274,7 +276,7 @@ def _too_few(
 ) -> str:
     """Say why a class cannot be split: it is too small, or its patients have other classes."""
     name = classes[label]
-    own = sum(found == label for found in owner.values())
+    own = sum(label_of_case == label for label_of_case in owner.values())
     text = (
         f"Class {name} has {own} patients; a split needs at least {_LEAST}, one to train on and "
         "one to test on."

@@ -3,7 +3,7 @@
 # name -> ("module:function", static facts). A function (experiment, folder) -> list of paths.
 BUILTIN = {
     "markdown": ("cerebench.reports.markdown:write", {"label": "Markdown table"}),
-    "csv": ("cerebench.reports.values.tidy:write", {"label": "tidy rows, one value a row"}),
+    "csv": ("cerebench.reports.values.frames:write", {"label": "tidy rows, one value a row"}),
     "diagnostics": (
         "cerebench.reports.tables.diagnostics:write",
         {"label": "what methods say about themselves, one set a row (CSV)"},

@@ -5,7 +5,7 @@ The layout, written by ``cerebench.benchmark.engine.store`` and documented in do
     runs/<dataset>-<size>-<fp8>/
       experiment-<name>-<key8>.json        table of contents: what was asked, and where it lies
       _real/preview.npz                    centre slices of real cases
-      _real/score/<anchor>/<metric>@<key8>.json
+      _real/score/<control>/<metric>@<key8>.json
       <method>-<preset>-<key8>/seed-<n>/
         cell.json
         train/<class|all>/record.json      or failure.json
@@ -46,12 +46,12 @@ class BadContents(ReportError):
 
 def left_out(contents: Contents) -> str:
     """Return how many of all real cases ``--skip-bad`` left out, "41 of 251"; empty for none."""
-    told = contents.dataset.left_out
-    return f"{len(told.cases)} of {told.total}" if told else ""
+    cases = contents.dataset.left_out
+    return f"{len(cases.cases)} of {cases.total}" if cases else ""
 
 
 @dataclass(frozen=True)
-class Experiment:
+class RecordedExperiment:
     """One table of contents with the folder that its paths are relative to.
 
     Files are read once, so that all tables of a report show one state of a run that goes on.
@@ -64,17 +64,17 @@ class Experiment:
     )
 
     @classmethod
-    def read(cls, path: Path) -> Experiment:
+    def read(cls, path: Path) -> RecordedExperiment:
         """Read ``experiment-<name>-<key8>.json``.
 
         Raises:
             BadContents: If the file is not a table of contents.
         """
-        found, reason = _load(Contents, path)
-        if found is None:
+        contents, reason = _load(Contents, path)
+        if contents is None:
             reason = reason or f"{path}: it does not exist"
             raise BadContents(f"This is not a table of contents: {reason}.")
-        return cls(path.parent, found)
+        return cls(path.parent, contents)
 
     @property
     def name(self) -> str:
@@ -122,10 +122,10 @@ class Experiment:
 def _load(kind: type[Whole], path: Path) -> tuple[Whole | None, str]:
     """Read a file that may be missing; else the reason why it cannot be used."""
     try:
-        found = read(kind, path)
+        file = read(kind, path)
     except Misfit as fault:
         again = "" if fault.newer else "; run the same bench command again to make it anew"
         return None, plain(f"{fault}{again}")
     except OSError as error:
         return None, plain(f"{path}: it cannot be read: {error.strerror or error}")
-    return (None, "") if found is None else (found[1], "")
+    return (None, "") if file is None else (file[1], "")

@@ -132,10 +132,10 @@ def count(number_of: float) -> str:
 
 def span(values: Iterable[int]) -> str:
     """Format whole numbers as one number, or as the range that they fill: '64', '32–64'."""
-    found = sorted(set(values))
-    if not found:
+    distinct = sorted(set(values))
+    if not distinct:
         return DASH
-    return str(found[0]) if len(found) == 1 else f"{found[0]}–{found[-1]}"
+    return str(distinct[0]) if len(distinct) == 1 else f"{distinct[0]}–{distinct[-1]}"
 
 
 def superscript(mark: int) -> str:

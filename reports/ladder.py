@@ -21,11 +21,11 @@ COLOURS = {"inverted": "#D55E00", "blind": "#E8E8E8", "seen": "#A6D8F0", "ordere
 
 
 @dataclass(frozen=True)
-class Cell:
+class CardCell:
     """A metric on one defect, over all classes.
 
     Attributes:
-        word: The verdict; empty where the metric is not asked, a dash where it cannot be told.
+        word: The verdict; empty where the metric is not asked, a dash where there is none.
         text: What tables print.
     """
 
@@ -52,7 +52,7 @@ class Card:
     columns: tuple[tuple[str, str], ...]
     heads: tuple[str, ...]
     defects: tuple[str, ...]
-    cells: tuple[tuple[Cell, ...], ...]
+    cells: tuple[tuple[CardCell, ...], ...]
     legend: tuple[str, ...]
     inverted: tuple[str, ...]
     judged: bool
@@ -69,9 +69,9 @@ def card(ladder: Ladder) -> Card:
         for cell in column.cells
     }
 
-    def at(defect: str, metric: str, view: str) -> Cell:
-        found = [cells.get((metric, view, name, defect)) for name in ladder.data.counts]
-        return _joined([cell for cell in found if cell is not None])
+    def at(defect: str, metric: str, view: str) -> CardCell:
+        parts = [cells.get((metric, view, name, defect)) for name in ladder.data.counts]
+        return _joined([cell for cell in parts if cell is not None])
 
     return Card(
         _title(ladder),
@@ -90,19 +90,19 @@ def card(ladder: Ladder) -> Card:
     )
 
 
-def _joined(cells: Sequence[LadderCell]) -> Cell:
+def _joined(cells: Sequence[LadderCell]) -> CardCell:
     """Return the weakest verdict of some classes."""
     if not cells:
-        return Cell("", "")
+        return CardCell("", "")
     words = [cell.verdict for cell in cells]
     if None in words:
-        return Cell(DASH, DASH)
+        return CardCell(DASH, DASH)
     word = min((w for w in words if w), key=WORDS.index)
     if word in ("inverted", "blind"):
-        return Cell(word, "INV" if word == "inverted" else "·")
+        return CardCell(word, "INV" if word == "inverted" else "·")
     order = [level.label for level in cells[0].levels]
     last = max((cell.seen_from or "" for cell in cells), key=order.index)
-    return Cell(word, (last or "yes") + ("" if word == "ordered" or not last else "?"))
+    return CardCell(word, (last or "yes") + ("" if word == "ordered" or not last else "?"))
 
 
 def _title(ladder: Ladder) -> str:
@@ -133,13 +133,13 @@ def _reasons(ladder: Ladder) -> Iterator[str]:
     """Yield why there is no verdict, each reason once with the metrics and defects that have it."""
     labels = {m.name: m.label for m in ladder.metrics}
     defects = {d.name: d.label for d in ladder.defects}
-    found: dict[str, dict[str, None]] = {}
+    reasons: dict[str, dict[str, None]] = {}
     for column in ladder.columns:
         for cell in column.cells:
             if cell.verdict is None:
                 place = f"{labels[column.metric]} on {defects[cell.defect]}"
-                found.setdefault(first_line(cell.reason), {})[place] = None
-    for reason, places in found.items():
+                reasons.setdefault(first_line(cell.reason), {})[place] = None
+    for reason, places in reasons.items():
         listed = list(places)
         more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
         yield f"{DASH}: no verdict for {', '.join(listed[:3])}{more}: {reason}."
@@ -163,15 +163,15 @@ def cards(laid: Card) -> dict[str, Any]:
         ``title``, and ``metrics``: metric to view to verdict to defects, with the strength from
         which on they are seen.
     """
-    found: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
     for x, (metric, view) in enumerate(laid.columns):
-        told = found.setdefault(metric, {}).setdefault(view, {})
+        defects = metrics.setdefault(metric, {}).setdefault(view, {})
         for label, cells in zip(laid.defects, laid.cells, strict=True):
             cell = cells[x]
             if cell.word in WORDS:
                 strength = "" if cell.text in ("yes", "·", "INV") else f" {cell.text.rstrip('?')}"
-                told.setdefault(cell.word, []).append(f"{label}{strength}")
-    return {"title": laid.title, "metrics": found}
+                defects.setdefault(cell.word, []).append(f"{label}{strength}")
+    return {"title": laid.title, "metrics": metrics}
 
 
 def markdown(laid: Card) -> Iterator[str]:

@@ -13,10 +13,10 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cerebench.reports.base import Experiment
-from cerebench.reports.tables.paper_tables import build as build_paper
+from cerebench.reports.base import RecordedExperiment
+from cerebench.reports.tables.paper_tables import build_paper_tables
 from cerebench.reports.tables.sections import further, study
-from cerebench.reports.tables.table import Block, Cell, Table, build, panels
+from cerebench.reports.tables.table import Table, TableBlock, TableCell, build_table, panels
 from cerebench.reports.values.downstream import DEFAULT_TEST
 
 # Size of a table, and characters of it that fit 16.6 cm; the smaller only to spare a second float.
@@ -96,11 +96,11 @@ _ACCENTS = {
 
 
 def write(
-    experiment: Experiment,
+    experiment: RecordedExperiment,
     folder: Path,
     *,
     siunitx: bool = False,
-    anchors: bool = False,
+    controls: bool = False,
     test: str = DEFAULT_TEST,
     published: bool = False,
 ) -> list[Path]:
@@ -110,22 +110,25 @@ def write(
         experiment: Table of contents with its folder.
         folder: Where to write.
         siunitx: Whether numbers are set by ``\num`` of the siunitx package.
-        anchors: Whether to show the controls; the floor is always shown.
+        controls: Whether to show the controls; the floor is always shown.
         test: One of ``comparison.TESTS``: what downstream comparisons rest on.
         published: Whether to show what papers printed.
 
     Raises:
-        ReportError: As in ``cerebench.reports.tables.table.build`` and ``sections.study``.
+        ReportError: As in ``cerebench.reports.tables.table.build_table`` and ``sections.study``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    table, name = build(experiment, anchors=anchors), experiment.name
-    told = study(experiment, test)
+    table, name = build_table(experiment, controls=controls), experiment.name
+    downstream = study(experiment, test)
     groups: list[dict[str, list[Table]]] = [
         {name: [table]} if table.blocks else {},
-        {f"{name}-table{number}": [one] for number, one in build_paper(experiment, told).items()},
+        {
+            f"{name}-table{number}": [one]
+            for number, one in build_paper_tables(experiment, downstream).items()
+        },
         {},
     ]
-    for kind, one in further(experiment, told, published=published):
+    for kind, one in further(experiment, downstream, published=published):
         groups[2 if kind == "published" else 0].setdefault(f"{name}-{kind}", []).append(one)
     floats = {stem: tables for group in groups for stem, tables in group.items()}
     texts = {f"{stem}.tex": _file(stem, some, siunitx=siunitx) for stem, some in floats.items()}
@@ -145,7 +148,7 @@ def escape(text: str) -> str:
     # Two hyphens would join to one dash.
     letters = re.sub(
         r"(-(?=-))|.",
-        lambda found: "-{}" if found[1] else _letter(found[0]),
+        lambda match: "-{}" if match[1] else _letter(match[0]),
         unicodedata.normalize("NFC", text),
         flags=re.DOTALL,
     )
@@ -222,9 +225,9 @@ def _floats(table: Table, name: str, *, siunitx: bool) -> Iterator[str]:
         ]
         yield "\n".join(lines)
     if not room:
-        told = "\\par\n".join(notes)
+        text = "\\par\n".join(notes)
         head = rf"\textbf{{Notes to Table~\ref{{{label}}}.}}"
-        yield f"{{\\scriptsize\\raggedright\\noindent {head}\\par\n{told}\\par}}"
+        yield f"{{\\scriptsize\\raggedright\\noindent {head}\\par\n{text}\\par}}"
 
 
 def _fits(table: Table) -> bool:
@@ -280,7 +283,7 @@ def _grid(table: Table, part: list[int], *, siunitx: bool) -> str:
 
 
 def _block(
-    block: Block, part: list[int], *, first: bool, siunitx: bool
+    block: TableBlock, part: list[int], *, first: bool, siunitx: bool
 ) -> Iterator[tuple[str, list[str]]]:
     rule = "" if first else "\\midrule\n"
     targets = [escape(block.targets[i]) for i in part]
@@ -295,7 +298,7 @@ def _block(
         before = row.role
 
 
-def _cell(cell: Cell, *, siunitx: bool) -> str:
+def _cell(cell: TableCell, *, siunitx: bool) -> str:
     text = _numbers(cell.text, siunitx=siunitx)
     text = rf"\textbf{{{text}}}" if cell.bold else text
     text = rf"\underline{{{text}}}" if cell.second else text

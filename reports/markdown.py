@@ -6,16 +6,20 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.tables.sections import further, study
-from cerebench.reports.tables.table import Block, Cell, Table, build, panels
+from cerebench.reports.tables.table import Table, TableBlock, TableCell, build_table, panels
 from cerebench.reports.values.downstream import DEFAULT_TEST
 
 WIDTH = 120  # characters a table may take before columns move to a further one
 
 
 def write(
-    experiment: Experiment, folder: Path, *, test: str = DEFAULT_TEST, published: bool = False
+    experiment: RecordedExperiment,
+    folder: Path,
+    *,
+    test: str = DEFAULT_TEST,
+    published: bool = False,
 ) -> list[Path]:
     """Write ``<name>.md``: the whole table, controls included, then further tables and protocol.
 
@@ -26,18 +30,18 @@ def write(
         published: Whether to show what papers printed.
 
     Raises:
-        ReportError: As in ``cerebench.reports.tables.table.build`` and ``sections.study``.
+        ReportError: As in ``cerebench.reports.tables.table.build_table`` and ``sections.study``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{experiment.name}.md"
-    table = build(experiment)
+    table = build_table(experiment)
     tables = [more for _, more in further(experiment, study(experiment, test), published=published)]
     lines = [*_title("#", table.title, table.banner), *_body(table, "##")]
     for more in tables:
         banner = more.banner if more.banner != table.banner else ""
         lines += ["", *_title("##", more.title, banner), *_body(more, "###")]
-    told = [*table.protocol, *(text for more in tables for text in more.protocol)]
-    lines += ["", "## Protocol", "", *(f"- {escape(text)}" for text in told)]
+    protocol = [*table.protocol, *(text for more in tables for text in more.protocol)]
+    lines += ["", "## Protocol", "", *(f"- {escape(text)}" for text in protocol)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return [path]
 
@@ -60,7 +64,7 @@ def _body(table: Table, heading: str) -> Iterator[str]:
     yield from (f"- {escape(text)}" for text in table.notes)
 
 
-def _grid(table: Table, block: Block, part: list[int]) -> Iterator[str]:
+def _grid(table: Table, block: TableBlock, part: list[int]) -> Iterator[str]:
     heads = [f"{escape(c.head)}<br>{escape(c.detail)}" for c in (table.columns[i] for i in part)]
     yield _row("", heads)
     yield _row("---", ["---:"] * len(part))
@@ -76,7 +80,7 @@ def _row(label: str, cells: list[str]) -> str:
     return "| " + " | ".join([label, *cells]) + " |"
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: TableCell) -> str:
     text = f"**{escape(cell.text)}**" if cell.bold else escape(cell.text)
     return f"{text}<sup>{cell.mark}</sup>" if cell.mark else text
 

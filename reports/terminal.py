@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import superscript
 from cerebench.reports.tables.sections import further, study
-from cerebench.reports.tables.table import Cell, Table, build, panels
+from cerebench.reports.tables.table import Table, TableCell, build_table, panels
 from cerebench.reports.values.downstream import DEFAULT_TEST
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def render(
-    experiment: Experiment,
+    experiment: RecordedExperiment,
     console: Console,
     *,
-    anchors: bool = False,
+    controls: bool = False,
     protocol: bool = False,
     test: str = DEFAULT_TEST,
     published: bool = False,
@@ -30,17 +30,17 @@ def render(
     Args:
         experiment: Table of contents with its folder.
         console: Where to print; its width decides how columns are split into panels.
-        anchors: Whether to show the controls; the floor is always shown.
+        controls: Whether to show the controls; the floor is always shown.
         protocol: Whether to print the recipe of every column, which Markdown and LaTeX always do.
         test: One of ``comparison.TESTS``: what downstream comparisons rest on.
         published: Whether to print what papers printed.
 
     Raises:
-        ReportError: As in ``cerebench.reports.tables.table.build`` and ``sections.study``.
+        ReportError: As in ``cerebench.reports.tables.table.build_table`` and ``sections.study``.
     """
-    table = build(experiment, anchors=anchors)
+    table = build_table(experiment, controls=controls)
     _heading(table.title, table.banner, console)
-    _body(table, _below(table, experiment, anchors, protocol), console)
+    _body(table, _below(table, experiment, controls, protocol), console)
     for _, more in further(experiment, study(experiment, test), published=published):
         console.print()
         _heading(more.title, more.banner if more.banner != table.banner else "", console)
@@ -70,14 +70,16 @@ def _body(table: Table, below: list[str], console: Console) -> None:
         console.print(_item("· ", text, style="dim"))
 
 
-def _below(table: Table, experiment: Experiment, anchors: bool, protocol: bool) -> list[str]:
+def _below(
+    table: Table, experiment: RecordedExperiment, controls: bool, protocol: bool
+) -> list[str]:
     """Return the lines under a table; what is not shown is said, and how to see it."""
     if protocol or not table.blocks:
         return [*table.notes, *(table.protocol if protocol else ())]
     rows = experiment.contents.rows
-    controls = 0 if anchors else sum(row.role == "control" for row in rows)
-    hidden = f"{controls} control rows (copies, collapse, blur, noise): bench report --anchors. "
-    more = f"{hidden * bool(controls)}Recipe of every column: bench report --protocol."
+    count = 0 if controls else sum(row.role == "control" for row in rows)
+    hidden = f"{count} control rows (copies, collapse, blur, noise): bench report --anchors. "
+    more = f"{hidden * bool(count)}Recipe of every column: bench report --protocol."
     return [*table.notes, *table.methods, more]
 
 
@@ -105,7 +107,7 @@ def _grid(table: Table, part: list[int]) -> Grid:
     return grid
 
 
-def _cell(cell: Cell) -> Text:
+def _cell(cell: TableCell) -> Text:
     from rich.text import Text
 
     text = Text(cell.text, style="bold" if cell.bold else "")

@@ -35,6 +35,38 @@ def test_folders_import_only_what_the_design_allows(path):
     assert ours <= set(allowed)
 
 
+def modules_behind(folder: str) -> dict[str, set[str]]:
+    """Return each module of a folder with all modules of it that it needs, directly or not."""
+    files = {
+        ".".join(("cerebench", *p.relative_to(ROOT).with_suffix("").parts)).removesuffix(
+            ".__init__"
+        ): p
+        for p in MODULES
+        if p.relative_to(ROOT).parts[0] == folder
+    }
+    direct = {}
+    for module, path in files.items():
+        names = imported(path)
+        # ``from a.b import c`` needs the module a.b.c, or c of the module a.b.
+        modules = {n if n in files else n.rpartition(".")[0] for n in names}
+        direct[module] = (modules & set(files)) - {module}
+    behind = {}
+    for module in direct:
+        needed, waiting = set(), [module]
+        while waiting:
+            further = direct[waiting.pop()] - needed
+            needed |= further
+            waiting += further
+        behind[module] = needed
+    return behind
+
+
+@pytest.mark.parametrize("folder", [f for f in FOLDERS if f != "benchmark"])
+def test_modules_of_a_folder_do_not_import_each_other_in_a_circle(folder):
+    """Imports inside functions and those for type checkers count like all others."""
+    assert not {module for module, needed in modules_behind(folder).items() if module in needed}
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "core").rglob("*.py")), ids=lambda p: p.name)
 def test_core_stays_small(path):
     assert len(path.read_text("utf-8").splitlines()) <= 200

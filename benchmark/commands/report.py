@@ -69,7 +69,7 @@ def report(
     if latex:
         from cerebench.reports.latex import write
 
-        style = {"siunitx": siunitx, "anchors": anchors}
+        style = {"siunitx": siunitx, "controls": anchors}
         written += tables.write(write, found, to, test=test, published=with_published, **style)
     if figure:
         from cerebench.reports.figures.every import write
@@ -78,7 +78,7 @@ def report(
     for path in written:
         typer.echo(str(path))
     if not (csv or markdown or latex or figure):
-        style = {"anchors": anchors, "protocol": protocol}
+        style = {"controls": anchors, "protocol": protocol}
         shown = tables.console()
         tables.print_terminal(found, shown, test=test, published=with_published, **style)
     for fault in broken:

@@ -279,9 +279,9 @@ def _write_reports(registries: Registries, contents: Path) -> tuple[list[Path], 
         The files, and by format why it could not be written: the table is printed all the same.
     """
     from cerebench.benchmark.tables import write
-    from cerebench.reports.base import Experiment
+    from cerebench.reports.base import RecordedExperiment
 
-    experiments = [Experiment.read(contents)]
+    experiments = [RecordedExperiment.read(contents)]
     written: list[Path] = []
     broken: dict[str, str] = {}
     for name in registries.reports.names():
@@ -297,6 +297,6 @@ def _write_reports(registries: Registries, contents: Path) -> tuple[list[Path], 
 
 def _print_table(contents: Path) -> None:
     from cerebench.benchmark.tables import console, print_terminal
-    from cerebench.reports.base import Experiment
+    from cerebench.reports.base import RecordedExperiment
 
-    print_terminal([Experiment.read(contents)], console())
+    print_terminal([RecordedExperiment.read(contents)], console())

@@ -24,7 +24,7 @@ from cerebench.core.records.contents import (
     ProtocolRow,
 )
 from cerebench.core.records.data import DatasetEntry, PublishedTable
-from cerebench.core.records.rows import AnchorRow, CellEntry, Difference, GeneratorRow
+from cerebench.core.records.rows import CellEntry, ControlEntry, Difference, GeneratorRow
 
 Generated = TrainedRow | FolderRow
 
@@ -83,9 +83,9 @@ def _grouped(rows: Iterable[Generated]) -> list[list[Generated]]:
     return list(found.values())
 
 
-def _control(row: ControlRow) -> AnchorRow:
+def _control(row: ControlRow) -> ControlEntry:
     control = row.control
-    return AnchorRow(
+    return ControlEntry(
         kind=row.kind,
         name=row.name,
         label=row.label,

@@ -77,10 +77,10 @@ def refuse_copies(contents: Path, share: float) -> None:
 
 def _judged(contents: Path) -> Iterator[Value]:
     """Yield the share of copies of every row of generated volumes, class and seed."""
-    from cerebench.reports.base import Experiment
+    from cerebench.reports.base import RecordedExperiment
     from cerebench.reports.values.tidy import values
 
-    for value in values(Experiment.read(contents)):
+    for value in values(RecordedExperiment.read(contents)):
         if value.metric == COPIES and value.kind in ("method", "samples"):
             yield value
 

@@ -121,8 +121,10 @@ def _facts(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """Refuse facts that are neither numbers nor texts, nor null for one that was not finite."""
     for name, fact in value.items():
         if isinstance(fact, bool) or not isinstance(fact, int | float | str | None):
-            told = {"name": name, "got": shown(fact)}
-            raise PydanticCustomError("form", "must be numbers or texts, got {got} as {name}", told)
+            context = {"name": name, "got": shown(fact)}
+            raise PydanticCustomError(
+                "form", "must be numbers or texts, got {got} as {name}", context
+            )
     return _finite(value)
 
 
@@ -130,8 +132,8 @@ def _inside(value: str) -> str:
     """Refuse a path that leads out of the folder it is relative to, or that no file has."""
     parts = PurePosixPath(value).parts
     if ".." in parts or value.startswith("/") or not value.isprintable():
-        told = {"got": shown(value)}
-        raise PydanticCustomError("form", "must be a path inside its folder, got {got}", told)
+        context = {"got": shown(value)}
+        raise PydanticCustomError("form", "must be a path inside its folder, got {got}", context)
     return value
 
 

@@ -26,9 +26,9 @@ class TestSet(Part):
 
     def __post_init__(self) -> None:
         """Refuse lists that do not belong together."""
-        for name, told in (("patients", self.patients), ("labels", self.labels)):
-            if len(told) != len(self.ids):
-                raise ValueError(f"{name} must be {len(self.ids)} as ids are, got {len(told)}")
+        for name, values in (("patients", self.patients), ("labels", self.labels)):
+            if len(values) != len(self.ids):
+                raise ValueError(f"{name} must be {len(self.ids)} as ids are, got {len(values)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ class DownstreamRecord(Record):
         """Refuse predictions of other cases than those of the test set."""
         for number, repeat in enumerate(self.repeats):
             for name in ("predictions", "before_finetuning"):
-                told, n = getattr(repeat, name), len(self.test.ids)
-                if told is not None and len(told) != n:
+                values, n = getattr(repeat, name), len(self.test.ids)
+                if values is not None and len(values) != n:
                     where = f"repeats.{number}.{name}"
-                    raise ValueError(f"{where} must be {n} as test.ids are, got {len(told)}")
+                    raise ValueError(f"{where} must be {n} as test.ids are, got {len(values)}")

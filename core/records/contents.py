@@ -170,5 +170,5 @@ class Contents(File):
     def __post_init__(self) -> None:
         """Refuse a name that could not be that of a file."""
         if self.name in (".", "..") or not re.fullmatch(r"[\w.][\w.-]*", self.name, re.ASCII):
-            told = shown(self.name)
-            raise ValueError(f"name must be of letters, digits, '.', '_' and '-', got {told}")
+            name = shown(self.name)
+            raise ValueError(f"name must be of letters, digits, '.', '_' and '-', got {name}")

@@ -79,9 +79,9 @@ def as_json(value: Any) -> Any:
     """Return a part of a file as JSON holds it."""
     if isinstance(value, Part):
         return {
-            field.name.rstrip("_"): as_json(told)
+            field.name.rstrip("_"): as_json(part_value)
             for field in dataclasses.fields(value)
-            if (told := getattr(value, field.name)) != field.default
+            if (part_value := getattr(value, field.name)) != field.default
         }
     if isinstance(value, Mapping):
         return {name: as_json(part) for name, part in value.items()}
@@ -129,17 +129,17 @@ _EXPECTED = {
 
 def _fault(error: ErrorDetails) -> str:
     """Say which field is not what it should be."""
-    told, kind = error.get("ctx", {}), error["type"]
+    context, kind = error.get("ctx", {}), error["type"]
     field = ".".join(str(part) for part in error["loc"] if not str(part).startswith("<"))
     if kind == "json_invalid":
-        return f"it cannot be read as JSON: {told['error']}"
+        return f"it cannot be read as JSON: {context['error']}"
     if kind == "missing":
         return f"{field} is missing"
     if kind == "value_error":  # of a whole object, whose message begins with the field
-        return f"{field}.{told['error']}".removeprefix(".")
+        return f"{field}.{context['error']}".removeprefix(".")
     if kind == "form":
         return f"{field} {error['msg']}"
     field = field or "it"
     if kind not in _EXPECTED:
         return f"{field}: {error['msg']}"
-    return f"{field} must be {_EXPECTED[kind].format(**told)}, got {shown(error['input'])}"
+    return f"{field} must be {_EXPECTED[kind].format(**context)}, got {shown(error['input'])}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Discriminator, Field, Tag
 
 from cerebench.core.records.base import Json, Part, Place
+
+CONTROL_KIND: Final = "anchor"  # what files have called a control since 0.1.0; only they say so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ class CellEntry(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnchorRow(Part):
+class ControlEntry(Part):
     """A row of real volumes, or of volumes that are wrong on purpose.
 
     Attributes:
@@ -118,10 +120,10 @@ class GeneratorRow(Part):
 def _tag(row: Any) -> str:
     """Tell which row an object is, by its kind."""
     kind = row.get("kind") if isinstance(row, Mapping) else getattr(row, "kind", None)
-    return "<anchor>" if kind == "anchor" else "<generator>"
+    return "<control>" if kind == CONTROL_KIND else "<generator>"
 
 
 RowEntry = Annotated[
-    Annotated[AnchorRow, Tag("<anchor>")] | Annotated[GeneratorRow, Tag("<generator>")],
+    Annotated[ControlEntry, Tag("<control>")] | Annotated[GeneratorRow, Tag("<generator>")],
     Discriminator(_tag),
 ]

@@ -170,5 +170,5 @@ class SampleRecord(Record):
     def __post_init__(self) -> None:
         """Refuse volumes of ours that no file is vouched for."""
         if self.device is not None and sum(self.n.values()) > len(self.files):
-            told = sum(self.n.values())
-            raise ValueError(f"n must be at most the {len(self.files)} files, got {told}")
+            total = sum(self.n.values())
+            raise ValueError(f"n must be at most the {len(self.files)} files, got {total}")

@@ -81,10 +81,10 @@ def description(name: str, suite_version: str, **more: Any) -> dict[str, Any]:
 def participants(rows: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
     """Return ``participants.tsv`` with ``participants.json``; every row has the same columns."""
     columns = list(rows[0])
-    told = {name: {"Description": _COLUMNS[name]} for name in columns if name in _COLUMNS}
+    meanings = {name: {"Description": _COLUMNS[name]} for name in columns if name in _COLUMNS}
     return {
         "participants.tsv": _table(columns, [list(row.values()) for row in rows]),
-        "participants.json": json.dumps(told, indent=1).encode(),
+        "participants.json": json.dumps(meanings, indent=1).encode(),
     }
 
 
@@ -100,7 +100,10 @@ def training_cases(rows: Sequence[tuple[str, str, str]]) -> bytes:
 
 
 def read_training_cases(folder: Path) -> list[tuple[str, str]] | None:
-    """Return (case, patient) of what the generator of these samples was trained on, if it is told.
+    """Return (case, patient) of what the generator of these samples was trained on.
+
+    Returns:
+        None where the folder does not say.
 
     Raises:
         DatasetError: If the table lacks the column ``case_id``, is a folder, or there are several.
@@ -150,15 +153,15 @@ def export(
         subject, name = subjects[case], info.classes[prepared.labels[index]]
         anat = folder / subject / "anat"
         anat.mkdir(parents=True)
-        told = {"Case": case, "Class": name, "Recipe": dataset.recipe_id}
+        facts = {"Case": case, "Class": name, "Recipe": dataset.recipe_id}
         for channel, values in zip(info.channels, prepared.volume(index), strict=True):
             path = anat / volume_name(subject, channel, space)
             write_nifti(path, values, dataset.spacing, description=dataset.recipe_id[:79])
-            _write_json(sidecar(path), sidecar_facts(told))
+            _write_json(sidecar(path), sidecar_facts(facts))
         path = anat / mask_name(subject, space)
         mask = np.ascontiguousarray(prepared.masks[index, 0])
         write_nifti(path, mask, dataset.spacing, description=dataset.recipe_id[:79])
-        _write_json(sidecar(path), {"Type": "Lesion", **sidecar_facts(told)})
+        _write_json(sidecar(path), {"Type": "Lesion", **sidecar_facts(facts)})
         row = {"participant_id": subject, "class": name, "case_id": case}
         rows.append(
             {**row, "patient_id": prepared.patients[index], "role": roles.get(case, "unused")}
@@ -169,7 +172,7 @@ def export(
     files = {**furniture(title), **participants(rows), "split.csv": write_split(split, cases)}
     for name, data in files.items():
         write_bytes(folder / name, data)
-    told = description(
+    facts = description(
         title,
         suite_version,
         License=info.licence,
@@ -178,7 +181,7 @@ def export(
         Channels=list(info.channels),
         **_left_out(dataset),
     )
-    _write_json(folder / "dataset_description.json", told)
+    _write_json(folder / "dataset_description.json", facts)
     return folder
 
 

@@ -23,7 +23,7 @@ from cerebench.datasets.folders.names import (
 )
 from cerebench.datasets.folders.ranges import scans
 from cerebench.datasets.layouts.base import (
-    Row,
+    CsvRow,
     known_value,
     read_table,
     table_of,
@@ -99,14 +99,15 @@ class _Files:
     faults: list[Fault] = field(default_factory=list)
 
     def notes(self, folder: Path) -> list[str]:
-        told = {
+        """Say how many files and folders were set aside, one clause for each reason."""
+        counts = {
             "named like a segmentation, set aside": self.segmentations,
             "no NIfTI volume, not read": self.strays,
             "hidden, not read": self.hidden,
         }
         return [
             f"{len(paths)} {what}: {_some(_below(path, folder) for path in paths)}"
-            for what, paths in told.items()
+            for what, paths in counts.items()
             if paths
         ]
 
@@ -169,11 +170,11 @@ def find(folder: Path, classes: Sequence[str] | None = None) -> Found:
 
 def _walk(folder: Path) -> _Files:
     """List everything below a folder; what cannot be read is a fault, not an absence."""
-    found = _Files()
+    files = _Files()
 
     def refuse(error: OSError) -> None:
         reason = f"{error.filename} cannot be read: {error.strerror}. Correct its permissions."
-        found.faults.append(Fault(Path(error.filename), reason))
+        files.faults.append(Fault(Path(error.filename), reason))
 
     for place, below, names in os.walk(folder, onerror=refuse):
         here = Path(place)
@@ -181,36 +182,36 @@ def _walk(folder: Path) -> _Files:
         for name in sorted(below):
             path = here / name
             if name.startswith("."):
-                found.hidden.append(path)
+                files.hidden.append(path)
             elif path.is_symlink():
-                found.faults.append(
+                files.faults.append(
                     Fault(path, f"{path} is a linked folder, which is not followed. Copy it here.")
                 )
             elif _is_nifti(name):
-                found.faults.append(Fault(path, f"{path} is a folder, not a file. Move its files."))
+                files.faults.append(Fault(path, f"{path} is a folder, not a file. Move its files."))
             else:
                 kept.append(name)
         below[:] = kept
         for name in sorted(names):
-            _sort(here / name, found, top=folder)
-    for paths in (found.images, found.segmentations, found.strays, found.hidden):
+            _sort(here / name, files, top=folder)
+    for paths in (files.images, files.segmentations, files.strays, files.hidden):
         paths.sort()
-    return found
+    return files
 
 
-def _sort(path: Path, found: _Files, top: Path) -> None:
+def _sort(path: Path, files: _Files, top: Path) -> None:
     """Put a file where it belongs."""
     folders = path.parent.relative_to(top).parts
     if path.name.startswith("."):
-        found.hidden += [path] * _is_nifti(path.name)
+        files.hidden += [path] * _is_nifti(path.name)
     elif reason := unreadable(path):
-        found.faults.append(Fault(path, f"{path} {reason}. Repair or remove it."))
+        files.faults.append(Fault(path, f"{path} {reason}. Repair or remove it."))
     elif not _is_nifti(path.name):
-        found.strays += [path] * (not _is_companion(path, at_top=not folders))
+        files.strays += [path] * (not _is_companion(path, at_top=not folders))
     elif _is_segmentation(path) or any(part.lower() in _SEGMENTATIONS for part in folders):
-        found.segmentations.append(path)
+        files.segmentations.append(path)
     else:
-        found.images.append(path)
+        files.images.append(path)
 
 
 def _is_nifti(name: str) -> bool:
@@ -314,7 +315,14 @@ def _refuse_scans(folder: Path, images: Sequence[Path]) -> None:
             if match and not match[1] and len(place.parts) > 1:  # a class may be one, too
                 rest = path.relative_to(folder / place).as_posix()
                 contrasts.setdefault((place.parent, rest), set()).add(match[2].lower())
-    several = next((found for found in contrasts.values() if len(found) > 1), None)
+    several = next(
+        (
+            contrasts_of_case
+            for contrasts_of_case in contrasts.values()
+            if len(contrasts_of_case) > 1
+        ),
+        None,
+    )
     if several:
         raise DatasetError(
             f"{folder} holds {len(several)} contrasts of one case ({', '.join(sorted(several))}): "
@@ -446,7 +454,7 @@ class _Table:
 
     there: bool = False
     classes: bool = False
-    rows: Mapping[str, Row] = field(default_factory=dict)
+    rows: Mapping[str, CsvRow] = field(default_factory=dict)
     torn: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -475,8 +483,8 @@ class _Table:
                     f"{path}: a participant {fault}; expected names such as sub-0001."
                 )
         errors = {f.case: f.message for f in findings if f.severity == "error"}
-        told = tuple(f"{f.case} {f.message}" for f in findings if f.severity == "warning")
-        return cls(True, True, unique, {name: errors[name] for name in torn}, told)
+        warnings = tuple(f"{f.case} {f.message}" for f in findings if f.severity == "warning")
+        return cls(True, True, unique, {name: errors[name] for name in torn}, warnings)
 
 
 def _by_table(

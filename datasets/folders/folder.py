@@ -115,7 +115,7 @@ class Folder:
         classes: Usable files by class.
         faults: What cannot be used.
         notes: What a reader must know of its files, each for the end of a sentence.
-        training: (Case, patient) of what the generator was trained on; None where it is not told.
+        training: (Case, patient) of what the generator was trained on; None if nothing says so.
     """
 
     path: Path
@@ -188,11 +188,11 @@ def read(path: Path, options: Options, progress: Progress = lambda done, total: 
     declared = Span(*options.value_range)
     check_range(declared, options.range_option)
     _require_folder(path)
-    found = find(path, options.classes)
-    total, done = sum(map(len, found.volumes.values())), 0
-    faults = list(found.faults)
+    listing = find(path, options.classes)
+    total, done = sum(map(len, listing.volumes.values())), 0
+    faults = list(listing.faults)
     classes: dict[str, list[Entry]] = {}
-    for name, volumes in found.volumes.items():
+    for name, volumes in listing.volumes.items():
         classes[name] = []
         for volume in volumes:
             done += 1
@@ -202,14 +202,14 @@ def read(path: Path, options: Options, progress: Progress = lambda done, total: 
                 classes[name].append(_examine(volume.path, volume.id, relative, declared))
             except DatasetError as error:
                 faults.append(Fault(volume.path, str(error)))
-    told = read_training_cases(path)
+    training = read_training_cases(path)
     folder = Folder(
         path,
         options,
         {name: tuple(files) for name, files in classes.items()},
         tuple(faults),
-        found.notes,
-        None if told is None else tuple(told),
+        listing.notes,
+        None if training is None else tuple(training),
     )
     return _described(_with_range(_without_label_maps(folder), declared), declared)
 
@@ -246,8 +246,8 @@ def _labels(values: NDArray[np.floating]) -> int:
     some = values.ravel()[:: max(1, values.size // 4096)]  # most volumes are settled by these
     if len(np.unique(some)) > _LABELS or np.any(some % 1) or np.any(values % 1):
         return 0
-    found = len(np.unique(values))
-    return found if 1 < found <= _LABELS else 0
+    count = len(np.unique(values))
+    return count if 1 < count <= _LABELS else 0
 
 
 def _without_label_maps(folder: Folder) -> Folder:
@@ -377,8 +377,8 @@ def with_axes(folder: Folder, like: Grid) -> Folder:
 def axes_of(folder: Folder) -> Grid:
     """Return the most common axes of a folder, of files whose header was filled in if any was."""
     entries = folder.entries
-    told = [entry.grid for entry in entries if not entry.grid.placeholder]
-    grids = told or [entry.grid for entry in entries]
+    own_grids = [entry.grid for entry in entries if not entry.grid.placeholder]
+    grids = own_grids or [entry.grid for entry in entries]
     if not grids:
         return PREPARED
     common = Counter(grid.codes for grid in grids).most_common(1)[0][0]
@@ -416,7 +416,8 @@ class _Kinds:
 def _apart(entry: Entry, other: Entry) -> str:
     """Say how the axes of two files differ; empty where they do not."""
     if entry.grid.placeholder != other.grid.placeholder:
-        return f"{entry.path} is stored {entry.grid.told} and {other.path} {other.grid.told}"
+        own, others = entry.grid.description, other.grid.description
+        return f"{entry.path} is stored {own} and {other.path} {others}"
     return difference(entry.path, entry.grid, other.path, other.grid)
 
 
@@ -456,7 +457,7 @@ def _axes_fault(folder: Folder, real: Folder | None) -> str:
             return ""
         return (
             f"The headers in {folder.path} do not tell how the voxels lie: {empty[0].path} is "
-            f"stored {empty[0].grid.told}, prepared data RAS. {_ADVICE}"
+            f"stored {empty[0].grid.description}, prepared data RAS. {_ADVICE}"
         )
     ours = _Kinds.of(real)
     for one, other in ((theirs, ours), (ours, theirs)):
@@ -526,15 +527,14 @@ def resampled(values: NDArray[np.floating], shape: Shape) -> NDArray[np.floating
     from scipy.ndimage import zoom
 
     factors = [new / old for new, old in zip(shape, values.shape, strict=True)]
-    return zoom(values, factors, order=1, mode="nearest", grid_mode=True)
+    return np.asarray(zoom(values, factors, order=1, mode="nearest", grid_mode=True))
 
 
 def spacing_of(folder: Folder, shape: Shape) -> tuple[float, float, float]:
     """Return the most common voxel size, mm, scaled where volumes are resampled to a shape."""
-    sizes = [
-        tuple(
-            round(mm * old / new, 6) for mm, old, new in zip(e.spacing, e.shape, shape, strict=True)
-        )
-        for e in folder.entries
-    ]
-    return Counter(sizes).most_common(1)[0][0]  # type: ignore[return-value]
+    sizes: Counter[tuple[float, float, float]] = Counter()
+    for entry in folder.entries:
+        axes = zip(entry.spacing, entry.shape, shape, strict=True)
+        depth, height, width = (round(mm * old / new, 6) for mm, old, new in axes)
+        sizes[depth, height, width] += 1
+    return sizes.most_common(1)[0][0]

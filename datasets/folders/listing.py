@@ -18,10 +18,10 @@ from cerebench.datasets.folders.names import label_fault, shown
 from cerebench.datasets.layouts.base import (
     MODALITIES,
     TABLES,
+    CsvRow,
     Entry,
     Layout,
     Listing,
-    Row,
     Tree,
     class_of,
     ending,
@@ -60,7 +60,7 @@ _MODALITY = re.compile(rf"[_-]({'|'.join(MODALITIES)}|seg|t1n|t1c|t2w|t2f)$")
 
 
 @dataclass(frozen=True)
-class Cases:
+class CaseList:
     """What a root holds.
 
     Attributes:
@@ -82,7 +82,7 @@ class Cases:
 
 def list_cases(
     root: Path, needed: Sequence[str], layout: str | None = None, subset: str | None = None
-) -> Cases:
+) -> CaseList:
     """Recognise the layout of a root and list its cases.
 
     Args:
@@ -106,8 +106,8 @@ def list_cases(
     tree = Tree.walk(root)
     if root in tree.unusable:
         raise DatasetError(f"{root} {tree.unusable[root]}. Correct its permissions.")
-    chosen, found = detect(tree, layout)
-    listing = chosen.read(tree, found)
+    chosen, signs = detect(tree, layout)
+    listing = chosen.read(tree, signs)
     entries, findings = _labelled(tree, listing)
     entries, unfit = _legible(entries)
     entries, left_out = _subset(entries, subset, chosen)
@@ -117,7 +117,7 @@ def list_cases(
     findings += [*incomplete, *_links(tree), *_unusable(tree), *_strays(tree, listing)]
     present = Counter(m for entry in entries for m in entry.files)
     ids = tuple(sorted({entry.id for entry in entries}))
-    return Cases(chosen, classes, tuple(cases), dict(present), tuple(findings), ids)
+    return CaseList(chosen, classes, tuple(cases), dict(present), tuple(findings), ids)
 
 
 def _kind(root: Path) -> int:
@@ -144,7 +144,7 @@ def detect(tree: Tree, name: str | None = None) -> tuple[Layout, Sequence[Path]]
     if name is not None and name not in LAYOUTS:
         raise DatasetError(f"There is no layout '{name}'. Known: {', '.join(LAYOUTS)}.")
     asked = [LAYOUTS[name]] if name else list(LAYOUTS.values())
-    matches = [(layout, found) for layout in asked if (found := layout.found(tree))]
+    matches = [(layout, signs) for layout in asked if (signs := layout.signs(tree))]
     if not matches:
         refused = [f"{_name(tree, path)} {reason}" for path, reason in tree.unusable.items()]
         if refused:
@@ -158,7 +158,7 @@ def detect(tree: Tree, name: str | None = None) -> tuple[Layout, Sequence[Path]]
             f"--data-root, or {_GUIDE}."
         )
     if len(matches) > 1:
-        seen = " and ".join(f"{layout.label} ({found[0].name})" for layout, found in matches)
+        seen = " and ".join(f"{layout.label} ({signs[0].name})" for layout, signs in matches)
         same = all(layout.family == "brats" for layout, _ in matches)
         raise DatasetError(
             f"{tree.root} holds {seen}{', which share patients' if same else ''}. Set --data-root "
@@ -221,13 +221,13 @@ def _legible(entries: Sequence[Entry]) -> tuple[list[Entry], list[Finding]]:
     return kept, findings
 
 
-def _label_of(row: Row) -> Mapping[str, str]:
+def _label_of(row: CsvRow) -> Mapping[str, str]:
     """Return what a row of ``labels.csv`` says of its case."""
     grade, fault = class_of(row)
     return {"class": grade or fault, "patient_id": row.get("patient_id")}
 
 
-def _grade_of(row: Row, table: str) -> tuple[str, str]:
+def _grade_of(row: CsvRow, table: str) -> tuple[str, str]:
     """Return (class name, fault) of a row of a table whose purpose it is to give classes."""
     grade, fault = class_of(row)
     return grade, fault or ("" if grade else f"has no class in {table} (line {row.line})")
@@ -248,8 +248,8 @@ def _near(case: str, ids: Sequence[str]) -> str:
     """Say which case an id probably means, for the end of a clause; empty if none is near."""
     plain = {_plain_id(i): i for i in ids}
     close = get_close_matches(case, ids, n=1, cutoff=0.85)
-    found = plain.get(_plain_id(case)) or next(iter(close), "")
-    return f"; '{case}' is perhaps {found}" if found else ""
+    name = plain.get(_plain_id(case)) or next(iter(close), "")
+    return f"; '{case}' is perhaps {name}" if name else ""
 
 
 def _plain_id(text: str) -> str:

@@ -122,19 +122,20 @@ def refuse_range(
         return
     inside = [span for span in spans if within(span, declared)]  # others are named one by one
     values = Span.of(inside or spans)
-    like, told = other_range(values, declared), f"The volumes in {folder} have values in {values}"
+    like, fault = other_range(values, declared), f"The volumes in {folder} have values in {values}"
     if not inside:
         if like:
-            raise DatasetError(f"{told}, not in {declared}. {_advice(values, like, option)}")
+            raise DatasetError(f"{fault}, not in {declared}. {_advice(values, like, option)}")
         if _are_scans(spans):
             raise DatasetError(
-                f"{told}, each up to another highest value: {scans(folder)} If they are volumes of "
-                f"one range, give its ends with {option} LOW HIGH."
+                f"{fault}, each up to another highest value: {scans(folder)} If they are volumes "
+                f"of one range, give its ends with {option} LOW HIGH."
             )
         return
     if real and _narrow(values, declared):
         raise DatasetError(
-            f"{told}, less than a tenth of the declared {declared}. {_advice(values, like, option)}"
+            f"{fault}, less than a tenth of the declared {declared}. "
+            f"{_advice(values, like, option)}"
         )
     if accepted:
         return

@@ -136,12 +136,12 @@ class Tree:
 
         ``.nii.gz`` wins over ``.nii`` of the same name.
         """
-        found: dict[str, Path] = {}
+        images: dict[str, Path] = {}
         for name, path in self.within(folder).items():
             end = ending(name)
-            if end and (name.removesuffix(end) not in found or end == IMAGES[0]):
-                found[name.removesuffix(end)] = path
-        return found
+            if end and (name.removesuffix(end) not in images or end == IMAGES[0]):
+                images[name.removesuffix(end)] = path
+        return images
 
 
 def unreadable(path: Path) -> str:
@@ -193,11 +193,11 @@ class Layout(ABC):
     channels: ClassVar[Mapping[str, int]] = {}
 
     @abstractmethod
-    def found(self, tree: Tree) -> Sequence[Path]:
+    def signs(self, tree: Tree) -> Sequence[Path]:
         """Return the folders or files by which this layout is recognised; none if it is not."""
 
     @abstractmethod
-    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
+    def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
         """List the cases.
 
         Raises:
@@ -206,7 +206,7 @@ class Layout(ABC):
 
 
 @dataclass(frozen=True)
-class Row:
+class CsvRow:
     """One row of a table, with lower-case column names and stripped values.
 
     ``line`` is where it ends in the file, counted from 1.
@@ -233,18 +233,18 @@ def table_of(folder: Path, name: str) -> Path | None:
     Raises:
         DatasetError: If there are several, or it is a folder.
     """
-    found = sorted(path for path in folder.iterdir() if path.name.lower() == name)
-    if not found:
+    tables = sorted(path for path in folder.iterdir() if path.name.lower() == name)
+    if not tables:
         return None
-    if len(found) > 1:
-        told = " and ".join(path.name for path in found)
-        raise DatasetError(f"{folder} holds {told}. Keep one of them, as {name}.")
-    if found[0].is_dir():
-        raise DatasetError(f"{found[0]} is a folder; a table was expected. Rename it.")
-    return None if unreadable(found[0]) else found[0]
+    if len(tables) > 1:
+        names = " and ".join(path.name for path in tables)
+        raise DatasetError(f"{folder} holds {names}. Keep one of them, as {name}.")
+    if tables[0].is_dir():
+        raise DatasetError(f"{tables[0]} is a folder; a table was expected. Rename it.")
+    return None if unreadable(tables[0]) else tables[0]
 
 
-def read_table(path: Path, required: Sequence[str]) -> list[Row]:
+def read_table(path: Path, required: Sequence[str]) -> list[CsvRow]:
     """Read a CSV or, by its ending, a TSV file.
 
     Raises:
@@ -256,7 +256,7 @@ def read_table(path: Path, required: Sequence[str]) -> list[Row]:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             reader = csv.DictReader(file, delimiter=delimiter)
             columns = {(name or "").strip().lower() for name in reader.fieldnames or ()}
-            rows = [Row(reader.line_num, _stripped(row)) for row in reader]
+            rows = [CsvRow(reader.line_num, _stripped(row)) for row in reader]
     except (OSError, csv.Error) as e:
         reason = e.strerror if isinstance(e, OSError) else e
         raise DatasetError(f"{path} cannot be read: {reason}. Repair or restore the table.") from e
@@ -275,11 +275,11 @@ def _stripped(row: Mapping[str | None, Any]) -> dict[str, str]:
 
 
 def unique_rows(
-    rows: Sequence[Row],
+    rows: Sequence[CsvRow],
     column: str,
     table: str,
-    says: Callable[[Row], Mapping[str, str]],
-) -> tuple[dict[str, Row], list[Finding], set[str]]:
+    says: Callable[[CsvRow], Mapping[str, str]],
+) -> tuple[dict[str, CsvRow], list[Finding], set[str]]:
     """Return one row for each id, and what is to be said of ids that occur more than once.
 
     Args:
@@ -293,7 +293,7 @@ def unique_rows(
         warning for each other repeated one and for rows without an id; the ids whose rows
         contradict each other.
     """
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[CsvRow]] = {}
     for row in rows:
         groups.setdefault(row.get(column), []).append(row)
     nameless = [row for row in groups.pop("", []) if any(row.values.values())]
@@ -306,8 +306,8 @@ def unique_rows(
             continue
         often = "twice" if len(same) == 2 else f"{len(same)} times"
         where = f"is {often} in {table} (lines {_and(str(row.line) for row in same)})"
-        told = [says(row) for row in same]
-        parts = {k: list(dict.fromkeys(repr(one[k]) for one in told)) for k in told[0]}
+        statements = [says(row) for row in same]
+        parts = {k: list(dict.fromkeys(repr(one[k]) for one in statements)) for k in statements[0]}
         differing = "; ".join(f"{k} {_and(v)}" for k, v in parts.items() if len(v) > 1)
         if differing:
             torn.add(name)
@@ -334,7 +334,7 @@ _WHO = {
 }
 
 
-def class_of(row: Row) -> tuple[str, str]:
+def class_of(row: CsvRow) -> tuple[str, str]:
     """Return (class name, fault) of a table row; one of the two is empty, or both.
 
     A column ``label`` or ``class`` holds class names. A column ``grade`` holds LGG, HGG or a WHO

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from cerebench.datasets.base import Finding
 from cerebench.datasets.layouts.base import (
+    CsvRow,
     Entry,
     Layout,
     Listing,
-    Row,
     Tree,
     class_of,
     ending,
@@ -31,36 +31,40 @@ _MODALITY = {"flair": "flair", "t1w": "t1", "t2w": "t2"}
 
 
 class Bids(Layout):
+    """One folder a subject, with a table of participants."""
+
     name, label, family = "bids", "BIDS", "bids"
     expected = "sub-*/anat/ with participants.tsv"
 
-    def found(self, tree: Tree) -> Sequence[Path]:
+    def signs(self, tree: Tree) -> Sequence[Path]:
+        """Return the folders of subjects that hold images."""
         return [
             f
             for f in tree.folders
             if f.parent == tree.root and _SUBJECT.fullmatch(f.name) and _anat(tree, f)
         ]
 
-    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
+    def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        """List the sessions of every subject with what the table says of it."""
         rows, findings, torn = _participants(tree)
-        entries, told = [], bool(rows)
-        for subject in found:
+        entries, listed = [], bool(rows)
+        for subject in signs:
             row = rows.pop(subject.name, None)
-            if row is None and told:
+            if row is None and listed:
                 message = "has no row in participants.tsv"
                 findings.append(Finding("error", subject.name, message))
-            grade, fault = class_of(row or Row(0))
+            grade, fault = class_of(row or CsvRow(0))
             if fault:
                 findings.append(Finding("error", subject.name, fault))
             if fault or subject.name in torn:
                 grade = "?"  # keeps the case apart from those that have a class
-            patient = (row or Row(0)).get("patient", "patient_id") or subject.name
+            patient = (row or CsvRow(0)).get("patient", "patient_id") or subject.name
             for folder in _anat(tree, subject):
                 files, problems = _files(tree, folder)
                 session = folder.parent.name if folder.parent != subject else ""
                 case = f"{subject.name}_{session}" if session else subject.name
                 findings += [Finding("error", case, text) for text in problems.values()]
-                site, refused = (row or Row(0)).get("site"), frozenset(problems)
+                site, refused = (row or CsvRow(0)).get("site"), frozenset(problems)
                 entries.append(Entry(case, patient, files, str(folder), grade, site, refused))
         for missing in sorted(rows):
             findings.append(Finding("error", missing, "is in participants.tsv but has no images"))
@@ -76,7 +80,7 @@ def _anat(tree: Tree, subject: Path) -> list[Path]:
     ]
 
 
-def _participants(tree: Tree) -> tuple[dict[str, Row], list[Finding], set[str]]:
+def _participants(tree: Tree) -> tuple[dict[str, CsvRow], list[Finding], set[str]]:
     """Return rows by participant, findings, and the participants whose rows contradict each other.
 
     One that is listed twice is as in ``unique_rows``.
@@ -90,11 +94,11 @@ def _participants(tree: Tree) -> tuple[dict[str, Row], list[Finding], set[str]]:
         else:
             message = f"line {row.line}: '{name}' is no participant; expected sub-<letters, digits>"
             findings.append(Finding("error", "participants.tsv", message))
-    unique, repeats, torn = unique_rows(rows, "participant_id", "participants.tsv", _told)
+    unique, repeats, torn = unique_rows(rows, "participant_id", "participants.tsv", _statements)
     return unique, [*findings, *repeats], torn
 
 
-def _told(row: Row) -> Mapping[str, str]:
+def _statements(row: CsvRow) -> Mapping[str, str]:
     """Return what a row says of its participant."""
     grade, fault = class_of(row)
     patient = row.get("patient", "patient_id")
@@ -103,18 +107,18 @@ def _told(row: Row) -> Mapping[str, str]:
 
 def _files(tree: Tree, folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
     """Return the files of a session by modality, and what is ambiguous."""
-    found: dict[str, list[Path]] = {}
+    groups: dict[str, list[Path]] = {}
     for path in tree.within(folder).values():
         modality = modality_of(path.name)
         if modality:
-            found.setdefault(modality, []).append(path)
+            groups.setdefault(modality, []).append(path)
     problems = {
         modality: f"has {len(paths)} files for {modality}; expected one: "
         + ", ".join(p.name for p in paths)
-        for modality, paths in found.items()
+        for modality, paths in groups.items()
         if len(paths) > 1
     }
-    return {m: paths[0] for m, paths in found.items() if len(paths) == 1}, problems
+    return {m: paths[0] for m, paths in groups.items() if len(paths) == 1}, problems
 
 
 def modality_of(name: str) -> str:
@@ -126,7 +130,9 @@ def modality_of(name: str) -> str:
     """
     end = ending(name)
     parts = name[: -len(end)].split("_") if end else []
-    entities: Mapping[str, str] = dict(p.partition("-")[::2] for p in parts[:-1])
+    entities: Mapping[str, str] = {
+        name: value for name, _, value in (part.partition("-") for part in parts[:-1])
+    }
     suffix = parts[-1].lower() if parts else ""
     if suffix in ("dseg", "mask"):
         return "" if entities.get("desc") == "brain" else "seg"

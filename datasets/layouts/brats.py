@@ -23,10 +23,10 @@ from cerebench.datasets.base import DatasetError, Finding
 from cerebench.datasets.layouts.base import (
     LABELS,
     MODALITIES,
+    CsvRow,
     Entry,
     Layout,
     Listing,
-    Row,
     Tree,
     known_value,
     read_table,
@@ -64,7 +64,8 @@ class Edition(Layout):
     joint: ClassVar[str] = "_"
     names: ClassVar[Mapping[str, str]] = {m: m for m in MODALITIES}
 
-    def found(self, tree: Tree) -> Sequence[Path]:
+    def signs(self, tree: Tree) -> Sequence[Path]:
+        """Return the case folders whose names are those of this edition."""
         return [f for f in tree.folders if f != tree.root and self._is_case(f)]
 
     def _is_case(self, folder: Path) -> bool:
@@ -81,16 +82,17 @@ class Edition(Layout):
         """Return the patient of a case folder."""
         return folder.name
 
-    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
-        entries = [Entry(f.name, self.patient_of(f), self.files_of(tree, f), str(f)) for f in found]
+    def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        """List the cases; without more, an edition gives no grades."""
+        entries = [Entry(f.name, self.patient_of(f), self.files_of(tree, f), str(f)) for f in signs]
         return Listing(tuple(entries), known=_tables(tree))
 
 
 class _GradedByFolder(Edition):
     """2018 and 2019: the grade is the name of the folder above."""
 
-    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
-        graded = [f for f in found if f.parent.name.upper() in CLASSES]
+    def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        graded = [f for f in signs if f.parent.name.upper() in CLASSES]
         if not graded:
             raise DatasetError(
                 f"The BraTS cases in {tree.root} have no grades (expected them inside HGG/ and "
@@ -98,7 +100,7 @@ class _GradedByFolder(Edition):
             )
         left_out = [
             Finding("warning", f.name, "is not inside HGG/ or LGG/, so it has no grade: left out")
-            for f in found
+            for f in signs
             if f not in graded
         ]
         entries = [
@@ -108,23 +110,29 @@ class _GradedByFolder(Edition):
             )
             for f in graded
         ]  # fmt: skip
-        unused = {p for f in found if f not in graded for p in tree.within(f).values()}
+        unused = {p for f in signs if f not in graded for p in tree.within(f).values()}
         return Listing(tuple(entries), tuple(left_out), _tables(tree) | unused)
 
 
 class BraTS2018(_GradedByFolder):
+    """The training set of 2018: cases in HGG/ and LGG/."""
+
     name, label = "brats2018", "BraTS 2018"
     pattern = re.compile(r"brats18_.+_\d+", re.IGNORECASE)
     expected = "HGG/ and LGG/ with folders such as Brats18_TCIA13_653_1"
 
 
 class BraTS2019(_GradedByFolder):
+    """The training set of 2019: cases in HGG/ and LGG/."""
+
     name, label = "brats2019", "BraTS 2019"
     pattern = re.compile(r"brats19_.+_\d+", re.IGNORECASE)
     expected = "HGG/ and LGG/ with folders such as BraTS19_TCIA13_653_1"
 
 
 class BraTS2020(Edition):
+    """The training set of 2020: grades stand in a table."""
+
     name, label = "brats2020", "BraTS 2020"
     pattern = re.compile(r"brats20_training_\d{3}", re.IGNORECASE)
     expected = "BraTS20_Training_001 and so on with name_mapping.csv"
@@ -137,12 +145,13 @@ class BraTS2020(Edition):
             files["seg"] = stray[0]
         return files
 
-    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
-        names = {folder.name.lower(): folder.name for folder in found}
-        rows, repeats, torn = _read_mapping(_find_mapping(tree, found[0]))
+    def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        """List the cases with the grades and the older ids of the table."""
+        names = {folder.name.lower(): folder.name for folder in signs}
+        rows, repeats, torn = _read_mapping(_find_mapping(tree, signs[0]))
         findings = [replace(f, case=names[f.case]) for f in repeats if f.case in names]
         entries = []
-        for folder in found:
+        for folder in signs:
             grade, patient = rows.get(folder.name.lower(), ("no row", ""))
             if grade not in CLASSES:
                 message = f"{_MAPPING} gives {grade or 'no grade'}; expected one LGG or HGG"
@@ -156,6 +165,8 @@ class BraTS2020(Edition):
 
 
 class BraTS2021(Edition):
+    """The training set of 2021, which gives no grades."""
+
     name, label = "brats2021", "BraTS 2021"
     source = "Baid et al. 2021, arXiv:2107.02314"
     pattern = re.compile(r"brats2021_\d{5}", re.IGNORECASE)
@@ -170,14 +181,16 @@ class _TimePoints(Edition):
     names = {"t1": "t1n", "t1ce": "t1c", "t2": "t2w", "flair": "t2f"}
     late: ClassVar[bool]
 
-    def found(self, tree: Tree) -> Sequence[Path]:
-        return [f for f in super().found(tree) if _is_late(f) == self.late]
+    def signs(self, tree: Tree) -> Sequence[Path]:
+        return [f for f in super().signs(tree) if _is_late(f) == self.late]
 
     def patient_of(self, folder: Path) -> str:
         return folder.name.rpartition("-")[0]
 
 
 class BraTS2023(_TimePoints):
+    """The training set of 2023: several time points a patient, no grades."""
+
     name, label = "brats2023", "BraTS 2023"
     source = "Baid et al. 2021, arXiv:2107.02314; Kazerooni et al. 2023, arXiv:2305.17033"
     labels = LABELS["brats2023"]
@@ -186,6 +199,8 @@ class BraTS2023(_TimePoints):
 
 
 class BraTS2024(_TimePoints):
+    """The training set of 2024, after treatment: several time points a patient, no grades."""
+
     name, label = "brats2024", "BraTS 2024"
     source = "de Verdier et al. 2024, arXiv:2405.18368"
     labels = LABELS["brats2024"]
@@ -229,11 +244,11 @@ def _read_mapping(path: Path) -> tuple[dict[str, tuple[str, str]], list[Finding]
         for row in read_table(path, ["Grade", _MAPPING_ID])
     ]
     unique, repeats, torn = unique_rows(rows, column, _MAPPING, _mapped)
-    told = {name: _mapped(row) for name, row in unique.items()}
-    return {name: (one["class"], one["patient"]) for name, one in told.items()}, repeats, torn
+    names = {name: _mapped(row) for name, row in unique.items()}
+    return {name: (one["class"], one["patient"]) for name, one in names.items()}, repeats, torn
 
 
-def _mapped(row: Row) -> Mapping[str, str]:
+def _mapped(row: CsvRow) -> Mapping[str, str]:
     """Return what a row says of its case."""
     patient = known_value(row.get(_MAPPING_PATIENT.lower()))
     return {"class": row.get("grade").upper(), "patient": patient}

@@ -26,18 +26,22 @@ _FILES = {
 
 
 class BraTS2015(Layout):
+    """The training set of 2015: a folder for each image."""
+
     name, label, family = "brats2015", "BRATS 2015", "brats"
     source = "Menze et al. 2015"
     licence = "data use terms of the BRATS challenge; TCIA parts CC BY 3.0"
     labels = LABELS["brats2015"]
     expected = "HGG/ and LGG/ with folders such as brats_tcia_pat105_0001 that hold .mha files"
 
-    def found(self, tree: Tree) -> Sequence[Path]:
+    def signs(self, tree: Tree) -> Sequence[Path]:
+        """Return the folders whose names are those of cases."""
         return [f for f in tree.folders if _CASE.fullmatch(f.name)]
 
-    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
+    def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        """List the cases; one outside HGG/ and LGG/ has no grade and is left out."""
         entries, findings, unused = [], [], set()
-        for folder in found:
+        for folder in signs:
             images = [p for p in tree.files if p.is_relative_to(folder) and p.suffix == ".mha"]
             grade = folder.parent.name.upper()
             if grade not in ("LGG", "HGG"):
@@ -56,7 +60,7 @@ class BraTS2015(Layout):
                     refused.add(modality)
             # brats_<site>_pat<number>_<scan>: the scans of a patient differ in the last number.
             patient = folder.name.rpartition("_")[0]
-            site = _CASE.fullmatch(folder.name)[1]
+            site = _CASE.sub(r"\1", folder.name)
             place = str(folder)
             entries.append(
                 Entry(folder.name, patient, files, place, grade, site, frozenset(refused))
@@ -67,6 +71,6 @@ class BraTS2015(Layout):
                 "and LGG/). Use the training set in its original layout, see docs/datasets.md."
             )
         known = {
-            p for p in tree.files if any(p.is_relative_to(f) for f in found) and p.suffix == ".txt"
+            p for p in tree.files if any(p.is_relative_to(f) for f in signs) and p.suffix == ".txt"
         }
         return Listing(tuple(entries), tuple(findings), frozenset(known | unused))

@@ -20,10 +20,13 @@ _OTHERS = re.compile(r"brats|sub-|anat$|ses-|imagesT|labelsT", re.IGNORECASE)
 
 
 class ClassFolders(Layout):
+    """One folder a class, without any table."""
+
     name, label, family = "folders", "class folders", "folders"
     expected = "LGG/ and HGG/ with files such as case1_flair.nii.gz and case1_seg.nii.gz"
 
-    def found(self, tree: Tree) -> Sequence[Path]:
+    def signs(self, tree: Tree) -> Sequence[Path]:
+        """Return the files whose names end in a modality; none where there is a table."""
         if set(tree.within(tree.root)) & _TABLES:
             return []  # what a table describes is not a plain folder
         return [
@@ -32,14 +35,15 @@ class ClassFolders(Layout):
             if _parts(tree, path) and not any(_OTHERS.match(p) for p in _parts(tree, path)[:-1])
         ]
 
-    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
+    def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        """List the cases; two files of one modality are a finding."""
         groups: dict[tuple[str, str], dict[str, Path]] = defaultdict(dict)
         findings = []
-        for path in found:
+        for path in signs:
             *folders, stem = _parts(tree, path)
-            match = _FILE.fullmatch(stem)
-            case = folders[1] if len(folders) == 2 else match[1]
-            other = groups[folders[0], case].setdefault(match[2].lower(), path)
+            prefix, modality = _named(stem)
+            case = folders[1] if len(folders) == 2 else prefix
+            other = groups[folders[0], case].setdefault(modality, path)
             if other != path:
                 message = (
                     f"{other.name} and {path.name} are in one case folder; expected one file per "
@@ -50,7 +54,7 @@ class ClassFolders(Layout):
             Entry(case, case, files, str(tree.root / name), _class_name(name))
             for (name, case), files in groups.items()
         ]
-        return Listing(tuple(entries), tuple(findings), frozenset(found))
+        return Listing(tuple(entries), tuple(findings), frozenset(signs))
 
 
 def _parts(tree: Tree, path: Path) -> tuple[str, ...]:
@@ -59,10 +63,16 @@ def _parts(tree: Tree, path: Path) -> tuple[str, ...]:
     if len(parts) not in (2, 3):
         return ()
     stem = next((s for s, p in tree.images(path.parent).items() if p == path), "")
-    match = _FILE.fullmatch(stem)
-    if not match or (len(parts) == 2 and not match[1]):
+    prefix, modality = _named(stem)
+    if not modality or (len(parts) == 2 and not prefix):
         return ()
     return (*parts[:-1], path.name[: len(stem)])
+
+
+def _named(stem: str) -> tuple[str, str]:
+    """Split ``case1_flair`` into case and modality; the modality of another name is empty."""
+    match = _FILE.fullmatch(stem)
+    return (match[1] or "", match[2].lower()) if match else ("", "")
 
 
 def _class_name(folder: str) -> str:

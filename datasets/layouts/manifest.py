@@ -15,10 +15,10 @@ from cerebench.datasets.base import DatasetError, Finding
 from cerebench.datasets.folders.names import shown
 from cerebench.datasets.layouts.base import (
     MODALITIES,
+    CsvRow,
     Entry,
     Layout,
     Listing,
-    Row,
     Tree,
     class_of,
     read_table,
@@ -29,17 +29,21 @@ NAMES = ("manifest.csv", "manifest.tsv")
 
 
 class Manifest(Layout):
+    """A table that lists the files of each case."""
+
     name, label, family = "manifest", "manifest", "manifest"
     expected = "manifest.csv with the columns case_id, label, image:flair and seg"
 
-    def found(self, tree: Tree) -> Sequence[Path]:
+    def signs(self, tree: Tree) -> Sequence[Path]:
+        """Return the tables of this name in the root."""
         return [p for n, p in tree.within(tree.root).items() if n in NAMES]
 
-    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
-        if len(found) > 1:
-            names = " and ".join(p.name for p in found)
+    def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        """List the rows of the table as cases."""
+        if len(signs) > 1:
+            names = " and ".join(p.name for p in signs)
             raise DatasetError(f"{tree.root} has {names}. Keep one of them.")
-        (table,) = found
+        (table,) = signs
         rows = read_table(table, ["case_id"])
         columns = {c for row in rows for c in row.values if c.startswith("image:")}
         unknown = sorted(c for c in columns if c.removeprefix("image:") not in MODALITIES)
@@ -67,7 +71,7 @@ class Manifest(Layout):
         return Listing(tuple(entries), tuple(findings), frozenset({table}))
 
 
-def _without_copies(rows: Sequence[Row], table: str) -> tuple[list[Row], list[Finding]]:
+def _without_copies(rows: Sequence[CsvRow], table: str) -> tuple[list[CsvRow], list[Finding]]:
     """Count equal rows once; those that share no more than their id remain."""
     first: dict[str, int] = {}
     kept, findings = [], []
@@ -81,7 +85,7 @@ def _without_copies(rows: Sequence[Row], table: str) -> tuple[list[Row], list[Fi
     return kept, findings
 
 
-def _files(tree: Tree, row: Row, inside: set[Path]) -> tuple[dict[str, Path], dict[str, str]]:
+def _files(tree: Tree, row: CsvRow, inside: set[Path]) -> tuple[dict[str, Path], dict[str, str]]:
     """Resolve the paths of a row; whatever is not a file inside the root is a problem."""
     files, problems = {}, {}
     for modality in (*MODALITIES, "seg"):

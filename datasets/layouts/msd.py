@@ -17,6 +17,8 @@ _ORDER = {"flair": 0, "t1": 1, "t1ce": 2, "t2": 3}
 
 
 class Decathlon(Layout):
+    """Task01, one file with all modalities a case."""
+
     name, label, family = "msd", "MSD Task01 (Decathlon)", "msd"
     source = "Antonelli et al. 2022; Menze et al. 2015"
     licence = "CC BY-SA 4.0"
@@ -24,20 +26,22 @@ class Decathlon(Layout):
     channels = _ORDER
     expected = "dataset.json with imagesTr/ and labelsTr/"
 
-    def found(self, tree: Tree) -> Sequence[Path]:
+    def signs(self, tree: Tree) -> Sequence[Path]:
+        """Return the folders that hold a description and training images."""
         return [
             f
             for f in tree.folders
             if "dataset.json" in tree.within(f) and f / "imagesTr" in tree.folders
         ]
 
-    def read(self, tree: Tree, found: Sequence[Path]) -> Listing:
-        if len(found) > 1:
+    def read(self, tree: Tree, signs: Sequence[Path]) -> Listing:
+        """List the training images with their masks."""
+        if len(signs) > 1:
             raise DatasetError(
-                f"{tree.root} holds {len(found)} Decathlon tasks: "
-                f"{', '.join(f.name for f in found)}. Set --data-root to one of them."
+                f"{tree.root} holds {len(signs)} Decathlon tasks: "
+                f"{', '.join(f.name for f in signs)}. Set --data-root to one of them."
             )
-        (task,) = found
+        (task,) = signs
         _check_description(tree.within(task)["dataset.json"])
         images, masks = tree.images(task / "imagesTr"), tree.images(task / "labelsTr")
         entries = []
@@ -46,7 +50,7 @@ class Decathlon(Layout):
             files = dict.fromkeys(_ORDER, image) if image else {}
             if mask:
                 files["seg"] = mask
-            name = (image or mask).name
+            name = next(iter(files.values())).name
             case = name[: -len(ending(name))]
             entries.append(Entry(case, case, files, str(task)))
         unused = {p for p in tree.files if p.parent == task / "imagesTs"}

@@ -59,7 +59,7 @@ def extract_brain(
     shape = images.shape[1:]
     tumour = np.zeros(shape, bool) if segmentation is None else segmentation > 0
     check_geometry(shape, tumour.shape, spacing)
-    brain = (images > 0).any(axis=0)
+    brain = np.any(images > 0, axis=0)
     if not brain.any():
         raise DatasetError("the scan has no voxel above 0. Replace or remove the case.")
     box = bounding_box(brain)

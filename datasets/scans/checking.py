@@ -27,7 +27,7 @@ NAMES = {"flair": "FLAIR", "t1": "T1", "t1ce": "T1ce", "t2": "T2"}
 
 @dataclass(frozen=True)
 class Examined:
-    """What one case told; plain values, so that it travels between processes.
+    """What examining one case found; plain values, so that it travels between processes.
 
     Attributes:
         findings: What is wrong with the case by itself.
@@ -139,14 +139,15 @@ class Examiner:
         except DatasetError as e:
             return [Finding("error", case, str(e))]
         findings = []
-        if not loaded.mask.any() and scan.tumour is not None:
+        tumour = scan.tumour
+        if not loaded.mask.any() and tumour is not None:
             message = (
                 f"the tumour fills no voxel by half at size {self.size}: its mask is empty there"
             )
             findings.append(Finding("warning", case, message))
         lost, total = loaded.facts["lost_voxels"], loaded.facts["mask_voxels"]
-        if lost and total:
-            lengths = " × ".join(str(b - a + 1) for a, b in bounding_box(scan.tumour > 0))
+        if lost and total and tumour is not None:
+            lengths = " × ".join(str(b - a + 1) for a, b in bounding_box(tumour > 0))
             message = (
                 f"the tumour spans {lengths} voxels (z, y, x); {lost} of its {total} voxels "
                 f"({lost / total:.2%}) lie outside the {self.procedure.crop}³ crop"
@@ -166,7 +167,7 @@ def _header_notes(case: str, scan: Scan) -> list[Finding]:
 
 def content_hash(image: NDArray[np.float32]) -> str:
     """Return the SHA-256 of the voxels, whatever the file around them."""
-    return sha256_bytes(np.ascontiguousarray(image))
+    return sha256_bytes(np.ascontiguousarray(image).data)
 
 
 def saturated_fraction(image: NDArray[np.float32], inside: NDArray[np.float32]) -> float:
@@ -267,12 +268,16 @@ def _check_patients(cases: Sequence[Case]) -> list[Finding]:
     labels: dict[str, dict[int, str]] = defaultdict(dict)
     for case in cases:
         labels[case.patient].setdefault(case.label, case.id)
-    return [
-        Finding("warning", min(found.values()), f"patient {patient} has cases of several classes: "
-                f"{', '.join(sorted(found.values()))}; they stay together in a split")
-        for patient, found in sorted(labels.items())
-        if len(found) > 1
-    ]  # fmt: skip
+    findings = []
+    for patient, cases_by_label in sorted(labels.items()):
+        if len(cases_by_label) > 1:
+            ids = sorted(cases_by_label.values())
+            message = (
+                f"patient {patient} has cases of several classes: {', '.join(ids)}; they stay "
+                "together in a split"
+            )
+            findings.append(Finding("warning", ids[0], message))
+    return findings
 
 
 def check_sites(cases: Sequence[Case], classes: Sequence[str]) -> list[Finding]:
@@ -314,7 +319,7 @@ def facts(
             for m in NAMES
             if present.get(m, 0) > 0 and any(m not in case.files for case in cases)
         },
-        "shapes": dict(Counter("×".join(map(str, e.shape)) for e in read)),
+        "shapes": dict(Counter("×".join(map(str, e.shape or ())) for e in read)),
         "spacings": dict(Counter("×".join(f"{mm:g}" for mm in e.spacing) for e in read)),
         "saturated": saturated,
         "highest": max(highest, default=None),

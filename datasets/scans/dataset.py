@@ -28,7 +28,7 @@ from cerebench.datasets.base import (
     Recipe,
     Split,
 )
-from cerebench.datasets.folders.listing import GRADES, Cases, list_cases, some
+from cerebench.datasets.folders.listing import GRADES, CaseList, list_cases, some
 from cerebench.datasets.layouts.base import LABELS, MODALITIES
 from cerebench.datasets.parallel import default_workers, in_order
 from cerebench.datasets.scans import checking, skipping
@@ -98,7 +98,7 @@ class Scans(Dataset):
         )
 
     @cached_property
-    def listed(self) -> Cases:
+    def listed(self) -> CaseList:
         """The layout, its cases, and what is wrong with names and tables."""
         needed = (*self.modalities, "seg") if self.procedure.needs_mask else self.modalities
         return list_cases(
@@ -107,6 +107,7 @@ class Scans(Dataset):
 
     @property
     def recipe(self) -> Recipe:
+        """The procedure with its options, and the choice of headers where one was made."""
         recipe = self.procedure.recipe
         if not self.headers:  # so that what is usual keeps the hash it always had
             return recipe
@@ -114,6 +115,7 @@ class Scans(Dataset):
 
     @property
     def recipe_id(self) -> str:
+        """Return the id of the procedure, with the choice of headers where one was made."""
         if not self.headers:
             return self.procedure.id
         points, _, _ = self.procedure.id.rpartition(")@")
@@ -121,7 +123,9 @@ class Scans(Dataset):
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        return (self.procedure.crop / self.size,) * 3
+        """Edge of the crop divided by the size, mm, along every axis."""
+        edge = self.procedure.crop / self.size
+        return edge, edge, edge
 
     def cases(self) -> Sequence[Case]:
         """List the cases by id.
@@ -133,7 +137,7 @@ class Scans(Dataset):
         if errors:
             raise self._refused(errors, ", or leave out the cases with --skip-bad")
         if not self.listed.cases:
-            why = f" {' '.join(self.left_out.told)}" if self.left_out else " Add cases."
+            why = f" {' '.join(self.left_out.lines)}" if self.left_out else " Add cases."
             raise DatasetError(f"{self.folder} holds no case that can be used.{why}")
         return self.listed.cases
 
@@ -145,6 +149,7 @@ class Scans(Dataset):
         )
 
     def fingerprint(self, hashes: Mapping[str, str]) -> str:
+        """Return the SHA-256 of the contents of all files, of classes, size and recipe."""
         names = [*self.modalities, "seg"]
         cases = {
             case.id: [case.label, *(hashes[str(case.files[n])] for n in names if n in case.files)]
@@ -163,6 +168,7 @@ class Scans(Dataset):
         return key_of(facts)
 
     def load(self, case: Case) -> Loaded:
+        """Read the scans of a case and apply the procedure."""
         scan = read_scan(case, self.modalities, self.listed.layout, self.labels, self.headers)
         try:
             loaded = self.procedure.apply(scan.images, scan.tumour, scan.spacing, self.size)
@@ -180,6 +186,7 @@ class Scans(Dataset):
         return replace(loaded, facts={**loaded.facts, "content": content})
 
     def split(self, seed: int) -> Split:
+        """Split by patient, stratified by class, as the rule says."""
         cases, test = self.cases(), read_rule(self.rule)
         try:
             return patient_split(cases, self.info.classes, test, seed)
@@ -192,8 +199,8 @@ class Scans(Dataset):
         examined = self._examined
         if examined is None:
             examined = []
-            for found in in_order(examiner, cases, workers or default_workers(len(cases))):
-                examined.append(found)
+            for case_examined in in_order(examiner, cases, workers or default_workers(len(cases))):
+                examined.append(case_examined)
                 if progress:
                     progress(len(examined), len(cases))
         findings = [
@@ -219,16 +226,17 @@ class Scans(Dataset):
     def leave_out_bad(
         self, cache: Path, progress: Progress | None = None, workers: int | None = None
     ) -> None:
+        """Leave out the cases that ``check`` finds an error in; see ``skipping.py``."""
         whole = [f for f in self.listed.findings if f.severity == "error" and not f.case]
         if whole:
             raise self._refused(whole)
         bad = {f.case for f in self.listed.findings if f.severity == "error"}
         cases = [case for case in self.listed.cases if case.id not in bad]
         examined = skipping.examine(self._examiner(), cases, self._root, cache, progress, workers)
-        found = skipping.left_out(self.listed, examined, self._root)
-        if found.cases or found.others:
-            self.left_out = found
-            self.__dict__["listed"] = skipping.without(self.listed, found)
+        unusable = skipping.left_out(self.listed, examined, self._root)
+        if unusable.cases or unusable.others:
+            self.left_out = unusable
+            self.listed = skipping.without(self.listed, unusable)
         kept = {case.id for case in self.listed.cases}
         self._examined = [e for e in examined if e.id in kept]
 
@@ -251,8 +259,8 @@ class Scans(Dataset):
         for f in self.listed.findings:
             if f.severity == "warning" and f.case not in bad:
                 cases.setdefault(skipping.below(f.message, self._root), []).append(f.case)
-        told = [f"{some(ids)}: {text}" if ids[0] else text for text, ids in cases.items()]
-        return [*(self.left_out.told if self.left_out else ()), *told]
+        lines = [f"{some(ids)}: {text}" if ids[0] else text for text, ids in cases.items()]
+        return [*(self.left_out.lines if self.left_out else ()), *lines]
 
     @property
     def _root(self) -> Path:

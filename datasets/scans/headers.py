@@ -16,6 +16,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel import imageglobals
+from nibabel.affines import voxel_sizes
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -59,14 +60,14 @@ class Grid:
         return "identity affine" if lost else ""
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """Return the codes; of a header as it is before anybody has filled it in, this too."""
         return f"{self.codes} ({self.placeholder})" if self.placeholder else self.codes
 
     @property
     def directions(self) -> NDArray[np.float64]:
         """Return (3, 3): one column of direction cosines for each stored axis."""
-        return self.affine[:3, :3] / nib.affines.voxel_sizes(self.affine)
+        return self.affine[:3, :3] / voxel_sizes(self.affine)
 
     @property
     def turned_shape(self) -> tuple[int, ...]:
@@ -76,7 +77,7 @@ class Grid:
     @property
     def turned_spacing(self) -> tuple[float, ...]:
         """Return voxel edge lengths (D, H, W) in RAS+, mm."""
-        sizes = nib.affines.voxel_sizes(self.affine)
+        sizes = voxel_sizes(self.affine)
         return tuple(float(sizes[axis]) for axis in self._order)
 
     @property
@@ -99,7 +100,7 @@ def difference(path: Path, grid: Grid, first: Path, reference: Grid) -> str:
         The beginning of a sentence that names both files, or an empty string.
     """
     if grid.codes != reference.codes:
-        return f"{path} is stored {grid.told} and {first} {reference.told}"
+        return f"{path} is stored {grid.description} and {first} {reference.description}"
     if np.abs(grid.directions - reference.directions).max() > COSINE:
         cosines = np.einsum("ij,ij->j", grid.directions, reference.directions)
         angle = np.degrees(np.arccos(np.clip(cosines.min(), -1, 1)))
@@ -139,7 +140,7 @@ def nifti_grid(path: Path, data: bytes) -> Grid:
             f"{path} has {' and '.join(wrong)}; NIfTI knows 0 to 5, so how its voxels lie cannot "
             "be known. Repair its header, or write it again from its source."
         )
-    affine = header.get_best_affine()
+    affine = np.asarray(header.get_best_affine(), np.float64)
     notes = [*_diagnosed(raw, block), *_form_notes(header, affine), *_unit_notes(raw)]
     silent = not (codes["qform_code"] or codes["sform_code"])
     return Grid(tuple(header.get_data_shape()[:3]), affine, tuple(notes), silent)
@@ -186,20 +187,20 @@ def _form_notes(header: nib.Nifti1Header, affine: NDArray[np.float64]) -> list[s
     if not sform:
         return notes
     pixdim = [float(mm) for mm in header["pixdim"][1:4]]
-    sizes = nib.affines.voxel_sizes(affine)
+    sizes = voxel_sizes(affine)
     if not np.allclose(pixdim, sizes, rtol=SPACING, atol=0):
         notes.append(
             f"pixdim gives voxels of {_listed(pixdim)} mm and the sform {_listed(sizes)} mm; the "
             "sform is used"
         )
-    elif qform and (told := _qform_note(header, grid)):
-        notes.append(told)
+    elif qform and (note := _qform_note(header, grid)):
+        notes.append(note)
     return notes
 
 
 def _qform_note(header: nib.Nifti1Header, grid: Grid) -> str:
     try:
-        other = Grid(grid.shape, header.get_qform())
+        other = Grid(grid.shape, np.asarray(header.get_qform(), np.float64))
     except (HeaderDataError, ValueError) as e:
         return f"its qform cannot be read ({e}); the sform is used"
     if np.abs(other.directions - grid.directions).max() <= COSINE:

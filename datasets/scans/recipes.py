@@ -91,6 +91,7 @@ class Roi(Procedure):
 
     @property
     def recipe(self) -> Recipe:
+        """The recipe of the paper with the options that differ from it."""
         changed: dict[str, Any] = {}
         if self.crop != roi.CROP:
             changed["crop"] = self.crop
@@ -104,6 +105,7 @@ class Roi(Procedure):
 
     @property
     def id(self) -> str:
+        """As of every procedure, with the order of the steps."""
         return super().id.replace("(", "(order=crop-average-scale,", 1)
 
     def apply(
@@ -113,6 +115,9 @@ class Roi(Procedure):
         spacing: tuple[float, float, float],
         size: int,
     ) -> Loaded:
+        """Cut the tumour out; a case without a mask is refused."""
+        if mask is None:
+            raise DatasetError("the case has no mask. Add one, or use recipe=brain.")
         return roi.extract_roi(
             images, mask, spacing, size, self.crop, percentile=self.percentile, wide=self.wide
         )
@@ -130,6 +135,7 @@ class Brain(Procedure):
 
     @property
     def recipe(self) -> Recipe:
+        """The recipe with its options."""
         clipped = None if self.percentile is None else float(self.percentile)
         return Recipe(
             name="brain",
@@ -158,6 +164,7 @@ class Brain(Procedure):
         spacing: tuple[float, float, float],
         size: int,
     ) -> Loaded:
+        """Cut the brain out; the mask goes along where there is one."""
         return brain.extract_brain(images, mask, spacing, size, self.crop, self.percentile)
 
 

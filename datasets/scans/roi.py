@@ -89,7 +89,8 @@ def extract_roi(
     # Everything outside the box becomes background, so only the box is worked on.
     part = tuple(slice(low, high + 1) for low, high in box)
     images, mask = images[(slice(None), *part)], mask[part]
-    local = tuple((0, n - 1) for n in mask.shape)
+    depth, height, width = mask.shape
+    local = ((0, depth - 1), (0, height - 1), (0, width - 1))
     cropped_mask = centre_crop(mask, local, edge)
     averaged = np.stack(
         [area_average(centre_crop(_inside(i, mask, percentile), local, edge), size) for i in images]

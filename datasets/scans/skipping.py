@@ -16,7 +16,7 @@ from cerebench.core.files import write_bytes
 from cerebench.core.hashing import key_of
 from cerebench.datasets.base import Case, Finding, LeftOut, Progress
 from cerebench.datasets.cache import file_hashes
-from cerebench.datasets.folders.listing import Cases
+from cerebench.datasets.folders.listing import CaseList
 from cerebench.datasets.parallel import default_workers, in_order
 from cerebench.datasets.scans.checking import NAMES, Examined, Examiner, repeats
 
@@ -56,8 +56,8 @@ def examine(
     missing = [case for case in cases if keys[case.id] not in known]
     learned: dict[str, Examined] = {}
     try:
-        found = in_order(examiner, missing, workers or default_workers(len(missing)))
-        for case, examined in zip(missing, found, strict=True):
+        results = in_order(examiner, missing, workers or default_workers(len(missing)))
+        for case, examined in zip(missing, results, strict=True):
             learned[keys[case.id]] = _relative(examined, root)
             if progress:
                 progress(len(cases) - len(missing) + len(learned), len(cases))
@@ -69,7 +69,7 @@ def examine(
     return [(known | learned)[keys[case.id]] for case in cases]
 
 
-def left_out(listed: Cases, examined: Sequence[Examined], root: Path) -> LeftOut:
+def left_out(listed: CaseList, examined: Sequence[Examined], root: Path) -> LeftOut:
     """Return what cannot be used.
 
     Args:
@@ -91,22 +91,24 @@ def left_out(listed: Cases, examined: Sequence[Examined], root: Path) -> LeftOut
         if name not in usable and name not in reasons:
             reasons[name] = ["has no class that can be used"]
     ids = set(listed.ids)
-    told = {name: tuple(dict.fromkeys(why)) for name, why in sorted(reasons.items())}
+    texts = {name: tuple(dict.fromkeys(why)) for name, why in sorted(reasons.items())}
     return LeftOut(
-        cases={name: why for name, why in told.items() if name in ids},
-        others={name: why for name, why in told.items() if name not in ids},
+        cases={name: why for name, why in texts.items() if name in ids},
+        others={name: why for name, why in texts.items() if name not in ids},
         total=len(ids),
     )
 
 
-def without(listed: Cases, bad: LeftOut) -> Cases:
+def without(listed: CaseList, bad: LeftOut) -> CaseList:
     """Return the cases that remain; what is left out becomes a warning."""
     every = [*bad.cases.items(), *bad.others.items()]
-    told = [Finding("warning", name, f"left out: {text}") for name, why in every for text in why]
+    warnings = [
+        Finding("warning", name, f"left out: {text}") for name, why in every for text in why
+    ]
     return replace(
         listed,
         cases=tuple(case for case in listed.cases if case.id not in bad.cases),
-        findings=(*(f for f in listed.findings if f.severity != "error"), *told),
+        findings=(*(f for f in listed.findings if f.severity != "error"), *warnings),
     )
 
 
@@ -150,9 +152,9 @@ def _read(index: Path) -> dict[str, Examined]:
 
 def _examined(value: Mapping[str, Any]) -> Examined:
     shape = value["shape"]
-    told = {
+    parts = {
         "findings": tuple(Finding(**finding) for finding in value["findings"]),
         "shape": None if shape is None else tuple(shape),
         "spacing": tuple(value["spacing"]),
     }
-    return Examined(**{**value, **told})
+    return Examined(**{**value, **parts})

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.affines import voxel_sizes
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
@@ -111,7 +113,7 @@ def read_grid(path: Path) -> Grid:
 
 
 def _largest(image: nib.Nifti1Image) -> float | None:
-    kind = image.get_data_dtype()
+    kind = np.dtype(image.get_data_dtype())
     if kind.kind not in "iu":
         return None
     slope, inter = getattr(image.dataobj, "slope", 1.0), getattr(image.dataobj, "inter", 0.0)
@@ -182,7 +184,7 @@ def _open(path: Path, like: Grid | None) -> tuple[nib.Nifti1Image, Grid]:
     """Read the whole file at once: only then is the checksum of a gzip file verified."""
     if path.suffix.lower() == _MHA:
         image = read_metaimage(path)
-        own = Grid(image.shape[:3], image.affine)
+        own = Grid(image.shape[:3], _affine(image))
     else:
         with _named(path):
             data = path.read_bytes()
@@ -192,7 +194,7 @@ def _open(path: Path, like: Grid | None) -> tuple[nib.Nifti1Image, Grid]:
             image = cls.from_bytes(data)
             _check_length(path, image, len(data))
             # A header that is not used may say what it will.
-            own = Grid(image.shape[:3], image.affine) if like else nifti_grid(path, data)
+            own = Grid(image.shape[:3], _affine(image)) if like else nifti_grid(path, data)
     if like is None:
         return image, own
     if own.shape != like.shape:
@@ -201,6 +203,12 @@ def _open(path: Path, like: Grid | None) -> tuple[nib.Nifti1Image, Grid]:
             f"{like.shape}. Leave --same-axes out, or replace the file."
         )
     return type(image)(image.dataobj, like.affine, image.header), replace(like, notes=())
+
+
+def _affine(image: nib.Nifti1Image) -> NDArray[np.float64]:
+    """Return the affine, (4, 4), which every image that was read from a file has."""
+    assert image.affine is not None
+    return image.affine
 
 
 @contextmanager
@@ -227,8 +235,9 @@ def _named(path: Path) -> Iterator[None]:
 
 def _check_length(path: Path, image: nib.Nifti1Image, length: int) -> None:
     """Refuse a header that announces more than there is, before memory is set aside for it."""
-    shape, offset = image.shape, int(image.dataobj.offset)
-    announced = math.prod(shape) * image.get_data_dtype().itemsize + offset
+    shape, stored = image.shape, image.dataobj
+    offset = int(stored.offset) if isinstance(stored, ArrayProxy) else 0
+    announced = math.prod(shape) * np.dtype(image.get_data_dtype()).itemsize + offset
     if announced > length or min(shape, default=0) < 0:
         raise DatasetError(
             f"{path} is cut short, or its header is damaged: it announces {shape} voxels in "
@@ -259,13 +268,13 @@ def _check_header(path: Path, image: nib.Nifti1Image, channel: int | None) -> No
         )
     if 0 in shape:
         raise DatasetError(f"{path} has shape {shape} and thus no voxels. Replace or remove it.")
-    kind = image.get_data_dtype()
+    kind = np.dtype(image.get_data_dtype())
     if kind.kind not in "iuf":
         raise DatasetError(f"{path} stores {kind}; real numbers are expected. Convert the file.")
 
 
 def _check_axes(path: Path, grid: Grid) -> None:
-    sizes = nib.affines.voxel_sizes(grid.affine)
+    sizes = voxel_sizes(grid.affine)
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         raise DatasetError(
             f"{path} gives voxel sizes {sizes.tolist()} mm; they must be positive. Repair its "

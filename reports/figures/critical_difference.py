@@ -8,11 +8,13 @@ preset on every other data set of the store.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from cerebench.core.records.contents import MetricEntry
-from cerebench.reports.base import BadContents, Experiment
+from cerebench.core.records.rows import CONTROL_KIND
+from cerebench.reports.base import BadContents, RecordedExperiment
 from cerebench.reports.figures.drawing import (
     SMALL,
     NotDrawn,
@@ -26,7 +28,7 @@ from cerebench.reports.figures.drawing import (
 from cerebench.reports.figures.quality_cost import ranking_metric
 from cerebench.reports.formatting import number, plain
 from cerebench.reports.statistics import significance as statistics
-from cerebench.reports.tables.table import row_labels
+from cerebench.reports.values.labels import row_labels
 from cerebench.reports.values.marks import marks
 from cerebench.reports.values.summary import summarise
 from cerebench.reports.values.tidy import values
@@ -40,7 +42,7 @@ STEP = 0.17  # inches between two names
 Method = tuple[str, str]  # name, preset
 
 
-def draw(experiment: Experiment, metric: str = "") -> Figure:
+def draw(experiment: RecordedExperiment, metric: str = "") -> Figure:
     """Draw the diagram of one metric over the data sets of a store.
 
     Args:
@@ -53,14 +55,15 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
             Friedman's test finds no difference.
         ReportError: If the path of a record leaves the folder.
     """
-    found, broken = peers(experiment)
-    if len(found) < statistics.LEAST_BLOCKS:
-        raise NotDrawn(
+    experiments, broken = peers(experiment)
+    if len(experiments) < statistics.LEAST_BLOCKS:
+        reason = (
             f"needs at least {statistics.LEAST_BLOCKS} independent data sets, this store has "
-            f"{len(found)} with an experiment of this name and preset. {' '.join(broken)}".rstrip()
+            f"{len(experiments)} with an experiment of this name and preset. {' '.join(broken)}"
         )
+        raise NotDrawn(reason.rstrip())
     declared = ranking_metric(experiment.contents.metrics, metric)
-    blocks = [losses(other, declared.name) for other in found]
+    blocks = [losses(other, declared.name) for other in experiments]
     rows = experiment.contents.rows
     looks, labels = styles(rows), row_labels(rows)
     shared = {
@@ -92,31 +95,31 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
         ranks,
         width,
         test,
-        _source(found),
+        _source(experiments),
         [*_left_out(lacking), *broken],
     )
 
 
 def _left_out(lacking: Sequence[str]) -> list[str]:
-    told = f"Left out, without a value on every data set or with a mark: {', '.join(lacking)}."
-    return [told] if lacking else []
+    text = f"Left out, without a value on every data set or with a mark: {', '.join(lacking)}."
+    return [text] if lacking else []
 
 
-def _source(blocks: Sequence[Experiment]) -> str:
+def _source(blocks: Sequence[RecordedExperiment]) -> str:
     """Name the data sets, and the preset and seeds that they share or not."""
-    told = [block.contents for block in blocks]
+    tables = [block.contents for block in blocks]
     data = ", ".join(
-        f"{c.dataset.name} {c.dataset.size}³ ({c.dataset.fingerprint[:8]})" for c in told
+        f"{c.dataset.name} {c.dataset.size}³ ({c.dataset.fingerprint[:8]})" for c in tables
     )
-    seeds = " or ".join(dict.fromkeys(", ".join(map(str, c.seeds)) for c in told))
-    versions = ", ".join(dict.fromkeys(c.suite_version for c in told))
+    seeds = " or ".join(dict.fromkeys(", ".join(map(str, c.seeds)) for c in tables))
+    versions = ", ".join(dict.fromkeys(c.suite_version for c in tables))
     return (
-        f"Data sets (fingerprint): {data}; preset {told[0].preset}; seeds {seeds}. "
+        f"Data sets (fingerprint): {data}; preset {tables[0].preset}; seeds {seeds}. "
         f"Cerebench {versions}."
     )
 
 
-def peers(experiment: Experiment) -> tuple[list[Experiment], list[str]]:
+def peers(experiment: RecordedExperiment) -> tuple[list[RecordedExperiment], list[str]]:
     """Return the newest experiment of the same name and preset of each data set in the store.
 
     Returns:
@@ -126,36 +129,36 @@ def peers(experiment: Experiment) -> tuple[list[Experiment], list[str]]:
     newest = {contents.dataset.name: experiment}
     for path in sorted(experiment.folder.parent.glob("*/experiment-*.json")):
         try:
-            other = Experiment.read(path)
+            other = RecordedExperiment.read(path)
         except BadContents as error:
             broken.append(str(error))
             continue
-        told = other.contents
-        same = (told.name, told.preset) == (contents.name, contents.preset)
-        held = newest.get(told.dataset.name)
-        newer = held is None or told.utc > held.contents.utc
+        others_contents = other.contents
+        same = (others_contents.name, others_contents.preset) == (contents.name, contents.preset)
+        held = newest.get(others_contents.dataset.name)
+        newer = held is None or others_contents.utc > held.contents.utc
         if same and newer and held is not experiment:
-            newest[told.dataset.name] = other
+            newest[others_contents.dataset.name] = other
     return list(newest.values()), broken
 
 
-def losses(experiment: Experiment, metric: str) -> dict[Method, float]:
+def losses(experiment: RecordedExperiment, metric: str) -> dict[Method, float]:
     """Return what ranks each method, smallest best: the mean over classes that all have a value.
 
     A row with a mark is left out, so that it is never the best.
     """
     everything = values(experiment)
     marked = marks(experiment.contents, everything)
-    found = [v for v in everything if v.metric == metric and v.kind != "anchor"]
+    values_of_metric = [v for v in everything if v.metric == metric and v.kind != CONTROL_KIND]
     classes = experiment.contents.dataset.classes
-    told: dict[Method, float] = {}
+    means: dict[Method, float] = {}
     for position, row in generators(experiment):
-        own = [v for v in found if v.row == position]
+        own = [v for v in values_of_metric if v.row == position]
         summaries = [summarise([v for v in own if v.class_ == class_]) for class_ in classes]
         parts = [s.loss for s in summaries if s is not None and s.loss is not None]
         if len(parts) == len(classes) and position not in marked:
-            told[row.name, row.preset] = fmean(parts)
-    return told
+            means[row.name, row.preset] = fmean(parts)
+    return means
 
 
 def ties(ranks: Sequence[float], width: float) -> list[tuple[float, float]]:
@@ -172,7 +175,7 @@ def ties(ranks: Sequence[float], width: float) -> list[tuple[float, float]]:
 
 
 def _diagram(
-    experiment: Experiment,
+    experiment: RecordedExperiment,
     metric: MetricEntry,
     methods: Sequence[tuple[str, Style]],
     ranks: Sequence[float],
@@ -208,24 +211,25 @@ def _diagram(
     axes.set_axis_off()
     axes.set_xlim(1, len(ranks))
     axes.set_ylim(-body, 0)
-    line = {"color": "black", "linewidth": 0.6, "clip_on": False}
+    line = partial(axes.plot, color="black", clip_on=False)
+    thin = partial(line, linewidth=0.6)
     axis = -0.3
-    axes.plot([1, len(ranks)], [axis, axis], **line)
+    thin([1, len(ranks)], [axis, axis])
     for rank in range(1, len(ranks) + 1):
-        axes.plot([rank, rank], [axis, axis + 0.04], **line)
+        thin([rank, rank], [axis, axis + 0.04])
         axes.text(rank, axis + 0.05, str(rank), fontsize=SMALL, ha="center", va="bottom")
-    axes.plot([1, 1 + width], [-0.03, -0.03], gid="CD", **(line | {"linewidth": 1.5}))
+    line([1, 1 + width], [-0.03, -0.03], gid="CD", linewidth=1.5)
     axes.text(1 + width + 0.05, -0.03, "CD", fontsize=SMALL, va="center")
     for i, (low, high) in enumerate(joined):
         y = axis - 0.07 - 0.08 * i
-        axes.plot([low - 0.03, high + 0.03], [y, y], gid="tie", **(line | {"linewidth": 2}))
+        line([low - 0.03, high + 0.03], [y, y], gid="tie", linewidth=2)
     for place_, i in enumerate(order):
         style = methods[i][1]
         left = place_ < half
         down = place_ if left else len(order) - 1 - place_
         y = axis - 0.1 - 0.08 * len(joined) - STEP * down
         edge = 1 - 0.04 * len(ranks) if left else len(ranks) + 0.04 * len(ranks)
-        axes.plot([ranks[i], ranks[i], edge], [axis, y, y], zorder=1, **line)
+        thin([ranks[i], ranks[i], edge], [axis, y, y], zorder=1)
         points(axes, ranks[i], axis, style, clip_on=False, zorder=3)
         side = {"ha": "right" if left else "left", "va": "center", "parse_math": False}
         shift = -0.06 if left else 0.06

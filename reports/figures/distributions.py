@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.figures.drawing import (
     LABELS,
     SMALL,
@@ -30,7 +30,7 @@ from cerebench.reports.figures.drawing import (
     styles,
 )
 from cerebench.reports.formatting import span
-from cerebench.reports.tables.table import row_labels
+from cerebench.reports.values.labels import row_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,7 @@ class Spread:
     volume_ml: Numbers
 
 
-def draw(experiment: Experiment) -> Figure:
+def draw(experiment: RecordedExperiment) -> Figure:
     """Draw a row for each method; columns are intensity and volume of each class.
 
     Raises:
@@ -129,12 +129,12 @@ def pool(paths: Sequence[Path]) -> dict[str, Spread]:
     Raises:
         ReportError: If a file holds no distributions, or seeds have different bins.
     """
-    found: dict[str, Spread] = {}
+    spreads: dict[str, Spread] = {}
     for path in paths:
         stored = arrays(path, "distributions")
         for class_ in (key.removesuffix("/edges") for key in stored if key.endswith("/edges")):
             one = _spread(path, class_, stored)
-            other = found.get(class_)
+            other = spreads.get(class_)
             if other is not None:
                 if not np.array_equal(one.edges, other.edges):
                     raise ReportError(
@@ -143,15 +143,19 @@ def pool(paths: Sequence[Path]) -> dict[str, Spread]:
                     )
                 volumes = np.concatenate([other.volume_ml, one.volume_ml])
                 one = Spread(one.intensity + other.intensity, one.edges, volumes)
-            found[class_] = one
-    return {class_: _normalised(spread) for class_, spread in found.items()}
+            spreads[class_] = one
+    return {class_: _normalised(spread) for class_, spread in spreads.items()}
 
 
 def _spread(path: Path, class_: str, stored: Mapping[str, Any]) -> Spread:
     intensity, volumes = (stored.get(f"{class_}/{key}") for key in ("intensity", "volume_ml"))
     edges = stored[f"{class_}/edges"]
-    right = intensity is not None and volumes is not None
-    if not right or intensity.shape != (len(edges) - 1,) or volumes.ndim != 1:
+    if (
+        intensity is None
+        or volumes is None
+        or intensity.shape != (len(edges) - 1,)
+        or volumes.ndim != 1
+    ):
         raise ReportError(
             f"{path} holds no intensities of {len(edges) - 1} bins with volumes for {class_}. "
             "Delete it and run the experiment again."
@@ -201,5 +205,5 @@ def _counted(real: Mapping[str, Spread], rows: Sequence[Mapping[str, Spread]]) -
         class_: (len(s.volume_ml), span(len(r[class_].volume_ml) for r in rows if class_ in r))
         for class_, s in real.items()
     }
-    told = ", ".join(f"{class_} {a} real and {b} generated" for class_, (a, b) in n.items())
-    return f"n of volumes: {told}."
+    counts = ", ".join(f"{class_} {a} real and {b} generated" for class_, (a, b) in n.items())
+    return f"n of volumes: {counts}."

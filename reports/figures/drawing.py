@@ -8,14 +8,15 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.core.records.rows import RowEntry
-from cerebench.reports.base import Experiment, ReportError
+from cerebench.core.records.rows import CONTROL_KIND, RowEntry
+from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.formatting import plain, tick
 from cerebench.reports.tables.notes import provenance
 from cerebench.reports.values.tidy import broken
@@ -72,24 +73,24 @@ def styles(rows: Sequence[RowEntry]) -> list[Style]:
     there that no other row has; after as many rows as colours, combinations repeat a colour.
     """
     colours, markers = ([getattr(s, f) for s in METHODS.values()] for f in ("colour", "marker"))
-    found: list[Style | None] = [None] * len(rows)
+    chosen: list[Style | None] = [None] * len(rows)
     for i, row in enumerate(rows):
         style = METHODS.get(row.name) if row.kind == "method" else None
-        found[i] = None if style in found else style
-        if row.kind == "anchor":
-            found[i] = Style(REAL if row.role == "floor" else CONTROL, "")
+        chosen[i] = None if style in chosen else style
+        if row.kind == CONTROL_KIND:
+            chosen[i] = Style(REAL if row.role == "floor" else CONTROL, "")
     everything = [Style(c, m) for shift in range(len(colours)) for c, m in zip(
         colours, markers[shift:] + markers[:shift], strict=True)]  # fmt: skip
     for i, row in enumerate(rows):
-        if found[i] is None:
+        if chosen[i] is None:
             name = f"{row.name} {row.preset}"
             start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % len(everything)
             ahead = everything[start:] + everything[:start]
-            used = {s.colour for s in found if s}, {s.marker for s in found if s}
-            free = [s for s in ahead if s not in found]
+            used = {s.colour for s in chosen if s}, {s.marker for s in chosen if s}
+            free = [s for s in ahead if s not in chosen]
             apart = [s for s in free if s.colour not in used[0] and s.marker not in used[1]]
-            found[i] = (apart or free or ahead)[0]
-    return [style for style in found if style is not None]
+            chosen[i] = (apart or free or ahead)[0]
+    return [style for style in chosen if style is not None]
 
 
 def radiological(image: NDArray[Scalar]) -> NDArray[Scalar]:
@@ -108,7 +109,7 @@ def wrap(text: str, width: float, points: float) -> list[str]:
 
 
 def canvas(
-    experiment: Experiment,
+    experiment: RecordedExperiment,
     title: str,
     facts: Sequence[str],
     *,
@@ -147,8 +148,8 @@ def canvas(
     banner = plain(experiment.contents.banner or "")
     name = plain(experiment.contents.title or experiment.contents.name)
     parts = [(title, TITLE, "black"), (name, TEXT, "0.3")]
-    told = (*facts, source or provenance(experiment.contents))
-    parts += [(fact, SMALL, "0.3") for fact in told] + [(banner, SMALL, BANNER)] * bool(banner)
+    sentences = (*facts, source or provenance(experiment.contents))
+    parts += [(fact, SMALL, "0.3") for fact in sentences] + [(banner, SMALL, BANNER)] * bool(banner)
     head = [(wrap(text, width - 2 * EDGE, p), p, colour) for text, p, colour in parts]
     tail = [(wrap(text, width - 2 * EDGE, SMALL), SMALL, "0.3") for text in foot]
     top, bottom = (
@@ -160,9 +161,17 @@ def canvas(
         y = start
         for lines, points, colour in part:
             for number, line in enumerate(lines):
-                place = {"x": EDGE / width, "y": y / height, "ha": "left", "va": "top"}
-                look = {"fontsize": points, "color": colour, "parse_math": False}
-                figure.text(s=line, gid=CONTINUED if number else None, **place, **look)
+                figure.text(
+                    EDGE / width,
+                    y / height,
+                    line,
+                    gid=CONTINUED if number else None,
+                    ha="left",
+                    va="top",
+                    fontsize=points,
+                    color=colour,
+                    parse_math=False,
+                )
                 y -= points * LINE / 72
     sides = {"left": left / width, "right": 1 - right / width}
     ends = {"top": 1 - (top + above) / height, "bottom": (bottom + below) / height}
@@ -204,11 +213,18 @@ def head(axes: Axes, text: str) -> None:
     axes.set_title(text, fontsize=TEXT, pad=3, parse_math=False)
 
 
+def size_in_inches(axes: Axes) -> tuple[float, float]:
+    """Return width and height of a panel, inches."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # a panel is always added to a figure first
+    box = axes.get_position()
+    return box.width * figure.get_figwidth(), box.height * figure.get_figheight()
+
+
 def blank(axes: Axes, reason: str) -> None:
     """Fill a panel with the reason why it shows nothing, cut to what the panel can hold."""
     axes.set_facecolor("0.95")
-    box = axes.get_position()
-    width, height = box.width * axes.figure.get_figwidth(), box.height * axes.figure.get_figheight()
+    width, height = size_in_inches(axes)
     lines = wrap(reason, width, SMALL)
     room = max(1, int(height * 72 / (SMALL * LINE)))
     if len(lines) > room:
@@ -248,14 +264,14 @@ def log_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
 
 def spread_out(heights: Sequence[float], gap: float) -> list[float]:
     """Move rising heights in [0, 1] up, then down from the top, until they are ``gap`` apart."""
-    found = list(heights)
-    for i in range(1, len(found)):
-        found[i] = max(found[i], found[i - 1] + gap)
+    places = list(heights)
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + gap)
     top = max(1.0, heights[-1]) if heights else 1.0
-    for i in range(len(found) - 1, -1, -1):
-        found[i] = min(found[i], top)
-        top = found[i] - gap
-    return found
+    for i in range(len(places) - 1, -1, -1):
+        places[i] = min(places[i], top)
+        top = places[i] - gap
+    return places
 
 
 def levels_width(lines: Sequence[tuple[float, str, str]]) -> float:
@@ -287,7 +303,7 @@ def levels(axes: Axes, lines: Sequence[tuple[float, str, str]]) -> None:
             axes.axhline(y, zorder=0, color=colour, linestyle=":", linewidth=0.7)
         names.append(text if held else _off_axis(text, y))
         heights.append(float(inside.transform((1, y))[1]) if held else 0.0)
-    high = axes.get_position().height * axes.figure.get_figheight()
+    _, high = size_in_inches(axes)
     apart = spread_out(heights, 6.5 / 72 / high)
     for (_, _, colour), text, at, height in zip(lines, names, heights, apart, strict=True):
         stroke = {"linewidth": 0.3, "color": colour, "shrinkA": 0, "shrinkB": 0}
@@ -337,9 +353,16 @@ def legend(
 
 def points(axes: Axes, x: Any, y: Any, style: Style, size: float = 4.5, **changes: Any) -> None:
     """Draw markers of a method with a dark edge, which keeps pale colours visible."""
-    look = {"markersize": size * 1.35 if style.marker == "*" else size, "markeredgecolor": "0.2"}
-    look |= {"marker": style.marker, "color": style.colour, "linestyle": "none"}
-    axes.plot(x, y, **(look | {"markeredgewidth": 0.35} | changes))
+    plot = partial(
+        axes.plot,
+        marker=style.marker,
+        markersize=size * 1.35 if style.marker == "*" else size,
+        color=style.colour,
+        linestyle="none",
+        markeredgecolor="0.2",
+        markeredgewidth=0.35,
+    )
+    plot(x, y, **changes)
 
 
 def line(draw: Callable[..., Any], x: Any, y: Any, style: Style, **changes: Any) -> None:
@@ -373,31 +396,31 @@ def arrays(path: Path, what: str) -> dict[str, NDArray[Any]]:
         ) from error
 
 
-def files(experiment: Experiment, row: RowEntry | None, key: str) -> list[Path]:
+def files(experiment: RecordedExperiment, row: RowEntry | None, key: str) -> list[Path]:
     """Return the files ``key`` of a row's seeds, of those that exist."""
     if row is None:
         return []
-    places = [getattr(told, key, "") for told in (row.cells or [row])]
-    found = [experiment.path(place) for place in places if place]
-    return [path for path in found if path.is_file()]
+    places = [getattr(holder, key, "") for holder in (row.cells or [row])]
+    paths = [experiment.path(place) for place in places if place]
+    return [path for path in paths if path.is_file()]
 
 
-def lack(experiment: Experiment, row: RowEntry | None, what: str) -> str:
+def lack(experiment: RecordedExperiment, row: RowEntry | None, what: str) -> str:
     """Say why a row has no files: the stage that failed, else that there is no ``what``."""
     reasons = (broken(experiment, cell) for cell in (row.cells if row else ()))
     return next((reason for reason in reasons if reason), f"no {what}")
 
 
-def generators(experiment: Experiment) -> list[tuple[int, RowEntry]]:
+def generators(experiment: RecordedExperiment) -> list[tuple[int, RowEntry]]:
     """Return position and row of every method and folder of samples."""
     rows = enumerate(experiment.contents.rows)
-    return [(position, row) for position, row in rows if row.kind != "anchor"]
+    return [(position, row) for position, row in rows if row.kind != CONTROL_KIND]
 
 
-def real_row(experiment: Experiment) -> RowEntry | None:
-    """Return the first anchor, which names the files about real volumes; None if there is none."""
+def real_row(experiment: RecordedExperiment) -> RowEntry | None:
+    """Return the first control, which names the files about real volumes; None if there is none."""
     rows = experiment.contents.rows
-    return next((row for row in rows if row.kind == "anchor"), None)
+    return next((row for row in rows if row.kind == CONTROL_KIND), None)
 
 
 def save(figure: Figure, folder: Path, stem: str) -> list[Path]:

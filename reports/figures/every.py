@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.figures import (
     critical_difference,
     distributions,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # ending of the file's name -> how it is drawn, in the order in which readers want them
-FIGURES: dict[str, Callable[[Experiment], Figure]] = {
+FIGURES: dict[str, Callable[[RecordedExperiment], Figure]] = {
     "slices": slices.draw,
     "importance-maps": importance.draw,
     "distributions": distributions.draw,
@@ -40,7 +40,7 @@ FIGURES: dict[str, Callable[[Experiment], Figure]] = {
 
 
 def write(
-    experiment: Experiment, folder: Path, say: Callable[[str], None] = lambda line: None
+    experiment: RecordedExperiment, folder: Path, say: Callable[[str], None] = lambda line: None
 ) -> list[Path]:
     """Write ``<name>-<figure>.pdf`` and ``.png``, and ``<name>-figures.md`` about them.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from cerebench.core.records.rows import CellEntry, RowEntry
 from cerebench.core.records.scored import DiagnosisRecord
-from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.figures.drawing import (
     COLUMN,
     LABELS,
@@ -30,7 +31,7 @@ from cerebench.reports.figures.drawing import (
     head,
     radiological,
 )
-from cerebench.reports.tables.table import row_labels
+from cerebench.reports.values.labels import row_labels
 from cerebench.reports.values.tidy import stage
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Maps:
     importance: NDArray[np.float32]
 
 
-def draw(experiment: Experiment) -> Figure:
+def draw(experiment: RecordedExperiment) -> Figure:
     """Draw two rows for each method with maps, one a case: slice and map side by side.
 
     The cases are the first two held-out ones that the run chose by seed; of several seeds the first
@@ -113,12 +114,12 @@ def load(path: Path) -> dict[str, Maps]:
     stored = arrays(path, "importance maps")
     names = [key.removesuffix("/axial") for key in stored if key.endswith("/axial")]
     try:
-        found = {n: Maps(stored[f"{n}/axial"], stored[f"{n}/importance"]) for n in names}
+        maps_by_class = {n: Maps(stored[f"{n}/axial"], stored[f"{n}/importance"]) for n in names}
     except KeyError as error:
         raise ReportError(f"{path} cannot be read as importance maps: no {error}.") from error
-    for name, maps in found.items():
+    for name, maps in maps_by_class.items():
         _check(path, name, maps)
-    return found
+    return maps_by_class
 
 
 def _check(path: Path, name: str, maps: Maps) -> None:
@@ -136,19 +137,19 @@ def _check(path: Path, name: str, maps: Maps) -> None:
         )
 
 
-def _rows(experiment: Experiment) -> list[tuple[str, Path]]:
+def _rows(experiment: RecordedExperiment) -> list[tuple[str, Path]]:
     """Return label and file of the first seed with maps for each method that has any."""
     contents = experiment.contents.rows
-    found = []
+    rows = []
     for label, row in zip(row_labels(contents), contents, strict=True):
         cell = _first_cell(experiment, row)
         if cell is not None:
             path = experiment.path(f"{cell.diagnosis.rpartition('/')[0]}/{FILE}")
-            found.append((f"{label}\nseed {cell.seed}", path))
-    return found
+            rows.append((f"{label}\nseed {cell.seed}", path))
+    return rows
 
 
-def _lost(experiment: Experiment) -> Iterator[str]:
+def _lost(experiment: RecordedExperiment) -> Iterator[str]:
     """Say of each diagnosis that should be there why it is not."""
     contents = experiment.contents.rows
     for label, row in zip(row_labels(contents), contents, strict=True):
@@ -157,7 +158,7 @@ def _lost(experiment: Experiment) -> Iterator[str]:
                 yield f"Not shown: {label}, seed {cell.seed} ({reason})."
 
 
-def _first_cell(experiment: Experiment, row: RowEntry) -> CellEntry | None:
+def _first_cell(experiment: RecordedExperiment, row: RowEntry) -> CellEntry | None:
     for cell in row.cells:
         record, _ = stage(experiment, cell.diagnosis, DiagnosisRecord)
         if record is not None and FILE in record.files:
@@ -172,9 +173,9 @@ def _panel(axes: Axes, maps: Maps | None, case: int) -> None:
     image, importance = radiological(maps.slices[case]), radiological(maps.importance[case])
     high, wide = image.shape
     left, right = (0, wide, high, 0), (wide, 2 * wide, high, 0)
-    shown = {"interpolation": "nearest", "aspect": "equal"}
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=left, **shown)
-    axes.imshow(importance, cmap=COLOURS, vmin=0, vmax=1, extent=right, **shown)
+    show = partial(axes.imshow, interpolation="nearest", aspect="equal")
+    show(image, cmap="gray", vmin=0, vmax=255, extent=left)
+    show(importance, cmap=COLOURS, vmin=0, vmax=1, extent=right)
     outline = image > FOREGROUND
     if outline.any() and not outline.all():
         x, y = wide + np.arange(wide) + 0.5, np.arange(high) + 0.5

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.figures.drawing import (
     COLUMN,
     LABELS,
@@ -32,12 +32,13 @@ from cerebench.reports.figures.drawing import (
     radiological,
 )
 from cerebench.reports.formatting import number, plain
-from cerebench.reports.tables.table import row_labels
+from cerebench.reports.values.labels import row_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+NOTHING = np.zeros(0)  # stands for an array that a file does not hold
 PAIRS = 2
 LEAST = 0.3  # edge of a slice, inches
 GAP, CAPTION = 0.05, 0.13  # inches between pairs, under them
@@ -54,6 +55,21 @@ FACTS = (
 
 
 @dataclass(frozen=True)
+class VoxelNeighbours:
+    """The training cases of highest voxel correlation, one a generated volume.
+
+    Attributes:
+        slices: (K, H, W) uint8.
+        correlation: (K,) in [-1, 1].
+        cases: Identifier of each.
+    """
+
+    slices: NDArray[np.uint8]
+    correlation: NDArray[np.float64]
+    cases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Pairs:
     """Slices of generated volumes and their closest training cases, the closest first.
 
@@ -61,25 +77,23 @@ class Pairs:
         generated: (K, H, W) uint8; ``neighbour`` likewise.
         distance: (K,) dimensionless.
         cases: Identifier of each neighbour.
-        by_voxels: Likewise the case of highest voxel correlation; None in files of older versions.
-        correlation: (K,) in [-1, 1].
-        cases_by_voxels: Identifier of each.
+        by_voxels: The closest cases by voxels; None in files of older versions.
     """
 
     generated: NDArray[np.uint8]
     neighbour: NDArray[np.uint8]
     distance: NDArray[np.float64]
     cases: tuple[str, ...]
-    by_voxels: NDArray[np.uint8] | None = None
-    correlation: NDArray[np.float64] | None = None
-    cases_by_voxels: tuple[str, ...] = ()
+    by_voxels: VoxelNeighbours | None = None
 
-    def differs(self, pair: int) -> bool:
-        """Say whether voxels find another case than features."""
-        return self.by_voxels is not None and self.cases_by_voxels[pair] != self.cases[pair]
+    def third(self, pair: int) -> VoxelNeighbours | None:
+        """Return the closest cases by voxels if that of a pair is another than by features."""
+        if self.by_voxels is None or self.by_voxels.cases[pair] == self.cases[pair]:
+            return None
+        return self.by_voxels
 
 
-def draw(experiment: Experiment) -> Figure:
+def draw(experiment: RecordedExperiment) -> Figure:
     """Draw a row for each method, with two pairs a class.
 
     Raises:
@@ -99,7 +113,7 @@ def draw(experiment: Experiment) -> Figure:
     columns = [(class_, pair) for class_ in classes for pair in range(PAIRS)]
     gaps = GAP * (len(columns) - 1)
     third = any(
-        own.differs(pair)
+        own.third(pair)
         for _, pairs, _ in rows
         for own in pairs.values()
         for pair in range(min(PAIRS, len(own.distance)))
@@ -137,39 +151,43 @@ def load(path: Path) -> dict[str, Pairs]:
         ReportError: If the file holds no pairs.
     """
     stored = arrays(path, "closest training cases")
-    found = {}
+    pairs = {}
     for class_ in (key.removesuffix("/ids") for key in stored if key.endswith("/ids")):
-        parts = [stored.get(f"{class_}/{key}") for key in ("generated", "neighbour", "distance")]
-        ids, (generated, neighbour, distance) = stored[f"{class_}/ids"], parts
-        if any(part is None or len(part) != len(ids) for part in parts) or (
-            generated.ndim != 3 or generated.shape != neighbour.shape
+        ids = stored[f"{class_}/ids"]
+        generated, neighbour, distance = (
+            stored.get(f"{class_}/{key}", NOTHING) for key in ("generated", "neighbour", "distance")
+        )
+        if (
+            {len(generated), len(neighbour), len(distance)} != {len(ids)}
+            or generated.ndim != 3
+            or generated.shape != neighbour.shape
         ):
             raise ReportError(
                 f"{path} holds no slices and distances of {len(ids)} pairs for {class_}. Delete "
                 "it and run the experiment again."
             )
-        found[class_] = Pairs(
-            generated, neighbour, distance, tuple(map(str, ids[:, 1])), *_voxels(stored, class_)
-        )
-        if found[class_].by_voxels is not None and (
-            found[class_].by_voxels.shape != generated.shape
-            or len(found[class_].correlation) != len(ids)
-            or len(found[class_].cases_by_voxels) != len(ids)
+        by_voxels = _by_voxels(stored, class_)
+        cases = tuple(map(str, ids[:, 1]))
+        pairs[class_] = Pairs(generated, neighbour, distance, cases, by_voxels)
+        if by_voxels is not None and (
+            by_voxels.slices.shape != generated.shape
+            or len(by_voxels.correlation) != len(ids)
+            or len(by_voxels.cases) != len(ids)
         ):
             raise ReportError(
                 f"{path} holds no closest cases by voxels of {len(ids)} pairs for {class_}. Delete "
                 "it and run the experiment again."
             )
-    return found
+    return pairs
 
 
-def _voxels(stored: Mapping[str, NDArray[Any]], class_: str) -> tuple[Any, Any, tuple[str, ...]]:
-    """Return slices, correlations and identifiers by voxels; nothing where the file has none."""
+def _by_voxels(stored: Mapping[str, NDArray[Any]], class_: str) -> VoxelNeighbours | None:
+    """Return the closest cases by voxels of a class; None where the file has none."""
     keys = ("voxel_neighbour", "voxel_correlation", "voxel_ids")
-    parts = [stored.get(f"{class_}/{key}") for key in keys]
-    if any(part is None for part in parts):
-        return None, None, ()
-    return parts[0], parts[1], tuple(map(str, parts[2]))
+    slices, correlation, ids = (stored.get(f"{class_}/{key}") for key in keys)
+    if slices is None or correlation is None or ids is None:
+        return None
+    return VoxelNeighbours(slices, correlation, tuple(map(str, ids)))
 
 
 def _numbers(rows: list[dict[str, Pairs]], class_: str) -> dict[str, int]:
@@ -179,7 +197,7 @@ def _numbers(rows: list[dict[str, Pairs]], class_: str) -> dict[str, int]:
         case
         for pairs in own
         for i in range(min(PAIRS, len(pairs.cases)))
-        for case in (pairs.cases[i], *(pairs.cases_by_voxels[i : i + 1]))
+        for case in (pairs.cases[i], *(pairs.by_voxels.cases[i : i + 1] if pairs.by_voxels else ()))
     ]
     cases = dict.fromkeys(shown)
     return {case: number for number, case in enumerate(cases, 1)}
@@ -193,9 +211,9 @@ def _panel(
         return
     images = [pairs.generated, pairs.neighbour]
     text = f"{number(float(pairs.distance[pair]))} · case {numbers[pairs.cases[pair]]}"
-    if pairs.differs(pair):
-        images.append(pairs.by_voxels)
-        r, case = float(pairs.correlation[pair]), numbers[pairs.cases_by_voxels[pair]]
+    if third := pairs.third(pair):
+        images.append(third.slices)
+        r, case = float(third.correlation[pair]), numbers[third.cases[pair]]
         text += f"\nr {r:.2f} · case {case}"
     both = [radiological(image[pair]) for image in images]
     shown = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "nearest"}

@@ -13,8 +13,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from cerebench.core.records.contents import Contents, MetricEntry
-from cerebench.core.records.rows import RowEntry
-from cerebench.reports.base import Experiment
+from cerebench.core.records.rows import CONTROL_KIND, RowEntry
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.figures.drawing import (
     SMALL,
     NotDrawn,
@@ -31,7 +31,8 @@ from cerebench.reports.figures.drawing import (
     styles,
 )
 from cerebench.reports.formatting import factor, plain, span
-from cerebench.reports.tables.table import explain, row_labels
+from cerebench.reports.tables.table import explain
+from cerebench.reports.values.labels import row_labels
 from cerebench.reports.values.marks import marked_label, marks
 from cerebench.reports.values.summary import summarise
 from cerebench.reports.values.tidy import OK, Value, values
@@ -48,7 +49,7 @@ HIGH, BETWEEN = 1.5, 0.22  # inches: a panel, between two
 
 @dataclass(frozen=True)
 class Point:
-    """A method at its cost, or an anchor (``cost`` 0, ``device`` empty).
+    """A method at its cost, or a control (``cost`` 0, ``device`` empty).
 
     Attributes:
         row: Position in the rows of the table of contents.
@@ -67,14 +68,14 @@ class Point:
     marked: bool = False
 
 
-def front(found: Sequence[Point]) -> list[Point]:
+def front(points: Sequence[Point]) -> list[Point]:
     """Return the points that no other one dominates, the cheapest first; no marked row.
 
     A point dominates another if neither its cost nor its loss is larger and one is smaller. What a
     marked row reached says how little it was trained, or how much it copied.
     """
     best, kept = math.inf, []
-    for point in sorted((p for p in found if not p.marked), key=lambda p: (p.cost, p.loss)):
+    for point in sorted((p for p in points if not p.marked), key=lambda p: (p.cost, p.loss)):
         equal = bool(kept) and (point.cost, point.loss) == (kept[-1].cost, kept[-1].loss)
         if point.loss < best or equal:
             kept.append(point)
@@ -99,7 +100,7 @@ def ranking_metric(metrics: Sequence[MetricEntry], name: str) -> MetricEntry:
     raise NotDrawn(f"no metric {name or 'at all'} of this experiment can rank methods.")
 
 
-def draw(experiment: Experiment, metric: str = "") -> Figure:
+def draw(experiment: RecordedExperiment, metric: str = "") -> Figure:
     """Draw a panel for each class and device.
 
     Args:
@@ -110,12 +111,14 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
         NotDrawn: If no metric can rank, or no method has both a value and a cost.
         ReportError: If the path of a record leaves the folder.
     """
-    contents, found = experiment.contents, values(experiment)
+    contents, all_values = experiment.contents, values(experiment)
     declared = ranking_metric(contents.metrics, metric)
-    scored = [v for v in found if v.metric == declared.name and v.view == declared.views[0]]
-    marked = marks(contents, found)
+    scored = [v for v in all_values if v.metric == declared.name and v.view == declared.views[0]]
+    marked = marks(contents, all_values)
     everything = {
-        class_: _points(contents.rows, [v for v in scored if v.class_ == class_], found, marked)
+        class_: _points(
+            contents.rows, [v for v in scored if v.class_ == class_], all_values, marked
+        )
         for class_ in contents.dataset.classes
     }
     methods = [p for group in everything.values() for p in group if p.device]
@@ -126,7 +129,7 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
     labels = [marked_label(name, marked.get(row, {})) for row, name in enumerate(names)]
     shown = sorted({p.row for p in methods})
     devices, scale = sorted({p.device for p in methods}), _shown_scale(declared)
-    anchors = {
+    controls = {
         class_: [
             (p.loss * scale, labels[p.row], looks[p.row].colour) for p in group if not p.device
         ]
@@ -144,11 +147,11 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
         _facts(contents, declared, scored, devices),
         body=len(panels) * (HIGH + BETWEEN) - BETWEEN,
         left=0.55,
-        right=levels_width([line for lines in anchors.values() for line in lines]),
+        right=levels_width([line for lines in controls.values() for line in lines]),
         below=0.38 + legend_height(len(shown)),
         foot=[
             *_empty_classes(everything, scored, len(contents.seeds)),
-            *_missing(experiment, found, scored, shown, labels),
+            *_missing(experiment, all_values, scored, shown, labels),
         ],
     )
     grid = figure.add_gridspec(len(panels), 1, hspace=BETWEEN / HIGH, **place)
@@ -159,7 +162,7 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
         where = f"{class_}, {device}" if len(devices) > 1 else class_
         axes.set_title(plain(where), fontsize=SMALL + 0.5, pad=2, parse_math=False)
         _panel(axes, group, looks, scale, seconds)
-        levels(axes, anchors[class_])
+        levels(axes, controls[class_])
         log_axis(axes, "x", [p.cost / seconds for p in methods])
         axes.set_ylabel(_label(declared), fontsize=SMALL, parse_math=False)
         if r == len(panels) - 1:
@@ -173,23 +176,23 @@ def draw(experiment: Experiment, metric: str = "") -> Figure:
 def _points(
     rows: Sequence[RowEntry],
     scored: Sequence[Value],
-    found: Sequence[Value],
+    all_values: Sequence[Value],
     marked: Container[int],
 ) -> list[Point]:
-    """Return the anchors, and the methods that have both a value and a cost, of one class."""
+    """Return the controls, and the methods that have both a value and a cost, of one class."""
     points = []
     for position, row in enumerate(rows):
         summary = summarise([v for v in scored if v.row == position])
-        paid = [v for v in found if v.row == position and v.metric == COST]
+        paid = [v for v in all_values if v.row == position and v.metric == COST]
         cost = _cost(paid)
         if summary is None or summary.loss is None:
             continue
-        if row.kind == "anchor":
+        if row.kind == CONTROL_KIND:
             points.append(Point(position, 0.0, summary.loss, None, ""))
         elif cost:
             device = next(v.device for v in paid if v.device).partition(", ")[0]
-            told = (summary.loss, summary.error, device, position in marked)
-            points.append(Point(position, cost, *told))
+            measures = (summary.loss, summary.error, device, position in marked)
+            points.append(Point(position, cost, *measures))
     return points
 
 
@@ -203,7 +206,10 @@ def _cost(paid: Sequence[Value]) -> float | None:
 
 
 def _unit(costs: Sequence[float]) -> tuple[str, float]:
-    """Return the largest unit of which the largest cost has at least two, and its seconds."""
+    """Choose the unit of the axis of costs: its name, and how many seconds it has.
+
+    That is the longest unit in which the largest cost is still a number of at least 2.
+    """
     return next(((u, s) for u, s in UNITS if max(costs) >= 2 * s), UNITS[-1])
 
 
@@ -243,35 +249,35 @@ def _empty_classes(
     everything: Mapping[str, Sequence[Point]], scored: Sequence[Value], seeds: int
 ) -> list[str]:
     """Say of each class that has no panel why not."""
-    told = []
+    lines = []
     for class_, group in everything.items():
         if not any(p.device for p in group):
             owed = [v for v in scored if v.class_ == class_ and v.kind == "method"]
             lacking = [v for v in owed if v.status != OK]
-            told.append(f"Not shown: class {plain(class_)} ({explain(lacking, seeds)}).")
-    return told
+            lines.append(f"Not shown: class {plain(class_)} ({explain(lacking, seeds)}).")
+    return lines
 
 
 def _missing(
-    experiment: Experiment,
-    found: Sequence[Value],
+    experiment: RecordedExperiment,
+    all_values: Sequence[Value],
     scored: Sequence[Value],
     shown: Sequence[int],
     labels: Sequence[str],
 ) -> list[str]:
     """Say of each row that has no point why not."""
-    told = []
+    lines = []
     for position, row in generators(experiment):
         if position in shown:
             continue
         if row.kind == "samples":
-            told.append(f"Not shown: {labels[position]} (a folder of samples has no cost).")
+            lines.append(f"Not shown: {labels[position]} (a folder of samples has no cost).")
             continue
-        owed = [v for v in found if v.row == position and v.metric == COST]
+        owed = [v for v in all_values if v.row == position and v.metric == COST]
         lacking = [v for v in (*owed, *scored) if v.row == position and v.status != OK]
         seeds = len(row.cells)
-        told.append(f"Not shown: {labels[position]} ({explain(lacking, seeds)}).")
-    return told
+        lines.append(f"Not shown: {labels[position]} ({explain(lacking, seeds)}).")
+    return lines
 
 
 def _panel(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.figures.drawing import (
     CONTROL,
     EDGE,
@@ -22,14 +22,17 @@ from cerebench.reports.figures.drawing import (
     canvas,
     plot_axes,
     points,
+    size_in_inches,
     styles,
     text_width,
 )
 from cerebench.reports.formatting import span
 from cerebench.reports.statistics.classification import METRICS
+from cerebench.reports.statistics.results import Result
 from cerebench.reports.statistics.significance import StatisticsError, bootstrap_interval
-from cerebench.reports.tables.table import explain, row_labels
-from cerebench.reports.values.downstream import SHUFFLED, Result, read
+from cerebench.reports.tables.table import explain
+from cerebench.reports.values.downstream import SHUFFLED, read_protocols
+from cerebench.reports.values.labels import row_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +46,7 @@ WITHOUT = "Without generated volumes"
 
 
 @dataclass(frozen=True)
-class Row:
+class FigureRow:
     """A row of the figure: a protocol with the generator it judged, or one that needs none."""
 
     group: str
@@ -52,53 +55,58 @@ class Row:
     result: Result
 
 
-def rows(experiment: Experiment) -> list[Row]:
+def rows(experiment: RecordedExperiment) -> list[FigureRow]:
     """Return a row for each result, grouped by protocol; those without samples share a group.
 
     Raises:
-        ReportError: As ``downstream.read``.
+        ReportError: As ``downstream.read_protocols``.
     """
     contents = experiment.contents.rows
     looks = dict(zip((row.name for row in contents), styles(contents), strict=True))
     labels = dict(zip((row.name for row in contents), row_labels(contents), strict=True))
-    found = []
-    for block in read(experiment):
+    figure_rows = []
+    for block in read_protocols(experiment):
         early = ", before fine-tuning" * (block.name == SHUFFLED)
         group = block.label + early if block.needs_samples else WITHOUT
         for result in block.results:
             look = looks.get(result.name, Style(CONTROL, "o"))
-            found.append(Row(group, labels.get(result.name, result.label), look, result))
-    return found
+            figure_rows.append(
+                FigureRow(group, labels.get(result.name, result.label), look, result)
+            )
+    return figure_rows
 
 
-def draw(experiment: Experiment) -> Figure:
+def draw(experiment: RecordedExperiment) -> Figure:
     """Draw AUC and F1 side by side, a group of rows for each protocol.
 
     Raises:
         NotDrawn: If the experiment has no protocol, or none has a result.
         ReportError: If the path of a record leaves the folder.
     """
-    found = rows(experiment)
-    if not any(row.result.runs for row in found):
+    figure_rows = rows(experiment)
+    if not any(row.result.runs for row in figure_rows):
         raise NotDrawn(
-            "no downstream protocol has a result." if found else "it has no downstream protocols."
+            "no downstream protocol has a result."
+            if figure_rows
+            else "it has no downstream protocols."
         )
-    places, depth = _places(found)
-    left = EDGE + 0.2 + max(text_width(row.label, SMALL) for row in found)
+    places, depth = _places(figure_rows)
+    left = EDGE + 0.2 + max(text_width(row.label, SMALL) for row in figure_rows)
     drawn = {
-        title: [_strip(row.result, metric) for row in found] for title, metric in SHOWN.items()
+        title: [_strip(row.result, metric) for row in figure_rows]
+        for title, metric in SHOWN.items()
     }
     strips = [one for column in drawn.values() for one in column]
     reasons = [
         f"Missing: {row.group}, {row.label}: {lost(row.result)}."
-        for row in found
+        for row in figure_rows
         if row.result.missing
     ]
     reasons += [f"No bar: {one.reason}" for one in strips if one.reason]
     figure, place = canvas(
         experiment,
         "AUC and F1 of every repeat",
-        _facts(found),
+        _facts(figure_rows),
         body=depth,
         left=left,
         above=0.05,
@@ -115,14 +123,14 @@ def draw(experiment: Experiment) -> Figure:
         axes.set_yticks([])
         axes.set_xlim(max(-0.02, math.floor(10 * low - 0.5) / 10), 1.02)
         axes.set_xlabel(f"{title} (dimensionless)", fontsize=SMALL)
-        for row, one, y in zip(found, drawn[title], places, strict=True):
+        for row, one, y in zip(figure_rows, drawn[title], places, strict=True):
             _row(axes, one, y, row.style)
             if column == 0:
                 side = {"ha": "right", "va": "center", "transform": axes.get_yaxis_transform()}
                 axes.text(-0.04, y, row.label, fontsize=SMALL, parse_math=False, **side)
         if title == "AUC":
             axes.axvline(0.5, color=CONTROL, linestyle=":", linewidth=0.7, zorder=0)
-    _name_groups(figure.axes[0], found, places, left)
+    _name_groups(figure.axes[0], figure_rows, places, left)
     return figure
 
 
@@ -163,7 +171,8 @@ def strip(
     of = METRICS[metric]
 
     def mean(labels: ArrayLike, scores: ArrayLike, *, weights: ArrayLike | None = None) -> Numbers:
-        return np.mean([of(labels, each, weights=weights) for each in scores], axis=0)
+        runs = np.asarray(scores)
+        return np.mean([of(labels, run, weights=weights) for run in runs], axis=0)
 
     values = tuple(float(of(labels, each)) for each in predictions)
     try:
@@ -184,10 +193,10 @@ def lost(result: Result) -> str:
     return explain(result.missing, result.asked).rstrip(".") if result.missing else ""
 
 
-def _places(found: Sequence[Row]) -> tuple[list[float], float]:
+def _places(rows: Sequence[FigureRow]) -> tuple[list[float], float]:
     """Return the height of each row and of all, inches from the top; groups have headings."""
     places, depth, group = [], 0.0, None
-    for row in found:
+    for row in rows:
         depth += HEAD * (row.group != group)
         group = row.group
         places.append(depth + ROW / 2)
@@ -195,11 +204,13 @@ def _places(found: Sequence[Row]) -> tuple[list[float], float]:
     return places, depth + 0.03
 
 
-def _name_groups(axes: Axes, found: Sequence[Row], places: Sequence[float], margin: float) -> None:
+def _name_groups(
+    axes: Axes, rows: Sequence[FigureRow], places: Sequence[float], margin: float
+) -> None:
     """Write the heading of each group over its first row, from the left edge of the figure."""
-    width = axes.get_position().width * axes.figure.get_figwidth()
+    width, _ = size_in_inches(axes)
     group = None
-    for row, y in zip(found, places, strict=True):
+    for row, y in zip(rows, places, strict=True):
         if row.group != group:
             place = {"ha": "left", "va": "bottom", "transform": axes.get_yaxis_transform()}
             x = (EDGE - margin) / width
@@ -226,8 +237,8 @@ def _row(axes: Axes, one: Strip, y: float, style: Style) -> None:
     points(axes, one.values, heights, style, size=2.8, zorder=3, gid="repeats")
 
 
-def _facts(found: Sequence[Row]) -> tuple[str, ...]:
-    good = [row.result for row in found if row.result.runs]
+def _facts(rows: Sequence[FigureRow]) -> tuple[str, ...]:
+    good = [row.result for row in rows if row.result.runs]
     cases = span(len(result.ids) for result in good)
     patients = span(len(set(result.patients)) for result in good)
     repeats = span(len(result.runs) for result in good)

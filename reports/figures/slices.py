@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.figures.drawing import (
     COLUMN,
     LABELS,
@@ -29,7 +29,7 @@ from cerebench.reports.figures.drawing import (
     radiological,
     real_row,
 )
-from cerebench.reports.tables.table import row_labels
+from cerebench.reports.values.labels import row_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +45,7 @@ FACTS = (
 )
 
 
-def draw(experiment: Experiment) -> Figure:
+def draw(experiment: RecordedExperiment) -> Figure:
     """Draw a row for real cases and for each method, classes side by side.
 
     Raises:
@@ -86,31 +86,31 @@ def load(path: Path) -> dict[str, NDArray[np.uint8]]:
     Raises:
         ReportError: If the file is not a preview.
     """
-    found = {
+    images = {
         key.removesuffix("/axial"): stored[0]
         for key, stored in arrays(path, "a preview").items()
         if key.endswith("/axial") and len(stored)
     }
-    for name, slices in found.items():
+    for name, slices in images.items():
         if slices.ndim != 3 or len(slices) != SLICES or slices.dtype != np.uint8:
             raise ReportError(
                 f"{path} holds {slices.dtype} slices of shape {slices.shape} for {name}; "
                 f"expected uint8 ({SLICES}, H, W). Delete it and run the experiment again."
             )
-    return found
+    return images
 
 
-def _rows(experiment: Experiment) -> list[tuple[str, dict[str, NDArray[np.uint8]], str]]:
+def _rows(experiment: RecordedExperiment) -> list[tuple[str, dict[str, NDArray[np.uint8]], str]]:
     """Return (label, slices by class, reason if there are none) from top to bottom."""
     labels = row_labels(experiment.contents.rows)
     rows = [("real", real_row(experiment))]
     rows += [(labels[position], row) for position, row in generators(experiment)]
-    found = []
+    lines = []
     for label, row in rows:
         paths = files(experiment, row, "preview")
         previews = load(paths[0]) if paths else {}
-        found.append((label, previews, lack(experiment, row, "preview")))
-    return found
+        lines.append((label, previews, lack(experiment, row, "preview")))
+    return lines
 
 
 def _panel(axes: Axes, slices: NDArray[np.uint8] | None, reason: str) -> None:

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from cerebench.core.records.classified import DownstreamRecord
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.figures.drawing import (
     CONTROL,
     SMALL,
@@ -31,8 +31,8 @@ from cerebench.reports.figures.drawing import (
 )
 from cerebench.reports.figures.repeats import DRAWS, WITHOUT, Strip, lost, rows, strip
 from cerebench.reports.formatting import plain, span
-from cerebench.reports.tables.table import row_labels
 from cerebench.reports.values.downstream import fault
+from cerebench.reports.values.labels import row_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ class Curve:
     cases: int
 
 
-def draw(experiment: Experiment) -> Figure:
+def draw(experiment: RecordedExperiment) -> Figure:
     """Draw a panel for each protocol of which some generator has at least two numbers.
 
     Raises:
@@ -66,8 +66,8 @@ def draw(experiment: Experiment) -> Figure:
             "with --set exp2.synthetic_per_class=N, the store keeps both."
         )
         raise NotDrawn(" ".join([needed, *broken]))
-    found = rows(experiment)
-    without = [row for row in found if row.group == WITHOUT and row.result.runs]
+    curves_by_class = rows(experiment)
+    without = [row for row in curves_by_class if row.group == WITHOUT and row.result.runs]
     lines = [(fmean(row.result.values("auc")), row.label, CONTROL) for row in without]
     shown = {curve.label: curve.style for group in panels.values() for curve in group}
     figure, place = canvas(
@@ -80,7 +80,7 @@ def draw(experiment: Experiment) -> Figure:
         below=0.38 + legend_height(len(shown)),
         foot=[
             f"Not shown: {row.group}, {row.label} ({lost(row.result) or 'one number only'})."
-            for row in found
+            for row in curves_by_class
             if row.group in panels and row.label not in shown
         ]
         + broken,
@@ -98,7 +98,7 @@ def draw(experiment: Experiment) -> Figure:
     return figure
 
 
-def curves(experiment: Experiment) -> dict[str, list[Curve]]:
+def curves(experiment: RecordedExperiment) -> dict[str, list[Curve]]:
     """Return, for each protocol with a curve, the generators with at least two numbers.
 
     Raises:
@@ -107,7 +107,7 @@ def curves(experiment: Experiment) -> dict[str, list[Curve]]:
     contents = experiment.contents.rows
     looks = dict(zip((row.name for row in contents), styles(contents), strict=True))
     labels = dict(zip((row.name for row in contents), row_labels(contents), strict=True))
-    found: dict[str, list[Curve]] = {}
+    groups: dict[str, list[Curve]] = {}
     for protocol in experiment.contents.downstream:
         if NUMBER not in protocol.config or protocol.role != "experiment":
             continue
@@ -120,8 +120,8 @@ def curves(experiment: Experiment) -> dict[str, list[Curve]]:
                 cases = len(next(iter(numbers.values()))[0].test.ids)
                 strips = {n: _strip(numbers[n]) for n in sorted(numbers)}
                 curve = Curve(labels[row.name], looks[row.name], strips, cases)
-                found.setdefault(plain(protocol.label), []).append(curve)
-    return found
+                groups.setdefault(plain(protocol.label), []).append(curve)
+    return groups
 
 
 def _strip(records: Sequence[DownstreamRecord]) -> Strip:
@@ -131,29 +131,29 @@ def _strip(records: Sequence[DownstreamRecord]) -> Strip:
     return strip(test.labels, test.patients, predictions, "auc")
 
 
-def alike(experiment: Experiment, relative: str) -> dict[int, DownstreamRecord]:
+def alike(experiment: RecordedExperiment, relative: str) -> dict[int, DownstreamRecord]:
     """Return a record and those of its folder that differ from it in the number of volumes alone.
 
     Several of one number and seed are one result made twice, of which the first is taken.
     """
-    found: dict[int, DownstreamRecord] = {}
+    records: dict[int, DownstreamRecord] = {}
     own, _ = experiment.record(relative, DownstreamRecord)
     for place in [relative, *_beside(experiment, relative)] if own else ():
         record, _ = experiment.record(place, DownstreamRecord)
         number = _number(record) if record and not fault(record) else 0
         if own and record and number and _fixed(record) == _fixed(own):
-            found.setdefault(number, record)
-    return found
+            records.setdefault(number, record)
+    return records
 
 
-def _beside(experiment: Experiment, relative: str) -> list[str]:
+def _beside(experiment: RecordedExperiment, relative: str) -> list[str]:
     """Return the records of one protocol in a folder, whatever their keys."""
     folder, _, stem = relative.rpartition("/")
     paths = sorted(experiment.path(folder).glob(f"{stem.partition('@')[0]}@*.json"))
     return [f"{folder}/{p.name}" for p in paths if not p.name.endswith(".failure.json")]
 
 
-def _broken(experiment: Experiment) -> list[str]:
+def _broken(experiment: RecordedExperiment) -> list[str]:
     """Say which records, of this run or others, are not looked at because they do not fit."""
     records = (
         place
@@ -202,9 +202,9 @@ def _panel(axes: Axes, group: Sequence[Curve], heights: Sequence[float]) -> None
     axes.set_ylim(low - 0.02, min(high + 0.02, 1.01))
 
 
-def _facts(found: Sequence[Curve]) -> tuple[str, ...]:
-    cases = span(curve.cases for curve in found)
-    repeats = span(len(one.values) for curve in found for one in curve.points.values())
+def _facts(curves: Sequence[Curve]) -> tuple[str, ...]:
+    cases = span(curve.cases for curve in curves)
+    repeats = span(len(one.values) for curve in curves for one in curve.points.values())
     return (
         f"Mean of {repeats} repeats; grey: 95 % interval of the mean over patients (bootstrap, "
         f"{DRAWS} draws), {cases} test cases. Points are moved sideways apart. Dotted: protocols "

@@ -125,11 +125,11 @@ def summary(labels: ArrayLike, scores: ArrayLike) -> dict[str, float]:
     Raises:
         ReportError: As in ``auc``.
     """
-    found = {name: float(metric(labels, scores)) for name, metric in METRICS.items()}
+    values = {name: float(metric(labels, scores)) for name, metric in METRICS.items()}
     for name, metric in (("f1", f1), ("precision", precision), ("recall", recall)):
-        found[f"{name}-negative"] = float(metric(labels, scores, positive=0))
-        found[f"{name}-macro"] = (found[name] + found[f"{name}-negative"]) / 2
-    return found
+        values[f"{name}-negative"] = float(metric(labels, scores, positive=0))
+        values[f"{name}-macro"] = (values[name] + values[f"{name}-negative"]) / 2
+    return values
 
 
 def _confusion(

@@ -21,6 +21,7 @@ from cerebench.core.statistics import holm
 from cerebench.reports.base import ReportError
 from cerebench.reports.statistics import generators
 from cerebench.reports.statistics.classification import METRICS
+from cerebench.reports.statistics.results import Numbers, Result
 from cerebench.reports.statistics.significance import (
     StatisticsError,
     Test,
@@ -30,7 +31,6 @@ from cerebench.reports.statistics.significance import (
     student,
     welch,
 )
-from cerebench.reports.values.downstream import Numbers, Result
 
 DRAWS = 2000  # of the patient bootstrap
 CLAIM = generators.NAME  # the test that alone gives asterisks
@@ -92,14 +92,14 @@ def compare(
         except StatisticsError as error:
             reasons[row] = str(error)
     corrected = dict(zip(made, holm([one.p for one in made.values()]), strict=True))
-    found = {}
+    verdicts = {}
     for row in family:
         apart = _apart(row, reference, metric)
         if row in made:
-            found[row] = Verdict(made[row], corrected[row], len(made), difference=apart)
+            verdicts[row] = Verdict(made[row], corrected[row], len(made), difference=apart)
         else:
-            found[row] = Verdict(reason=reasons[row], difference=apart)
-    return found
+            verdicts[row] = Verdict(reason=reasons[row], difference=apart)
+    return verdicts
 
 
 def _apart(row: Result, reference: Result | None, metric: str) -> float | None:
@@ -136,21 +136,27 @@ def _test(row: Result, reference: Result | None, metric: str, test: str) -> Test
 
 
 def _mean(
-    metric: str, labels: ArrayLike, scores: Numbers, *, weights: ArrayLike | None = None
+    metric: str, labels: ArrayLike, scores: ArrayLike, *, weights: ArrayLike | None = None
 ) -> Numbers:
     """Return the mean of a metric over runs, ``scores`` (runs, N)."""
-    return np.mean([METRICS[metric](labels, run, weights=weights) for run in scores], axis=0)
+    runs = np.asarray(scores)
+    return np.mean([METRICS[metric](labels, run, weights=weights) for run in runs], axis=0)
 
 
 def _over_runs(row: Result, reference: Result, metric: str, test: str) -> Test:
     if test != "paired":
         over = {"welch": welch, "student": student}[test]
         return over(row.values(metric), reference.values(metric), unit="runs")
-    a, b = ({(r.seed, r.repeat): r.values[metric] for r in one.runs} for one in (row, reference))
+    a, b = _by_run(row, metric), _by_run(reference, metric)
     # Rows without a generator have no seed; their repeats still have the reference's splits.
     if {seed for seed, _ in a} == {None} and len({seed for seed, _ in b}) == 1:
-        b = {(None, repeat): value for (_, repeat), value in b.items()}
+        b |= {(None, repeat): value for (_, repeat), value in b.items()}
     common = [place for place in a if place in b]
     if not common:
         raise StatisticsError("no runs of the same seed and repeat to pair")
     return paired_t([a[place] for place in common], [b[place] for place in common], unit="runs")
+
+
+def _by_run(row: Result, metric: str) -> dict[tuple[int | None, int], float]:
+    """Return the value of a metric of every run by its seed and repeat."""
+    return {(run.seed, run.repeat): run.values[metric] for run in row.runs}

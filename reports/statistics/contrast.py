@@ -85,7 +85,7 @@ def best(losses: Mapping[Key, float], p: Callable[[Key, Key], float | None]) -> 
     for other, loss in losses.items():
         if other == first:
             continue
-        found = p(first, other)
-        if found is None or found >= SIGNIFICANT or loss == losses[first]:
+        value = p(first, other)
+        if value is None or value >= SIGNIFICANT or loss == losses[first]:
             return None
     return first

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from cerebench.reports.statistics import influence
 from cerebench.reports.statistics.contrast import LEAST_SEEDS, Contrast, Part, best
+from cerebench.reports.statistics.results import Result
 from cerebench.reports.statistics.significance import NOTHING, Patients, StatisticsError, Test
-from cerebench.reports.values.downstream import Result
 
 Numbers = NDArray[np.float64]
 NAME = "generators"
@@ -58,8 +58,8 @@ class Estimate:
     @property
     def sampling(self) -> Part:
         """Variance of the mean over test patients."""
-        found = influence.variance(self.influences, self.patients)
-        return Part(found, influence.degrees(self.patients))
+        value = influence.variance(self.influences, self.patients)
+        return Part(value, influence.degrees(self.patients))
 
     @property
     def error(self) -> Contrast:
@@ -126,11 +126,11 @@ def unfit(row: Result, metric: str) -> str:
         return few
     if metric in THRESHOLDED and (constant := row.one_class):
         return f"no test: {constant}"
-    found = estimate(row, metric)
-    if not np.isfinite(found.value):
+    estimated = estimate(row, metric)
+    if not np.isfinite(estimated.value):
         return f"no test: the {metric} of a run does not exist"
-    if (count := len(found.units)) < LEAST_SEEDS:
-        unit = found.unit if count > 1 else found.unit.removesuffix("s")
+    if (count := len(estimated.units)) < LEAST_SEEDS:
+        unit = estimated.unit if count > 1 else estimated.unit.removesuffix("s")
         return (
             f"no asterisk: {count} {unit} of {row.label}; a claim about generators needs "
             f"{LEAST_SEEDS}"
@@ -152,21 +152,21 @@ def tested(row: Result, reference: Result, metric: str) -> Test:
     Raises:
         StatisticsError: As in ``contrast``, or if neither seeds nor patients vary.
     """
-    found = contrast(row, reference, metric)
+    difference = contrast(row, reference, metric)
     n = min(len(estimate(one, metric).units) for one in (row, reference))
     name, unit = "t of generators over seeds and patients", "seeds"
-    if found.se <= NOTHING:
-        if abs(found.difference) > NOTHING:
+    if difference.se <= NOTHING:
+        if abs(difference.difference) > NOTHING:
             raise StatisticsError(
                 f"no test: neither seeds nor patients vary, though the rows differ by "
-                f"{found.difference:g}"
+                f"{difference.difference:g}"
             )
         return Test(name, 1.0, 0.0, 0.0, 0.0, 0.0, n, unit)
-    low, high = found.interval
-    p = found.p
+    low, high = difference.interval
+    p = difference.p
     assert p is not None  # its error is more than 0
-    statistic = found.difference / found.se
-    return Test(name, p, statistic, found.difference, low, high, n, unit)
+    statistic = difference.difference / difference.se
+    return Test(name, p, statistic, difference.difference, low, high, n, unit)
 
 
 def leader(rows: dict[Result, float], metric: str) -> Result | None:
@@ -183,5 +183,14 @@ def leader(rows: dict[Result, float], metric: str) -> Result | None:
         except StatisticsError:
             return None
 
-    found = best({row: -value for row, value in rows.items()}, p)
-    return None if found is None or found.missing else found
+    best_row = best({row: -value for row, value in rows.items()}, p)
+    return None if best_row is None or best_row.missing else best_row
+
+
+def error(result: Result, metric: str) -> Contrast | None:
+    """Return the mean of a metric with its error; None where nothing varies or patients lack."""
+    try:
+        value = estimate(result, metric).error
+    except StatisticsError:
+        return None
+    return value if value.se > NOTHING else None

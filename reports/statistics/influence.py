@@ -37,10 +37,10 @@ def of_cases(labels: ArrayLike, scores: ArrayLike, metric: str) -> Numbers:
     truth, given = np.asarray(labels) == 1, np.atleast_2d(np.asarray(scores, np.float64))
     if metric == "auc":
         ones, zeros = placements(truth, given)
-        found = np.empty(given.shape)
-        found[:, truth] = (ones - ones.mean(axis=1, keepdims=True)) / truth.sum()
-        found[:, ~truth] = (zeros - zeros.mean(axis=1, keepdims=True)) / (~truth).sum()
-        return found.mean(axis=0)
+        influences = np.empty(given.shape)
+        influences[:, truth] = (ones - ones.mean(axis=1, keepdims=True)) / truth.sum()
+        influences[:, ~truth] = (zeros - zeros.mean(axis=1, keepdims=True)) / (~truth).sum()
+        return influences.mean(axis=0)
     part, whole = _quotient(metric, truth, given > THRESHOLD)
     total = whole.sum(axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -74,11 +74,11 @@ def variance(influences: Numbers, patients: Patients) -> float:
         patients: Of the cases.
     """
     of_patient = np.bincount(patients.of_case, weights=influences, minlength=patients.n)
-    found = 0.0
+    total = 0.0
     for stratum in patients.strata:
         n = len(stratum)
-        found += n * float(np.var(of_patient[stratum], ddof=1))
-    return found
+        total += n * float(np.var(of_patient[stratum], ddof=1))
+    return total
 
 
 def degrees(patients: Patients) -> float:

@@ -1,12 +1,12 @@
-"""Significance tests, intervals and effect sizes on the values and predictions in records.
+"""Significance tests and intervals on the values and predictions in records.
 
-Runs of a training are compared by t tests, cases of a common test set by ``paired_bootstrap``,
-``delong`` or ``mcnemar``. Neither alone says anything of generators: the spread between runs leaves
-out which patients the test set holds, a test over patients what another training would give. A
-claim joins both and is made in ``cerebench.reports.statistics.generators``.
+Runs of a training are compared by t tests, cases of a common test set by ``paired_bootstrap`` or
+``delong``. Neither alone says anything of generators: the spread between runs leaves out which
+patients the test set holds, a test over patients what another training would give. A claim joins
+both and is made in ``cerebench.reports.statistics.generators``.
 
-Every test is of ``a`` against ``b``, two-sided but for ``tost``; differences are a - b; standard
-deviations divide by n - 1. The arithmetic that metrics use too is in ``cerebench.core.statistics``;
+Every test is of ``a`` against ``b``, two-sided; differences are a - b; standard deviations divide
+by n - 1. The arithmetic that metrics use too is in ``cerebench.core.statistics``;
 here it gets its checks, its interval and its n. scipy does the distributions and Friedman; the rest
 is written from the papers named at each function. scipy.stats takes half a second to import, so
 that it is left to the few functions that need more of it than the distributions of scipy.special.
@@ -45,10 +45,10 @@ class Test:
 
     Attributes:
         name: Of the test.
-        p: In [0, 1], two-sided unless the name says otherwise, not corrected.
+        p: In [0, 1], two-sided, not corrected.
         statistic: t, z or chi squared; None where the test has none.
         difference: Estimate of a - b, in units of the values.
-        low: Lower end of the 95 % interval of the difference (90 % of TOST); None: no interval.
+        low: Lower end of the 95 % interval of the difference; None: no interval.
         high: Upper end.
         n: Independent units behind p: pairs, or the size of the smaller group.
         unit: What is counted, in the plural: ``runs``, ``patients``, ``cases``.
@@ -150,66 +150,11 @@ def paired_t(a: ArrayLike, b: ArrayLike, *, unit: str) -> Test:
     a, b = _finite(a), _finite(b)
     if a.shape != b.shape:
         raise StatisticsError(f"paired t got {a.size} and {b.size} values; expected pairs.")
-    return _one_sample("paired t", a - b, 0.0, unit, float(np.abs([a, b]).max(initial=0)))
-
-
-def nadeau_bengio(differences: ArrayLike, test_train_ratio: float, *, unit: str) -> Test:
-    """Test differences of repeats whose training sets overlap (Nadeau and Bengio 2003, sec. 3).
-
-    The variance of the mean of J differences is taken as (1/J + n_test/n_train) s^2, because
-    overlapping training sets make them alike; ``paired_t`` is the case of ratio 0.
-
-    Args:
-        differences: (J,) differences of two methods, one a repeat, J >= 2.
-        test_train_ratio: n_test / n_train of one repeat, >= 0, for example 0.15 / 0.85.
-        unit: What n counts, for example ``runs``.
-
-    Raises:
-        StatisticsError: As in ``paired_t``, or for a negative ratio.
-    """
-    if not test_train_ratio >= 0:
-        raise StatisticsError(f"test_train_ratio is {test_train_ratio}; expected 0 or more.")
-    values, name = _finite(differences), "Nadeau–Bengio corrected t"
-    return _one_sample(name, values, test_train_ratio, unit, float(np.abs(values).max(initial=0)))
-
-
-def tost(a: ArrayLike, b: ArrayLike, margin: float, *, unit: str) -> Test:
-    """Test whether two means are equivalent: two one-sided Welch tests (Schuirmann 1987).
-
-    A small p says that the difference lies within ±margin. The interval is the 90 % one, which
-    lies inside ±margin exactly when p < 0.05.
-
-    Args:
-        a: (N,) values, N >= 2.
-        b: (M,) values, M >= 2.
-        margin: Largest difference without consequence, > 0, in units of the values; to be
-            declared before looking.
-        unit: What n counts.
-
-    Raises:
-        StatisticsError: If a group has fewer than 2 values, neither has any spread, or the margin
-            is not positive.
-    """
-    if not margin > 0:
-        raise StatisticsError(f"The margin of equivalence is {margin}; expected more than 0.")
-    one, two = (Group(mean, sd**2, n) for mean, sd, n in (_described(a), _described(b)))
-    se, df = _error(one, two, equal_var=False)
-    difference = one.mean - two.mean
-    if se <= NOTHING * max(abs(one.mean), abs(two.mean)):
-        raise StatisticsError(
-            f"TOST of {one.n} and {two.n} {unit} without any spread says nothing."
-        )
-    half = float(special.stdtrit(df, CONFIDENCE)) * se
-    return Test(
-        name="TOST (Welch)",
-        p=core.tost_p(one, two, margin),
-        statistic=float(core.tost_t(one, two, margin)[0]),
-        difference=difference,
-        low=difference - half,
-        high=difference + half,
-        n=min(one.n, two.n),
-        unit=unit,
-    )
+    if a.size < 2:
+        raise StatisticsError(f"paired t needs at least 2 pairs of {unit}, got {a.size}.")
+    differences, size = a - b, float(np.abs([a, b]).max(initial=0))
+    se = float(differences.std(ddof=1)) * math.sqrt(1 / a.size)
+    return _t_test("paired t", float(differences.mean()), se, a.size - 1.0, a.size, unit, size)
 
 
 def _described(values: ArrayLike) -> tuple[float, float, int]:
@@ -234,14 +179,6 @@ def _error(one: Group, two: Group, *, equal_var: bool) -> tuple[float, float]:
         )
     se, df = core.standard_error(one, two, pooled=equal_var)
     return float(se), df
-
-
-def _one_sample(name: str, values: Numbers, ratio: float, unit: str, size: float) -> Test:
-    """Test whether differences have mean 0, their variance enlarged by ``ratio`` of it."""
-    if values.size < 2:
-        raise StatisticsError(f"{name} needs at least 2 pairs of {unit}, got {values.size}.")
-    se = float(values.std(ddof=1)) * math.sqrt(1 / values.size + ratio)
-    return _t_test(name, float(values.mean()), se, values.size - 1.0, values.size, unit, size)
 
 
 def _t_test(
@@ -308,7 +245,7 @@ def paired_bootstrap(
     differences = np.concatenate(
         [
             statistic(labels, a, weights=w) - statistic(labels, b, weights=w)
-            for w in people.draw(draws, seed)
+            for w in people.draw_weights(draws, seed)
         ]
     )
     observed = float(statistic(labels, a) - statistic(labels, b))
@@ -341,7 +278,7 @@ def bootstrap_interval(
     Draws, arguments and errors as in ``paired_bootstrap``.
     """
     labels, scores = np.asarray(labels), np.asarray(scores)
-    drawn = Patients(labels, patients).draw(draws, seed)
+    drawn = Patients(labels, patients).draw_weights(draws, seed)
     return middle(np.concatenate([statistic(labels, scores, weights=w) for w in drawn]))
 
 
@@ -405,36 +342,12 @@ def placements(truth: NDArray[np.bool_], scores: Numbers) -> tuple[Numbers, Numb
     ones, zeros = scores[:, truth], scores[:, ~truth]
     shares = []
     for own, other in ((ones, np.sort(zeros, axis=1)), (-zeros, np.sort(-ones, axis=1))):
-        found = np.empty(own.shape)
+        share = np.empty(own.shape)
         for run, (mine, theirs) in enumerate(zip(own, other, strict=True)):
             below = np.searchsorted(theirs, mine, "left") + np.searchsorted(theirs, mine, "right")
-            found[run] = below / (2 * len(theirs))
-        shares.append(found)
+            share[run] = below / (2 * len(theirs))
+        shares.append(share)
     return shares[0], shares[1]
-
-
-def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> Test:
-    """Compare two accuracies on common cases: exact binomial test of the discordant ones.
-
-    Args:
-        correct_a: (N,) booleans, whether the first method got each case right.
-        correct_b: (N,) the same for the second.
-
-    Raises:
-        StatisticsError: If the lengths differ or there is no case.
-
-    Source: McNemar 1947; exact form in Fagerland et al. 2013, sec. 2.
-    """
-    from scipy import stats
-
-    a, b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
-    if a.shape != b.shape or not a.size:
-        raise StatisticsError(f"McNemar pairs cases, got {a.size} and {b.size} of them.")
-    only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
-    discordant = only_a + only_b
-    p = float(stats.binomtest(only_a, discordant).pvalue) if discordant else 1.0
-    difference = float(a.mean() - b.mean())
-    return Test("exact McNemar", p, None, difference, None, None, int(a.size), "cases")
 
 
 # Many tests, many methods ----------------------------------------------------------------------
@@ -496,22 +409,6 @@ def critical_difference(k: int, n: int) -> float:
     return q * math.sqrt(k * (k + 1) / (6 * n))
 
 
-def hedges_g(a: ArrayLike, b: ArrayLike) -> tuple[float, float, float]:
-    """Return Hedges g of two independent groups, as in ``core.statistics``, with its 95 % interval.
-
-    Args:
-        a: (N,) values, N >= 2.
-        b: (M,) values, M >= 2.
-
-    Raises:
-        StatisticsError: If a group has fewer than 2 values, or neither has any spread.
-    """
-    one, two = (Group(mean, sd**2, n) for mean, sd, n in (_described(a), _described(b)))
-    if _error(one, two, equal_var=True)[0] <= NOTHING * max(abs(one.mean), abs(two.mean)):
-        raise StatisticsError("Hedges g of two groups without any spread does not exist.")
-    return core.hedges_g(one, two), *core.hedges_interval(one, two, CONFIDENCE)
-
-
 class Patients:
     """How often each case counts in draws of patients, stratified by class.
 
@@ -532,7 +429,7 @@ class Patients:
                 "with cases of both classes are a class of their own."
             )
 
-    def draw(self, draws: int, seed: int) -> Iterator[Numbers]:
+    def draw_weights(self, draws: int, seed: int) -> Iterator[Numbers]:
         """Yield arrays (at most DRAWS_AT_ONCE, N) of counts until there are ``draws`` rows.
 
         The counts of one case over all draws lie together in memory, as ``auc`` reads them.

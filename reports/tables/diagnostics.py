@@ -16,9 +16,18 @@ import numpy as np
 
 from cerebench.core.records.rows import CellEntry
 from cerebench.core.records.scored import DiagnosisRecord
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import DASH, like, number, plain, span
-from cerebench.reports.tables.table import Block, Cell, Column, Row, Table, explain, row_labels
+from cerebench.reports.tables.footnotes import Footnotes
+from cerebench.reports.tables.table import (
+    Column,
+    Table,
+    TableBlock,
+    TableCell,
+    TableRow,
+    explain,
+)
+from cerebench.reports.values.labels import row_labels
 from cerebench.reports.values.tidy import FAILED, NOT_RUN, OK, broken, stage
 
 if TYPE_CHECKING:
@@ -57,7 +66,7 @@ class Reading:
     reason: str = ""
 
 
-def readings(experiment: Experiment) -> list[Reading]:
+def readings(experiment: RecordedExperiment) -> list[Reading]:
     """Read the diagnoses of an experiment, in the order of its table of contents.
 
     Returns:
@@ -67,16 +76,16 @@ def readings(experiment: Experiment) -> list[Reading]:
     Raises:
         ReportError: If the path of a record leaves the folder.
     """
-    found: list[Reading] = []
+    all_readings: list[Reading] = []
     for position, row in enumerate(experiment.contents.rows):
         for cell in row.cells:
             if cell.diagnosis:
                 start = Reading(position, row.name, row.label, row.preset, cell.seed)
-                found.extend(_cell(experiment, start, cell))
-    return found
+                all_readings.extend(_cell(experiment, start, cell))
+    return all_readings
 
 
-def _cell(experiment: Experiment, start: Reading, cell: CellEntry) -> Iterator[Reading]:
+def _cell(experiment: RecordedExperiment, start: Reading, cell: CellEntry) -> Iterator[Reading]:
     record, reason = stage(experiment, cell.diagnosis, DiagnosisRecord)
     if record is None:
         reason = reason or broken(experiment, cell)
@@ -84,10 +93,12 @@ def _cell(experiment: Experiment, start: Reading, cell: CellEntry) -> Iterator[R
         for name in experiment.contents.dataset.classes:
             yield replace(start, class_=name, **lack)
         return
-    for told in record.diagnostics:
-        this = replace(start, class_=told.class_, name=told.name, meaning=told.meaning)
-        for set_ in dict.fromkeys((*SETS, *told.values)):
-            yield _reading(replace(this, set_=set_), told.values.get(set_))
+    for diagnostic in record.diagnostics:
+        this = replace(
+            start, class_=diagnostic.class_, name=diagnostic.name, meaning=diagnostic.meaning
+        )
+        for set_ in dict.fromkeys((*SETS, *diagnostic.values)):
+            yield _reading(replace(this, set_=set_), diagnostic.values.get(set_))
 
 
 def _reading(start: Reading, values: Sequence[float] | None) -> Reading:
@@ -109,7 +120,7 @@ def spread(values: Sequence[float]) -> tuple[float, float, float]:
     return float(median), float(low), float(high)
 
 
-def frame(experiment: Experiment) -> DataFrame:
+def frame(experiment: RecordedExperiment) -> DataFrame:
     """Return every reading as a row with n, median, p5 and p95; a missing number is NaN.
 
     Raises:
@@ -129,7 +140,7 @@ def frame(experiment: Experiment) -> DataFrame:
     return pd.DataFrame(rows)
 
 
-def write(experiment: Experiment, folder: Path) -> list[Path]:
+def write(experiment: RecordedExperiment, folder: Path) -> list[Path]:
     """Write ``<name>-diagnostics.csv``, one row a seed, class, diagnostic and set.
 
     Returns:
@@ -151,20 +162,17 @@ def write(experiment: Experiment, folder: Path) -> list[Path]:
 class _Sheet:
     """The readings of an experiment, and the footnotes and counts collected so far."""
 
-    experiment: Experiment
-    found: list[Reading]
+    experiment: RecordedExperiment
+    readings: list[Reading]
     sets: tuple[str, ...]
-    footnotes: dict[str, int] = field(default_factory=dict)
+    footnotes: Footnotes = field(default_factory=Footnotes)
     counts: dict[str, list[int]] = field(default_factory=dict)
-
-    def mark(self, text: str) -> int:
-        return self.footnotes.setdefault(plain(text), len(self.footnotes) + 1)
 
     def asked(self, row: int) -> int:
         return len(self.experiment.contents.rows[row].cells)
 
 
-def build(experiment: Experiment) -> Table | None:
+def build_diagnostics_table(experiment: RecordedExperiment) -> Table | None:
     """Build the table of diagnostics: a line for each method and diagnostic, a column a set.
 
     Returns:
@@ -173,15 +181,15 @@ def build(experiment: Experiment) -> Table | None:
     Raises:
         ReportError: As in ``readings``.
     """
-    found = readings(experiment)
-    sets = tuple(dict.fromkeys((*SETS, *(r.set_ for r in found if r.set_))))
-    sheet = _Sheet(experiment, found, sets)
-    classes = (*experiment.contents.dataset.classes, *(r.class_ for r in found))
+    all_readings = readings(experiment)
+    sets = tuple(dict.fromkeys((*SETS, *(r.set_ for r in all_readings if r.set_))))
+    sheet = _Sheet(experiment, all_readings, sets)
+    classes = (*experiment.contents.dataset.classes, *(r.class_ for r in all_readings))
     blocks = []
     for name in dict.fromkeys(classes):
-        rows = tuple(_rows(sheet, [r for r in found if r.class_ == name]))
+        rows = tuple(_rows(sheet, [r for r in all_readings if r.class_ == name]))
         if rows:
-            blocks.append(Block(plain(name), ("",) * len(sets), rows))
+            blocks.append(TableBlock(plain(name), ("",) * len(sets), rows))
     if not blocks:
         return None
     return Table(
@@ -190,55 +198,57 @@ def build(experiment: Experiment) -> Table | None:
         caption=_caption(experiment.contents.seeds),
         columns=tuple(_column(name, sheet.counts.get(name, ())) for name in sets),
         blocks=tuple(blocks),
-        footnotes=tuple(sheet.footnotes),
+        footnotes=sheet.footnotes.texts,
         notes=tuple(_meanings(sheet)),
         methods=(),
         protocol=(),
     )
 
 
-def _rows(sheet: _Sheet, found: Sequence[Reading]) -> Iterator[Row]:
+def _rows(sheet: _Sheet, of_class: Sequence[Reading]) -> Iterator[TableRow]:
     """Yield the lines of one class."""
     labels = row_labels(sheet.experiment.contents.rows)
-    for row in dict.fromkeys(r.row for r in found):
-        own = [r for r in found if r.row == row]
+    for row in dict.fromkeys(r.row for r in of_class):
+        own = [r for r in of_class if r.row == row]
         # A diagnosis that is missing as a whole is owed to every diagnostic of the method.
         missing = [r for r in own if not r.name]
         for name in dict.fromkeys(r.name for r in own if r.name) or ("",):
-            told = [r for r in own if r.name == name and name]
+            of_diagnostic = [r for r in own if r.name == name and name]
             cells = (
-                _pool(sheet, set_, [*(r for r in told if r.set_ == set_), *missing])
+                _pool(sheet, set_, [*(r for r in of_diagnostic if r.set_ == set_), *missing])
                 for set_ in sheet.sets
             )
             label = f"{labels[row]}: {plain(name)}" if name else labels[row]
-            yield Row(label, "method", tuple(cells))
+            yield TableRow(label, "method", tuple(cells))
 
 
-def _pool(sheet: _Sheet, set_: str, found: Sequence[Reading]) -> Cell:
+def _pool(sheet: _Sheet, set_: str, of_set: Sequence[Reading]) -> TableCell:
     """Return median and percentiles of the raw values of all seeds together."""
-    if all(r.status == LEFT_OUT for r in found):
-        return Cell(DASH, mark=sheet.mark(LEFT_OUT))
-    asked = sheet.asked(found[0].row)
-    values = [value for r in found for value in r.values]
+    if all(r.status == LEFT_OUT for r in of_set):
+        return TableCell(DASH, mark=sheet.footnotes.mark(LEFT_OUT))
+    asked = sheet.asked(of_set[0].row)
+    values = [value for r in of_set for value in r.values]
     if not values:
-        return Cell(DASH, mark=sheet.mark(explain(found, asked)))
-    mark = _incomplete(sheet, found, asked)
+        return TableCell(DASH, mark=sheet.footnotes.mark(explain(of_set, asked)))
+    mark = _incomplete(sheet, of_set, asked)
     if len(values) == 1:
-        return Cell(number(values[0]), mark=mark)
-    if any(len(r.values) > 1 for r in found):
+        return TableCell(number(values[0]), mark=mark)
+    if any(len(r.values) > 1 for r in of_set):
         sheet.counts.setdefault(set_, []).append(len(values))
     median, low, high = spread(values)
     middle, left, right = (like(value, high - low) for value in (median, low, high))
-    return Cell(f"{middle} [{left}, {right}]", mark=mark)
+    return TableCell(f"{middle} [{left}, {right}]", mark=mark)
 
 
-def _incomplete(sheet: _Sheet, found: Sequence[Reading], asked: int) -> int:
+def _incomplete(sheet: _Sheet, of_set: Sequence[Reading], asked: int) -> int:
     """Return the mark of pooled values that lack seeds, else 0."""
-    lacking = [r for r in found if r.status != OK]
-    got = len(found) - len(lacking)
+    lacking = [r for r in of_set if r.status != OK]
+    got = len(of_set) - len(lacking)
     if got == asked:
         return 0
-    return sheet.mark(f"{got} of {asked} seeds; {explain(lacking, asked) if lacking else LEFT_OUT}")
+    return sheet.footnotes.mark(
+        f"{got} of {asked} seeds; {explain(lacking, asked) if lacking else LEFT_OUT}"
+    )
 
 
 def _column(set_: str, counts: Sequence[int]) -> Column:
@@ -259,11 +269,11 @@ def _caption(seeds: Sequence[int]) -> str:
 def _meanings(sheet: _Sheet) -> Iterator[str]:
     """Yield what each diagnostic means, naming methods where one name has several meanings."""
     labels = row_labels(sheet.experiment.contents.rows)
-    told: dict[str, dict[str, dict[str, None]]] = {}
-    for r in sheet.found:
+    labels_by_meaning: dict[str, dict[str, dict[str, None]]] = {}
+    for r in sheet.readings:
         if r.name:
-            told.setdefault(r.name, {}).setdefault(r.meaning, {})[labels[r.row]] = None
-    for name, meanings in told.items():
+            labels_by_meaning.setdefault(r.name, {}).setdefault(r.meaning, {})[labels[r.row]] = None
+    for name, meanings in labels_by_meaning.items():
         for meaning, methods in meanings.items():
             who = f" ({', '.join(methods)})" if len(meanings) > 1 else ""
             yield plain(f"{name}{who}: {meaning}")

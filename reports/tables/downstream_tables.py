@@ -8,33 +8,34 @@ from statistics import fmean
 import numpy as np
 
 from cerebench.reports.formatting import DASH, between, duration, plain
-from cerebench.reports.statistics import downstream_comparison
 from cerebench.reports.statistics.classification import METRICS
 from cerebench.reports.statistics.contrast import LEAST_SEEDS, Contrast
-from cerebench.reports.statistics.downstream_comparison import TITLE
-from cerebench.reports.statistics.generators import LEAST_CASES, estimate, too_few
-from cerebench.reports.statistics.significance import NOTHING, StatisticsError
+from cerebench.reports.statistics.generators import LEAST_CASES, error, too_few
+from cerebench.reports.statistics.results import Result
+from cerebench.reports.tables import downstream_comparison
+from cerebench.reports.tables.downstream_comparison import TITLE
+from cerebench.reports.tables.downstream_notes import bold, caption, data_notes
+from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.notes import of_data
-from cerebench.reports.tables.table import Block as Rows
-from cerebench.reports.tables.table import Cell, Column, Row, Table, explain
+from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell, TableRow, explain
 from cerebench.reports.values import shuffled
-from cerebench.reports.values.downstream import Block, Result
-from cerebench.reports.values.study import Study, bold, caption, classifier, data_notes
+from cerebench.reports.values.downstream import ProtocolResults
+from cerebench.reports.values.study import Study, classifier
 
 WITHOUT = "Baselines and controls"
 LABELS = dict(zip(METRICS, ("AUC", "F1", "accuracy", "precision", "recall"), strict=True))
 
 
-def build(told: Study) -> list[Table]:
+def build_downstream_tables(study: Study) -> list[Table]:
     """Build the table of results and, where there is a reference, that of comparisons."""
-    tables = [_results(told)]
-    if told.experiments and told.experiment.contents.reference:
-        tables.append(downstream_comparison.build(told))
+    tables = [_results(study)]
+    if study.experiments and study.experiment.contents.reference:
+        tables.append(downstream_comparison.build_comparison_table(study))
     return tables
 
 
-def _results(told: Study) -> Table:
-    told.footnotes = {}
+def _results(study: Study) -> Table:
+    footnotes = Footnotes()
     columns = [Column(label, "mean ± se", "metrics", name) for name, label in LABELS.items()]
     columns += [
         Column("AUC", "[95 %]", "interval", "auc"),
@@ -43,79 +44,80 @@ def _results(told: Study) -> Table:
         Column("training", "time", "cost"),
     ]
     blocks = []
-    for block in told.experiments:
-        rows = _rows(told, [(block, row) for row in block.results], compete=True)
-        blocks.append(Rows(block.label, ("",) * len(columns), tuple(rows)))
-    if told.others:
-        rows = list(_rows(told, told.others, compete=False))
+    for block in study.experiments:
+        rows = _rows(study, footnotes, [(block, row) for row in block.results], compete=True)
+        blocks.append(TableBlock(block.label, ("",) * len(columns), tuple(rows)))
+    if study.others:
+        rows = list(_rows(study, footnotes, study.others, compete=False))
         rows.sort(key=lambda row: row.role == "control")
-        blocks.append(Rows(WITHOUT, ("",) * len(columns), tuple(rows)))
-    shown = [result for block in told.blocks for result in block.results]
+        blocks.append(TableBlock(WITHOUT, ("",) * len(columns), tuple(rows)))
+    shown = [result for block in study.blocks for result in block.results]
     return Table(
         title=TITLE,
-        banner=classifier(told.blocks),
-        caption=caption(told, shown),
+        banner=classifier(study.blocks),
+        caption=caption(study, shown),
         columns=tuple(columns),
         blocks=tuple(blocks),
-        footnotes=tuple(told.footnotes),
-        notes=tuple(_reading(told, shown)),
+        footnotes=footnotes.texts,
+        notes=tuple(_reading(study, shown)),
         methods=(),
-        protocol=tuple(_protocol(told)),
+        protocol=tuple(_protocol(study)),
     )
 
 
-def _rows(told: Study, listed: Sequence[tuple[Block, Result]], *, compete: bool) -> Iterator[Row]:
-    leaders = {m: told.best(listed, m) if compete else (None, None) for m in METRICS}
+def _rows(
+    study: Study,
+    footnotes: Footnotes,
+    listed: Sequence[tuple[ProtocolResults, Result]],
+    *,
+    compete: bool,
+) -> Iterator[TableRow]:
+    leaders = {m: study.best(listed, m) if compete else (None, None) for m in METRICS}
     for block, result in listed:
-        cells = [score(told, result, metric, *leaders[metric]) for metric in METRICS]
-        cells += [_interval(result), _early(result), Cell(str(len(result.runs)))]
-        cells += [Cell(DASH if result.seconds is None else duration(result.seconds))]
+        cells = [score(footnotes, result, metric, *leaders[metric]) for metric in METRICS]
+        cells += [_interval(result), _early(result), TableCell(str(len(result.runs)))]
+        cells += [TableCell(DASH if result.seconds is None else duration(result.seconds))]
         role = "control" if block.role == "control" else "method"
-        yield Row(told.label(block, result), role, tuple(cells))
+        yield TableRow(study.label(block, result), role, tuple(cells))
 
 
 def score(
-    told: Study, result: Result, metric: str, best: Result | None, second: Result | None
-) -> Cell:
+    footnotes: Footnotes,
+    result: Result,
+    metric: str,
+    best: Result | None,
+    second: Result | None,
+) -> TableCell:
     """Return mean ± standard error over patients and seeds, or a dash with the reason."""
     if not result.runs:
-        return Cell(DASH, mark=told.mark(explain(result.missing, result.asked)))
+        return TableCell(DASH, mark=footnotes.mark(explain(result.missing, result.asked)))
     if (lost := int(np.isnan(result.values(metric)).sum())) > 0:
         reason = (
             f"{metric} does not exist in {lost} of {len(result.runs)} runs: no case is called so"
         )
-        return Cell(DASH, mark=told.mark(reason))
-    found = error(result, metric)
+        return TableCell(DASH, mark=footnotes.mark(reason))
+    spread = error(result, metric)
     constant = result.one_class * (metric != "auc")
-    sure = "" if found is not None or constant else "no error: no test case or run changes it"
-    return Cell(
-        mean(fmean(result.values(metric)), found),
+    sure = "" if spread is not None or constant else "no error: no test case or run changes it"
+    return TableCell(
+        mean(fmean(result.values(metric)), spread),
         bold=result is best,
-        mark=told.mark(result.stage, constant, sure, _incomplete(result)),
+        mark=footnotes.mark(result.stage, constant, sure, _incomplete(result)),
         second=result is second,
     )
 
 
-def error(result: Result, metric: str) -> Contrast | None:
-    """Return the mean of a metric with its error; None where nothing varies or patients lack."""
-    try:
-        found = estimate(result, metric).error
-    except StatisticsError:
-        return None
-    return found if found.se > NOTHING else None
-
-
-def mean(value: float, found: Contrast | None) -> str:
+def mean(value: float, spread: Contrast | None) -> str:
     """Return a share ± error with three decimals, finer than cases can tell apart.
 
     Where ± would leave 0 to 1 both ends are given, cut there.
     """
-    if found is None:
+    if spread is None:
         return f"{value:.3f}"
-    low, high = value - found.se, value + found.se
+    low, high = value - spread.se, value + spread.se
     if low < 0 or high > 1:
         return f"{value:.3f} [{max(low, 0):.3f}, {min(high, 1):.3f}]"
-    return f"{value:.3f} ± {found.se:.3f}"
+    return f"{value:.3f} ± {spread.se:.3f}"
 
 
 def _incomplete(result: Result) -> str:
@@ -125,45 +127,45 @@ def _incomplete(result: Result) -> str:
     return f"{got} of {result.asked} seeds; {explain(result.missing, result.asked)}"
 
 
-def _interval(result: Result) -> Cell:
+def _interval(result: Result) -> TableCell:
     """Return the 95 % interval of the mean AUC, cut at 0 and 1."""
-    found = error(result, "auc") if result.runs else None
-    return Cell(DASH if found is None else _cut(found).partition(" ")[2])
+    spread = error(result, "auc") if result.runs else None
+    return TableCell(DASH if spread is None else _cut(spread).partition(" ")[2])
 
 
-def _cut(found: Contrast) -> str:
-    low, high = found.interval
-    return between(found.difference, max(low, 0.0), min(high, 1.0))
+def _cut(spread: Contrast) -> str:
+    low, high = spread.interval
+    return between(spread.difference, max(low, 0.0), min(high, 1.0))
 
 
-def _early(result: Result) -> Cell:
+def _early(result: Result) -> TableCell:
     """Return the AUC before fine-tuning, mean ± standard error."""
     before = result.before
     if not before.runs:
-        return Cell(DASH)
-    return Cell(mean(fmean(before.values("auc")), error(before, "auc")))
+        return TableCell(DASH)
+    return TableCell(mean(fmean(before.values("auc")), error(before, "auc")))
 
 
-def _swapped(block: Block) -> Iterator[str]:
+def _swapped(block: ProtocolResults) -> Iterator[str]:
     """Name the rows whose classifier ranks the classes the wrong way round after stage 1."""
-    found = []
+    labels = []
     for row in block.results:
         if not row.before.runs or too_few(row):
             continue
-        value, told = fmean(row.before.values("auc")), error(row.before, "auc")
-        if value < shuffled.CHANCE and (told is None or told.interval[1] < shuffled.CHANCE):
-            found.append(f"{row.label} (AUC {_cut(told) if told else f'{value:.3f}'})")
-    if found:
+        value, spread = fmean(row.before.values("auc")), error(row.before, "auc")
+        if value < shuffled.CHANCE and (spread is None or spread.interval[1] < shuffled.CHANCE):
+            labels.append(f"{row.label} (AUC {_cut(spread) if spread else f'{value:.3f}'})")
+    if labels:
         yield (
             f"{block.label}: stage 1 taught the classes the wrong way round with the volumes of "
-            f"{', '.join(found)}: swapped labels, or real against generated where it has both."
+            f"{', '.join(labels)}: swapped labels, or real against generated where it has both."
         )
 
 
-def _reading(told: Study, shown: Sequence[Result]) -> Iterator[str]:
+def _reading(study: Study, shown: Sequence[Result]) -> Iterator[str]:
     """Yield what a reader must know to read the results."""
-    yield bold(told)
-    few_seeds = len(told.experiment.contents.seeds) < 2
+    yield bold(study)
+    few_seeds = len(study.experiment.contents.seeds) < 2
     yield (
         "± leaves out which real cases fine-tune and validate"
         + (
@@ -184,29 +186,29 @@ def _reading(told: Study, shown: Sequence[Result]) -> Iterator[str]:
     few = min((min(r.of_class()) for r in shown if r.runs), default=LEAST_CASES)
     if few < LEAST_CASES:
         yield f"{few} test cases of a class, fewer than {LEAST_CASES}: no test, nothing bold."
-    if not told.experiment.contents.reference:
+    if not study.experiment.contents.reference:
         yield "No reference method, so nothing is tested: bench run --reference NAME."
-    elif len(told.experiment.contents.seeds) < LEAST_SEEDS:
+    elif len(study.experiment.contents.seeds) < LEAST_SEEDS:
         yield (
             f"Fewer than {LEAST_SEEDS} generator seeds: no asterisk and no bold, since what other "
             "trainings of a generator would give is not known: bench run --seeds 3."
         )
-    yield from of_data(told.experiment.contents)
-    yield from data_notes(told, told.experiments)
-    for block in told.experiments:
+    yield from of_data(study.experiment.contents)
+    yield from data_notes(study, study.experiments)
+    for block in study.experiments:
         yield from _swapped(block)
-    for block in told.blocks:
+    for block in study.blocks:
         yield from shuffled.notes(block)
-    for block in told.blocks:
+    for block in study.blocks:
         yield f"{block.label}: {block.description}"
-    for block in told.blocks:
+    for block in study.blocks:
         for result in block.results:
             yield from (f"{block.label}, {result.label}: {note}" for note in result.notes)
 
 
-def _protocol(told: Study) -> Iterator[str]:
+def _protocol(study: Study) -> Iterator[str]:
     """Yield source, preset and differences of every protocol."""
-    for block in told.blocks:
+    for block in study.blocks:
         text = f"{block.label} = {block.name} ({block.source}), preset {block.preset}."
         if block.differences:
             changed = (

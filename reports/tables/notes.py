@@ -18,7 +18,7 @@ from cerebench.core.facts import (
     of,
 )
 from cerebench.core.records.contents import Contents, MetricEntry
-from cerebench.core.records.rows import RowEntry
+from cerebench.core.records.rows import CONTROL_KIND, RowEntry
 from cerebench.core.statistics import holm
 from cerebench.reports.base import left_out
 from cerebench.reports.formatting import factor, number, plain, span
@@ -36,10 +36,12 @@ ALIKE = 0.02  # excess of MS-SSIM over the real set's that is worth a note
 DISAGREEMENT = 3  # places between two rankings that are worth a note
 
 
-def caption(contents: Contents, found: Sequence[Value]) -> str:
+def caption(contents: Contents, values: Sequence[Value]) -> str:
     """Describe dataset, n, preset, seeds and the meaning of ±; versions last."""
     data = contents.dataset
-    scored = [v for v in found if v.kind != "anchor" and v.status == OK and v.n_real is not None]
+    scored = [
+        v for v in values if v.kind != CONTROL_KIND and v.status == OK and v.n_real is not None
+    ]
     n_real = span(v.n_real for v in scored if v.n_real is not None)
     n_generated = span(v.n_generated for v in scored if v.n_generated is not None)
     edges = sorted({f"{edge:g}" for edge in data.spacing})
@@ -49,7 +51,7 @@ def caption(contents: Contents, found: Sequence[Value]) -> str:
         f"{data.label}, {size} voxels of {'–'.join(edges)} mm, "
         f"{', '.join(data.channels)}; per class n = {n_real} real and {n_generated} generated"
         f"{''.join(f'; {part}' for part in [*_trained(contents), *_suites(contents)])}. "
-        f"{_meaning(contents, found)} {versions(contents)}"
+        f"{_meaning(contents, values)} {versions(contents)}"
     )
 
 
@@ -69,9 +71,9 @@ def versions(contents: Contents) -> str:
 
 def of_data(contents: Contents) -> Iterator[str]:
     """Yield what was decided about real cases that are not as they should be; no case is named."""
-    told = contents.dataset.left_out
-    if told:
-        more = len(told.others)
+    cases = contents.dataset.left_out
+    if cases:
+        more = len(cases.others)
         besides = f", besides {more} that are no cases (files, folders, table rows)" if more else ""
         yield (
             f"{left_out(contents)} cases were left out because they cannot be used "
@@ -95,8 +97,8 @@ def _suites(contents: Contents) -> list[str]:
     return [f"suite{'s' * (len(suites) > 1)} {', '.join(suites)}"] * bool(suites)
 
 
-def _meaning(contents: Contents, found: Sequence[Value]) -> str:
-    made = dict.fromkeys(v.uncertainty for v in found if v.se is not None and v.uncertainty)
+def _meaning(contents: Contents, values: Sequence[Value]) -> str:
+    made = dict.fromkeys(v.uncertainty for v in values if v.se is not None and v.uncertainty)
     how = next(iter(made)) if len(made) == 1 else "made as listed for each metric"
     seeds = len(contents.seeds)
     if seeds < 2:
@@ -130,7 +132,7 @@ def left_aside(contents: Contents) -> str:
     )
 
 
-def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
+def reading(contents: Contents, values: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
     """Yield what a reader must know to read the table, warnings included."""
     near = any(m.better == "near-real" and not m.unavailable for m in contents.metrics)
     yield "↓ lower is better, ↑ higher is better" + (
@@ -140,13 +142,13 @@ def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -
         else "."
     )
     yield bold(contents)
-    if any(v.se is not None for v in found):
+    if any(v.se is not None for v in values):
         yield left_aside(contents)
     seeds = len(contents.seeds)
-    if seeds > 1 and any(_has_p(v) for v in found):
+    if seeds > 1 and any(_has_p(v) for v in values):
         yield "A p-value of several seeds is the largest of them: it says it of every training."
-    yield from floor.told(contents, found)
-    yield from floor.of_sites(contents, found)
+    yield from floor.notes(contents, values)
+    yield from floor.of_sites(contents, values)
     for metric in contents.metrics:
         if metric.never_bold and not metric.unavailable:
             yield f"{metric.label} is never bold: {metric.blind_to}"
@@ -156,32 +158,32 @@ def reading(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -
             lacking.setdefault(metric.unavailable, []).append(metric.label)
     for reason, names in lacking.items():
         yield f"Not computed: {', '.join(names)}: {reason}"
-    if any(v.status == NOT_RUN == v.reason for v in found):
+    if any(v.status == NOT_RUN == v.reason for v in values):
         yield (
             "Not run: repeat the bench run command, which runs only what is missing; that may be "
             "scores whose recipe a new version has changed."
         )
     yield from of_data(contents)
-    yield from _short_floor(contents, found, labels)
-    yield from _below_floor(contents, found, labels)
-    yield from _contradictions(contents, found, labels)
-    yield from _collapse(contents, found, labels)
-    yield from _ruled(contents, found, labels)
-    yield from _equal_means(contents, found, labels)
-    yield from _clipping(found, labels)
-    yield from _measured(contents, found, labels)
+    yield from _short_floor(contents, values, labels)
+    yield from _below_floor(contents, values, labels)
+    yield from _contradictions(contents, values, labels)
+    yield from _collapse(contents, values, labels)
+    yield from _ruled(contents, values, labels)
+    yield from _equal_means(contents, values, labels)
+    yield from _clipping(values, labels)
+    yield from _measured(contents, values, labels)
 
 
 def _has_p(value: Value) -> bool:
     """Tell whether a cell shows a p-value."""
-    told = PERMUTATION_P in (value.facts or {})
-    return value.status == OK and (told or is_p(value.view))
+    recorded = PERMUTATION_P in (value.facts or {})
+    return value.status == OK and (recorded or is_p(value.view))
 
 
-def _ranked(found: Sequence[Value]) -> dict[tuple[str, str, str], dict[int, Summary]]:
+def _ranked(values: Sequence[Value]) -> dict[tuple[str, str, str], dict[int, Summary]]:
     """Summaries of all rows by (class, metric, view)."""
     cells: dict[tuple[str, str, str], dict[int, list[Value]]] = {}
-    for v in found:
+    for v in values:
         if v.better:
             place = cells.setdefault((v.class_, v.metric, v.view), {})
             place.setdefault(v.row, []).append(v)
@@ -192,12 +194,12 @@ def _ranked(found: Sequence[Value]) -> dict[tuple[str, str, str], dict[int, Summ
 
 
 def _short_floor(
-    contents: Contents, found: Sequence[Value], labels: Sequence[str]
+    contents: Contents, values: Sequence[Value], labels: Sequence[str]
 ) -> Iterator[str]:
     """Say where a floor has fewer volumes than the methods, so that it is none for them."""
     asked = contents.samples_per_class
     short: dict[int, dict[str, int]] = {}
-    for v in found:
+    for v in values:
         if v.role == "floor" and v.status == OK and v.n_generated and v.n_generated < asked:
             short.setdefault(v.row, {})[v.class_] = v.n_generated
     for row, counts in short.items():
@@ -211,19 +213,19 @@ def _short_floor(
 
 
 def _below_floor(
-    contents: Contents, found: Sequence[Value], labels: Sequence[str]
+    contents: Contents, values: Sequence[Value], labels: Sequence[str]
 ) -> Iterator[str]:
     rows = contents.rows
     titles = {metric.name: metric.label for metric in contents.metrics}
     families = {metric.name: metric.family for metric in contents.metrics}
-    equal = {v.row for v in found if v.n_generated == contents.samples_per_class}
+    equal = {v.row for v in values if v.n_generated == contents.samples_per_class}
     below: dict[int, dict[str, None]] = {}
-    for (class_, metric, _), summaries in _ranked(found).items():
+    for (class_, metric, _), summaries in _ranked(values).items():
         floors = [s.value for i, s in summaries.items() if rows[i].role == "floor" and i in equal]
         if families.get(metric) != "frechet" or not floors:
             continue
         for row, summary in summaries.items():
-            if rows[row].kind != "anchor" and summary.value < min(floors):
+            if rows[row].kind != CONTROL_KIND and summary.value < min(floors):
                 below.setdefault(row, {})[f"{titles[metric]} of {class_}"] = None
     for row, places in below.items():
         yield (
@@ -234,9 +236,9 @@ def _below_floor(
 
 
 def _contradictions(
-    contents: Contents, found: Sequence[Value], labels: Sequence[str]
+    contents: Contents, values: Sequence[Value], labels: Sequence[str]
 ) -> Iterator[str]:
-    rows, ranked = contents.rows, _ranked(found)
+    rows, ranked = contents.rows, _ranked(values)
     usable = [metric for metric in contents.metrics if not metric.unavailable]
     first = {metric.family: metric.name for metric in reversed(usable)}
     mmd, ssim = first.get("mmd", ""), first.get("ms-ssim", "")
@@ -247,7 +249,7 @@ def _contradictions(
                 {
                     i: s
                     for i, s in ranked.get((class_, name, ""), {}).items()
-                    if rows[i].kind != "anchor"
+                    if rows[i].kind != CONTROL_KIND
                 }
             )
             for name in (mmd, ssim)
@@ -262,15 +264,15 @@ def _contradictions(
         )
 
 
-def _collapse(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
+def _collapse(contents: Contents, values: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
     """Name methods whose MMD is good because their volumes are all alike."""
-    rows, ranked = contents.rows, _ranked(found)
+    rows, ranked = contents.rows, _ranked(values)
     alike: dict[int, list[str]] = {}
     for class_ in contents.dataset.classes:
         mmd = ranked.get((class_, "mmd2-kwon", ""), {})
         floors = [s.value for i, s in mmd.items() if rows[i].role == "floor"]
         for row, summary in ranked.get((class_, "ms-ssim", ""), {}).items():
-            if rows[row].kind == "anchor" or row not in mmd or not floors:
+            if rows[row].kind == CONTROL_KIND or row not in mmd or not floors:
                 continue
             excess = summary.value - (summary.real_value or summary.value)
             if mmd[row].value < min(floors) and excess > max(3 * (summary.error or 0), ALIKE):
@@ -284,14 +286,14 @@ def _collapse(contents: Contents, found: Sequence[Value], labels: Sequence[str])
         )
 
 
-def _ruled(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
+def _ruled(contents: Contents, values: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
     """Name the methods whose Fréchet distance is mostly that of one feature."""
     for metric in contents.metrics:
         largest: dict[tuple[str, int, str], tuple[float, str]] = {}
-        for v in found:
+        for v in values:
             facts = v.facts or {}
             share = facts.get(RULING_SHARE)
-            if v.metric == metric.name and v.kind != "anchor" and is_number(share):
+            if v.metric == metric.name and v.kind != CONTROL_KIND and is_number(share):
                 place = (str(facts.get(RULING_FEATURE, "without a name")), v.row, v.class_)
                 largest[place] = max(largest.get(place, (0.0, "")), (share, _means(facts)))
         ruled: dict[str, list[str]] = {}
@@ -306,21 +308,22 @@ def _ruled(contents: Contents, found: Sequence[Value], labels: Sequence[str]) ->
 
 def _means(facts: Mapping[str, Fact | None]) -> str:
     """Give both means of a ruling feature in brackets; empty where they were not recorded."""
-    told = [facts.get(name) for names in RULING_MEANS.values() for name in names]
-    if not all(map(is_number, told)):
+    recorded = [facts.get(name) for names in RULING_MEANS.values() for name in names]
+    means = [value for value in recorded if is_number(value)]
+    if len(means) < len(recorded):
         return ""
-    mean, sd, real_mean, real_sd = told
+    mean, sd, real_mean, real_sd = means
     return f" (generated mean {mean:.4g} ± {sd:.2g}, real {real_mean:.4g} ± {real_sd:.2g})"
 
 
 def _equal_means(
-    contents: Contents, found: Sequence[Value], labels: Sequence[str]
+    contents: Contents, values: Sequence[Value], labels: Sequence[str]
 ) -> Iterator[str]:
     """Give the p-values of equal mean volumes, corrected for structures and classes of a row."""
     for metric in contents.metrics:
         families: dict[tuple[int, int | None], dict[str, float]] = {}
-        for v in found:
-            if v.metric == metric.name and v.kind != "anchor":
+        for v in values:
+            if v.metric == metric.name and v.kind != CONTROL_KIND:
                 for part, p in of(v.facts or {}, WELCH_P):
                     if 0 <= p <= 1:  # what else a plugin calls so is seen among the ranges
                         place = " ".join(filter(None, (part, v.class_)))
@@ -344,9 +347,9 @@ def _equal_means(
         )
 
 
-def _clipping(found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
+def _clipping(values: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
     amounts: dict[tuple[int, str], dict[str, list[float]]] = {}
-    for v in found:
+    for v in values:
         if v.metric in ("clip-fraction", "foreground") and v.value is not None:
             of_class = amounts.setdefault((v.row, v.class_), {})
             of_class.setdefault(v.metric, []).append(v.value)
@@ -361,14 +364,14 @@ def _clipping(found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
             )
 
 
-def _measured(contents: Contents, found: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
+def _measured(contents: Contents, values: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
     """Yield the notes that metrics left, once each, naming rows where not all have them.
 
     Notes that the same metrics and rows left stand in one line.
     """
     subjects: dict[str, dict[str, list[str]]] = {}
     for metric in contents.metrics:
-        scored = [v for v in found if v.metric == metric.name and v.status == OK]
+        scored = [v for v in values if v.metric == metric.name and v.status == OK]
         holders: dict[str, dict[tuple[int, str], None]] = {}
         for v in scored:
             for note in v.notes:
@@ -380,8 +383,8 @@ def _measured(contents: Contents, found: Sequence[Value], labels: Sequence[str])
     for note, holding in subjects.items():
         parts = (", ".join(metrics) + who for who, metrics in holding.items())
         lines.setdefault("; ".join(parts), []).append(note)
-    for metrics, told in lines.items():
-        yield f"{metrics}: {'; '.join(told)}"
+    for metrics, notes in lines.items():
+        yield f"{metrics}: {'; '.join(notes)}"
 
 
 def _places(
@@ -404,7 +407,7 @@ def _places(
 
 
 def protocol(
-    contents: Contents, found: Sequence[Value], labels: Sequence[str], shown: Sequence[int]
+    contents: Contents, values: Sequence[Value], labels: Sequence[str], shown: Sequence[int]
 ) -> Iterator[str]:
     """Yield what is needed to repeat the table: data, rows, recipes, differences, devices."""
     data = contents.dataset
@@ -421,11 +424,11 @@ def protocol(
         yield _row(contents.rows[row], labels[row])
     for metric in contents.metrics:
         if not metric.unavailable:
-            made = (v.uncertainty for v in found if v.metric == metric.name and v.uncertainty)
+            made = (v.uncertainty for v in values if v.metric == metric.name and v.uncertainty)
             yield _recipe(metric, "; ".join(dict.fromkeys(made)))
-            yield from _counted(metric, found)
-    yield from _without_facts(contents, found, labels)
-    yield from _devices(found)
+            yield from _counted(metric, values)
+    yield from _without_facts(contents, values, labels)
+    yield from _devices(values)
     if contents.cite:
         yield f"Cite: {contents.cite}"
 
@@ -433,12 +436,12 @@ def protocol(
 def methods(contents: Contents, labels: Sequence[str]) -> Iterator[str]:
     """Yield what each method is and how its settings differ from the paper's."""
     for row, label in zip(contents.rows, labels, strict=True):
-        if row.kind != "anchor":
+        if row.kind != CONTROL_KIND:
             yield _row(row, label)
 
 
 def _row(row: RowEntry, label: str) -> str:
-    if row.kind == "anchor":
+    if row.kind == CONTROL_KIND:
         return f"{label} ({row.role}): {row.note}"
     parts = [f"source {row.source}"]
     parts += [f"preset {row.preset}"] if row.preset else []
@@ -469,10 +472,10 @@ def _recipe(metric: MetricEntry, uncertainty: str) -> str:
     )
 
 
-def _counted(metric: MetricEntry, found: Sequence[Value]) -> Iterator[str]:
+def _counted(metric: MetricEntry, values: Sequence[Value]) -> Iterator[str]:
     """Yield the range over all rows of each number that the metric recorded."""
     counted: dict[str, list[float]] = {}
-    for facts in (v.facts or {} for v in found if v.metric == metric.name):
+    for facts in (v.facts or {} for v in values if v.metric == metric.name):
         for name, value in facts.items():
             if name not in RULING and is_number(value):
                 counted.setdefault(name, []).append(value)
@@ -485,12 +488,12 @@ def _counted(metric: MetricEntry, found: Sequence[Value]) -> Iterator[str]:
 
 
 def _without_facts(
-    contents: Contents, found: Sequence[Value], labels: Sequence[str]
+    contents: Contents, values: Sequence[Value], labels: Sequence[str]
 ) -> Iterator[str]:
     """Say which scores a version recorded that knew no facts, naming rows where not all are."""
     lacking: dict[str, list[str]] = {}
     for metric in contents.metrics:
-        scored = [v for v in found if v.metric == metric.name and v.status == OK]
+        scored = [v for v in values if v.metric == metric.name and v.status == OK]
         old = {(v.row, v.class_) for v in scored if v.facts is None}
         if old:
             who = _places(old, {(v.row, v.class_) for v in scored}, labels)
@@ -504,8 +507,8 @@ def _without_facts(
         )
 
 
-def _devices(found: Sequence[Value]) -> Iterator[str]:
-    trained = sorted({v.device for v in found if v.metric == "train-seconds" and v.device})
+def _devices(values: Sequence[Value]) -> Iterator[str]:
+    trained = sorted({v.device for v in values if v.metric == "train-seconds" and v.device})
     if trained:
         mixed = " Times on different devices do not compare." if len(trained) > 1 else ""
         yield f"Training time measured on {'; '.join(trained)}.{mixed}"

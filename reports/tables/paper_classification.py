@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from cerebench.reports.formatting import plain
-from cerebench.reports.statistics.downstream_comparison import asterisk, marks_of, tested_by
+from cerebench.reports.statistics.results import Result
+from cerebench.reports.tables.downstream_comparison import asterisk, marks_of, tested_by
+from cerebench.reports.tables.downstream_notes import bold, caption, data_notes
 from cerebench.reports.tables.downstream_tables import score
-from cerebench.reports.tables.table import Block, Column, Row, Table
-from cerebench.reports.values.downstream import Block as Protocol
-from cerebench.reports.values.downstream import Result
-from cerebench.reports.values.study import Study, bold, caption, classifier, data_notes
+from cerebench.reports.tables.footnotes import Footnotes
+from cerebench.reports.tables.table import Column, Table, TableBlock, TableRow
+from cerebench.reports.values.downstream import ProtocolResults
+from cerebench.reports.values.study import Study, classifier
 
 SOURCE = "in the layout of Table {} of Zhou and Khalvati (MIDL 2024)"
 SHORT = {"auc": "AUC", "f1": "F1", "accuracy": "Acc.", "precision": "Prec.", "recall": "Rec."}
@@ -19,79 +21,81 @@ MAIN = ("auc", "f1", "accuracy")  # of Table 2; Tables 5 to 7 have all
 EXPERIMENTS = {"exp1": ("a", 5), "exp2": ("b", 6)}  # part of Table 2, own table
 BASELINE = {"exp1": "trad-aug"}  # the row without a generator that the paper lists among them
 FROZEN = "medicalnet"
-Listed = Sequence[tuple[Protocol, Result]]
+Listed = Sequence[tuple[ProtocolResults, Result]]
 
 
-def build(told: Study) -> dict[int, Table]:
+def build_classification_tables(study: Study) -> dict[int, Table]:
     """Build the tables that an experiment has records for, by their number in the paper."""
-    blocks = {block.name: block for block in told.experiments if block.name in EXPERIMENTS}
+    blocks = {block.name: block for block in study.experiments if block.name in EXPERIMENTS}
     tables, parts = {}, {}
     for name, block in blocks.items():
         part, number = EXPERIMENTS[name]
-        rows = _listed(told, block)
+        rows = _listed(study, block)
         parts[f"({part}) {block.label}"] = rows
         title = f"Classification, {block.label}"
-        tables[number] = _table(told, number, title, {block.label: rows}, tuple(SHORT))
+        tables[number] = _table(study, number, title, {block.label: rows}, tuple(SHORT))
     if parts:
-        tables[2] = _table(told, 2, "Classification", dict(sorted(parts.items())), MAIN)
-    frozen = [(block, row) for block, row in told.others if block.name == FROZEN]
-    reference = told.reference(blocks["exp2"]) if "exp2" in blocks else None
+        tables[2] = _table(study, 2, "Classification", dict(sorted(parts.items())), MAIN)
+    frozen = [(block, row) for block, row in study.others if block.name == FROZEN]
+    reference = study.reference(blocks["exp2"]) if "exp2" in blocks else None
     if frozen and reference is not None:
         rows = [*frozen, (blocks["exp2"], reference)]
         title = f"MedicalNet against {blocks['exp2'].label}"
-        tables[7] = _table(told, 7, title, {"": rows}, tuple(SHORT))
+        tables[7] = _table(study, 7, title, {"": rows}, tuple(SHORT))
     return tables
 
 
-def _listed(told: Study, block: Protocol) -> Listed:
+def _listed(study: Study, block: ProtocolResults) -> Listed:
     """Return the rows of an experiment, the paper's baseline without a generator first."""
-    first = [(b, row) for b, row in told.others if b.name == BASELINE.get(block.name)]
+    first = [(b, row) for b, row in study.others if b.name == BASELINE.get(block.name)]
     return [*first, *((block, row) for row in block.results)]
 
 
 def _table(
-    told: Study, number: int, title: str, blocks: Mapping[str, Listed], metrics: Sequence[str]
+    study: Study, number: int, title: str, blocks: Mapping[str, Listed], metrics: Sequence[str]
 ) -> Table:
-    told.footnotes = {}
+    footnotes = Footnotes()
     drawn = tuple(
-        Block(name, ("",) * len(metrics), tuple(_rows(told, listed, metrics)))
+        TableBlock(name, ("",) * len(metrics), tuple(_rows(study, footnotes, listed, metrics)))
         for name, listed in blocks.items()
     )
     shown = [pair for listed in blocks.values() for pair in listed]
-    used = list(dict.fromkeys(block for block, _ in shown if block in told.experiments))
-    banners = (told.experiment.contents.banner or "", classifier(told.blocks))
+    used = list(dict.fromkeys(block for block, _ in shown if block in study.experiments))
+    banners = (study.experiment.contents.banner or "", classifier(study.blocks))
     return Table(
         title=f"{title}, {SOURCE.format(number)}",
         banner=plain("; ".join(filter(None, banners))),
-        caption=f"{caption(told, [row for _, row in shown])} {_tested(told, used, metrics)}",
+        caption=f"{caption(study, [row for _, row in shown])} {_tested(study, used, metrics)}",
         columns=tuple(Column(SHORT[metric], "", metric, metric) for metric in metrics),
         blocks=drawn,
-        footnotes=tuple(told.footnotes),
-        notes=(bold(told), *data_notes(told, used)),
+        footnotes=footnotes.texts,
+        notes=(bold(study), *data_notes(study, used)),
         methods=(),
         protocol=(),
     )
 
 
-def _tested(told: Study, blocks: Sequence[Protocol], metrics: Sequence[str]) -> str:
+def _tested(study: Study, blocks: Sequence[ProtocolResults], metrics: Sequence[str]) -> str:
     """Say what was tested and what an asterisk means."""
-    reference = next(filter(None, map(told.reference, blocks)), None)
+    reference = next(filter(None, map(study.reference, blocks)), None)
     if reference is None:
         return "No test: there is no reference."
-    found = [told.verdicts(block, metric) for block in blocks for metric in metrics]
-    made = [verdict for verdicts in found for verdict in verdicts.values()]
+    families = [study.verdicts(block, metric) for block in blocks for metric in metrics]
+    made = [verdict for verdicts in families for verdict in verdicts.values()]
     return f"{tested_by(made)} {marks_of(reference.label)}"
 
 
-def _rows(told: Study, listed: Listed, metrics: Sequence[str]) -> Iterator[Row]:
-    leaders = {metric: told.best(listed, metric) for metric in metrics}
+def _rows(
+    study: Study, footnotes: Footnotes, listed: Listed, metrics: Sequence[str]
+) -> Iterator[TableRow]:
+    leaders = {metric: study.best(listed, metric) for metric in metrics}
     experiment = listed[-1][0]  # rows of other protocols stand before its own
-    verdicts = {metric: told.verdicts(experiment, metric) for metric in metrics}
+    verdicts = {metric: study.verdicts(experiment, metric) for metric in metrics}
     for block, result in listed:
         cells = []
         for metric in metrics:
-            cell = score(told, result, metric, *leaders[metric])
+            cell = score(footnotes, result, metric, *leaders[metric])
             verdict = verdicts[metric].get(result)
             mark = "" if verdict is None else asterisk(verdict)
             cells.append(replace(cell, text=cell.text + mark))
-        yield Row(told.label(block, result), "method", tuple(cells))
+        yield TableRow(study.label(block, result), "method", tuple(cells))

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import plain
-from cerebench.reports.tables.table import Block, Cell, Column, Row, Table
+from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell, TableRow
 
 BANNER = "reported in the paper, not made here"
 
 
-def build(experiment: Experiment) -> list[Table]:
+def build_published_tables(experiment: RecordedExperiment) -> list[Table]:
     """Return one table for each that the experiment file quotes, without bold or order of ours."""
     contents = experiment.contents
     return [
         Table(
-            title=plain(f"{told.table}: {told.title}"),
+            title=plain(f"{published.table}: {published.title}"),
             banner=BANNER,
             caption=plain(f"Numbers as printed in: {contents.cite or 'source not given'}."),
-            columns=tuple(Column(plain(head), "", plain(head)) for head in told.columns[1:]),
+            columns=tuple(Column(plain(head), "", plain(head)) for head in published.columns[1:]),
             blocks=(
-                Block(
-                    plain(told.columns[0]),
-                    ("",) * (len(told.columns) - 1),
+                TableBlock(
+                    plain(published.columns[0]),
+                    ("",) * (len(published.columns) - 1),
                     tuple(
-                        Row(plain(label), "method", tuple(Cell(plain(text)) for text in texts))
-                        for label, *texts in told.rows
+                        TableRow(
+                            plain(label), "method", tuple(TableCell(plain(text)) for text in texts)
+                        )
+                        for label, *texts in published.rows
                     ),
                 ),
             ),
             footnotes=(),
-            notes=(plain(told.note),) if told.note else (),
+            notes=(plain(published.note),) if published.note else (),
             methods=(),
             protocol=(),
         )
-        for told in contents.published
+        for published in contents.published
     ]

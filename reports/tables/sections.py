@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cerebench.reports.base import Experiment
-from cerebench.reports.tables.diagnostics import build as build_diagnostics
-from cerebench.reports.tables.published import build as build_published
+from cerebench.reports.base import RecordedExperiment
+from cerebench.reports.tables.diagnostics import build_diagnostics_table
+from cerebench.reports.tables.published import build_published_tables
 from cerebench.reports.tables.table import Table
 
 if TYPE_CHECKING:
     from cerebench.reports.values.study import Study
 
 
-def study(experiment: Experiment, test: str) -> Study | None:
+def study(experiment: RecordedExperiment, test: str) -> Study | None:
     """Read the downstream protocols once for all tables; None if there are none.
 
     Args:
@@ -29,31 +29,31 @@ def study(experiment: Experiment, test: str) -> Study | None:
     """
     if not experiment.contents.downstream:
         return None
-    from cerebench.reports.values.study import study as read
+    from cerebench.reports.values.study import read_study
 
-    return read(experiment, test)
+    return read_study(experiment, test)
 
 
 def further(
-    experiment: Experiment, told: Study | None, *, published: bool = False
+    experiment: RecordedExperiment, study: Study | None, *, published: bool = False
 ) -> list[tuple[str, Table]]:
     """Build the tables after the main one, each with the name of its kind.
 
     Args:
         experiment: Table of contents with its folder.
-        told: Its downstream protocols, as from ``study``.
+        study: Its downstream protocols, as from ``study``.
         published: Whether to show what papers printed.
 
     Raises:
         ReportError: If the path of a record leaves the folder.
     """
-    found = []
-    if told is not None:
-        from cerebench.reports.tables.downstream_tables import build as build_downstream
+    tables = []
+    if study is not None:
+        from cerebench.reports.tables.downstream_tables import build_downstream_tables
 
-        found += zip(("downstream", "comparison"), build_downstream(told), strict=False)
-    if (diagnostics := build_diagnostics(experiment)) is not None:
-        found.append(("diagnostics", diagnostics))
+        tables += zip(("downstream", "comparison"), build_downstream_tables(study), strict=False)
+    if (diagnostics := build_diagnostics_table(experiment)) is not None:
+        tables.append(("diagnostics", diagnostics))
     if published:
-        found += [("published", table) for table in build_published(experiment)]
-    return found
+        tables += [("published", table) for table in build_published_tables(experiment)]
+    return tables

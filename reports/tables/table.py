@@ -7,14 +7,14 @@ order of the table of contents, then controls. Renderers escape and draw; they d
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from cerebench.core.facts import PERMUTATION_P, of
 from cerebench.core.records.contents import Contents, MetricEntry
-from cerebench.core.records.rows import RowEntry
-from cerebench.reports.base import Experiment, ReportError
+from cerebench.core.records.rows import CONTROL_KIND, RowEntry
+from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.formatting import (
     DASH,
     count,
@@ -26,8 +26,10 @@ from cerebench.reports.formatting import (
     span,
 )
 from cerebench.reports.tables import notes
+from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.ranges import ends, within
 from cerebench.reports.values import floor
+from cerebench.reports.values.labels import row_labels
 from cerebench.reports.values.marks import explanation, marked_label, marks
 from cerebench.reports.values.summary import Summary, competing, leader, runner_up, summarise
 from cerebench.reports.values.tidy import ALL_CLASSES, DEVICE, OK, SAMPLER, Value, values
@@ -46,7 +48,7 @@ COSTS: dict[str, tuple[str, str, str, Callable[[float], str]]] = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """Text of one cell, whether it is bold, and the number of its footnote (0: none).
 
     ``second`` says that it is second best, which LaTeX underlines.
@@ -73,21 +75,21 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of cells, one a column; ``role`` is ``floor``, ``method`` or ``control``."""
 
     label: str
     role: str
-    cells: tuple[Cell, ...]
+    cells: tuple[TableCell, ...]
 
 
 @dataclass(frozen=True)
-class Block:
+class TableBlock:
     """The rows of one class; ``targets`` holds the real set's values of near-real columns."""
 
     name: str
     targets: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Table:
     banner: str
     caption: str
     columns: tuple[Column, ...]
-    blocks: tuple[Block, ...]
+    blocks: tuple[TableBlock, ...]
     footnotes: tuple[str, ...]
     notes: tuple[str, ...]
     methods: tuple[str, ...]
@@ -124,13 +126,8 @@ class _Sheet:
     contents: Contents
     places: dict[tuple[int, str, str, str], list[Value]]
     labels: list[str]
-    marked: Container[int] = ()
-    footnotes: dict[str, int] = field(default_factory=dict)
-
-    def mark(self, *texts: str) -> int:
-        """Return the number of a footnote of all texts that say something; 0 if none does."""
-        text = plain("; ".join(text for text in texts if text))
-        return self.footnotes.setdefault(text, len(self.footnotes) + 1) if text else 0
+    marked: Collection[int] = ()
+    footnotes: Footnotes = field(default_factory=Footnotes)
 
     def at(self, row: int, class_: str, metric: str, view: str = "") -> list[Value]:
         """Return one value a seed; a model of every class answers for each of them."""
@@ -138,46 +135,51 @@ class _Sheet:
         return own or self.places.get((row, ALL_CLASSES, metric, view), [])
 
 
-def build(experiment: Experiment, *, anchors: bool = True) -> Table:
+def build_table(experiment: RecordedExperiment, *, controls: bool = True) -> Table:
     """Build the table of an experiment.
 
     Args:
         experiment: Table of contents with its folder.
-        anchors: Whether to show the controls; the floor is always shown.
+        controls: Whether to show the controls; the floor is always shown.
 
     Raises:
         ReportError: If the path of a record leaves the folder, or a column would hold numbers made
             by different recipes.
     """
-    contents, found = experiment.contents, values(experiment)
-    _refuse_mixed_recipes(found)
+    contents, all_values = experiment.contents, values(experiment)
+    _refuse_mixed_recipes(all_values)
     places: dict[tuple[int, str, str, str], list[Value]] = {}
     ratios = {metric.name for metric in contents.metrics if metric.as_ratio}
-    for value in found:
-        told = floor.as_ratio(value) if value.metric in ratios else value
-        places.setdefault((value.row, value.class_, value.metric, value.view), []).append(told)
-    labels, marked = row_labels(contents.rows), marks(contents, found)
+    for value in all_values:
+        shown_value = floor.as_ratio(value) if value.metric in ratios else value
+        places.setdefault((value.row, value.class_, value.metric, value.view), []).append(
+            shown_value
+        )
+    labels, marked = row_labels(contents.rows), marks(contents, all_values)
     shown_labels = [marked_label(label, marked.get(i, {})) for i, label in enumerate(labels)]
     sheet = _Sheet(contents, places, shown_labels, marked)
-    costs = _costs(contents.rows, {value.metric for value in found})
+    costs = _costs(contents.rows, {value.metric for value in all_values})
     columns = _columns(contents.metrics, costs)
-    shown = [i for i in _order(contents.rows) if anchors or _role(contents.rows[i]) != "control"]
+    shown = [i for i in _order(contents.rows) if controls or _role(contents.rows[i]) != "control"]
     blocks = tuple(
         _block(sheet, name, columns, shown)
         for name in contents.dataset.classes
         if shown  # protocols without samples have no row here
     )
-    kept = [value for value in found if value.row in shown]
+    kept = [value for value in all_values if value.row in shown]
     return Table(
         title=plain(contents.title or contents.name),
         banner=plain(contents.banner or ""),
         caption=plain(notes.caption(contents, kept)),
         columns=columns,
         blocks=blocks,
-        footnotes=tuple(sheet.footnotes),
+        footnotes=sheet.footnotes.texts,
         notes=_lines(
             (
-                *(f"{labels[row]} is {explanation(told)}." for row, told in marked.items()),
+                *(
+                    f"{labels[row]} is {explanation(shown_value)}."
+                    for row, shown_value in marked.items()
+                ),
                 *(notes.reading(contents, kept, labels) if blocks else ()),
             )
         ),
@@ -210,14 +212,14 @@ def panels(
             groups[-1].append(index)
         else:
             groups.append([index])
-    found: list[list[int]] = [[]]
+    parts: list[list[int]] = [[]]
     for group in groups:
         whole = sum(sizes[i] for i in group) <= room
         for part in [group] if whole else [[index] for index in group]:
-            if found[-1] and sum(sizes[i] for i in [*found[-1], *part]) > room:
-                found.append([])
-            found[-1].extend(part)
-    return found
+            if parts[-1] and sum(sizes[i] for i in [*parts[-1], *part]) > room:
+                parts.append([])
+            parts[-1].extend(part)
+    return parts
 
 
 def column_width(table: Table, index: int, length: Callable[[str], int] = len) -> int:
@@ -232,9 +234,9 @@ def _lines(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(plain(text) for text in texts))
 
 
-def _refuse_mixed_recipes(found: Sequence[Value]) -> None:
+def _refuse_mixed_recipes(all_values: Sequence[Value]) -> None:
     first: dict[str, Value] = {}
-    for value in found:
+    for value in all_values:
         if not value.recipe_hash:
             continue
         other = first.setdefault(value.metric, value)
@@ -247,19 +249,6 @@ def _refuse_mixed_recipes(found: Sequence[Value]) -> None:
                 f"({other.label}; {value.label}); they differ in: {differing or 'recipe_hash'}. "
                 "Score both again with one version: bench run."
             )
-
-
-def row_labels(rows: Sequence[RowEntry]) -> list[str]:
-    """Return one label a row, told apart by preset and position where labels repeat."""
-    labels = [plain(row.label) for row in rows]
-    presets = [
-        f"{label} ({row.preset})" if labels.count(label) > 1 and row.preset else label
-        for label, row in zip(labels, rows, strict=True)
-    ]
-    return [
-        f"{label} #{presets[: i + 1].count(label)}" if presets.count(label) > 1 else label
-        for i, label in enumerate(presets)
-    ]
 
 
 def _role(row: RowEntry) -> str:
@@ -279,7 +268,7 @@ def _costs(rows: Sequence[RowEntry], recorded: Container[str]) -> list[str]:
 
 
 def _columns(metrics: Sequence[MetricEntry], costs: Sequence[str]) -> tuple[Column, ...]:
-    found = []
+    columns = []
     for metric in metrics:
         if metric.unavailable:
             continue
@@ -289,36 +278,38 @@ def _columns(metrics: Sequence[MetricEntry], costs: Sequence[str]) -> tuple[Colu
         for view in metric.views:
             parts = (view, ARROWS[metric.better], scale)
             detail = " ".join(part for part in parts if part)
-            found.append(Column(label, detail, space or label, metric.name, view))
-    found.append(Column("n", "real/gen.", "n"))
+            columns.append(Column(label, detail, space or label, metric.name, view))
+    columns.append(Column("n", "real/gen.", "n"))
     for cost in costs:
         group, head, detail, _ = COSTS[cost]
-        found.append(Column(head, detail, group, cost))
-    return tuple(found)
+        columns.append(Column(head, detail, group, cost))
+    return tuple(columns)
 
 
-def _block(sheet: _Sheet, class_: str, columns: Sequence[Column], shown: Sequence[int]) -> Block:
+def _block(
+    sheet: _Sheet, class_: str, columns: Sequence[Column], shown: Sequence[int]
+) -> TableBlock:
     rows = sheet.contents.rows
-    drawn: list[list[Cell]] = [[] for _ in shown]
+    drawn: list[list[TableCell]] = [[] for _ in shown]
     targets = []
     for column in columns:
-        found = {i: sheet.at(i, class_, column.metric, column.view) for i in shown}
-        summaries = {i: summary for i in shown if (summary := summarise(found[i])) is not None}
+        seeds = {i: sheet.at(i, class_, column.metric, column.view) for i in shown}
+        summaries = {i: summary for i in shown if (summary := summarise(seeds[i])) is not None}
         targets.append(_target(column, sheet, summaries))
         best, second = _best(column, sheet, summaries)
         for cells, i in zip(drawn, shown, strict=True):
             if not column.metric:
                 cells.append(_n(sheet, i, class_))
             elif column.metric in COSTS:
-                cells.append(_cost(sheet, column.metric, i, found[i], summaries.get(i)))
+                cells.append(_cost(sheet, column.metric, i, seeds[i], summaries.get(i)))
             else:
-                cell = score(sheet, found[i], summaries.get(i), bold=i == best)
+                cell = score(sheet.footnotes, seeds[i], summaries.get(i), bold=i == best)
                 cells.append(replace(cell, second=i == second))
-    return Block(
+    return TableBlock(
         plain(class_),
         tuple(targets),
         tuple(
-            Row(sheet.labels[i], _role(rows[i]), tuple(cells))
+            TableRow(sheet.labels[i], _role(rows[i]), tuple(cells))
             for i, cells in zip(shown, drawn, strict=True)
         ),
     )
@@ -367,57 +358,58 @@ def _target(column: Column, sheet: _Sheet, summaries: Mapping[int, Summary]) -> 
     return f"→ {' … '.join(reals)}" if reals else ""
 
 
-class Footnotes(Protocol):
-    """Numbers the footnotes of a table."""
-
-    def mark(self, *texts: str) -> int: ...
-
-
-def score(sheet: Footnotes, found: Sequence[Value], summary: Summary | None, *, bold: bool) -> Cell:
+def score(
+    footnotes: Footnotes, seeds: Sequence[Value], summary: Summary | None, *, bold: bool
+) -> TableCell:
     """Return a value ± error with what belongs to it, or a dash.
 
     That is in parentheses its distance to the real set's value, and the p-value of a permutation
     test, of several seeds the largest.
     """
     if summary is None:
-        return Cell(DASH, mark=sheet.mark(explain(found, len(found))))
-    scale = found[0].scale
+        return TableCell(DASH, mark=footnotes.mark(explain(seeds, len(seeds))))
+    scale = seeds[0].scale
     error = None if summary.error is None else summary.error * scale
-    bounds = ends(found[0].metric, found[0].view)
+    bounds = ends(seeds[0].metric, seeds[0].view)
     scaled = None if bounds is None else (bounds[0] * scale, bounds[1] * scale)
     text = within(summary.value * scale, error, scaled)
     if summary.better == "near-real" and summary.difference is not None:
         text += f" ({like(summary.difference * scale, error)})"
-    if permuted := [p for v in found for _, p in of(v.facts or {}, PERMUTATION_P)]:
+    if permuted := [p for v in seeds for _, p in of(v.facts or {}, PERMUTATION_P)]:
         text += f", p {max(permuted):.3f}"
-    return Cell(text, bold, sheet.mark(_incomplete(found, summary)))
+    return TableCell(text, bold, footnotes.mark(_incomplete(seeds, summary)))
 
 
-def _incomplete(found: Sequence[Value], summary: Summary) -> str:
+def _incomplete(seeds: Sequence[Value], summary: Summary) -> str:
     """Say which seeds a mean lacks; empty if none."""
     if summary.got == summary.asked:
         return ""
-    lacking = explain([v for v in found if v.status != OK], summary.asked)
+    lacking = explain([v for v in seeds if v.status != OK], summary.asked)
     return f"{summary.got} of {summary.asked} seeds; {lacking}"
 
 
-class Told(Protocol):
+class Owed(Protocol):
     """Something that a seed owes, with what became of it."""
 
     @property
-    def seed(self) -> int | None: ...
+    def seed(self) -> int | None:
+        """Training seed; None where there is none."""
+
     @property
-    def status(self) -> str: ...
+    def status(self) -> str:
+        """As of ``tidy.Value``."""
+
     @property
-    def reason(self) -> str: ...
+    def reason(self) -> str:
+        """Why it is missing, or empty."""
 
 
-def explain(found: Sequence[Told], asked: int) -> str:
+def explain(owed: Sequence[Owed], asked: int) -> str:
     """Say why values are missing, naming seeds where several were asked for."""
-    if not found:
+    if not owed:
         return "not run"
     seeds: dict[str, list[str]] = {}
-    for value in found:
+    for value in owed:
         same = value.reason in ("", value.status)
         reason = value.status if same else f"{value.status}: {value.reason}"
         seeds.setdefault(reason, []).append(str(value.seed))
@@ -429,48 +421,50 @@ def explain(found: Sequence[Told], asked: int) -> str:
     )
 
 
-def _n(sheet: _Sheet, row: int, class_: str) -> Cell:
+def _n(sheet: _Sheet, row: int, class_: str) -> TableCell:
     scored = [
         value
-        for (i, name, _, _), found in sheet.places.items()
-        for value in found
+        for (i, name, _, _), seeds in sheet.places.items()
+        for value in seeds
         if i == row and name == class_ and value.n_real is not None and value.status == OK
     ]
     if not scored:
-        return Cell(DASH)
+        return TableCell(DASH)
     real = span(v.n_real for v in scored if v.n_real is not None)
     generated = span(v.n_generated for v in scored if v.n_generated is not None)
-    return Cell(f"{real}/{generated}")
+    return TableCell(f"{real}/{generated}")
 
 
 def _cost(
-    sheet: _Sheet, cost: str, row: int, found: Sequence[Value], summary: Summary | None
-) -> Cell:
+    sheet: _Sheet, cost: str, row: int, seeds: Sequence[Value], summary: Summary | None
+) -> TableCell:
     kind = sheet.contents.rows[row].kind
-    if kind == "anchor":
-        return Cell()
-    if cost == SAMPLER and not found:
-        return Cell(DASH)  # a method without a choice of sampler lacks nothing
-    if not found and kind == "samples":
-        return Cell(DASH, mark=sheet.mark("not recorded"))
-    if words := dict.fromkeys(value.text for value in found if value.text):
-        return Cell(" / ".join(words))
+    if kind == CONTROL_KIND:
+        return TableCell()
+    if cost == SAMPLER and not seeds:
+        return TableCell(DASH)  # a method without a choice of sampler lacks nothing
+    if not seeds and kind == "samples":
+        return TableCell(DASH, mark=sheet.footnotes.mark("not recorded"))
+    if words := dict.fromkeys(value.text for value in seeds if value.text):
+        return TableCell(" / ".join(words))
     if summary is None:
-        return Cell(DASH, mark=sheet.mark(explain(found, len(found))))
-    told = _warnings(found) if cost == "train-seconds" else ""
+        return TableCell(DASH, mark=sheet.footnotes.mark(explain(seeds, len(seeds))))
+    warnings = _warnings(seeds) if cost == "train-seconds" else ""
     *_, show = COSTS[cost]
-    return Cell(show(summary.value), mark=sheet.mark(_incomplete(found, summary), told))
+    return TableCell(
+        show(summary.value), mark=sheet.footnotes.mark(_incomplete(seeds, summary), warnings)
+    )
 
 
-def _warnings(found: Sequence[Value]) -> str:
+def _warnings(of_seeds: Sequence[Value]) -> str:
     """Say what trainings warned of, naming seeds where several were asked for."""
     seeds: dict[str, list[str]] = {}
-    for value in found:
+    for value in of_seeds:
         for text in value.notes:
             seeds.setdefault(text, []).append(str(value.seed))
     return "; ".join(
         f"training of seed {', '.join(names)} warned: {text}"
-        if len(found) > 1
+        if len(of_seeds) > 1
         else f"training warned: {text}"
         for text, names in seeds.items()
     )

@@ -23,27 +23,27 @@ BEYOND = 0.10  # what nn-ratio and max-corr may exceed their share of new cases 
 OF_NEW_CASES = 0.05  # share of new cases where a record does not say it
 
 
-def copying(contents: Contents, found: Sequence[Value]) -> dict[int, list[str]]:
+def copying(contents: Contents, values: Sequence[Value]) -> dict[int, list[str]]:
     """Judge every row of generated volumes by its recorded scores, means over seeds.
 
     Args:
         contents: Table of contents.
-        found: Values of the experiment; what is missing is not judged.
+        values: Values of the experiment; what is missing is not judged.
 
     Returns:
         Row to its reasons, one a class and measure; rows that do not copy are left out.
     """
     places: dict[tuple[int, str], dict[str, list[Value]]] = {}
-    for value in found:
+    for value in values:
         judged = contents.rows[value.row].kind in JUDGED and value.status == OK
         if judged and value.metric in (COPIES, BY_FEATURES, BY_VOXELS) and value.value is not None:
             place = places.setdefault((value.row, value.class_), {})
             place.setdefault(value.metric, []).append(value)
     reasons: dict[int, list[str]] = {}
     for (row, class_), measured in places.items():
-        told = [f"{reason[0]} ({class_}) {reason[1]}" for reason in _faults(measured)]
-        if told:
-            reasons.setdefault(row, []).extend(told)
+        texts = [f"{reason[0]} ({class_}) {reason[1]}" for reason in _faults(measured)]
+        if texts:
+            reasons.setdefault(row, []).extend(texts)
     return reasons
 
 
@@ -65,15 +65,15 @@ def _faults(measured: dict[str, list[Value]]) -> Iterator[tuple[str, str]]:
         share = _fact(seeds, "copies_fraction")
         bar = OF_NEW_CASES + BEYOND
         if share is not None and share > bar:
-            told = f"{BY_VOXELS} copies_fraction {number(share)}"
-            yield told, f"is over {bar:.2g}"
+            what = f"{BY_VOXELS} copies_fraction {number(share)}"
+            yield what, f"is over {bar:.2g}"
 
 
 def _parts(seeds: Sequence[Value]) -> str:
     """Say which share each distance found."""
     shares = [(name, _fact(seeds, name)) for name in ("voxel", "feature")]
-    told = [f"{number(share)} by {name}s" for name, share in shares if share is not None]
-    return f", {' and '.join(told)}" if told else ""
+    parts = [f"{number(share)} by {name}s" for name, share in shares if share is not None]
+    return f", {' and '.join(parts)}" if parts else ""
 
 
 def _mean(numbers: Sequence[float | None]) -> float:
@@ -82,5 +82,6 @@ def _mean(numbers: Sequence[float | None]) -> float:
 
 def _fact(seeds: Sequence[Value], name: str) -> float | None:
     """Return the mean of a fact over the seeds that recorded it, or None."""
-    told = [fact for value in seeds if is_number(fact := (value.facts or {}).get(name))]
-    return fmean(told) if told else None
+    recorded = [(value.facts or {}).get(name) for value in seeds]
+    numbers = [fact for fact in recorded if is_number(fact)]
+    return fmean(numbers) if numbers else None

@@ -10,132 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cerebench.core.records.classified import DownstreamRecord, Repeat
 from cerebench.core.records.contents import ProtocolCell, ProtocolEntry, ProtocolRow
 from cerebench.core.records.rows import Difference
-from cerebench.reports.base import Experiment, ReportError
+from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.formatting import first_line, plain
-from cerebench.reports.statistics.classification import METRICS, THRESHOLD
-from cerebench.reports.tables.table import row_labels
+from cerebench.reports.statistics.classification import METRICS
+from cerebench.reports.statistics.results import Missing, Result, ScoredRun, scored
+from cerebench.reports.values.labels import row_labels
 from cerebench.reports.values.tidy import FAILED, NOT_RUN, UNAVAILABLE, broken, stage, unfinished
 
-Numbers = NDArray[np.float64]
 SHUFFLED = "shuffled-label"
 DEFAULT_TEST = "paired_bootstrap"  # one of comparison.TESTS
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """One repeat of one seed.
-
-    Attributes:
-        seed: Of the generator; None where a protocol needs none.
-        repeat: Number of the repetition.
-        scores: (N,) p(positive) of the test cases.
-        values: Name of each of ``classification.METRICS`` to its value; NaN where it does not
-            exist.
-        early: (N,) p(positive) after stage 1, before fine-tuning; None where there is no stage 1.
-    """
-
-    seed: int | None
-    repeat: int
-    scores: Numbers
-    values: Mapping[str, float]
-    early: Numbers | None = None
-
-    @property
-    def one_class(self) -> bool:
-        """Whether every case is called the same; no threshold metric then tells classifiers."""
-        called = np.asarray(self.scores) > THRESHOLD
-        return bool(called.all() or not called.any())
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A seed without a usable record; ``status`` and ``reason`` as in ``tidy.Value``."""
-
-    seed: int | None
-    status: str
-    reason: str
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """One row of one protocol.
-
-    Attributes:
-        kind: ``method``, ``samples`` or ``protocol`` (needs no samples).
-        name: Of the row, as in the table of contents.
-        label: To print.
-        runs: Every repeat of every seed that has a record.
-        missing: The seeds that have none.
-        ids: Test cases; with ``patients`` and ``labels`` (0, 1) empty where there is no run.
-        data: What stage 1 trained on, such as ``64 generated LGG, 64 real HGG``; several, joined
-            by ``or``, where runs differ; empty where there is no stage 1.
-        seconds: Training time of all runs; None where there is none.
-        device: Where they trained.
-        notes: What the protocol left to read.
-        recipe_hash: Of the protocol as it ran.
-        stage: When predictions were made, where that is not at the end.
-    """
-
-    kind: str
-    name: str
-    label: str
-    runs: tuple[Run, ...] = ()
-    missing: tuple[Missing, ...] = ()
-    ids: tuple[str, ...] = ()
-    patients: tuple[str, ...] = ()
-    labels: tuple[int, ...] = ()
-    data: str = ""
-    seconds: float | None = None
-    device: str = ""
-    notes: tuple[str, ...] = ()
-    recipe_hash: str = ""
-    stage: str = ""
-
-    @property
-    def asked(self) -> int:
-        """Number of seeds that should have a record."""
-        return len({run.seed for run in self.runs}) + len(self.missing)
-
-    @cached_property
-    def before(self) -> Result:
-        """The same row as it is judged before fine-tuning; without runs where there is no stage 1.
-
-        Runs are named as they are, so that seeds and repeats stay what they are.
-        """
-        runs = [
-            Run(run.seed, run.repeat, run.early, scored(self.labels, run.early))
-            for run in self.runs
-            if run.early is not None
-        ]
-        return replace(self, runs=tuple(runs))
-
-    def values(self, metric: str) -> list[float]:
-        """Return a metric of every run."""
-        return [run.values[metric] for run in self.runs]
-
-    @property
-    def one_class(self) -> str:
-        """Say how many runs call every case the same; empty if none does."""
-        constant = sum(run.one_class for run in self.runs)
-        runs = f"{len(self.runs)} runs" if len(self.runs) > 1 else "1 run"
-        return f"{constant} of {runs} predict one class for every case" * bool(constant)
-
-    def of_class(self) -> tuple[int, int]:
-        """Return the number of test cases with label 0 and with label 1."""
-        return self.labels.count(0), self.labels.count(1)
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
+class ProtocolResults:
     """One protocol with its rows; the facts are those of the table of contents."""
 
     name: str
@@ -155,7 +49,7 @@ class Block:
         return next((result for result in self.results if result.name == name), None)
 
 
-def read(experiment: Experiment) -> list[Block]:
+def read_protocols(experiment: RecordedExperiment) -> list[ProtocolResults]:
     """Read the protocols of an experiment, in the order of its table of contents.
 
     Returns:
@@ -168,23 +62,25 @@ def read(experiment: Experiment) -> list[Block]:
     """
     contents = experiment.contents
     labels = dict(zip((r.name for r in contents.rows), row_labels(contents.rows), strict=True))
-    return [_block(experiment, told, labels) for told in contents.downstream]
+    return [_block(experiment, entry, labels) for entry in contents.downstream]
 
 
-def _block(experiment: Experiment, told: ProtocolEntry, labels: Mapping[str, str]) -> Block:
-    results = tuple(_result(experiment, told, row, labels) for row in told.rows)
-    _refuse_mixed_recipes(told.name, results)
-    return Block(
-        name=told.name,
-        label=plain(told.label),
-        version=told.version,
-        role=told.role,
-        needs_samples=told.needs_samples,
-        description=plain(told.description),
-        source=plain(told.source),
-        preset=told.preset,
-        config=told.config,
-        differences=told.differences,
+def _block(
+    experiment: RecordedExperiment, entry: ProtocolEntry, labels: Mapping[str, str]
+) -> ProtocolResults:
+    results = tuple(_result(experiment, entry, row, labels) for row in entry.rows)
+    _refuse_mixed_recipes(entry.name, results)
+    return ProtocolResults(
+        name=entry.name,
+        label=plain(entry.label),
+        version=entry.version,
+        role=entry.role,
+        needs_samples=entry.needs_samples,
+        description=plain(entry.description),
+        source=plain(entry.source),
+        preset=entry.preset,
+        config=entry.config,
+        differences=entry.differences,
         results=results,
     )
 
@@ -199,7 +95,7 @@ def _refuse_mixed_recipes(protocol: str, results: Sequence[Result]) -> None:
 
 
 def _result(
-    experiment: Experiment,
+    experiment: RecordedExperiment,
     protocol: ProtocolEntry,
     row: ProtocolRow,
     labels: Mapping[str, str],
@@ -226,7 +122,7 @@ def _result(
 
 
 def _read(
-    experiment: Experiment,
+    experiment: RecordedExperiment,
     protocol: ProtocolEntry,
     row: ProtocolRow,
     cell: ProtocolCell,
@@ -283,9 +179,9 @@ def _filled(
         for repeat in record.repeats:
             scores = np.asarray(_scores(repeat, protocol), np.float64)
             values = scored(test.labels, scores)
-            told = repeat.before_finetuning
-            early = None if told is None else np.asarray(told, np.float64)
-            runs.append(Run(seed, repeat.repeat, scores, values, early))
+            predictions = repeat.before_finetuning
+            early = None if predictions is None else np.asarray(predictions, np.float64)
+            runs.append(ScoredRun(seed, repeat.repeat, scores, values, early))
     every = [record for _, record in records]
     return replace(
         head,
@@ -299,11 +195,6 @@ def _filled(
         notes=tuple(dict.fromkeys(plain(note) for record in every for note in record.notes)),
         recipe_hash=_joined(record.recipe_hash for record in every),
     )
-
-
-def scored(labels: Sequence[int], scores: Numbers) -> dict[str, float]:
-    """Return every metric of one run, NaN where it does not exist."""
-    return {name: float(of(labels, scores)) for name, of in METRICS.items()}
 
 
 def _joined(texts: Iterator[str]) -> str:

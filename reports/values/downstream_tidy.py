@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.statistics.classification import METRICS, summary
 from cerebench.reports.statistics.comparison import CLAIM, TESTS
-from cerebench.reports.tables.downstream_tables import error
-from cerebench.reports.values.downstream import Block, Result
-from cerebench.reports.values.study import Study, study
+from cerebench.reports.statistics.generators import error
+from cerebench.reports.statistics.results import Result
+from cerebench.reports.values.downstream import ProtocolResults
+from cerebench.reports.values.study import Study, read_study
 from cerebench.reports.values.tidy import OK
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 JOINED = "test patients and seeds joined"
 
 
-def frame(experiment: Experiment) -> DataFrame | None:
+def frame(experiment: RecordedExperiment) -> DataFrame | None:
     """Return runs, means and tests as tidy rows; None without protocols.
 
     Columns that the rows of ``tidy.frame`` have too mean the same; ``level`` is ``run``, ``mean``
@@ -30,34 +31,36 @@ def frame(experiment: Experiment) -> DataFrame | None:
     ``comparison.TESTS``).
 
     Raises:
-        ReportError: As in ``study``.
+        ReportError: As in ``read_study``.
     """
     import pandas as pd
 
-    told = study(experiment)
-    if told is None:
+    protocols = read_study(experiment)
+    if protocols is None:
         return None
     dataset = experiment.contents.dataset
     start = {"size": dataset.size, "fingerprint": dataset.fingerprint, "dataset": dataset.name}
     rows = [
         start | row
-        for block in told.blocks
+        for block in protocols.blocks
         for result in block.results
-        for row in _tidy(told, block, result)
+        for row in _tidy(protocols, block, result)
     ]
-    rows += [start | row for block in told.experiments for row in _tidy_tests(told, block)]
+    rows += [
+        start | row for block in protocols.experiments for row in _tidy_tests(protocols, block)
+    ]
     whole = ["seed", "repeat", "n_real", "family", "n"]
     table = pd.DataFrame(rows)
     return table.astype({name: "Int64" for name in whole if name in table})
 
 
-def _head(block: Block, result: Result) -> dict[str, Any]:
+def _head(block: ProtocolResults, result: Result) -> dict[str, Any]:
     names = {"kind": result.kind, "method": result.name, "label": result.label}
     more = {"protocol": block.name, "role": block.role, "preset": block.preset, "status": OK}
     return names | more | {"class": "all", "recipe_hash": result.recipe_hash}
 
 
-def _tidy(told: Study, block: Block, result: Result) -> Iterator[dict[str, Any]]:
+def _tidy(protocols: Study, block: ProtocolResults, result: Result) -> Iterator[dict[str, Any]]:
     head = _head(block, result)
     for lack in result.missing:
         why = {"seed": lack.seed, "status": lack.status, "reason": lack.reason}
@@ -78,19 +81,19 @@ def _tidy(told: Study, block: Block, result: Result) -> Iterator[dict[str, Any]]
         row = head | {"level": "mean", "metric": metric, "value": float(np.mean(values))}
         if np.isnan(values).any():
             row |= {"status": "undefined", "reason": "no case is called so in a run"}
-        elif metric in METRICS and (found := error(result, metric)) is not None:
-            low, high = found.interval
-            row |= {"se": found.se, "low": low, "high": high, "uncertainty": JOINED}
+        elif metric in METRICS and (spread := error(result, metric)) is not None:
+            low, high = spread.interval
+            row |= {"se": spread.se, "low": low, "high": high, "uncertainty": JOINED}
         yield row
 
 
-def _tidy_tests(told: Study, block: Block) -> Iterator[dict[str, Any]]:
-    reference = told.reference(block)
+def _tidy_tests(protocols: Study, block: ProtocolResults) -> Iterator[dict[str, Any]]:
+    reference = protocols.reference(block)
     if reference is None:
         return
     for metric in METRICS:
         for test in (CLAIM, *TESTS):
-            for result, verdict in told.verdicts(block, metric, test).items():
+            for result, verdict in protocols.verdicts(block, metric, test).items():
                 head = _head(block, result) | {"level": "comparison", "metric": metric}
                 head |= {"test": test, "reference": reference.name}
                 if verdict.test is None:

@@ -25,6 +25,7 @@ from cerebench.core.facts import (
     is_number,
 )
 from cerebench.core.records.contents import Contents
+from cerebench.core.records.rows import CONTROL_KIND
 from cerebench.reports.formatting import number
 from cerebench.reports.values.tidy import OK, UNAVAILABLE, Value
 
@@ -37,8 +38,8 @@ def as_ratio(value: Value) -> Value:
     Where the floor is of fewer volumes than the row, so is the ratio; its error is then that of the
     whole row. The floor's own error is left out, since all rows share it.
     """
-    told = value.facts or {}
-    ratio, floor = told.get(RATIO), told.get(FLOOR)
+    facts = value.facts or {}
+    ratio, floor = facts.get(RATIO), facts.get(FLOOR)
     if value.value is None:
         return value
     if not (is_number(ratio) and is_number(floor)):
@@ -55,19 +56,18 @@ def as_ratio(value: Value) -> Value:
     )
 
 
-def told(contents: Contents, found: Sequence[Value]) -> Iterator[str]:
+def notes(contents: Contents, values: Sequence[Value]) -> Iterator[str]:
     """Yield what the ratios of each metric are to."""
     for metric in contents.metrics:
         if not metric.as_ratio or metric.unavailable:
             continue
-        parts = dict.fromkeys(
-            f"{v.class_} {number(facts[FLOOR], facts[FLOOR_SD])} "
-            f"({facts[FLOOR_M]:g} against {facts[FLOOR_N]:g})"
-            for v in found
+        parts: dict[str, None] = {}
+        for v in values:
             # A control may have a reference of its own.
-            if v.metric == metric.name and v.kind != "anchor" and v.status == OK
-            if _all(facts := v.facts or {}, FLOOR, FLOOR_SD, FLOOR_M, FLOOR_N)
-        )
+            if v.metric != metric.name or v.kind == CONTROL_KIND or v.status != OK:
+                continue
+            for mean, sd, m, n in _numbers(v.facts, FLOOR, FLOOR_SD, FLOOR_M, FLOOR_N):
+                parts[f"{v.class_} {number(mean, sd)} ({m:g} against {n:g})"] = None
         if parts:
             yield (
                 f"{metric.label}: × real is the distance divided by the mean of "
@@ -78,28 +78,31 @@ def told(contents: Contents, found: Sequence[Value]) -> Iterator[str]:
             )
 
 
-def of_sites(contents: Contents, found: Sequence[Value]) -> Iterator[str]:
+def of_sites(contents: Contents, values: Sequence[Value]) -> Iterator[str]:
     """Yield how well features tell where real cases were scanned, and how far sites are apart."""
     labels = {metric.name: metric.label for metric in contents.metrics}
     lines: dict[str, None] = {}
-    for v in found:
-        told, label = v.facts or {}, labels.get(v.metric, v.metric)
-        if v.kind == "anchor":
+    for v in values:
+        label = labels.get(v.metric, v.metric)
+        if v.kind == CONTROL_KIND:
             continue
-        if _all(told, SITE_AUC, CLASS_AUC, SITES):
+        for of_sites, of_classes, sites in _numbers(v.facts, SITE_AUC, CLASS_AUC, SITES):
             lines[
-                f"Site: of real training cases the features of {label} tell the {told[SITES]:g} "
-                f"sites with 10 cases or more apart with AUC {told[SITE_AUC]:.2f}, the classes "
-                f"with {told[CLASS_AUC]:.2f} (cross-validated)."
+                f"Site: of real training cases the features of {label} tell the {sites:g} "
+                f"sites with 10 cases or more apart with AUC {of_sites:.2f}, the classes "
+                f"with {of_classes:.2f} (cross-validated)."
             ] = None
-        if _all(told, FLOOR_WITHIN, FLOOR_ACROSS, FLOOR_OF_SITES):
+        for within, across, m in _numbers(v.facts, FLOOR_WITHIN, FLOOR_ACROSS, FLOOR_OF_SITES):
             lines[
-                f"Site: {label} of real {v.class_}, {told[FLOOR_OF_SITES]:g} against as many: "
-                f"{number(told[FLOOR_WITHIN])} within a site, {number(told[FLOOR_ACROSS])} across "
-                "sites (means of draws)."
+                f"Site: {label} of real {v.class_}, {m:g} against as many: "
+                f"{number(within)} within a site, {number(across)} across sites (means of draws)."
             ] = None
     yield from lines
 
 
-def _all(told: Mapping[str, Fact | None], *names: str) -> bool:
-    return all(is_number(told.get(name)) for name in names)
+def _numbers(facts: Mapping[str, Fact | None] | None, *names: str) -> Iterator[list[float]]:
+    """Yield the facts of these names once if all of them are numbers, else nothing."""
+    recorded = [(facts or {}).get(name) for name in names]
+    numbers = [value for value in recorded if is_number(value)]
+    if len(numbers) == len(names):
+        yield numbers

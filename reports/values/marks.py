@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from cerebench.core.records.contents import Contents
+from cerebench.core.records.rows import CONTROL_KIND
 from cerebench.reports.formatting import number
 from cerebench.reports.values.copying import copying
 from cerebench.reports.values.summary import Summary, summarise
@@ -25,18 +26,18 @@ WORSE = ("noise", "blur-2", "untrained")  # controls that structured samples lea
 LARGEST_GAP = 0.10  # of the mean MS-SSIM of pairs, to that of real pairs
 
 
-def marks(contents: Contents, found: Sequence[Value]) -> dict[int, dict[str, list[str]]]:
+def marks(contents: Contents, values: Sequence[Value]) -> dict[int, dict[str, list[str]]]:
     """Judge rows of generated volumes by their recorded scores, means over seeds.
 
     Args:
         contents: Table of contents.
-        found: Values of the experiment, controls included; what is missing is not judged.
+        values: Values of the experiment, controls included; what is missing is not judged.
 
     Returns:
         Row to mark to reasons, one a class and part of the bar; rows without a mark are left out.
     """
     cells: dict[tuple[str, str], dict[int, list[Value]]] = {}
-    for value in found:
+    for value in values:
         if value.metric in (DISTANCE, SIMILARITY):
             cells.setdefault((value.metric, value.class_), {}).setdefault(value.row, []).append(
                 value
@@ -47,14 +48,14 @@ def marks(contents: Contents, found: Sequence[Value]) -> dict[int, dict[str, lis
         controls = {
             contents.rows[row].label: s
             for row, s in summaries.items()
-            if contents.rows[row].kind == "anchor" and contents.rows[row].name in WORSE
+            if contents.rows[row].kind == CONTROL_KIND and contents.rows[row].name in WORSE
         }
         for row, summary in summaries.items():
             declared = contents.rows[row]
             if declared.kind == "method" and declared.preset in SMALL:
                 for mark, reason in _faults(metric, class_, summary, controls):
                     marked.setdefault(row, {}).setdefault(mark, []).append(reason)
-    for row, reasons in copying(contents, found).items():
+    for row, reasons in copying(contents, values).items():
         marked.setdefault(row, {})[COPYING] = reasons
     return marked
 

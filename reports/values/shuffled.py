@@ -15,7 +15,8 @@ from statistics import fmean, stdev
 
 from cerebench.reports.formatting import number
 from cerebench.reports.statistics.contrast import Contrast, Part
-from cerebench.reports.values.downstream import SHUFFLED, Block, Result
+from cerebench.reports.statistics.results import Result
+from cerebench.reports.values.downstream import SHUFFLED, ProtocolResults
 
 CHANCE = 0.5  # AUC of a classifier that knows nothing
 LEAST_SHUFFLES = 10
@@ -37,32 +38,32 @@ class Null:
         return not self.low <= self.mean <= self.high
 
 
-def null(block: Block, row: Result) -> Null | str:
+def null(block: ProtocolResults, row: Result) -> Null | str:
     """Return the null interval of a row, or why there is none."""
-    found = row.values("auc")
+    aucs = row.values("auc")
     if block.version < SHUFFLED_EVERY_REPEAT:
         return "recorded with one shuffle for all repeats, which says nothing; run it again"
-    if len(found) < LEAST_SHUFFLES:
-        return f"{len(found)} shuffles, fewer than {LEAST_SHUFFLES}, say nothing"
-    variance = stdev(found) ** 2 / len(found)
-    low, high = Contrast(CHANCE, (Part(variance, len(found) - 1.0),)).interval
-    return Null(fmean(found), low, high, len(found))
+    if len(aucs) < LEAST_SHUFFLES:
+        return f"{len(aucs)} shuffles, fewer than {LEAST_SHUFFLES}, say nothing"
+    variance = stdev(aucs) ** 2 / len(aucs)
+    low, high = Contrast(CHANCE, (Part(variance, len(aucs) - 1.0),)).interval
+    return Null(fmean(aucs), low, high, len(aucs))
 
 
-def notes(block: Block) -> Iterator[str]:
+def notes(block: ProtocolResults) -> Iterator[str]:
     """Yield what the control says of each row; nothing for another protocol."""
     for row in block.results if block.name == SHUFFLED else ():
         if not row.runs:
             continue
-        told = null(block, row)
-        if isinstance(told, str):
-            yield f"{row.label}: {told}."
+        verdict = null(block, row)
+        if isinstance(verdict, str):
+            yield f"{row.label}: {verdict}."
             continue
-        width = max(told.high - told.low, math.ulp(1))
-        low, high = (number(end, width).partition(" ± ")[0] for end in (told.low, told.high))
-        interval = f"[{low}, {high}] that chance gives ({told.shuffles} shuffles, 95 %)"
-        mean = f"{row.label}: mean AUC before fine-tuning {told.mean:.3f}"
-        if told.leaks:
+        width = max(verdict.high - verdict.low, math.ulp(1))
+        low, high = (number(end, width).partition(" ± ")[0] for end in (verdict.low, verdict.high))
+        interval = f"[{low}, {high}] that chance gives ({verdict.shuffles} shuffles, 95 %)"
+        mean = f"{row.label}: mean AUC before fine-tuning {verdict.mean:.3f}"
+        if verdict.leaks:
             yield f"{mean} lies outside the interval {interval}: labels leak."
         else:
             yield f"{mean} lies in the interval {interval}, as it must."

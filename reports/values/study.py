@@ -2,59 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from cerebench.reports.base import Experiment
-from cerebench.reports.formatting import DASH, plain, span
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.statistics.comparison import CLAIM, Verdict, check_test, compare
 from cerebench.reports.statistics.generators import leader
-from cerebench.reports.tables.notes import versions
-from cerebench.reports.values.downstream import DEFAULT_TEST, Block, Result, read
+from cerebench.reports.statistics.results import Result
+from cerebench.reports.values.downstream import DEFAULT_TEST, ProtocolResults, read_protocols
 from cerebench.reports.values.marks import SMALL, marked_label, marks
 from cerebench.reports.values.tidy import values
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Study:
     """The protocols of an experiment.
 
     Attributes:
         test: The test beside that of generators, one of ``comparison.TESTS``.
         marks: Name of a row to why image metrics mark it, as in ``cerebench.reports.values.marks``.
-        footnotes: Text to number, as collected by ``mark`` for the table at work.
-        kept: Verdicts that were asked for before.
     """
 
-    experiment: Experiment
-    blocks: list[Block]
+    experiment: RecordedExperiment
+    blocks: list[ProtocolResults]
     test: str
     marks: Mapping[str, Mapping[str, Sequence[str]]]
-    footnotes: dict[str, int] = field(default_factory=dict)
-    kept: dict[tuple[Block, str, str], dict[Result, Verdict]] = field(default_factory=dict)
+    _verdicts: dict[tuple[ProtocolResults, str, str], dict[Result, Verdict]] = field(
+        default_factory=dict, init=False, repr=False
+    )  # those that were asked for before: tables share them, and a bootstrap is slow
 
-    def mark(self, *texts: str) -> int:
-        """Return the number of a footnote of all texts that say something; 0 if none does."""
-        text = plain("; ".join(filter(None, texts)))
-        return self.footnotes.setdefault(text, len(self.footnotes) + 1) if text else 0
-
-    def marked(self, block: Block, result: Result) -> dict[str, Sequence[str]]:
+    def marked(self, block: ProtocolResults, result: Result) -> dict[str, Sequence[str]]:
         """Return the marks of a row; a row with one is never called best."""
         odd = {"unequal data": [""]} if result in unequal(self, block) else {}
         return {**self.marks.get(result.name, {}), **odd}
 
-    def label(self, block: Block, result: Result) -> str:
+    def label(self, block: ProtocolResults, result: Result) -> str:
         """Return the label of a row with its marks behind it."""
         return marked_label(result.label, self.marked(block, result))
 
     @property
-    def experiments(self) -> list[Block]:
+    def experiments(self) -> list[ProtocolResults]:
         """Protocols that compare generators."""
         return [b for b in self.blocks if b.needs_samples and b.role == "experiment"]
 
     @property
-    def others(self) -> list[tuple[Block, Result]]:
+    def others(self) -> list[tuple[ProtocolResults, Result]]:
         """Rows of all other protocols."""
         blocks = [b for b in self.blocks if b not in self.experiments]
         return [(block, result) for block in blocks for result in block.results]
@@ -64,26 +57,30 @@ class Study:
         """Why nothing is bold in any table; empty where something may be."""
         return self.experiment.contents.banner or classifier(self.blocks)
 
-    def reference(self, block: Block) -> Result | None:
+    def reference(self, block: ProtocolResults) -> Result | None:
         """Return the row of a protocol that tests compare with."""
         return block.find(self.experiment.contents.reference)
 
-    def families(self, block: Block) -> tuple[list[Result], list[Result]]:
+    def families(self, block: ProtocolResults) -> tuple[list[Result], list[Result]]:
         """Return what is compared with the reference: other generators, and rows without one."""
         methods = [row for row in block.results if row is not self.reference(block)]
         return methods, [row for b, row in self.others if not b.needs_samples]
 
-    def verdicts(self, block: Block, metric: str, test: str = CLAIM) -> dict[Result, Verdict]:
+    def verdicts(
+        self, block: ProtocolResults, metric: str, test: str = CLAIM
+    ) -> dict[Result, Verdict]:
         """Test both families of a protocol against its reference."""
         place = (block, metric, test)
-        if place not in self.kept:
-            found: dict[Result, Verdict] = {}
+        if place not in self._verdicts:
+            verdicts: dict[Result, Verdict] = {}
             for family in self.families(block):
-                found |= compare(family, self.reference(block), metric, test)
-            self.kept[place] = found
-        return self.kept[place]
+                verdicts |= compare(family, self.reference(block), metric, test)
+            self._verdicts[place] = verdicts
+        return self._verdicts[place]
 
-    def best(self, rows: Sequence[tuple[Block, Result]], metric: str) -> tuple[Result | None, ...]:
+    def best(
+        self, rows: Sequence[tuple[ProtocolResults, Result]], metric: str
+    ) -> tuple[Result | None, ...]:
         """Return the row that may be called best, and the second best by its mean.
 
         Rows with a mark, and those with a run that predicts one class, do not compete; nothing is
@@ -101,33 +98,33 @@ class Study:
         return leader(able, metric), second[0] if len(second) == 1 else None
 
 
-def study(experiment: Experiment, test: str = DEFAULT_TEST) -> Study | None:
+def read_study(experiment: RecordedExperiment, test: str = DEFAULT_TEST) -> Study | None:
     """Read the protocols of an experiment; None if it has none.
 
     Raises:
-        ReportError: If the test is unknown, or as in ``downstream.read``.
+        ReportError: If the test is unknown, or as in ``downstream.read_protocols``.
     """
     check_test(test)
-    blocks = read(experiment)
+    blocks = read_protocols(experiment)
     if not any(block.results for block in blocks):
         return None
     rows = experiment.contents.rows
     marked = marks(experiment.contents, values(experiment))
-    return Study(experiment, blocks, test, {rows[row].name: told for row, told in marked.items()})
+    return Study(experiment, blocks, test, {rows[row].name: why for row, why in marked.items()})
 
 
-def unequal(told: Study, block: Block) -> dict[Result, str]:
+def unequal(protocols: Study, block: ProtocolResults) -> dict[Result, str]:
     """Return the rows whose stage 1 trained on other data than the reference's, and on what.
 
     Without a result of the reference, the first row that has one takes its place.
     """
     made = [result for result in block.results if result.data]
-    reference = told.reference(block)
+    reference = protocols.reference(block)
     usual = reference if reference in made else next(iter(made), None)
     return {row: row.data for row in made if usual is not None and row.data != usual.data}
 
 
-def classifier(blocks: Sequence[Block]) -> str:
+def classifier(blocks: Sequence[ProtocolResults]) -> str:
     """Return the warning above every table of a small classifier, or an empty string."""
     for block in blocks:
         config = block.config
@@ -138,64 +135,3 @@ def classifier(blocks: Sequence[Block]) -> str:
             network += str(config["depth"]) * (network == "resnet")
             return f"{block.preset} classifier: {network}, few epochs ({epochs})"
     return ""
-
-
-def caption(told: Study, shown: Sequence[Result], *, means: bool = True) -> str:
-    """Describe test set, runs, seeds, preset, data and versions of the rows shown.
-
-    Args:
-        told: The study.
-        shown: Rows of the table.
-        means: Whether the table shows means over runs.
-    """
-    contents = told.experiment.contents
-    data, made = contents.dataset, [result for result in shown if result.runs]
-    counts = [span(result.of_class()[label] for result in made) for label in (0, 1)]
-    classes = ", ".join(f"{n} {c}" for n, c in zip(counts, data.classes, strict=False))
-    patients = span(len(set(result.patients)) for result in made)
-    seeds = ", ".join(map(str, contents.seeds))
-    presets = ", ".join(dict.fromkeys(block.preset for block in told.blocks))
-    suites = contents.suites
-    over = "Mean over" if means else "Each row has"
-    error = " ± its standard error, test patients and seeds joined" * means
-    parts = [
-        f"{data.label}, {data.size} voxels an edge; n = {span(len(r.ids) for r in made)} "
-        f"test cases ({classes}) of {patients} patients.",
-        f"{over} {span(len(result.runs) for result in made)} runs{error}: repeats of generator "
-        f"seed{'s' * (len(contents.seeds) > 1)} {seeds}.",
-        f"Positive class {data.classes[-1]}, threshold 0.5{_constant(made)}. Preset of classifiers "
-        f"{presets}, of generators {contents.preset or DASH}.",
-        f"Suite{'s' * (len(suites) > 1)} {', '.join(suites)}." if suites else "",
-        versions(contents),
-    ]
-    return plain(" ".join(parts))
-
-
-def _constant(made: Sequence[Result]) -> str:
-    """Say the F1 of a classifier that knows nothing and calls every case positive."""
-    shares = sorted({ones / (zeros + ones) for zeros, ones in (row.of_class() for row in made)})
-    listed = dict.fromkeys(f"{2 * share / (1 + share):.3f}" for share in shares)
-    return f"; F1 of calling every case so: {' or '.join(listed)}" * bool(listed)
-
-
-def data_notes(told: Study, blocks: Iterable[Block]) -> Iterator[str]:
-    """Yield what stage 1 trained on, and which rows are marked because theirs differs."""
-    for block in blocks:
-        odd = unequal(told, block)
-        usual = [r.data for r in block.results if r.data and r not in odd]
-        if usual:
-            yield f"{block.label}, stage 1: {usual[0]}."
-        for row, data in odd.items():
-            yield f"Unequal data: {row.label} in {block.label} trained stage 1 on {data}."
-
-
-def bold(told: Study) -> str:
-    """Say what bold means and when there is none."""
-    if told.banner:
-        return f"Nothing is bold: {told.banner}."
-    return (
-        "Bold: better than every other row, each at p < 0.05 by the test of generators (seeds and "
-        "patients); of equal rows, two or seven, one is bold in at most 5 % of columns. Rows with "
-        "a mark, or with a run that predicts one class, do not compete. No bold where that is not "
-        "shown."
-    )

@@ -18,6 +18,7 @@ from statistics import fmean, variance
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.records.rows import CONTROL_KIND
 from cerebench.reports.statistics.contrast import LEAST_SEEDS, Contrast, Part, best
 from cerebench.reports.values.tidy import OK, Value
 
@@ -57,7 +58,7 @@ class Summary:
         real_value: The same statistic of the real set, or what new real volumes would score.
         got: Seeds that have a value; ``asked``: seeds that should have one.
         better: ``lower``, ``higher`` or ``near-real``; empty where nothing is ranked.
-        kind: ``anchor``, ``method`` or ``samples``.
+        kind: ``method``, ``samples`` or ``CONTROL_KIND``.
         own: Variance of the value that other generated volumes and other seeds would give; None
             where it is not known.
         real: Variance that the real volumes give the value.
@@ -113,9 +114,9 @@ def summarise(values: Sequence[Value]) -> Summary | None:
     first, seeds = good[0], len(good)
     numbers = [float(value.value) for value in good if value.value is not None]
     reals = [value.real_value for value in good if value.real_value is not None]
-    told = {"got": seeds, "asked": len(values), "kind": first.kind}
+    counts = {"got": seeds, "asked": len(values), "kind": first.kind}
     if is_p(first.view):
-        return Summary(max(numbers), None, better="", **told)
+        return Summary(max(numbers), None, better="", **counts)
     own, real = _errors(good, numbers)
     return Summary(
         value=fmean(numbers),
@@ -125,7 +126,7 @@ def summarise(values: Sequence[Value]) -> Summary | None:
         real=real,
         target=_target(first),
         whole=all(value.se is not None for value in good),
-        **told,
+        **counts,
     )
 
 
@@ -141,8 +142,8 @@ def _errors(good: Sequence[Value], numbers: Sequence[float]) -> tuple[Part | Non
         # Which part of the error the seeds share is not recorded: taken as all of it.
         return Part(between / seeds, seeds - 1.0), Real(NONE, fmean(errors))
     parts = [_of_real(value) for value in good]
-    left = [found for found, _ in parts if len(found)]
-    whole = len(left) == seeds and len({len(found) for found in left}) == 1
+    left = [replicates for replicates, _ in parts if len(replicates)]
+    whole = len(left) == seeds and len({len(replicates) for replicates in left}) == 1
     mean = np.mean(left, axis=0) if whole else NONE
     same = (first.recipe_hash, first.n_real, first.n_generated)
     real = Real(mean, jackknife(mean) if whole else fmean(v for _, v in parts), same)
@@ -155,8 +156,8 @@ def _errors(good: Sequence[Value], numbers: Sequence[float]) -> tuple[Part | Non
 
 def jackknife(left: Sequence[float] | Numbers) -> float:
     """Return the variance that leave-one-group-out values give: (G - 1) / G times their sum."""
-    found = np.asarray(left, np.float64)
-    return float((len(found) - 1) * np.var(found)) if len(found) > 1 else 0.0
+    values = np.asarray(left, np.float64)
+    return float((len(values) - 1) * np.var(values)) if len(values) > 1 else 0.0
 
 
 def _finite(value: Value, side: str) -> Numbers:
@@ -245,20 +246,20 @@ def leader(summaries: Mapping[int, Summary]) -> int | None:
     Args:
         summaries: Row to its cell; rows that may not be called best are left out by the caller.
     """
-    told = {row: s for row, s in summaries.items() if s.loss is not None}
-    if any(s.kind == "method" and s.got < LEAST_SEEDS for s in told.values()):
+    able = {row: s for row, s in summaries.items() if s.loss is not None}
+    if any(s.kind == "method" and s.got < LEAST_SEEDS for s in able.values()):
         return None
 
     def p(first: int, other: int) -> float | None:
         try:
-            made = contrasts(told[first], told[other])
+            made = contrasts(able[first], able[other])
         except ValueError:
             return None
         ps = [one.p if one.difference > 0 else None for one in made]
         return None if None in ps else max(one for one in ps if one is not None)
 
-    found = best({row: s.loss for row, s in told.items() if s.loss is not None}, p)
-    return None if found is None or told[found].got < told[found].asked else found
+    best_row = best({row: s.loss for row, s in able.items() if s.loss is not None}, p)
+    return None if best_row is None or able[best_row].got < able[best_row].asked else best_row
 
 
 def runner_up(summaries: Mapping[int, Summary]) -> int | None:
@@ -276,4 +277,4 @@ def ranks(summaries: Mapping[int, Summary]) -> dict[int, int]:
 def competing(summaries: Mapping[int, Summary], left_out: Iterable[int]) -> dict[int, Summary]:
     """Return the cells of rows that may be called best: no control, no marked row."""
     out = set(left_out)
-    return {row: s for row, s in summaries.items() if row not in out and s.kind != "anchor"}
+    return {row: s for row, s in summaries.items() if row not in out and s.kind != CONTROL_KIND}

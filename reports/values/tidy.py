@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from cerebench.core.facts import EXPECTED, Fact, is_number
 from cerebench.core.records.base import Record
 from cerebench.core.records.cells import CellFile, Failure
-from cerebench.core.records.rows import CellEntry
+from cerebench.core.records.rows import CONTROL_KIND, CellEntry
 from cerebench.core.records.scored import ScoreRecord, ScoreRow
 from cerebench.core.records.trained import SampleRecord, TrainRecord
-from cerebench.reports.base import Experiment, left_out
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import first_line
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 Recorded = TypeVar("Recorded", bound=Record)
 OK, FAILED, NOT_RUN, UNAVAILABLE = "ok", "failed", "not run", "unavailable"
@@ -33,12 +29,12 @@ ALL_CLASSES = "all"
 
 @dataclass(frozen=True)
 class Value:
-    """One value of one cell or anchor, or the reason why it is missing.
+    """One value of one cell or control, or the reason why it is missing.
 
     Attributes:
         row: Position in the rows of the table of contents.
-        kind: ``anchor``, ``method`` or ``samples``; ``role`` is ``floor`` or ``control`` for an
-            anchor, else empty.
+        kind: ``method``, ``samples`` or ``CONTROL_KIND``; ``role`` is ``floor`` or ``control`` for
+            a control, else empty.
         class_: Class, or ``all`` for the cost of a model that serves every class.
         metric: Name of a metric, or of a cost: ``train-seconds``, ``peak-mib``, ``parameters``
             (trained ones, per trained instance), ``device`` (of training), ``sampler``,
@@ -90,14 +86,14 @@ class Value:
     replicates: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
 
 
-def values(experiment: Experiment) -> list[Value]:
+def values(experiment: RecordedExperiment) -> list[Value]:
     """Read every value of an experiment, in the order of its table of contents.
 
     Raises:
         ReportError: If the path of a record leaves the folder.
     """
     dataset = experiment.contents.dataset
-    found: list[Value] = []
+    all_values: list[Value] = []
     for number, row in enumerate(experiment.contents.rows):
         start = Value(
             dataset=dataset.name,
@@ -110,14 +106,14 @@ def values(experiment: Experiment) -> list[Value]:
             role=row.role,
             preset=row.preset,
         )
-        if row.kind == "anchor":
-            found.extend(_scores(experiment, start, row.scores, ""))
+        if row.kind == CONTROL_KIND:
+            all_values.extend(_scores(experiment, start, row.scores, ""))
         for cell in row.cells:
-            found.extend(_cell(experiment, replace(start, seed=cell.seed), cell))
-    return found
+            all_values.extend(_cell(experiment, replace(start, seed=cell.seed), cell))
+    return all_values
 
 
-def _cell(experiment: Experiment, start: Value, cell: CellEntry) -> Iterator[Value]:
+def _cell(experiment: RecordedExperiment, start: Value, cell: CellEntry) -> Iterator[Value]:
     upstream, begun = broken(experiment, cell), unfinished(experiment, cell)
     yield from _scores(experiment, start, cell.scores, upstream, begun)
     for name, path in cell.train.items():
@@ -129,7 +125,7 @@ def _cell(experiment: Experiment, start: Value, cell: CellEntry) -> Iterator[Val
     yield from _sample_costs(start, sampled, upstream, experiment.contents.dataset.classes)
 
 
-def broken(experiment: Experiment, cell: CellEntry) -> str:
+def broken(experiment: RecordedExperiment, cell: CellEntry) -> str:
     """Say which training or sampling of a cell failed first and why; empty if none did."""
     for name, path in cell.train.items():
         if reason := stage(experiment, path, TrainRecord)[1]:
@@ -138,7 +134,7 @@ def broken(experiment: Experiment, cell: CellEntry) -> str:
     return f"sample: {reason}" if reason else ""
 
 
-def unfinished(experiment: Experiment, cell: CellEntry) -> str:
+def unfinished(experiment: RecordedExperiment, cell: CellEntry) -> str:
     """Say which training of a cell was begun and has not ended; empty if none was."""
     for name, path in cell.train.items():
         folder = experiment.path(path).parent
@@ -148,7 +144,9 @@ def unfinished(experiment: Experiment, cell: CellEntry) -> str:
     return ""
 
 
-def stage(experiment: Experiment, path: str, kind: type[Recorded]) -> tuple[Recorded | None, str]:
+def stage(
+    experiment: RecordedExperiment, path: str, kind: type[Recorded]
+) -> tuple[Recorded | None, str]:
     """Return the record of a stage, or why there is none; None and nothing if it has not run.
 
     Args:
@@ -176,7 +174,7 @@ def _missing(reason: str, otherwise: str = "") -> dict[str, Any]:
 
 
 def _scores(
-    experiment: Experiment,
+    experiment: RecordedExperiment,
     start: Value,
     scores: Mapping[str, str],
     upstream: str,
@@ -190,13 +188,13 @@ def _scores(
             better=metric.better,
             scale=metric.scale,
             recipe_hash=metric.recipe_hash,
-            recipe=_canonical(metric.recipe),
+            recipe=recipe_json(metric.recipe),
         )
         places = {(name, view) for name in classes for view in metric.views}
         path = scores.get(metric.name)
         record, reason = stage(experiment, path or "", ScoreRecord)
         if record:
-            recipe = _canonical(record.recipe)
+            recipe = recipe_json(record.recipe)
             made = replace(owed, recipe_hash=record.recipe_hash, recipe=recipe)
             for row in record.rows:
                 places.discard((row.class_, row.view))
@@ -256,16 +254,16 @@ def _train_costs(
         yield replace(start, metric=cost, notes=warnings, value=float(amount))
 
 
-def _sampler(experiment: Experiment, start: Value, cell: CellEntry) -> Iterator[Value]:
+def _sampler(experiment: RecordedExperiment, start: Value, cell: CellEntry) -> Iterator[Value]:
     """Yield sampler and network evaluations of a method whose configuration names them."""
     if start.kind != "method":
         return
-    told, reason = experiment.record(f"{cell.folder}/cell.json", CellFile)
+    file, reason = experiment.record(f"{cell.folder}/cell.json", CellFile)
     start = replace(start, class_=ALL_CLASSES, metric=SAMPLER)
     if reason:
         yield replace(start, **_missing(reason))
-    elif told and isinstance(name := told.config.get("sampler"), str):
-        yield replace(start, text=f"{name} {told.config.get('sampler_steps') or ''}".strip())
+    elif file and isinstance(name := file.config.get("sampler"), str):
+        yield replace(start, text=f"{name} {file.config.get('sampler_steps') or ''}".strip())
 
 
 def _sample_costs(
@@ -284,79 +282,10 @@ def _sample_costs(
     }
     for metric, amounts in measured.items():
         for name in classes if amounts or reason or start.kind == "method" else ():
-            told = {"value": amounts[name]} if name in amounts else _missing(reason)
-            yield replace(start, class_=name, metric=metric, **told)
+            amount = {"value": amounts[name]} if name in amounts else _missing(reason)
+            yield replace(start, class_=name, metric=metric, **amount)
 
 
-def _canonical(recipe: Mapping[str, Any]) -> str:
+def recipe_json(recipe: Mapping[str, Any]) -> str:
+    """Return a recipe as JSON in one form, so that equal recipes give equal text."""
     return json.dumps(recipe, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def frame(experiment: Experiment) -> DataFrame:
-    """Return every value of an experiment as a data frame, one value a row.
-
-    Columns are the fields of ``Value``, ``class_`` as ``class``, ``facts`` as JSON (empty where
-    there are none), and ``mark``: why its row is marked, as in ``values/marks.py``, or empty.
-    A missing number is NaN.
-
-    Raises:
-        ReportError: If the path of a record leaves the folder.
-    """
-    import pandas as pd
-
-    from cerebench.reports.values.marks import (  # which judge what this file reads
-        explanation,
-        marks,
-    )
-
-    found = values(experiment)
-    names = [column.name for column in fields(Value) if column.name != "replicates"]
-    rows = [[getattr(value, name) for name in names] for value in found]
-    table = pd.DataFrame(rows, columns=[name.rstrip("_") for name in names])
-    table["notes"] = table["notes"].map(" | ".join)
-    table["facts"] = [_canonical(value.facts) if value.facts else "" for value in found]
-    reasons = {row: explanation(told) for row, told in marks(experiment.contents, found).items()}
-    table["mark"] = table["row"].map(lambda row: reasons.get(row, ""))
-    floats, integers = ["value", "real_value", "se"], ["seed", "n_real", "n_generated"]
-    return table.astype(dict.fromkeys(floats, "float64") | dict.fromkeys(integers, "Int64"))
-
-
-def frames(experiment: Experiment) -> list[DataFrame]:
-    """Return the tidy rows of image metrics and cost, and of downstream protocols if it has any.
-
-    Where real cases were left out, a column ``left_out`` says how many.
-
-    Raises:
-        ReportError: As in ``frame`` and ``downstream_tidy.frame``.
-    """
-    found = [frame(experiment)]
-    if experiment.contents.downstream:
-        from cerebench.reports.values.downstream_tidy import (
-            frame as downstream,  # reads by this file
-        )
-
-        further = downstream(experiment)
-        found += [] if further is None else [further]
-    if missing := left_out(experiment.contents):
-        found = [table.assign(left_out=f"{missing} cases") for table in found]
-    return found
-
-
-def csv(frames: Sequence[DataFrame]) -> str:
-    """Return tidy rows as CSV, full float64; ``recipe`` holds the SHA-256 of each recipe."""
-    import pandas as pd
-
-    table = pd.concat(frames, ignore_index=True).drop(columns="recipe")
-    return table.rename(columns={"recipe_hash": "recipe"}).to_csv(index=False, lineterminator="\n")
-
-
-def write(experiment: Experiment, folder: Path) -> list[Path]:
-    """Write ``<name>.csv``: the tidy rows of the experiment.
-
-    Raises:
-        ReportError: If the path of a record leaves the folder.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{experiment.name}.csv"
-    path.write_text(csv(frames(experiment)), encoding="utf-8")
-    return [path]

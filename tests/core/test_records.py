@@ -11,7 +11,7 @@ from cerebench.core.records.cells import Failure
 from cerebench.core.records.classified import DownstreamRecord
 from cerebench.core.records.contents import Contents
 from cerebench.core.records.files import as_json, dump, parse, read
-from cerebench.core.records.rows import AnchorRow, GeneratorRow
+from cerebench.core.records.rows import ControlEntry, GeneratorRow
 from cerebench.core.records.scored import DiagnosisRecord, FiguresRecord, ScoreRecord, ScoreRow
 from cerebench.core.records.trained import SampleRecord, TrainRecord
 
@@ -202,7 +202,7 @@ def test_names_of_files_that_are_no_utf_8_stay_readable():
 
 
 def test_rows_have_the_fields_of_their_kind_and_are_read_alike():
-    anchor = {
+    control = {
         "kind": "anchor",
         "name": "a",
         "label": "A",
@@ -213,21 +213,21 @@ def test_rows_have_the_fields_of_their_kind_and_are_read_alike():
     cell = {"seed": 0, "folder": "f", "train": {}, "scores": {}}
     method = {"kind": "method", "name": "m", "label": "M", "preset": "quick", "source": ""}
     method |= {"conditioning": "none", "differences": [], "cells": [cell]}
-    told = contents(rows=[anchor, method])
+    told = contents(rows=[control, method])
     _, found = parse(Contents, json.dumps(told).encode(), "")
     first, second = found.rows
-    assert (type(first), first.role, first.preset, first.cells) == (AnchorRow, "floor", "", ())
+    assert (type(first), first.role, first.preset, first.cells) == (ControlEntry, "floor", "", ())
     assert (type(second), second.role, second.cells[0].diagnosis) == (GeneratorRow, "", "")
-    assert as_json(found.rows) == [anchor, method]
+    assert as_json(found.rows) == [control, method]
     for row, said in [
-        (anchor | {"role": "best"}, "rows.1.role must be 'floor' or 'control', got 'best'"),
+        (control | {"role": "best"}, "rows.1.role must be 'floor' or 'control', got 'best'"),
         ({k: v for k, v in method.items() if k != "cells"}, "rows.1.cells is missing"),
         (method | {"cells": []}, "rows.1.cells must be 1 or more, got a list of 0"),
         (method | {"kind": "mehtod"}, "rows.1.kind must be 'method' or 'samples', got 'mehtod'"),
         (method | {"cells": [cell | {"seed": "0"}]}, "rows.1.cells.0.seed must be a whole number"),
         ([], "rows.1 must be an object, got a list of 0"),
     ]:
-        assert fault(Contents, contents(rows=[anchor, row])).startswith(said)
+        assert fault(Contents, contents(rows=[control, row])).startswith(said)
 
 
 def contents(**changes) -> dict:

@@ -40,7 +40,7 @@ SECTIONS = {
         data.Counts,
         data.LeftOut,
         contents.MetricEntry,
-        rows.AnchorRow,
+        rows.ControlEntry,
         rows.GeneratorRow,
         rows.Difference,
         rows.CellEntry,

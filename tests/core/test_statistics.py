@@ -10,7 +10,6 @@ from cerebench.core.statistics import (
     Group,
     auc,
     hedges_g,
-    hedges_interval,
     holm,
     standard_error,
     tost_p,
@@ -83,16 +82,6 @@ def test_equivalence_needs_values_and_equal_means():
     at_the_margin = Group.of(many - many.mean() + other.mean() + 0.5)
     assert tost_p(at_the_margin, same, 0.5) == pytest.approx(0.5)
     assert tost_p(Group.of(many + 1), same, 0.5) > 0.999
-
-
-@pytest.mark.parametrize("confidence", [0.5, 0.95])
-def test_the_interval_of_hedges_g_is_that_of_the_noncentrality_of_t(confidence):
-    low, high = hedges_interval(A, B, confidence)
-    t, scale = 2.6111648, 0.8 * math.sqrt(2 / 3)
-    tails = [stats.nct.cdf(t, 4, end / scale) for end in (low, high)]
-    assert tails == pytest.approx([(1 + confidence) / 2, (1 - confidence) / 2], abs=1e-6)
-    assert low < hedges_g(A, B) < high
-    assert hedges_interval(B, A, confidence) == pytest.approx((-high, -low))
 
 
 def test_groups_without_spread_give_what_is_no_number_and_no_error():

@@ -316,7 +316,7 @@ def test_no_tumour_reaches_the_border():
     for seed in range(8):
         tumour = Tumour(largest, np.random.RandomState(seed))
         assert tumour.ml == 17**2
-        _, coverage = tumour.draw(64)
+        _, coverage = tumour.draw_volume(64)
         coverage[1:-1, 1:-1, 1:-1] = 0
         assert (coverage == 0).all(), seed
 
@@ -420,7 +420,7 @@ def test_unknown_case_is_refused():
 @pytest.mark.parametrize("name", ["LGG", "HGG"])
 def test_drawn_volume_is_the_enclosed_volume(name):
     tumour = Tumour(CALIBRATION[name], np.random.RandomState(0))
-    _, coverage = tumour.draw(64)
+    _, coverage = tumour.draw_volume(64)
     assert coverage.sum() * 2**3 / 1000 == pytest.approx(tumour.ml, rel=0.05)
 
 

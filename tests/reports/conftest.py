@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 
 CLASSES = ("LGG", "HGG")
 UTC = "2026-01-31T12:00:00Z"
@@ -187,7 +187,7 @@ class Builder:
             "rows": [],
         }
 
-    def anchor(self, name: str, label: str, role: str, note: str) -> None:
+    def control(self, name: str, label: str, role: str, note: str) -> None:
         paths = {}
         for declared in METRICS[:-1]:
             paths[declared["name"]] = f"_real/score/{name}/{declared['name']}@01234567.json"
@@ -446,13 +446,13 @@ class Builder:
             notes=[],
         )
 
-    def read(self) -> Experiment:
+    def read(self) -> RecordedExperiment:
         path = self.folder / "experiment-made-up-00000000.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         usual = {"version": 1, "differences": [], "recipe_hash": "0" * 64}
         told = {"downstream": [usual | one for one in self.contents.get("downstream", ())]}
         path.write_text(json.dumps(self.contents | told), encoding="utf-8")
-        return Experiment.read(path)
+        return RecordedExperiment.read(path)
 
 
 def small(folder: Path, seeds: tuple[int, ...] = (0,)) -> Builder:
@@ -461,7 +461,7 @@ def small(folder: Path, seeds: tuple[int, ...] = (0,)) -> Builder:
     The second method has a diagnosis with maps; the one that failed lacks it.
     """
     builder = Builder(folder, seeds)
-    builder.anchor("real-heldout", "real, held out", "floor", "real cases no generator saw.")
+    builder.control("real-heldout", "real, held out", "floor", "real cases no generator saw.")
     builder.method("wgan-gp", "3D-WGAN-GP")
     builder.method("ddpm", "3D-DDPM", conditioning="class", source="arXiv:2006.11239")
     builder.method("broken", "3D-α-WGAN", differences=[])
@@ -471,8 +471,8 @@ def small(folder: Path, seeds: tuple[int, ...] = (0,)) -> Builder:
         path = f"broken-quick-89abcdef/seed-{seed}/train/LGG/record.json"
         builder.fail(path, "out of memory at 128³\nsecond line")
     builder.samples("mine", "mine_v2 & co", like="mine")
-    builder.anchor("copies", "training copies", "control", "must be punished by NN ratio.")
-    builder.anchor("noise", "noise", "control", "must be punished by every metric.")
+    builder.control("copies", "training copies", "control", "must be punished by NN ratio.")
+    builder.control("noise", "noise", "control", "must be punished by every metric.")
     builder.preview("_real/preview.npz", 60)
     builder.preview("wgan-gp-quick-89abcdef/seed-0/score/preview.npz", 90)
     builder.preview("ddpm-quick-89abcdef/seed-0/score/preview.npz", 120)

@@ -36,14 +36,14 @@ def compiled(folder):
 
 
 def test_the_files_look_as_agreed(runs, tmp_path, golden):
-    paths = latex.write(runs.read(), tmp_path, anchors=True)
+    paths = latex.write(runs.read(), tmp_path, controls=True)
     assert [path.name for path in paths] == NAMES
     for path in paths:
         golden(path.name, path.read_text(encoding="utf-8"))
 
 
 def test_siunitx_sets_every_number_of_a_cell(runs, tmp_path):
-    paths = latex.write(runs.read(), tmp_path, siunitx=True, anchors=True)
+    paths = latex.write(runs.read(), tmp_path, siunitx=True, controls=True)
     text = paths[0].read_text()
     assert r"\num{1.720} $\pm$ \num{0.012}" in text
     assert r"\num{0.0} $\pm$ \num{1.2}" in text
@@ -70,7 +70,7 @@ def test_a_string_is_escaped(text, escaped):
 
 @needs_pdflatex
 def test_the_document_compiles_without_overfull_boxes(three_seeds, tmp_path):
-    latex.write(three_seeds.read(), tmp_path, anchors=True)
+    latex.write(three_seeds.read(), tmp_path, controls=True)
     status, log = compiled(tmp_path)
     assert status == 0
     assert "Overfull" not in log
@@ -84,7 +84,7 @@ def test_a_table_of_many_methods_with_long_labels_fits_its_pages(runs, tmp_path)
         runs.method("wgan-gp", label)
         path = "ddpm-quick-89abcdef/seed-0/diagnosis/record.json"
         runs.contents["rows"][-1]["cells"][0]["diagnosis"] = path
-    latex.write(runs.read(), tmp_path, anchors=True)
+    latex.write(runs.read(), tmp_path, controls=True)
     status, log = compiled(tmp_path)
     assert status == 0
     assert "Overfull" not in log
@@ -134,7 +134,7 @@ def test_hostile_strings_compile(runs, tmp_path):
     told = {"class": "LGG", "name": "a_b%", "meaning": HOSTILE, "values": {"test": [-1.0, 1e-9]}}
     runs.diagnose("wgan-gp")
     runs.edit("wgan-gp-quick-89abcdef/seed-0/diagnosis/record.json", diagnostics=[told])
-    latex.write(runs.read(), tmp_path, anchors=True)
+    latex.write(runs.read(), tmp_path, controls=True)
     status, log = compiled(tmp_path)
     assert status == 0
     assert "Overfull" not in log
@@ -206,8 +206,8 @@ def test_paper_tables_compile_without_overfull_boxes(classified, tmp_path, siuni
 
 def test_controls_are_left_out_unless_asked_for(runs, tmp_path):
     texts = [
-        latex.write(runs.read(), tmp_path / str(anchors), anchors=anchors)[0].read_text()
-        for anchors in (False, True)
+        latex.write(runs.read(), tmp_path / str(controls), controls=controls)[0].read_text()
+        for controls in (False, True)
     ]
     assert ["training copies" in text for text in texts] == [False, True]
     assert all("real, held out" in text for text in texts)

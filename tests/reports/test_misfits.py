@@ -12,7 +12,7 @@ from cerebench.reports import latex, markdown, terminal
 from cerebench.reports.figures import every as figures
 from cerebench.reports.statistics import comparison
 from cerebench.reports.tables import diagnostics
-from cerebench.reports.values import downstream, tidy
+from cerebench.reports.values import downstream, frames, tidy
 
 DDPM = "ddpm-quick-89abcdef/seed-0"
 # Kind of a file -> where one lies, and where in it the field lies that is attacked.
@@ -98,7 +98,7 @@ def numbers(experiment) -> dict:
         found[v.row, v.seed, v.class_, v.metric, v.view] = (v.value, v.se, v.text), v.reason
     for r in diagnostics.readings(experiment):
         found["told", r.row, r.class_, r.name, r.set_] = r.values, r.reason
-    for block in downstream.read(experiment):
+    for block in downstream.read_protocols(experiment):
         for row in block.results:
             reasons = " ".join(lack.reason for lack in row.missing)
             found[block.name, row.name] = [run.values for run in row.runs], reasons
@@ -108,11 +108,11 @@ def numbers(experiment) -> dict:
 def rendered(experiment, folder) -> dict[str, str]:
     """Return what every renderer but the figures makes, without white space."""
     shown = Console(file=io.StringIO(), width=150)
-    terminal.render(experiment, shown, anchors=True, protocol=True)
+    terminal.render(experiment, shown, controls=True, protocol=True)
     texts = {"terminal": shown.file.getvalue()}
     for name, write in {
         "markdown": markdown.write,
-        "csv": tidy.write,
+        "csv": frames.write,
         "diagnostics": diagnostics.write,
         "latex": latex.write,
     }.items():

@@ -55,10 +55,10 @@ def test_printing_all_tables_on_a_terminal_imports_nothing_slow(classified):
 import io, sys
 from pathlib import Path
 from rich.console import Console
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.terminal import render
 contents = next(Path({str(classified.folder)!r}).glob("experiment-*.json"))
-render(Experiment.read(contents), Console(width=120))
+render(RecordedExperiment.read(contents), Console(width=120))
 heavy = {{"torch", "scipy.stats", "pandas", "matplotlib", "jinja2"}} & set(sys.modules)
 assert not heavy, heavy
 """
@@ -75,12 +75,12 @@ def test_writing_every_report_does_not_import_torch(classified, tmp_path):
 import importlib, sys
 from pathlib import Path
 from cerebench.reports import BUILTIN
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 contents = next(Path({str(classified.folder)!r}).glob("experiment-*.json"))
 for target, _ in BUILTIN.values():
     module, _, function = target.partition(":")
     write = getattr(importlib.import_module(module), function)
-    assert write(Experiment.read(contents), Path({str(tmp_path / "out")!r}))
+    assert write(RecordedExperiment.read(contents), Path({str(tmp_path / "out")!r}))
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd="/")

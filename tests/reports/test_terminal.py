@@ -15,7 +15,7 @@ def printed(experiment, width, **options):
 
 @pytest.mark.parametrize("width", [100, 120])
 def test_the_table_looks_as_agreed(runs, golden, width):
-    text = printed(runs.read(), width, anchors=True)
+    text = printed(runs.read(), width, controls=True)
     assert max(map(len, text.splitlines())) <= width
     golden(f"made-up-{width}.txt", text)
 
@@ -36,8 +36,8 @@ def test_controls_and_recipes_show_when_asked(runs):
     short = printed(runs.read(), 300)
     assert "bench report --anchors" in short
     assert "bench report --protocol" in short
-    assert "bench report --anchors" not in printed(runs.read(), 300, anchors=True)
-    full = printed(runs.read(), 120, anchors=True, protocol=True)
+    assert "bench report --anchors" not in printed(runs.read(), 300, controls=True)
+    full = printed(runs.read(), 120, controls=True, protocol=True)
     assert "recipe" in full
     assert len(full) > len(short)
 

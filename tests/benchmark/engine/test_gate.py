@@ -9,7 +9,7 @@ from cerebench.benchmark.engine import gate
 from cerebench.benchmark.engine.gate import GateFailed, checked, refuse_copies, with_copies
 from cerebench.core.errors import UsageError
 from cerebench.datasets.scans.volumes import write_nifti
-from cerebench.reports.base import Experiment
+from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.values import tidy
 
 from .test_evaluate import blob, fill
@@ -114,7 +114,7 @@ def test_the_metric_comes_with_the_option_once():
 def test_controls_are_not_judged_and_seeds_are_named(finished, monkeypatch):
     """Bench run: its rows by seed; the control that copies on purpose does not fail the gate."""
     (path,) = finished.folder.glob("runs/*/experiment-*.json")
-    found = tidy.values(Experiment.read(path))
+    found = tidy.values(RecordedExperiment.read(path))
     copies = [tidy.replace(v, metric="copies", value=0.2, facts={}) for v in found if not v.view]
     monkeypatch.setattr(tidy, "values", lambda experiment: copies)
     with pytest.raises(GateFailed) as fault:

@@ -133,3 +133,8 @@ def test_brain_refuses_other_shapes_and_voxels(head):
         extract_brain(images, mask[:-1], MM, 16)
     with pytest.raises(DatasetError, match="needs 1 mm"):
         extract_brain(images, mask, (1.0, 1.0, 3.0), 16)
+
+
+def test_a_recipe_that_cuts_the_tumour_out_refuses_a_case_without_a_mask():
+    with pytest.raises(DatasetError, match="the case has no mask"):
+        Roi().apply(line(4)[None], None, MM, 4)

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from cerebench.core.records.rows import AnchorRow, GeneratorRow
+from cerebench.core.records.rows import ControlEntry, GeneratorRow
 from cerebench.methods import BUILTIN
 from cerebench.reports.base import ReportError
 from cerebench.reports.figures import drawing
@@ -26,7 +26,7 @@ BLINDNESS = np.array(
 def row(name, kind="method", **more):
     head = {"kind": kind, "name": name, "label": name} | more
     if kind == "anchor":
-        return AnchorRow(**head, note="", scores={})
+        return ControlEntry(**head, note="", scores={})
     told = {"preset": "quick", "conditioning": "", "source": "", "differences": (), "cells": ()}
     return GeneratorRow(**(told | head))
 

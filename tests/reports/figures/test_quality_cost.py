@@ -79,7 +79,7 @@ def test_bars_are_the_spread_and_fit_into_the_panel(runs):
     assert axes.get_ylim()[0] < min(map(min, bars))
 
 
-def test_anchors_are_dotted_and_named(runs):
+def test_controls_are_dotted_and_named(runs):
     axes = quality_cost.draw(runs.read()).axes[0]
     dotted = {line.get_ydata()[0]: line for line in axes.lines if line.get_linestyle() == ":"}
     assert set(dotted) == {8.25, 410.0}

@@ -6,8 +6,8 @@ from cerebench.reports.base import ReportError
 from cerebench.reports.statistics import comparison
 from cerebench.reports.statistics.classification import METRICS
 from cerebench.reports.statistics.comparison import CLAIM, check_test, compare
+from cerebench.reports.statistics.results import Result, ScoredRun
 from cerebench.reports.statistics.significance import paired_bootstrap, welch
-from cerebench.reports.values.downstream import Result, Run
 
 
 def row(name, skill, n=25, seed=0, runs=3, start=0, seeds=1):
@@ -21,7 +21,7 @@ def row(name, skill, n=25, seed=0, runs=3, start=0, seeds=1):
         scores = 1 / (1 + np.exp(skill / 2 - latent))
         values = {metric: float(of(labels, scores)) for metric, of in METRICS.items()}
         of = None if start is None else start + number // runs
-        made.append(Run(of, number % runs, scores, values))
+        made.append(ScoredRun(of, number % runs, scores, values))
     ids = tuple(f"case-{i}" for i in range(2 * n))
     return Result("method", name, name, tuple(made), ids=ids, patients=ids, labels=labels)
 

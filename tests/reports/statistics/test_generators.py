@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cerebench.reports.statistics import generators
+from cerebench.reports.statistics.results import Missing, Result, ScoredRun, scored
 from cerebench.reports.statistics.significance import StatisticsError
-from cerebench.reports.values.downstream import Missing, Result, Run, scored
 
 
 def row(name="a", skill=1.0, seeds=3, repeats=2, n=25, spread=0.1, start=0):
@@ -20,7 +20,7 @@ def row(name="a", skill=1.0, seeds=3, repeats=2, n=25, spread=0.1, start=0):
             latent = case + 0.4 * own.normal(size=2 * n) + (skill + extra) * np.array(labels)
             scores = 1 / (1 + np.exp(skill / 2 - latent))
             of = None if start is None else start + seed
-            runs.append(Run(of, repeat, scores, scored(labels, scores)))
+            runs.append(ScoredRun(of, repeat, scores, scored(labels, scores)))
     ids = tuple(f"case-{i}" for i in range(2 * n))
     return Result("method", name, name, tuple(runs), ids=ids, patients=ids, labels=labels)
 

@@ -31,7 +31,7 @@ def test_influences_say_what_leaving_a_case_out_does(metric):
 @pytest.mark.parametrize("metric", METRICS)
 def test_their_variance_is_that_of_the_bootstrap(metric):
     patients = influence.strata(LABELS, IDS)
-    drawn = np.concatenate([mean(metric, scores(), w) for w in patients.draw(4000, 1)])
+    drawn = np.concatenate([mean(metric, scores(), w) for w in patients.draw_weights(4000, 1)])
     found = influence.variance(influence.of_cases(LABELS, scores(), metric), patients)
     assert found == pytest.approx(np.var(drawn), rel=0.1)
 

@@ -18,7 +18,7 @@ from cerebench.core.statistics import auc
 from cerebench.reports.statistics.comparison import CLAIM, compare
 from cerebench.reports.statistics.contrast import SIGNIFICANT
 from cerebench.reports.statistics.generators import leader
-from cerebench.reports.values.downstream import Result, Run
+from cerebench.reports.statistics.results import Result, ScoredRun
 from cerebench.reports.values.summary import leader as best_cell
 from cerebench.reports.values.summary import summarise
 from cerebench.reports.values.tidy import Value
@@ -50,7 +50,7 @@ def table(rng, rows, cases, seeds, gain=0.0, spread=SPREAD, behind=0.0):
             noise = (1 - SHARED - OWN) ** 0.5 * rng.normal(size=2 * cases)
             apart = SHIFT + gain * (row == 0) - behind * (row > 1) + spread * rng.normal()
             scores = ndtr(shared + own + noise + apart * (truth - 0.5))
-            runs.append(Run(seed, 0, scores, {"auc": float(auc(labels, scores))}))
+            runs.append(ScoredRun(seed, 0, scores, {"auc": float(auc(labels, scores))}))
         name = f"row {row}"
         facts = {"ids": ids, "patients": ids, "labels": labels}
         found.append(Result("method", name, name, tuple(runs), **facts))

@@ -57,7 +57,7 @@ def test_a_row_of_the_frame_is_one_set_of_one_seed(three_seeds):
 
 
 def test_a_column_is_a_set_and_a_single_value_stands_alone(runs):
-    table = diagnostics.build(runs.read())
+    table = diagnostics.build_diagnostics_table(runs.read())
     assert [(c.head, c.detail) for c in table.columns] == [
         ("train", "n = 101"),
         ("test", "n = 201"),
@@ -72,7 +72,7 @@ def test_a_column_is_a_set_and_a_single_value_stands_alone(runs):
 def test_raw_values_of_all_seeds_are_pooled(three_seeds):
     for seed, values in enumerate(([0.0, 0.0, 0.0], [1.0], [9.0])):
         tell(three_seeds, {"train": values}, seed)
-    table = diagnostics.build(three_seeds.read())
+    table = diagnostics.build_diagnostics_table(three_seeds.read())
     median = lines(table)["3D-DDPM: distance"][0].partition(" [")[0]
     assert float(median) == 0  # the mean of the seeds' medians would be 3.3, their median 1
     assert "the values of 3 seeds pooled" in table.caption
@@ -83,7 +83,7 @@ def test_a_seed_without_diagnosis_is_named(three_seeds):
     (three_seeds.folder / RECORD.format(1)).unlink()
     path = RECORD.format(1).replace("record", "failure")
     three_seeds.write(path, "failure", reason="codes are missing\nmore")
-    table = diagnostics.build(three_seeds.read())
+    table = diagnostics.build_diagnostics_table(three_seeds.read())
     assert reasons(table, "3D-DDPM: token-hamming")[0] == (
         "2 of 3 seeds; seed 1 failed: codes are missing"
     )
@@ -91,20 +91,20 @@ def test_a_seed_without_diagnosis_is_named(three_seeds):
 
 
 def test_a_failed_training_explains_the_missing_diagnosis(runs):
-    table = diagnostics.build(runs.read())
+    table = diagnostics.build_diagnostics_table(runs.read())
     assert lines(table)["3D-α-WGAN"] == ["—"] * 3
     assert set(reasons(table, "3D-α-WGAN", 1)) == {"failed: train LGG: out of memory at 128³"}
 
 
 def test_a_listed_diagnosis_that_is_missing_has_not_run(runs):
     (runs.folder / RECORD.format(0)).unlink()
-    table = diagnostics.build(runs.read())
+    table = diagnostics.build_diagnostics_table(runs.read())
     assert lines(table)["3D-DDPM"] == ["—"] * 3
     assert set(reasons(table, "3D-DDPM")) == {"not run"}
 
 
 def test_a_set_that_the_method_leaves_out_is_a_dash_with_its_reason(runs):
-    table = diagnostics.build(runs.read())
+    table = diagnostics.build_diagnostics_table(runs.read())
     assert lines(table)["3D-DDPM: codebook-use"][1:] == ["—", "—"]
     assert reasons(table, "3D-DDPM: codebook-use") == ["", *["left out by the method"] * 2]
 
@@ -118,7 +118,7 @@ def test_a_set_that_the_method_leaves_out_is_a_dash_with_its_reason(runs):
 )
 def test_a_record_with_values_that_are_no_numbers_is_left_out(runs, values, reason):
     tell(runs, {"generated": values})
-    table = diagnostics.build(runs.read())
+    table = diagnostics.build_diagnostics_table(runs.read())
     for class_ in (0, 1):
         assert lines(table, class_)["3D-DDPM"] == ["—"] * 3
         for told in reasons(table, "3D-DDPM", class_):
@@ -127,14 +127,14 @@ def test_a_record_with_values_that_are_no_numbers_is_left_out(runs, values, reas
 
 def test_a_diagnostic_without_values_is_a_failure(runs):
     tell(runs, {"generated": []})
-    table = diagnostics.build(runs.read())
+    table = diagnostics.build_diagnostics_table(runs.read())
     assert lines(table)["3D-DDPM: distance"][2] == "—"
     assert reasons(table, "3D-DDPM: distance")[2] == "failed: no values"
 
 
 def test_negative_and_tiny_values_print_as_themselves(runs):
     tell(runs, {"train": [-2.0, -1.0, 0.00001], "test": [-5e-6]})
-    shown = lines(diagnostics.build(runs.read()))["3D-DDPM: distance"]
+    shown = lines(diagnostics.build_diagnostics_table(runs.read()))["3D-DDPM: distance"]
     assert shown[:2] == ["-1.0 [-1.9, -0.1]", "-5.0e-6"]
 
 
@@ -143,7 +143,7 @@ def test_a_name_with_two_meanings_names_its_methods(runs):
     path = "wgan-gp-quick-89abcdef/seed-0/diagnosis/record.json"
     told = json.loads((runs.folder / path).read_text())["diagnostics"]
     runs.edit(path, diagnostics=[d | {"meaning": "another"} for d in told[:1]])
-    notes = diagnostics.build(runs.read()).notes
+    notes = diagnostics.build_diagnostics_table(runs.read()).notes
     assert notes[0] == "token-hamming (3D-WGAN-GP): another"
     assert notes[1].startswith("token-hamming (3D-DDPM): fraction of tokens")
     assert notes[2].startswith("codebook-use: ")
@@ -151,13 +151,13 @@ def test_a_name_with_two_meanings_names_its_methods(runs):
 
 def test_a_method_with_maps_alone_has_no_line(runs):
     runs.diagnose("ddpm", diagnostics=False)
-    assert list(lines(diagnostics.build(runs.read()))) == ["3D-α-WGAN"]
+    assert list(lines(diagnostics.build_diagnostics_table(runs.read()))) == ["3D-α-WGAN"]
 
 
 def test_nothing_is_shown_where_no_method_can_diagnose(runs, tmp_path):
     experiment, file = without(runs), io.StringIO()
     assert diagnostics.readings(experiment) == []
-    assert diagnostics.build(experiment) is None
+    assert diagnostics.build_diagnostics_table(experiment) is None
     assert diagnostics.write(experiment, tmp_path) == []
     terminal.render(experiment, Console(file=file, width=120))
     assert diagnostics.TITLE not in file.getvalue()
@@ -170,4 +170,4 @@ def test_nothing_is_shown_where_no_method_can_diagnose(runs, tmp_path):
 def test_nothing_is_shown_where_the_only_diagnosis_holds_maps_alone(runs):
     without(runs)
     runs.diagnose("wgan-gp", diagnostics=False)
-    assert diagnostics.build(runs.read()) is None
+    assert diagnostics.build_diagnostics_table(runs.read()) is None

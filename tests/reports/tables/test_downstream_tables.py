@@ -6,14 +6,13 @@ import pytest
 
 from cerebench.reports.statistics.comparison import CLAIM, TESTS, Verdict
 from cerebench.reports.statistics.contrast import Contrast, Part
-from cerebench.reports.statistics.downstream_comparison import p_value, significance
 from cerebench.reports.statistics.generators import estimate
 from cerebench.reports.statistics.significance import Test
-from cerebench.reports.tables.downstream_tables import build as build_tables
-from cerebench.reports.tables.downstream_tables import mean
+from cerebench.reports.tables.downstream_comparison import p_value, significance
+from cerebench.reports.tables.downstream_tables import build_downstream_tables, mean
 from cerebench.reports.tables.sections import study
-from cerebench.reports.values import tidy
-from cerebench.reports.values.downstream import DEFAULT_TEST, read
+from cerebench.reports.values import frames
+from cerebench.reports.values.downstream import DEFAULT_TEST, read_protocols
 from cerebench.reports.values.downstream_tidy import frame
 
 GAN = "wgan-gp-quick-89abcdef/seed-0/downstream/{}@01234567.json"
@@ -21,7 +20,7 @@ DDPM = "ddpm-quick-89abcdef/seed-0/downstream/{}@01234567.json"
 
 
 def build(experiment, test=DEFAULT_TEST):
-    return build_tables(study(experiment, test))
+    return build_downstream_tables(study(experiment, test))
 
 
 def cells(table, block, label):
@@ -45,7 +44,7 @@ def texts(table):
 def test_the_table_shows_mean_and_error_over_patients_and_runs(classified):
     experiment = classified.read()
     results, _ = build(experiment)
-    row = read(experiment)[0].find("mine")
+    row = read_protocols(experiment)[0].find("mine")
     for column, metric in (("AUC mean ± se", "auc"), ("recall mean ± se", "recall")):
         shown = f"{fmean(row.values(metric)):.3f} ± {estimate(row, metric).error.se:.3f}"
         assert cells(results, "Experiment 1", "mine_v2 & co")[column].text == shown
@@ -115,8 +114,8 @@ def test_nothing_is_bold_under_a_banner_nor_in_a_marked_row(seeded):
     assert not anything_bold(seeded)
     seeded.contents["downstream"][0]["preset"] = "paper"
     told = study(seeded.read(), DEFAULT_TEST)
-    told.marks = {"ddpm": {"copying": ["max-corr"]}}
-    results = build_tables(told)[0]
+    marked = replace(told, marks={"ddpm": {"copying": ["max-corr"]}})
+    results = build_downstream_tables(marked)[0]
     assert not any(c.bold for b in results.blocks for row in b.rows for c in row.cells)
     assert "3D-DDPM (copying)" in {row.label for b in results.blocks for row in b.rows}
 
@@ -142,7 +141,7 @@ def test_below_three_seeds_there_is_no_asterisk_and_the_table_says_why(seeded):
     assert found["AUC p, generators"].text == "—"
     assert "*" not in "".join(cell.text for cell in found.values())
     shown = found["AUC difference [95 %]"]
-    blocks = read(seeded.read())
+    blocks = read_protocols(seeded.read())
     means = [fmean(blocks[0].find(name).values("auc")) for name in ("ddpm", "wgan-gp")]
     assert float(shown.text) == pytest.approx(means[0] - means[1], abs=1e-3)
     assert table.footnotes[shown.mark - 1] == (
@@ -337,7 +336,7 @@ def test_tidy_rows_name_what_is_lost(classified):
 
 
 def test_the_csv_file_has_both_kinds_of_rows(classified, tmp_path):
-    (path,) = tidy.write(classified.read(), tmp_path)
+    (path,) = frames.write(classified.read(), tmp_path)
     lines = path.read_text(encoding="utf-8").splitlines()
     head = lines[0].split(",")
     assert len(head) == len(set(head))

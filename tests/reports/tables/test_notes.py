@@ -15,9 +15,10 @@ from cerebench.benchmark.planning.planned import PlannedMetric
 from cerebench.benchmark.stages.scoring import _valued
 from cerebench.core.records.files import as_json
 from cerebench.metrics.base import MetricError, Result, Sets, VolumeSet
-from cerebench.reports.base import Experiment
-from cerebench.reports.tables.table import build
-from cerebench.reports.values.tidy import csv, frame, values
+from cerebench.reports.base import RecordedExperiment
+from cerebench.reports.tables.table import build_table
+from cerebench.reports.values.frames import csv, frame
+from cerebench.reports.values.tidy import values
 
 ROOT = Path(__file__).parents[3]
 SCORE = "{}-quick-89abcdef/seed-0/score/{}@4567cdef.json"
@@ -73,7 +74,7 @@ def results() -> dict[str, dict[str, Result]]:
 
 @pytest.fixture
 def tell(runs, results):
-    """Return ``build(change of each note)``: the table of two methods with these results."""
+    """Return ``build_table(change of each note)``: the table of two methods with these results."""
     registry = Registries().metrics
     planned = [PlannedMetric(registry.load(name), f"{i:064x}") for i, name in enumerate(results)]
     methods = [row for row in runs.contents["rows"] if row["name"] in ("wgan-gp", "ddpm")]
@@ -93,7 +94,7 @@ def tell(runs, results):
                 row["cells"][0]["scores"][entry["name"]] = path
                 recipe = {"recipe": entry["recipe"], "recipe_hash": entry["recipe_hash"]}
                 runs.write(path, "score", rows=rows, **recipe)
-        return build(runs.read())
+        return build_table(runs.read())
 
     return make
 
@@ -205,10 +206,10 @@ def lines(table):
 
 
 def test_scores_without_facts_are_named_and_their_notes_printed_unread(runs):
-    assert not lines(build(runs.read()))
+    assert not lines(build_table(runs.read()))
     forget(runs, "ddpm", "ms-ssim", OLD)
     forget(runs, "ddpm", "fd-radlite-v2", OLD)
-    table = build(runs.read())
+    table = build_table(runs.read())
     (line,) = lines(table)
     assert line.startswith(
         "Scores recorded by an older version, without facts: "
@@ -225,7 +226,7 @@ def test_an_older_row_leaves_the_facts_of_the_others_alone(runs):
     for row in rows:
         row["facts"] = {"welch_p": 0.25, "n_zero_pairs": 3}
     runs.edit(SCORE.format("wgan-gp", "ms-ssim"), rows=rows)
-    table = build(runs.read())
+    table = build_table(runs.read())
     (note,) = (text for text in table.notes if "Holm over" in text)
     assert "3D-WGAN-GP LGG 0.5, HGG 0.5" in note
     assert "3D-DDPM" not in note
@@ -239,7 +240,7 @@ def test_all_scores_of_a_metric_without_facts_are_named_by_the_metric_alone(runs
                 rows = json.loads((runs.folder / scores["nn-ratio"]).read_text())["rows"]
                 told = [{k: v for k, v in one.items() if k != "facts"} for one in rows]
                 runs.edit(scores["nn-ratio"], rows=told)
-    (line,) = lines(build(runs.read()))
+    (line,) = lines(build_table(runs.read()))
     assert "without facts: NN ratio; bench run" in line
 
 
@@ -263,11 +264,11 @@ def test_a_finished_folder_of_0_1_0_opens_with_its_notes_as_they_were(tmp_path):
     tables = sorted(tmp_path.glob("runs/*/experiment-*.json"))
     assert len(tables) >= 2
     for path in tables:
-        experiment = Experiment.read(path)
+        experiment = RecordedExperiment.read(path)
         scored = [v for v in values(experiment) if v.n_real is not None]
         assert scored
         assert all(v.facts is None for v in scored)
-        table = build(experiment)
+        table = build_table(experiment)
         assert len(lines(table)) == 1
         assert not any("over all rows counted" in text for text in table.protocol)
         said = " ".join(table.notes)

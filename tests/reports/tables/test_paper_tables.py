@@ -2,15 +2,15 @@ import json
 
 import pytest
 
-from cerebench.reports.tables.paper_tables import build as build_tables
+from cerebench.reports.tables.paper_tables import build_paper_tables
 from cerebench.reports.tables.sections import study
-from cerebench.reports.values.downstream import read
+from cerebench.reports.values.downstream import read_protocols
 
 TEST = "paired_bootstrap"
 
 
 def build(experiment, test):
-    return build_tables(experiment, study(experiment, test))
+    return build_paper_tables(experiment, study(experiment, test))
 
 
 def cells(table, block, label):
@@ -126,7 +126,7 @@ def test_table_7_sets_medicalnet_beside_the_reference(classified):
     classified.predict("_real/downstream/medicalnet@01234567.json", "medicalnet", 0.1, 0, 25)
     table = build(classified.read(), TEST)[7]
     assert [row.label for row in table.blocks[0].rows] == ["MedicalNet", "3D-WGAN-GP"]
-    found = next(b for b in read(classified.read()) if b.name == "medicalnet").results[0]
+    found = next(b for b in read_protocols(classified.read()) if b.name == "medicalnet").results[0]
     assert cells(table, "", "MedicalNet")[0].startswith(f"{sum(found.values('auc')) / 3:.3f}")
 
 

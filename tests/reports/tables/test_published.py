@@ -3,7 +3,7 @@ from importlib.resources import files
 
 import pytest
 
-from cerebench.reports.tables.published import build
+from cerebench.reports.tables.published import build_published_tables
 
 NAMES = ("midl2024", "midl2024-topk", "midl2024-neighbours")
 
@@ -80,7 +80,7 @@ def test_ablations_repeat_the_row_of_the_proposed_method():
 def test_a_table_is_shown_as_printed_in_its_order_without_bold(runs):
     runs.contents["published"] = [{"note": ""} | told for told in quoted("midl2024").values()]
     runs.contents["cite"] = "Zhou and Khalvati, MIDL 2024"
-    tables = build(runs.read())
+    tables = build_published_tables(runs.read())
     assert len(tables) == 7
     assert {table.banner for table in tables} == {"reported in the paper, not made here"}
     (block,) = tables[0].blocks

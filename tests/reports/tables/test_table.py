@@ -3,12 +3,12 @@ import json
 import pytest
 
 from cerebench.reports.base import ReportError
-from cerebench.reports.tables.downstream_tables import build as build_tables
+from cerebench.reports.tables.downstream_tables import build_downstream_tables
 from cerebench.reports.tables.notes import provenance
 from cerebench.reports.tables.sections import study
-from cerebench.reports.tables.table import build, column_width, panels
+from cerebench.reports.tables.table import build_table, column_width, panels
 from cerebench.reports.values.downstream import DEFAULT_TEST
-from cerebench.reports.values.tidy import frames
+from cerebench.reports.values.frames import frames
 
 SCORE = "{}-quick-89abcdef/seed-0/score/{}@4567cdef.json"
 
@@ -30,7 +30,7 @@ def change(runs, path, **fields):
 
 
 def test_rows_are_floor_then_methods_then_controls_in_every_class(runs):
-    table = build(runs.read())
+    table = build_table(runs.read())
     assert [block.name for block in table.blocks] == ["LGG", "HGG"]
     for block in table.blocks:
         assert [row.role for row in block.rows] == ["floor", *["method"] * 4, *["control"] * 2]
@@ -38,13 +38,13 @@ def test_rows_are_floor_then_methods_then_controls_in_every_class(runs):
 
 
 def test_controls_can_be_left_out_but_the_floor_stays(runs):
-    table = build(runs.read(), anchors=False)
+    table = build_table(runs.read(), controls=False)
     assert {row.role for block in table.blocks for row in block.rows} == {"floor", "method"}
     assert not any("training copies" in line for line in table.protocol)
 
 
 def test_headers_carry_direction_view_and_scale(runs):
-    heads = [(c.head, c.detail) for c in build(runs.read()).columns]
+    heads = [(c.head, c.detail) for c in build_table(runs.read()).columns]
     assert heads[:5] == [
         ("MMD", "↓ ×10⁻⁴"),
         ("MS-SSIM", "→ real"),
@@ -69,17 +69,17 @@ def test_small_and_negative_values_print_as_themselves(runs):
     kid = {"se": None, "uncertainty": ""}
     change(runs, SCORE.format("ddpm", "fd-radlite-v2"), value=5e-5, **kid)
     change(runs, SCORE.format("wgan-gp", "fd-radlite-v2"), value=-3.0, **kid)
-    found = cells(build(runs.read()), "fd-radlite-v2")
+    found = cells(build_table(runs.read()), "fd-radlite-v2")
     assert found["3D-DDPM"].text == "5.0e-5"
     assert found["3D-WGAN-GP"].text == "-3.0"
 
 
 def test_the_display_factor_multiplies_value_and_uncertainty(runs):
-    assert cells(build(runs.read()), "mmd2-kwon")["3D-WGAN-GP"].text == "1.720 ± 0.012"
+    assert cells(build_table(runs.read()), "mmd2-kwon")["3D-WGAN-GP"].text == "1.720 ± 0.012"
 
 
 def test_near_real_shows_the_distance_and_the_real_value(runs):
-    table = build(runs.read())
+    table = build_table(runs.read())
     assert table.blocks[0].targets[column(table, "ms-ssim")] == "→ 0.6412"
     assert cells(table, "ms-ssim")["3D-WGAN-GP"].text == "0.712 ± 0.012 (0.071)"
 
@@ -88,8 +88,8 @@ def bold(table, metric, view=""):
     return [label for label, cell in cells(table, metric, view=view).items() if cell.bold]
 
 
-def test_the_best_method_is_bold_and_anchors_never_are(seeded):
-    table = build(seeded.read())
+def test_the_best_method_is_bold_and_controls_never_are(seeded):
+    table = build_table(seeded.read())
     assert bold(table, "fd-radlite-v2") == ["mine_v2 & co"]
     assert bold(table, "ms-ssim") == ["3D-DDPM"]
     assert "in at most 5 % of columns" in " ".join(table.notes)
@@ -99,12 +99,12 @@ def test_nothing_is_bold_where_another_is_within_chance(seeded):
     for seed in range(3):
         path = SCORE.format("ddpm", "fd-radlite-v2").replace("seed-0", f"seed-{seed}")
         change(seeded, path, value=7.0 + 0.5 * seed)
-    assert bold(build(seeded.read()), "fd-radlite-v2") == []
+    assert bold(build_table(seeded.read()), "fd-radlite-v2") == []
 
 
 def test_nothing_is_bold_or_second_under_a_banner(seeded):
     seeded.contents["banner"] = "quick run: shows that it works"
-    table = build(seeded.read())
+    table = build_table(seeded.read())
     assert not any(c.bold or c.second for b in table.blocks for row in b.rows for c in row.cells)
     assert "Nothing is bold: see the warning on top." in table.notes
 
@@ -114,7 +114,7 @@ def test_nothing_is_bold_with_fewer_than_three_seeds(seeded, seeds):
     for row in seeded.contents["rows"]:
         if "cells" in row:
             row["cells"] = row["cells"][:seeds]
-    table = build(seeded.read())
+    table = build_table(seeded.read())
     assert bold(table, "fd-radlite-v2") == []
     assert "a method has fewer than 3 seeds" in " ".join(table.notes)
 
@@ -123,7 +123,7 @@ def test_a_marked_row_is_neither_bold_nor_second(seeded, monkeypatch):
     rows = [row["name"] for row in seeded.contents["rows"]]
     told = {rows.index("mine"): {"copying": ["max-corr"]}}
     monkeypatch.setattr("cerebench.reports.tables.table.marks", lambda *_: told)
-    table = build(seeded.read())
+    table = build_table(seeded.read())
     assert bold(table, "fd-radlite-v2") == []
     second = [c.second for c in cells(table, "fd-radlite-v2").values()]
     assert second.count(True) == 1
@@ -131,7 +131,7 @@ def test_a_marked_row_is_neither_bold_nor_second(seeded, monkeypatch):
 
 
 def test_plus_minus_says_what_it_leaves_out(runs, seeded):
-    one, three = (" ".join(build(made.read()).notes) for made in (runs, seeded))
+    one, three = (" ".join(build_table(made.read()).notes) for made in (runs, seeded))
     assert "± leaves out that real cases of other hospitals" in one
     assert "with one seed also what another training would give" in one
     assert "± leaves out" in three
@@ -140,31 +140,31 @@ def test_plus_minus_says_what_it_leaves_out(runs, seeded):
 
 def test_a_share_does_not_leave_its_range(runs):
     change(runs, SCORE.format("ddpm", "nn-ratio"), value=0.0, se=1.1)
-    assert cells(build(runs.read()), "nn-ratio")["3D-DDPM"].text.startswith("0.0 [0.0, 1.0]")
+    assert cells(build_table(runs.read()), "nn-ratio")["3D-DDPM"].text.startswith("0.0 [0.0, 1.0]")
 
 
 def test_the_target_of_the_neighbour_ratio_is_what_new_cases_score(runs):
     for path in runs.folder.glob("**/nn-ratio@*.json"):
         name = str(path.relative_to(runs.folder))
         change(runs, name, facts={"expected_of_new_cases": 0.095})
-    table = build(runs.read())
+    table = build_table(runs.read())
     assert table.blocks[0].targets[column(table, "nn-ratio")] == "→ 0.095"
 
 
 def test_a_metric_that_rewards_collapse_is_never_bold_and_says_why(runs):
-    table = build(runs.read())
+    table = build_table(runs.read())
     assert bold(table, "mmd2-kwon") == []
     assert any("MMD is never bold: it rewards collapse" in note for note in table.notes)
 
 
 def test_a_single_method_is_not_bold(runs):
     runs.contents["rows"] = [r for r in runs.contents["rows"] if r["name"] in ("ddpm", "copies")]
-    table = build(runs.read())
+    table = build_table(runs.read())
     assert not any(c.bold for b in table.blocks for row in b.rows for c in row.cells)
 
 
 def test_a_failed_cell_is_a_dash_with_its_reason(runs):
-    table = build(runs.read())
+    table = build_table(runs.read())
     for cell in cells(table, "ms-ssim").values():
         assert cell.text
     failed = cells(table, "ms-ssim")["3D-α-WGAN"]
@@ -174,7 +174,7 @@ def test_a_failed_cell_is_a_dash_with_its_reason(runs):
 
 def test_every_dash_of_a_score_has_a_footnote(runs):
     (runs.folder / SCORE.format("ddpm", "ms-ssim")).unlink()
-    table = build(runs.read())
+    table = build_table(runs.read())
     rows = [row for block in table.blocks for row in block.rows]
     bare = (column(table, ""), column(table, "sampler"))
     dashes = [c for row in rows for i, c in enumerate(row.cells) if c.text == "—" and i not in bare]
@@ -184,7 +184,7 @@ def test_every_dash_of_a_score_has_a_footnote(runs):
 
 
 def test_a_missing_seed_is_marked_and_costs_the_bold(three_seeds):
-    table = build(three_seeds.read())
+    table = build_table(three_seeds.read())
     cell = cells(table, "ms-ssim")["3D-WGAN-GP"]
     assert cell.text == "0.716 ± 0.013 (0.075)"
     assert table.footnotes[cell.mark - 1] == (
@@ -195,7 +195,7 @@ def test_a_missing_seed_is_marked_and_costs_the_bold(three_seeds):
 
 
 def test_the_caption_says_what_the_uncertainty_of_one_seed_is(runs):
-    caption = build(runs.read()).caption
+    caption = build_table(runs.read()).caption
     assert "±: standard error over volumes (delete-group jackknife, 10 groups)" in caption
     for part in ("n = 100 real and 64 generated", "preset quick", "seed 0", "01234567", "0.1.0"):
         assert part in caption
@@ -206,11 +206,11 @@ def test_different_recipes_in_one_column_are_refused_with_the_fields(runs):
     recipe = {"estimator": "of ms-ssim", "split": "test"}
     runs.edit(path, recipe=recipe, recipe_hash="f" * 64)
     with pytest.raises(ReportError, match=r"'ms-ssim'.*differ in: split \(train and test\)"):
-        build(runs.read())
+        build_table(runs.read())
 
 
 def test_notes_name_clipping_floor_and_unavailable_metrics(runs):
-    notes = build(runs.read()).notes
+    notes = build_table(runs.read()).notes
     assert any("3D-WGAN-GP (HGG): 1.23 % of voxels" in note for note in notes)
     assert not any("(LGG): 0.01 %" in note for note in notes)
     assert any(
@@ -225,7 +225,11 @@ def test_notes_name_clipping_floor_and_unavailable_metrics(runs):
 
 def test_what_has_not_run_says_what_to_do(runs):
     def told():
-        return [note for note in build(runs.read()).notes if "repeat the bench run command" in note]
+        return [
+            note
+            for note in build_table(runs.read()).notes
+            if "repeat the bench run command" in note
+        ]
 
     assert told() == []
     (runs.folder / SCORE.format("ddpm", "ms-ssim")).unlink()
@@ -234,10 +238,10 @@ def test_what_has_not_run_says_what_to_do(runs):
 
 def test_a_contradiction_of_mmd_and_ms_ssim_is_noted(runs):
     runs.contents["rows"] = [r for r in runs.contents["rows"] if r["name"] != "broken"]
-    assert not any("disagree" in note for note in build(runs.read()).notes)
+    assert not any("disagree" in note for note in build_table(runs.read()).notes)
     runs.method("noise", "3D-noise")
     change(runs, SCORE.format("noise", "mmd2-kwon"), value=1.0)
-    notes = build(runs.read()).notes
+    notes = build_table(runs.read()).notes
     (told,) = [note for note in notes if "disagree" in note]
     assert "place by mmd2-kwon, then by distance to the real ms-ssim" in told
     assert "3D-noise (LGG) 1 but 4 of 4" in told
@@ -251,7 +255,7 @@ def test_what_several_metrics_and_rows_leave_to_read_is_one_line(runs):
             change(runs, path.relative_to(runs.folder), notes=left_out)
         for path in runs.folder.glob(f"_real/score/*/{metric}@*.json"):
             change(runs, path.relative_to(runs.folder), notes=left_out)
-    found = [note for note in build(runs.read()).notes if "left out" in note]
+    found = [note for note in build_table(runs.read()).notes if "left out" in note]
     assert found == ["MS-SSIM, FD[radlite-v2]: " + "; ".join(left_out)]
 
 
@@ -261,13 +265,13 @@ def test_a_note_of_one_class_names_row_and_class_once_for_all_metrics(runs):
         rows = json.loads((runs.folder / path).read_text())["rows"]
         told = {"LGG": ["7 show no object", "odd"], "HGG": ["odd"]}
         runs.edit(path, rows=[row | {"notes": told[row["class"]]} for row in rows])
-    notes = build(runs.read()).notes
+    notes = build_table(runs.read()).notes
     assert "MS-SSIM, FD[radlite-v2] (3D-DDPM, LGG): 7 show no object" in notes
     assert "MS-SSIM, FD[radlite-v2] (3D-DDPM): odd" in notes
 
 
 def test_the_protocol_lists_the_differences_from_the_paper(runs):
-    protocol = build(runs.read()).protocol
+    protocol = build_table(runs.read()).protocol
     assert any("steps 300 (paper: 12000)" in line for line in protocol)
     assert any("one model for all classes" in line for line in protocol)
 
@@ -276,7 +280,7 @@ def test_numbers_among_the_facts_are_ranges_of_the_protocol_and_no_notes(runs):
     told = {"n_zero_pairs": 14, "pair_sd": None, "scheme": "a", "sd.CSF": 0.5}
     change(runs, SCORE.format("ddpm", "ms-ssim"), facts=told, notes=["win3/sc3"])
     change(runs, SCORE.format("wgan-gp", "ms-ssim"), facts={"n_zero_pairs": 0})
-    table = build(runs.read())
+    table = build_table(runs.read())
     (line,) = (text for text in table.protocol if "over all rows counted" in text)
     assert line == "MS-SSIM over all rows counted n_pairs 1000, n_zero_pairs 0 to 14, sd.CSF 0.5."
     assert not any("n_zero_pairs" in note for note in table.notes)
@@ -293,10 +297,10 @@ def test_numbers_among_the_facts_are_ranges_of_the_protocol_and_no_notes(runs):
     ],
 )
 def test_a_note_is_printed_as_it_is_whatever_it_says(runs, text):
-    before = build(runs.read()).protocol
+    before = build_table(runs.read()).protocol
     for metric in ("ms-ssim", "fd-radlite-v2"):
         change(runs, SCORE.format("ddpm", metric), notes=[text])
-    table = build(runs.read())
+    table = build_table(runs.read())
     assert f"MS-SSIM, FD[radlite-v2] (3D-DDPM): {text}" in table.notes
     assert not any("Holm" in note or "mostly the distance" in note for note in table.notes)
     assert table.protocol == before
@@ -308,7 +312,7 @@ def test_methods_whose_distance_is_one_feature_are_named_once_with_its_largest_s
     for path, share, more in (("ddpm", 0.907, means), ("wgan-gp", 0.62, {})):
         told = {"ruling_feature": "range", "ruling_share": share} | more
         change(runs, SCORE.format(path, "fd-radlite-v2"), facts=told)
-    table = build(runs.read())
+    table = build_table(runs.read())
     assert [note for note in table.notes if "'range'" in note] == [
         "FD[radlite-v2] is mostly the distance of one feature, 'range'; its share, largest of all "
         "seeds: 3D-WGAN-GP 0.62 of LGG; 3D-WGAN-GP 0.62 of HGG; "
@@ -324,12 +328,12 @@ def test_p_values_of_equal_means_are_corrected_for_the_classes_of_a_row(runs):
     for row, p in zip(record["rows"], (0.04, 0.01), strict=True):
         row["facts"] = {"welch_p": p}
     path.write_text(json.dumps(record))
-    (note,) = (n for n in build(runs.read()).notes if "Holm" in n)
+    (note,) = (n for n in build_table(runs.read()).notes if "Holm" in n)
     assert "Holm over the 2 tests of a row" in note
     assert "3D-DDPM LGG 0.04, HGG 0.02." in note
     told = {"welch_p.CSF": 0.004, "welch_p.grey": 0.5, "welch_p.odd": 7, "welch_pair": 0.001}
     change(runs, SCORE.format("ddpm", "ms-ssim"), facts=told)
-    (note,) = (n for n in build(runs.read()).notes if "Holm" in n)
+    (note,) = (n for n in build_table(runs.read()).notes if "Holm" in n)
     assert "over the 4 tests" in note  # 7 is no p-value
     assert "3D-DDPM CSF LGG 0.016, grey LGG 1.0, CSF HGG 0.016, grey HGG 1.0." in note
 
@@ -338,14 +342,23 @@ BAD = {"cases": {"c1": ["seg is missing"], "c2": ["cut"]}, "others": {"LGG/x": [
 
 
 def test_real_cases_that_were_left_out_are_counted_in_every_table_and_named_in_none(classified):
-    whole = [build(classified.read()), *build_tables(study(classified.read(), DEFAULT_TEST))]
+    whole = [
+        build_table(classified.read()),
+        *build_downstream_tables(study(classified.read(), DEFAULT_TEST)),
+    ]
     assert "left out as unusable" not in str(whole)
     classified.contents["dataset"]["left_out"] = BAD
     experiment = classified.read()
-    for table in (build(experiment), *build_tables(study(experiment, DEFAULT_TEST))):
+    for table in (
+        build_table(experiment),
+        *build_downstream_tables(study(experiment, DEFAULT_TEST)),
+    ):
         assert "01234567 (2 of 9 cases left out as unusable), Cerebench" in table.caption
         assert "c1" not in str(table)
-    for table in (build(experiment), build_tables(study(experiment, DEFAULT_TEST))[0]):
+    for table in (
+        build_table(experiment),
+        build_downstream_tables(study(experiment, DEFAULT_TEST))[0],
+    ):
         (note,) = (n for n in table.notes if "--skip-bad" in n)
         assert note.startswith("2 of 9 cases were left out because they cannot be used")
         assert "besides 1 that are no cases" in note
@@ -356,32 +369,32 @@ def test_real_cases_that_were_left_out_are_counted_in_every_table_and_named_in_n
 
 @pytest.mark.parametrize(("headers", "option"), [("image", "--same-axes"), ("own", "--trust-")])
 def test_a_table_says_whose_headers_held(runs, headers, option):
-    assert not any("Axes: " in note for note in build(runs.read()).notes)
+    assert not any("Axes: " in note for note in build_table(runs.read()).notes)
     runs.contents["dataset"]["recipe"]["settings"]["headers"] = headers
-    (note,) = (n for n in build(runs.read()).notes if n.startswith("Axes: "))
+    (note,) = (n for n in build_table(runs.read()).notes if n.startswith("Axes: "))
     assert option in note
 
 
 def test_an_experiment_without_a_banner_has_none(runs):
     runs.contents["banner"] = None
-    assert build(runs.read()).banner == ""
+    assert build_table(runs.read()).banner == ""
 
 
 def test_times_of_different_devices_are_called_incomparable(runs):
     runs.edit("ddpm-quick-89abcdef/seed-0/train/LGG/record.json", device="cuda")
-    assert any("do not compare" in line for line in build(runs.read()).protocol)
+    assert any("do not compare" in line for line in build_table(runs.read()).protocol)
 
 
 def test_one_model_for_all_classes_answers_for_each(runs):
     cell = runs.contents["rows"][2]["cells"][0]
     cell["train"] = {"all": cell["train"]["LGG"]}
-    table = build(runs.read())
+    table = build_table(runs.read())
     texts = [cells(table, "train-seconds", block)["3D-DDPM"].text for block in (0, 1)]
     assert texts == ["100.0 s", "100.0 s"]
 
 
 def cost(runs, name, label, block=0):
-    table = build(runs.read())
+    table = build_table(runs.read())
     cell = cells(table, name, block)[label]
     return cell.text, table.footnotes[cell.mark - 1] if cell.mark else ""
 
@@ -394,7 +407,7 @@ def test_every_cost_of_a_method_has_a_column(runs):
     failed = "failed: train LGG: out of memory at 128³"
     assert cost(runs, "peak-mib", "3D-α-WGAN") == cost(runs, "device", "3D-α-WGAN") == ("—", failed)
     assert cost(runs, "device", "mine_v2 & co") == ("—", "not recorded")
-    told = build(runs.read()).protocol
+    told = build_table(runs.read()).protocol
     assert any("a running average of them is not counted again" in line for line in told)
 
 
@@ -412,7 +425,7 @@ def test_the_sampler_column_says_what_the_configuration_sets(runs):
     runs.edit(path, config={"sampler": "ddpm", "sampler_steps": 250})
     assert cost(runs, "sampler", "3D-DDPM", block=1) == ("ddpm 250", "")
     runs.edit(path, config={"steps": 300})
-    assert not [c for c in build(runs.read()).columns if c.metric == "sampler"]
+    assert not [c for c in build_table(runs.read()).columns if c.metric == "sampler"]
 
 
 def test_warnings_of_a_training_are_footnotes_of_its_time(runs):
@@ -438,13 +451,13 @@ def test_warnings_of_several_seeds_name_them_beside_seeds_that_are_missing(three
 def test_repeated_labels_are_told_apart(runs):
     rows = runs.contents["rows"]
     rows.append(rows[1] | {"preset": "lite"})
-    labels = [row.label for row in build(runs.read()).blocks[0].rows]
+    labels = [row.label for row in build_table(runs.read()).blocks[0].rows]
     assert {"3D-WGAN-GP (quick)", "3D-WGAN-GP (lite)"} <= set(labels)
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 400])
 def test_panels_fit_the_width_keep_every_column_and_do_not_part_fd_from_kid(runs, width):
-    table = build(runs.read())
+    table = build_table(runs.read())
     parts = panels(table, width)
     assert [i for part in parts for i in part] == list(range(len(table.columns)))
     label = max(len(row.label) for row in table.blocks[0].rows)
@@ -455,13 +468,13 @@ def test_panels_fit_the_width_keep_every_column_and_do_not_part_fd_from_kid(runs
 
 def test_texts_from_records_become_printable_lines(runs):
     runs.contents["rows"][1]["label"] = "a\x1b[31m\nb"
-    assert build(runs.read()).blocks[0].rows[1].label == "a [31m b"
+    assert build_table(runs.read()).blocks[0].rows[1].label == "a [31m b"
 
 
 def test_a_floor_of_fewer_volumes_than_the_methods_is_no_floor(runs):
-    assert not any("no floor for the others" in note for note in build(runs.read()).notes)
+    assert not any("no floor for the others" in note for note in build_table(runs.read()).notes)
     for path in runs.folder.glob("_real/score/real-heldout/*.json"):
         change(runs, path.relative_to(runs.folder), n_generated=9)
-    notes = build(runs.read()).notes
+    notes = build_table(runs.read()).notes
     assert any("real, held out: only 9 of LGG, 9 of HGG, where methods have 64" in n for n in notes)
     assert not any("below the real-vs-real floor" in note for note in notes)

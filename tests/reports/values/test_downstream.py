@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from cerebench.reports.base import ReportError
-from cerebench.reports.values.downstream import read
+from cerebench.reports.values.downstream import read_protocols
 
 GAN = "wgan-gp-quick-89abcdef/seed-0/downstream/{}@01234567.json"
 
 
 @pytest.fixture
 def blocks(classified):
-    return {block.name: block for block in read(classified.read())}
+    return {block.name: block for block in read_protocols(classified.read())}
 
 
 def test_protocols_and_rows_come_in_the_order_of_the_table_of_contents(blocks):
@@ -51,14 +51,14 @@ def test_what_failed_is_missing_or_has_no_weights_says_so(blocks):
 
 def test_a_stage_that_has_not_run_is_not_run(classified):
     (classified.folder / GAN.format("exp2")).unlink()
-    row = next(b for b in read(classified.read()) if b.name == "exp2").find("wgan-gp")
+    row = next(b for b in read_protocols(classified.read()) if b.name == "exp2").find("wgan-gp")
     assert [(lack.status, lack.reason) for lack in row.missing] == [("not run", "not run")]
     assert row.runs == ()
 
 
 def test_what_was_begun_is_half_finished(classified):
     def told(name):
-        block = next(b for b in read(classified.read()) if b.name == "exp2")
+        block = next(b for b in read_protocols(classified.read()) if b.name == "exp2")
         return [(lack.status, lack.reason) for lack in block.find(name).missing]
 
     path = classified.folder / GAN.format("exp2")
@@ -82,7 +82,7 @@ def test_predictions_that_cannot_be_evaluated_are_a_failure_and_nothing_else_cha
     record = json.loads(path.read_text())
     record["repeats"][1]["predictions"][3] = value
     path.write_text(json.dumps(record))
-    block = next(b for b in read(classified.read()) if b.name == "exp1")
+    block = next(b for b in read_protocols(classified.read()) if b.name == "exp1")
     (lack,) = block.find("wgan-gp").missing
     assert lack.status == "failed"
     assert "exp1@01234567.json: repeats.1.predictions.3 must be a" in lack.reason
@@ -107,7 +107,7 @@ def test_data_of_stage_1_tell_real_from_generated(blocks):
 def test_rows_of_different_recipes_or_test_cases_are_refused(classified):
     classified.edit(GAN.format("exp1"), recipe_hash="f" * 64)
     with pytest.raises(ReportError, match=r"'exp1' would hold rows made by different recipes"):
-        read(classified.read())
+        read_protocols(classified.read())
 
 
 def test_seeds_of_one_row_must_have_one_test_set(classified):
@@ -115,8 +115,8 @@ def test_seeds_of_one_row_must_have_one_test_set(classified):
     row["cells"].append({"seed": 1, "record": GAN.format("exp2").replace("seed-0", "seed-1")})
     classified.predict(row["cells"][1]["record"], "exp2", 0.3, 1, n=20)
     with pytest.raises(ReportError, match="3D-WGAN-GP was tested on different cases"):
-        read(classified.read())
+        read_protocols(classified.read())
 
 
 def test_an_experiment_without_protocols_has_no_blocks(runs):
-    assert read(runs.read()) == []
+    assert read_protocols(runs.read()) == []

@@ -1,8 +1,8 @@
 import pytest
 
 from cerebench.reports import latex, markdown
-from cerebench.reports.tables.table import build
-from cerebench.reports.values import tidy
+from cerebench.reports.tables.table import build_table
+from cerebench.reports.values import frames
 from cerebench.reports.values.marks import marks
 from cerebench.reports.values.tidy import values
 
@@ -28,7 +28,7 @@ def score(runs, metric, value, class_="LGG", name="ddpm", seed=0):
 
 def test_structured_samples_are_not_marked(runs):
     assert told(runs) == {}
-    assert not any("under-trained" in line for line in build(runs.read()).notes)
+    assert not any("under-trained" in line for line in build_table(runs.read()).notes)
 
 
 @pytest.mark.parametrize("value", [410.0, 10774.0])
@@ -108,8 +108,8 @@ def test_every_format_shows_the_mark_and_its_reason(runs, tmp_path):
     score(runs, "fd-radlite-v2", 10774.0)
     experiment = runs.read()
     reason = "fd-radlite-v2 10774 (LGG) is not below that of control 'noise' (410.0)"
-    for anchors in (True, False):  # hidden controls judge too
-        table = build(experiment, anchors=anchors)
+    for controls in (True, False):  # hidden controls judge too
+        table = build_table(experiment, controls=controls)
         assert table.notes[0] == f"3D-DDPM is under-trained: {reason}."
         for block in table.blocks:
             labels = [row.label for row in block.rows]
@@ -121,7 +121,7 @@ def test_every_format_shows_the_mark_and_its_reason(runs, tmp_path):
     tex = latex.write(experiment, tmp_path)[0].read_text(encoding="utf-8")
     assert "3D-DDPM (under-trained) &" in tex
     assert "3D-DDPM is under-trained: fd-radlite-v2 10774" in tex
-    found = tidy.frame(experiment)
+    found = frames.frame(experiment)
     assert set(found[found["method"] == "ddpm"]["mark"]) == {f"under-trained: {reason}"}
     assert set(found[found["method"] != "ddpm"]["mark"]) == {""}
 

@@ -3,16 +3,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cerebench.reports.statistics.results import Result, ScoredRun
 from cerebench.reports.values import shuffled
-from cerebench.reports.values.downstream import Block, Result, Run
+from cerebench.reports.values.downstream import ProtocolResults
 
 
 def block(aucs, version=2, name="shuffled-label"):
-    runs = tuple(Run(0, i, np.zeros(2), {"auc": auc}) for i, auc in enumerate(aucs))
+    runs = tuple(ScoredRun(0, i, np.zeros(2), {"auc": auc}) for i, auc in enumerate(aucs))
     row = Result("method", "m", "M", runs)
     facts = {"role": "control", "needs_samples": True, "description": "", "source": ""}
     more = {"preset": "paper", "config": {}, "differences": ()}
-    return Block(name=name, label="S", version=version, results=(row,), **facts, **more)
+    return ProtocolResults(name=name, label="S", version=version, results=(row,), **facts, **more)
 
 
 AROUND = np.tile([0.42, 0.58, 0.47, 0.55, 0.44], 2)

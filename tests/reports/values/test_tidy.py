@@ -3,8 +3,8 @@ import math
 
 import pytest
 
-from cerebench.reports.base import Experiment, ReportError
-from cerebench.reports.values import tidy
+from cerebench.reports.base import RecordedExperiment, ReportError
+from cerebench.reports.values import frames, tidy
 
 
 def where(frame, **columns):
@@ -14,7 +14,7 @@ def where(frame, **columns):
 
 
 def test_csv_holds_every_value(runs, tmp_path, golden):
-    (path,) = tidy.write(runs.read(), tmp_path / "out")
+    (path,) = frames.write(runs.read(), tmp_path / "out")
     golden("made-up.csv", path.read_text(encoding="utf-8"))
 
 
@@ -25,14 +25,14 @@ def test_values_are_neither_rounded_nor_scaled(runs, tmp_path):
     record = json.loads((runs.folder / path).read_text())
     record["rows"][0]["value"] = 0.1 + 0.2
     runs.edit(path, rows=record["rows"])
-    (csv,) = tidy.write(runs.read(), tmp_path)
+    (csv,) = frames.write(runs.read(), tmp_path)
     found = where(pd.read_csv(csv), method="ddpm", metric="kid-radlite-v2")
     assert found["value"].tolist() == [0.1 + 0.2, 5e-8]
     assert found["scale"].tolist() == [1e3, 1e3]
 
 
 def test_a_failed_training_fails_every_score_of_its_cell_with_the_first_line(runs):
-    found = where(tidy.frame(runs.read()), method="broken")
+    found = where(frames.frame(runs.read()), method="broken")
     scores = found[found["better"] != ""]
     scores = scores[scores["metric"] != "fid"]
     assert len(scores) == 2 * (5 + 3)
@@ -48,7 +48,7 @@ def test_a_failed_metric_names_its_own_reason(runs):
     path = "ddpm-quick-89abcdef/seed-0/score/ms-ssim@4567cdef"
     (runs.folder / f"{path}.json").unlink()
     runs.write(f"{path}.failure.json", "failure", reason="volumes are smaller than the window")
-    found = where(tidy.frame(runs.read()), method="ddpm", metric="ms-ssim")
+    found = where(frames.frame(runs.read()), method="ddpm", metric="ms-ssim")
     assert set(found["reason"]) == {"volumes are smaller than the window"}
     assert set(found["status"]) == {"failed"}
 
@@ -56,13 +56,13 @@ def test_a_failed_metric_names_its_own_reason(runs):
 def test_a_listed_record_that_is_missing_has_not_run(runs):
     (runs.folder / "ddpm-quick-89abcdef/seed-0/score/ms-ssim@4567cdef.json").unlink()
     (runs.folder / "ddpm-quick-89abcdef/seed-0/sample/record.json").unlink()
-    found = where(tidy.frame(runs.read()), method="ddpm")
+    found = where(frames.frame(runs.read()), method="ddpm")
     for metric in ("ms-ssim", "sample-seconds"):
         assert set(where(found, metric=metric)["status"]) == {"not run"}
 
 
 def test_an_unavailable_metric_says_why(runs):
-    found = where(tidy.frame(runs.read()), method="ddpm", metric="fid")
+    found = where(frames.frame(runs.read()), method="ddpm", metric="fid")
     assert len(found) == 6
     assert set(found["status"]) == {"unavailable"}
     assert found["reason"].str.contains("bench weights import").all()
@@ -74,14 +74,14 @@ def test_a_record_with_a_value_that_is_no_number_is_left_out(runs, value):
     record = json.loads((runs.folder / path).read_text())
     record["rows"][1]["value"] = value
     runs.edit(path, rows=record["rows"])
-    found = where(tidy.frame(runs.read()), method="ddpm", metric="ms-ssim")
+    found = where(frames.frame(runs.read()), method="ddpm", metric="ms-ssim")
     assert found["status"].tolist() == ["failed", "failed"]
     assert found["value"].isna().all()
     assert found["reason"].str.contains("ms-ssim@4567cdef.json: rows.1.value must be a ").all()
 
 
 def test_costs_are_rows_with_their_class_and_device(runs):
-    found = where(tidy.frame(runs.read()), method="wgan-gp").set_index(["metric", "class"])
+    found = where(frames.frame(runs.read()), method="wgan-gp").set_index(["metric", "class"])
     assert found.loc[("train-seconds", "HGG"), "value"] == 150.0
     assert found.loc[("train-seconds", "HGG"), "device"] == "cpu, bf16, 2 threads"
     assert found.loc[("parameters", "LGG"), "value"] == 1_500_000
@@ -92,7 +92,7 @@ def test_costs_are_rows_with_their_class_and_device(runs):
 
 
 def test_costs_in_words_are_rows_without_a_value(runs):
-    found = where(tidy.frame(runs.read()), method="ddpm").set_index(["metric", "class"])
+    found = where(frames.frame(runs.read()), method="ddpm").set_index(["metric", "class"])
     assert found.loc[("device", "HGG"), "text"] == "cpu, bf16"
     assert found.loc[("sampler", "all"), "text"] == "dpmpp 25"
     assert found.loc[["device", "sampler"], "value"].isna().all()
@@ -101,7 +101,7 @@ def test_costs_in_words_are_rows_without_a_value(runs):
 
 def test_warnings_of_a_training_are_notes_of_its_time_alone(runs):
     runs.edit("ddpm-quick-89abcdef/seed-0/train/LGG/record.json", warnings=["alike", "dark"])
-    found = where(tidy.frame(runs.read()), method="ddpm")
+    found = where(frames.frame(runs.read()), method="ddpm")
     assert found.set_index(["metric", "class"]).loc[("train-seconds", "LGG"), "notes"] == (
         "alike | dark"
     )
@@ -109,7 +109,7 @@ def test_warnings_of_a_training_are_notes_of_its_time_alone(runs):
 
 
 def test_seeds_are_rows_of_their_own(three_seeds):
-    found = where(tidy.frame(three_seeds.read()), method="ddpm", metric="ms-ssim")
+    found = where(frames.frame(three_seeds.read()), method="ddpm", metric="ms-ssim")
     found = where(found, **{"class": "LGG"})
     assert found["seed"].tolist() == [0, 1, 2]
     assert found["value"].tolist() == pytest.approx([0.6512, 0.6512 * 1.01, 0.6512 * 1.02])
@@ -132,7 +132,7 @@ def test_a_link_out_of_the_folder_is_not_followed(runs, tmp_path):
 def test_a_damaged_record_is_named(runs):
     path = runs.folder / "ddpm-quick-89abcdef/seed-0/sample/record.json"
     path.write_text("{", encoding="utf-8")
-    found = where(tidy.frame(runs.read()), method="ddpm", metric="foreground")
+    found = where(frames.frame(runs.read()), method="ddpm", metric="foreground")
     assert set(found["status"]) == {"failed"}
     assert found["reason"].str.contains("sample/record.json: it cannot be read as JSON").all()
 
@@ -140,14 +140,14 @@ def test_a_damaged_record_is_named(runs):
 def test_a_name_that_would_leave_the_folder_is_refused(runs, tmp_path):
     runs.contents["name"] = "../elsewhere"
     with pytest.raises(ReportError, match="name must be of letters, digits"):
-        tidy.write(runs.read(), tmp_path)
+        frames.write(runs.read(), tmp_path)
 
 
 def test_a_file_that_is_no_table_of_contents_is_refused(tmp_path):
     path = tmp_path / "experiment.json"
     path.write_text('{"kind": "score"}', encoding="utf-8")
     with pytest.raises(ReportError, match="not a table of contents"):
-        Experiment.read(path)
+        RecordedExperiment.read(path)
 
 
 def test_a_training_that_was_begun_is_told_from_one_that_was_not(runs):

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from cerebench.reports.formatting import DASH, between, span
 from cerebench.reports.statistics.comparison import TESTS, Verdict
 from cerebench.reports.statistics.contrast import LEAST_SEEDS, SIGNIFICANT
+from cerebench.reports.statistics.results import Result
 from cerebench.reports.statistics.significance import Test
-from cerebench.reports.tables.table import Block as Rows
-from cerebench.reports.tables.table import Cell, Column, Row, Table, explain
-from cerebench.reports.values.downstream import Result
-from cerebench.reports.values.study import Study, caption, classifier
+from cerebench.reports.tables.downstream_notes import caption
+from cerebench.reports.tables.footnotes import Footnotes
+from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell, TableRow, explain
+from cerebench.reports.values.study import Study, classifier
 
 TITLE = "Downstream classification"
 LABELS = {"auc": "AUC", "f1": "F1", "accuracy": "accuracy"}  # the CSV file has all metrics
@@ -19,64 +20,64 @@ FEW_RUNS = 5  # below which a t test over runs finds only very large differences
 BETTER, WORSE = "*↑", "*↓"
 
 
-def build(told: Study) -> Table:
+def build_comparison_table(study: Study) -> Table:
     """Build the table; the experiment has a reference and protocols that compare generators."""
-    told.footnotes = {}
+    footnotes = Footnotes()
     columns = []
     for metric, label in LABELS.items():
         columns += [Column(label, "difference [95 %]", metric, metric)]
         columns += [Column(label, "p, generators", metric, metric)]
-        if _beside(told, metric):
-            alone = "patients" if TESTS[told.test][1] else "runs"
+        if _beside(study, metric):
+            alone = "patients" if TESTS[study.test][1] else "runs"
             columns += [Column(label, f"p, {alone} alone", metric, metric)]
-    controls = [row for block, row in told.others if block.role == "control"]
+    controls = [row for block, row in study.others if block.role == "control"]
     blocks, made = [], []
-    for block in told.experiments:
+    for block in study.experiments:
         rows = []
-        for row in [row for family in told.families(block) for row in family]:
+        for row in [row for family in study.families(block) for row in family]:
             cells = []
             for metric in LABELS:
-                claim = told.verdicts(block, metric)[row]
-                cells += _claim(told, claim, row)
+                claim = study.verdicts(block, metric)[row]
+                cells += _claim(footnotes, claim, row)
                 made.append(claim)
-                if _beside(told, metric):
-                    other = told.verdicts(block, metric, told.test)[row]
-                    cells.append(Cell(p_value(other)))
+                if _beside(study, metric):
+                    other = study.verdicts(block, metric, study.test)[row]
+                    cells.append(TableCell(p_value(other)))
                     made.append(other)
             role = "control" if row in controls else "method"
-            rows.append(Row(told.label(block, row), role, tuple(cells)))
-        blocks.append(Rows(block.label, ("",) * len(columns), tuple(rows)))
-    reference = next(filter(None, (told.reference(b) for b in told.experiments)), None)
-    name = reference.label if reference else told.experiment.contents.reference
-    shown = [r for b in told.experiments for r in b.results]
+            rows.append(TableRow(study.label(block, row), role, tuple(cells)))
+        blocks.append(TableBlock(block.label, ("",) * len(columns), tuple(rows)))
+    reference = next(filter(None, (study.reference(b) for b in study.experiments)), None)
+    name = reference.label if reference else study.experiment.contents.reference
+    shown = [r for b in study.experiments for r in b.results]
     return Table(
         title=f"{TITLE}: difference from {name}",
-        banner=classifier(told.blocks),
-        caption=f"{caption(told, shown, means=False)} {tested_by(made)}",
+        banner=classifier(study.blocks),
+        caption=f"{caption(study, shown, means=False)} {tested_by(made)}",
         columns=tuple(columns),
         blocks=tuple(blocks),
-        footnotes=tuple(told.footnotes),
-        notes=tuple(_judging(told, [verdict.test for verdict in made if verdict.test])),
+        footnotes=footnotes.texts,
+        notes=tuple(_judging(study, [verdict.test for verdict in made if verdict.test])),
         methods=(),
         protocol=(),
     )
 
 
-def _beside(told: Study, metric: str) -> bool:
-    return told.test != "delong" or metric == "auc"
+def _beside(study: Study, metric: str) -> bool:
+    return study.test != "delong" or metric == "auc"
 
 
-def _claim(told: Study, verdict: Verdict, row: Result) -> Iterator[Cell]:
+def _claim(footnotes: Footnotes, verdict: Verdict, row: Result) -> Iterator[TableCell]:
     """Yield the difference of the means over runs, and p of the test of generators."""
     test = verdict.test
     if test is not None and test.low is not None and test.high is not None:
-        yield Cell(between(test.difference, test.low, test.high))
-        yield Cell(significance(verdict))
+        yield TableCell(between(test.difference, test.low, test.high))
+        yield TableCell(significance(verdict))
         return
     reason = verdict.reason if row.runs else explain(row.missing, row.asked)
     apart = verdict.difference
-    yield Cell(DASH if apart is None else f"{apart:.3f}", mark=told.mark(reason))
-    yield Cell(DASH)
+    yield TableCell(DASH if apart is None else f"{apart:.3f}", mark=footnotes.mark(reason))
+    yield TableCell(DASH)
 
 
 def p_value(verdict: Verdict) -> str:
@@ -119,7 +120,7 @@ def marks_of(reference: str) -> str:
     )
 
 
-def _judging(told: Study, tests: Sequence[Test]) -> Iterator[str]:
+def _judging(study: Study, tests: Sequence[Test]) -> Iterator[str]:
     """Yield what a reader must know to judge the tests."""
     sizes: dict[tuple[str, str], list[int]] = {}
     for test in tests:
@@ -128,7 +129,7 @@ def _judging(told: Study, tests: Sequence[Test]) -> Iterator[str]:
         groups = " in the smaller group" * (unit in ("runs", "seeds"))
         yield f"{name}: n = {span(n)} {unit}{groups}."
     yield marks_of("the reference")
-    words, over_cases = TESTS[told.test]
+    words, over_cases = TESTS[study.test]
     beside = (
         "the classifiers that were trained, whatever other trainings of the generators would give"
         if over_cases

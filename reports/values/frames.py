@@ -1,0 +1,80 @@
+"""The tidy rows as data frames, and as the CSV file of a report.
+
+Image metrics and cost have the columns of ``tidy.Value``; downstream protocols stand below them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cerebench.reports.base import RecordedExperiment, left_out
+from cerebench.reports.values import downstream_tidy
+from cerebench.reports.values.marks import explanation, marks
+from cerebench.reports.values.tidy import Value, recipe_json, values
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def frame(experiment: RecordedExperiment) -> DataFrame:
+    """Return every value of an experiment as a data frame, one value a row.
+
+    Columns are the fields of ``Value``, ``class_`` as ``class``, ``facts`` as JSON (empty where
+    there are none), and ``mark``: why its row is marked, as in ``values/marks.py``, or empty.
+    A missing number is NaN.
+
+    Raises:
+        ReportError: If the path of a record leaves the folder.
+    """
+    import pandas as pd
+
+    all_values = values(experiment)
+    names = [column.name for column in fields(Value) if column.name != "replicates"]
+    rows = [[getattr(value, name) for name in names] for value in all_values]
+    table = pd.DataFrame(rows, columns=[name.rstrip("_") for name in names])
+    table["notes"] = table["notes"].map(" | ".join)
+    table["facts"] = [recipe_json(value.facts) if value.facts else "" for value in all_values]
+    reasons = {row: explanation(why) for row, why in marks(experiment.contents, all_values).items()}
+    table["mark"] = table["row"].map(lambda row: reasons.get(row, ""))
+    floats, integers = ["value", "real_value", "se"], ["seed", "n_real", "n_generated"]
+    return table.astype(dict.fromkeys(floats, "float64") | dict.fromkeys(integers, "Int64"))
+
+
+def frames(experiment: RecordedExperiment) -> list[DataFrame]:
+    """Return the tidy rows of image metrics and cost, and of downstream protocols if it has any.
+
+    Where real cases were left out, a column ``left_out`` says how many.
+
+    Raises:
+        ReportError: As in ``frame`` and ``downstream_tidy.frame``.
+    """
+    tables = [frame(experiment)]
+    if experiment.contents.downstream:
+        further = downstream_tidy.frame(experiment)
+        tables += [] if further is None else [further]
+    if missing := left_out(experiment.contents):
+        tables = [table.assign(left_out=f"{missing} cases") for table in tables]
+    return tables
+
+
+def csv(frames: Sequence[DataFrame]) -> str:
+    """Return tidy rows as CSV, full float64; ``recipe`` holds the SHA-256 of each recipe."""
+    import pandas as pd
+
+    table = pd.concat(frames, ignore_index=True).drop(columns="recipe")
+    return table.rename(columns={"recipe_hash": "recipe"}).to_csv(index=False, lineterminator="\n")
+
+
+def write(experiment: RecordedExperiment, folder: Path) -> list[Path]:
+    """Write ``<name>.csv``: the tidy rows of the experiment.
+
+    Raises:
+        ReportError: If the path of a record leaves the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{experiment.name}.csv"
+    path.write_text(csv(frames(experiment)), encoding="utf-8")
+    return [path]
