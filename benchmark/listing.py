@@ -19,7 +19,9 @@ from cerebench.core.bounds import in_words
 from cerebench.core.settings import accepted
 from cerebench.metrics.suites import SUITES
 
-KINDS = ("methods", "metrics", "suites", "datasets", "protocols", "extractors", "experiments")
+KINDS = (
+    "methods", "metrics", "suites", "datasets", "protocols", "extractors", "reports", "experiments",
+)  # fmt: skip
 
 
 def rows(kind: str, registries: Registries) -> list[dict[str, Any]]:
@@ -72,6 +74,8 @@ def _facts_of(kind: str, plugin: Any) -> dict[str, Any]:
             "classes": list(info.classes),
             "needs_root": info.needs_root,
         }
+    if kind == "reports":
+        return {"label": plugin.label, "kind": type(plugin).__name__.lower()}
     return vars_of(plugin) if kind == "extractors" else {}
 
 

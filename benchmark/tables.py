@@ -14,15 +14,18 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from cerebench.benchmark.engine.registry import suggest
+from cerebench.benchmark.engine.registry import Registries, suggest
+from cerebench.benchmark.errors import BrokenPlugin
 from cerebench.core.errors import UsageError
-from cerebench.reports.base import BadContents, RecordedExperiment
+from cerebench.reports.base import BadContents, Plot, RecordedExperiment, Renderer
 
 if TYPE_CHECKING:
     from cerebench.reports.ladder import Card
 
 # Facts of a kind that would break the lines of its list; a metric's name tells what it needs.
 IN_SHOW_ALONE = {"metrics": ("source", "needs"), "extractors": ("source",)}
+
+FIGURE = "figure"  # the renderer that draws figures, those of other packages, too
 
 
 def find(
@@ -76,7 +79,7 @@ def write(
     """Write one format of every experiment.
 
     Args:
-        writer: A report format, as the registry loads it.
+        writer: What a ``Renderer`` writes with.
         experiments: What to write.
         to: Folder for the files, with a subfolder each where there are several experiments; None
             for ``report/`` beside the records.
@@ -89,6 +92,30 @@ def write(
             folder = to if len(experiments) == 1 else to / experiment.folder.name / folder.name
         written += writer(experiment, folder, **options)
     return written
+
+
+def reporters(registries: Registries) -> tuple[dict[str, Renderer], list[Plot], dict[str, str]]:
+    """Load everything that makes report files.
+
+    Returns:
+        Renderers by name, figures of other packages, and by name why a plugin cannot be used.
+    """
+    renderers: dict[str, Renderer] = {}
+    plots: list[Plot] = []
+    broken: dict[str, str] = {}
+    for name in registries.reports.names():
+        try:
+            plugin = registries.reports.load(name)
+        except BrokenPlugin as error:
+            broken[name] = str(error)
+            continue
+        if isinstance(plugin, Renderer):
+            renderers[name] = plugin
+        elif isinstance(plugin, Plot):
+            plots.append(plugin)
+        else:
+            broken[name] = "it is no Renderer and no Plot (cerebench.reports.base)"
+    return renderers, plots, broken
 
 
 def print_csv(experiments: Sequence[RecordedExperiment]) -> None:

@@ -1,19 +1,11 @@
 """Records to tidy frame to tables and figures. Nothing here imports torch."""
 
-# name -> ("module:function", static facts). A function (experiment, folder) -> list of paths.
+# name -> "module:ATTRIBUTE", a Renderer (or, of another package, a Plot; the suite's own are listed
+# in figures/every.py). Every run writes them all.
 BUILTIN = {
-    "markdown": ("cerebench.reports.markdown:write", {"label": "Markdown table"}),
-    "csv": ("cerebench.reports.values.frames:write", {"label": "tidy rows, one value a row"}),
-    "diagnostics": (
-        "cerebench.reports.tables.diagnostics:write",
-        {"label": "what methods say about themselves, one set a row (CSV)"},
-    ),
-    "latex": (
-        "cerebench.reports.latex:write",
-        {"label": "LaTeX tables (booktabs), also in the layout of the MIDL 2024 paper"},
-    ),
-    "figure": (
-        "cerebench.reports.figures.every:write",
-        {"label": "figures (PDF and PNG) and a list of them"},
-    ),
+    "markdown": "cerebench.reports.markdown:MARKDOWN",
+    "csv": "cerebench.reports.values.frames:CSV",
+    "diagnostics": "cerebench.reports.tables.diagnostics:DIAGNOSTICS",
+    "latex": "cerebench.reports.latex:LATEX",
+    "figure": "cerebench.reports.figures.every:FIGURE",
 }

@@ -21,15 +21,19 @@ says its dataclass in ``cerebench.core.records``; one that does not fit is left 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cerebench.core.errors import EXIT_DATA, UserError
 from cerebench.core.records.base import File, Misfit
 from cerebench.core.records.contents import Contents
 from cerebench.core.records.files import read
 from cerebench.reports.formatting import plain
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Whole = TypeVar("Whole", bound=File)
 
@@ -42,6 +46,42 @@ class BadContents(ReportError):
     """A table of contents cannot be read; the message names file and field."""
 
     exit_code = EXIT_DATA
+
+
+class NotDrawn(Exception):
+    """There is nothing to draw; the message says in one line why."""
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Writes an experiment's tables in one format; a plugin of the group ``cerebench.reports``.
+
+    Attributes:
+        name: Slug, as in ``bench report --format NAME``.
+        label: What it writes, in a few words.
+        write: (experiment, folder to write to, which may not exist yet, further options by name)
+            to the files written. It reads records through the experiment, never volumes, and
+            imports no torch; a ``ReportError`` says what in the records prevents it.
+    """
+
+    name: str
+    label: str
+    write: Callable[..., list[Path]]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Draws one figure of an experiment; a plugin of the same group.
+
+    Attributes:
+        name: Slug, the ending of the file's name.
+        label: What it shows, in a few words.
+        draw: Experiment to matplotlib figure; raises ``NotDrawn`` where there is nothing to show.
+    """
+
+    name: str
+    label: str
+    draw: Callable[[RecordedExperiment], Figure]
 
 
 def left_out(contents: Contents) -> str:

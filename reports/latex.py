@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cerebench.reports.base import RecordedExperiment
+from cerebench.reports.base import RecordedExperiment, Renderer
 from cerebench.reports.tables.paper_tables import build_paper_tables
 from cerebench.reports.tables.sections import further, study
 from cerebench.reports.tables.table import Table, TableBlock, TableCell, build_table, panels
@@ -336,3 +336,8 @@ def _document(name: str, groups: list[list[str]], *, siunitx: bool) -> str:
             "",
         ]
     )
+
+
+LATEX = Renderer(
+    "latex", "LaTeX tables (booktabs), also in the layout of the MIDL 2024 paper", write
+)

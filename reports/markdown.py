@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from cerebench.reports.base import RecordedExperiment
+from cerebench.reports.base import RecordedExperiment, Renderer
 from cerebench.reports.tables.sections import further, study
 from cerebench.reports.tables.table import Table, TableBlock, TableCell, build_table, panels
 from cerebench.reports.values.downstream import DEFAULT_TEST
@@ -90,3 +90,6 @@ def escape(text: str) -> str:
     text = re.sub(r"([\\`*_|~#$!])", r"\\\1", text)
     text = re.sub(r"\](?=[(:])", r"\\]", text)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+MARKDOWN = Renderer("markdown", "Markdown table", write)

@@ -19,7 +19,7 @@ def list_plugins(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help="methods, metrics, suites, datasets, protocols, extractors, experiments; else all."
+            help="methods, metrics, suites, datasets, protocols, extractors, reports, experiments."
         ),
     ] = None,
     plugin: Plugin = None,

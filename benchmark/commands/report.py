@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cerebench.benchmark.commands.options import (
-    Out,
-    complain,
-)
-from cerebench.core.errors import EXIT_DATA
+from cerebench.benchmark.commands.options import Out, Plugin, complain, open_registries
+from cerebench.core.errors import EXIT_DATA, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cerebench.benchmark.engine.registry import Registries
+    from cerebench.reports.base import RecordedExperiment
 
 
 def report(
@@ -27,9 +30,17 @@ def report(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print tidy rows, one value a row.")] = False,
     figure: Annotated[bool, typer.Option("--figure", help="Write all figures (PDF, PNG).")] = False,
-    anchors: Annotated[
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="Write what this renderer writes (bench list reports)."),
+    ] = None,
+    controls: Annotated[
         bool,
-        typer.Option("--anchors", help="Show the control rows: copies, collapse, blur, noise."),
+        typer.Option(
+            "--controls",
+            "--anchors",
+            help="Show the control rows: copies, collapse, blur, noise.",
+        ),
     ] = False,
     protocol: Annotated[
         bool, typer.Option("--protocol", help="Print the recipe of every column.")
@@ -52,6 +63,7 @@ def report(
     to: Annotated[
         Path | None, typer.Option(help="Folder for files; default: report/ beside the records.")
     ] = None,
+    plugin: Plugin = None,
 ) -> None:
     """Print or write tables from records. Needs neither torch nor the data.
 
@@ -60,6 +72,7 @@ def report(
     """
     from cerebench.benchmark import tables
 
+    registries = open_registries(plugin)
     found, broken = tables.find(out, experiment, older=older)
     if csv:
         tables.print_csv(found)
@@ -69,19 +82,32 @@ def report(
     if latex:
         from cerebench.reports.latex import write
 
-        style = {"siunitx": siunitx, "controls": anchors}
+        style = {"siunitx": siunitx, "controls": controls}
         written += tables.write(write, found, to, test=test, published=with_published, **style)
-    if figure:
-        from cerebench.reports.figures.every import write
-
-        written += tables.write(write, found, to, say=typer.echo)
+    names = [*[tables.FIGURE] * figure, *(formats or [])]
+    written += [path for name in names for path in _write(name, registries, found, to)]
     for path in written:
         typer.echo(str(path))
-    if not (csv or markdown or latex or figure):
-        style = {"controls": anchors, "protocol": protocol}
+    if not (csv or markdown or latex or figure or formats):
+        style = {"controls": controls, "protocol": protocol}
         shown = tables.console()
         tables.print_terminal(found, shown, test=test, published=with_published, **style)
     for fault in broken:
         complain(fault)
     if broken:
         raise typer.Exit(EXIT_DATA)
+
+
+def _write(
+    name: str, registries: Registries, experiments: Sequence[RecordedExperiment], to: Path | None
+) -> list[Path]:
+    """Write what a renderer writes; all figures, those of other packages too, for ``figure``."""
+    from cerebench.benchmark import tables
+
+    renderers, plots, broken = tables.reporters(registries)
+    if name in renderers:
+        options = {"say": typer.echo, "further": plots} if name == tables.FIGURE else {}
+        return tables.write(renderers[name].write, experiments, to, **options)
+    registries.reports.load(name)  # says that there is none, or what is wrong with it
+    reason = broken.get(name, "it is a figure, which --figure draws")
+    raise UsageError(f"--format {name}: {reason}. Known: {', '.join(renderers)}.")

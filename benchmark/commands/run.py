@@ -278,16 +278,17 @@ def _write_reports(registries: Registries, contents: Path) -> tuple[list[Path], 
     Returns:
         The files, and by format why it could not be written: the table is printed all the same.
     """
-    from cerebench.benchmark.tables import write
+    from cerebench.benchmark.tables import FIGURE, reporters, write
     from cerebench.reports.base import RecordedExperiment
 
     experiments = [RecordedExperiment.read(contents)]
     written: list[Path] = []
-    broken: dict[str, str] = {}
-    for name in registries.reports.names():
+    renderers, plots, broken = reporters(registries)
+    for name, renderer in renderers.items():
+        options = {"further": plots} if name == FIGURE else {}
         try:
             with errors.no_exit():
-                written += write(registries.reports.load(name), experiments, None)
+                written += write(renderer.write, experiments, None, **options)
         except OSError:  # of the disk: main() says what to do
             raise
         except Exception as error:  # one format must not take the table with it

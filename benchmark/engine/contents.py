@@ -24,7 +24,13 @@ from cerebench.core.records.contents import (
     ProtocolRow,
 )
 from cerebench.core.records.data import DatasetEntry, PublishedTable
-from cerebench.core.records.rows import CellEntry, ControlEntry, Difference, GeneratorRow
+from cerebench.core.records.rows import (
+    CONTROL_KIND,
+    CellEntry,
+    ControlEntry,
+    Difference,
+    GeneratorRow,
+)
 
 Generated = TrainedRow | FolderRow
 
@@ -48,7 +54,7 @@ def contents(plan: Plan) -> Contents:
         dataset=DatasetEntry(**common.reference.entry()),
         suites=tuple(heading.suites),
         metrics=tuple(metric_entry(m) for m in common.metrics),
-        rows=(*map(_control, plan.of_kind("anchor")), *map(_generator, generators)),
+        rows=(*map(_control, plan.of_kind(CONTROL_KIND)), *map(_generator, generators)),
         downstream=tuple(_protocol(p, plan) for p in common.protocols),
         published=tuple(PublishedTable(**dataclasses.asdict(t)) for t in heading.published),
     )

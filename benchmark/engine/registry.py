@@ -18,6 +18,8 @@ from cerebench.benchmark.names import check_plugin
 from cerebench.core.hashing import sha256_file
 from cerebench.datasets.folders.names import is_name
 from cerebench.metrics import downstream, extractors
+from cerebench.metrics.base import Metric
+from cerebench.reports.base import Plot, Renderer
 
 # Name to target ``module:attribute``, alone or with static facts.
 Table = Mapping[str, str | tuple[str, Mapping[str, Any]]]
@@ -249,13 +251,21 @@ class Registries:
         if len(plugins) != 1:
             raise BrokenPlugin(
                 f"{path.name} must define one plugin{f' named {wanted}' if wanted else ''} (a "
-                f"Method, an extractor or a Metric), found: {', '.join(plugins) or 'none'}. Name "
-                f"it as --plugin {file}:NAME."
+                f"Method, an extractor, a Metric, a Renderer or a Plot), found: "
+                f"{', '.join(plugins) or 'none'}. Name it as --plugin {file}:NAME."
             )
         ((kind, plugin),) = plugins.values()
         name = getattr(plugin, "info", plugin).name
         getattr(self, kind).add_file(path, name, plugin)
         return name
+
+
+# What a plugin may be that is no class: its registry, and the function that tells its module.
+DECLARED = (
+    (Metric, "metrics", "compute"),
+    (Renderer, "reports", "write"),
+    (Plot, "reports", "draw"),
+)
 
 
 def _kind_of(value: Any, module: str) -> str:
@@ -264,10 +274,10 @@ def _kind_of(value: Any, module: str) -> str:
     What a module imports is not its own.
     """
     from cerebench.methods.base import Method  # imports torch: only when a plugin is used
-    from cerebench.metrics.base import Metric
 
-    if isinstance(value, Metric):
-        return "metrics" if value.compute.__module__ == module else ""
+    for declared, kind, function in DECLARED:
+        if isinstance(value, declared):
+            return kind if getattr(value, function).__module__ == module else ""
     if not isinstance(value, type) or value.__module__ != module:
         return ""
     if issubclass(value, Method):

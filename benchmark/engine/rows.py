@@ -25,6 +25,7 @@ from cerebench.benchmark.stages import (
 )
 from cerebench.core.bounds import BadConfig
 from cerebench.core.hashing import key_of
+from cerebench.core.records.rows import CONTROL_KIND
 from cerebench.datasets.folders.names import folder_names
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Row:
     """A line of the table; each kind below adds what it is made of.
 
     Attributes:
-        kind: How reports call it: ``method``, ``samples``, ``anchor`` or ``protocol``.
+        kind: How reports call it: ``method``, ``samples``, ``protocol``, or ``CONTROL_KIND``.
         name: Unique in a plan but for seeds; of a method, a variant of it, samples or a control.
         label: What the table calls it.
         seed: Training seed, or None where nothing is trained.
@@ -384,7 +385,7 @@ class ControlRow(Row):
     counts: Mapping[str, int]
     upstream: Mapping[str, Any]
     seed = None
-    kind = "anchor"
+    kind = CONTROL_KIND
 
     @property
     def name(self) -> str:

@@ -35,6 +35,7 @@ from cerebench.benchmark.planning.planned import PlannedProtocol
 from cerebench.benchmark.planning.reference import DatasetReference
 from cerebench.benchmark.stages.downstream import DOWNSTREAM_SEED
 from cerebench.benchmark.stages.training import trained_by
+from cerebench.core.records.rows import CONTROL_KIND
 from cerebench.methods.base import Batch, Conditions, Rows, T
 from cerebench.metrics.downstream.base import Cases, Material, Passes, ProtocolError
 from cerebench.reports.formatting import duration
@@ -326,7 +327,7 @@ def print_estimate(plan: Plan, device_name: str, *, as_json: bool) -> None:
             }
             for e in estimates
         ],
-        "anchor_rows_to_score": sum(bool(todo[id(row)]) for row in plan.of_kind("anchor")),
+        "control_rows_to_score": sum(bool(todo[id(r)]) for r in plan.of_kind(CONTROL_KIND)),
         "protocols_to_run": {name: _seconds([work], rates) for name, work in baselines.items()},
         "missing_weights": missing_weights(plan, left),
     }
@@ -375,7 +376,7 @@ def _print_rows(answer: dict[str, Any], console: Console) -> None:
     table.add_section()
     table.add_row(
         "all",
-        f"{answer['anchor_rows_to_score']} floor and control rows",
+        f"{answer['control_rows_to_score']} floor and control rows",
         _total(generators),
         _total([*classifiers, *baselines.values()]),
         f"{sum(row['disk_mib'] for row in rows):.0f} MiB",

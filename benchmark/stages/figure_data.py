@@ -19,6 +19,7 @@ from cerebench.benchmark.engine.stage import Stage
 from cerebench.benchmark.stages.scoring import SCORE_SEED, RealSets
 from cerebench.core.files import write_bytes
 from cerebench.core.hashing import key_of
+from cerebench.core.records.rows import CONTROL_KIND
 from cerebench.core.records.scored import FiguresRecord
 from cerebench.metrics.base import Metric, MetricError, Volume, VolumeSet
 from cerebench.metrics.voxel.foreground import foreground
@@ -131,7 +132,7 @@ def neighbours(volumes: Mapping[str, VolumeSet], real: RealSets, metric: Metric)
 
 def files(row: Row) -> dict[str, Path]:
     """Return where what figures show of a row lies; pairs come with a metric that declares them."""
-    if row.kind == "anchor":  # controls are shown by the real cases they are made of
+    if row.kind == CONTROL_KIND:  # controls are shown by the real cases they are made of
         return files_in(Path("_real"))
     if row.kind == "real":
         return files_in(row.folder)

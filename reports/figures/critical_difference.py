@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 from cerebench.core.records.contents import MetricEntry
 from cerebench.core.records.rows import CONTROL_KIND
-from cerebench.reports.base import BadContents, RecordedExperiment
+from cerebench.reports.base import BadContents, NotDrawn, Plot, RecordedExperiment
 from cerebench.reports.figures.drawing import (
     SMALL,
-    NotDrawn,
     Style,
     canvas,
     generators,
@@ -235,3 +234,6 @@ def _diagram(
         shift = -0.06 if left else 0.06
         axes.text(edge + shift, y, texts[i], fontsize=SMALL, **side)
     return figure
+
+
+PLOT = Plot("critical-difference", "critical differences over data sets", draw)

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.reports.base import RecordedExperiment, ReportError
+from cerebench.reports.base import NotDrawn, Plot, RecordedExperiment, ReportError
 from cerebench.reports.figures.drawing import (
     LABELS,
     SMALL,
-    NotDrawn,
     Style,
     arrays,
     blank,
@@ -207,3 +206,6 @@ def _counted(real: Mapping[str, Spread], rows: Sequence[Mapping[str, Spread]]) -
     }
     counts = ", ".join(f"{class_} {a} real and {b} generated" for class_, (a, b) in n.items())
     return f"n of volumes: {counts}."
+
+
+PLOT = Plot("distributions", "intensities and volumes", draw)

@@ -36,10 +36,6 @@ EDGE = 0.05  # inches between text and the edge of the figure
 REAL, CONTROL, BANNER = "#000000", "#767676", "#A40000"
 
 
-class NotDrawn(Exception):
-    """There is nothing to draw; the message says in one line why."""
-
-
 @dataclass(frozen=True)
 class Style:
     """How a method looks in every figure."""

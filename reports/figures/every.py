@@ -5,11 +5,11 @@ One function a figure: experiment to figure, or ``NotDrawn`` with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cerebench.reports.base import RecordedExperiment
+from cerebench.reports.base import NotDrawn, Plot, RecordedExperiment, Renderer, ReportError
 from cerebench.reports.figures import (
     critical_difference,
     distributions,
@@ -20,27 +20,30 @@ from cerebench.reports.figures import (
     slices,
     synthetic_volumes,
 )
-from cerebench.reports.figures.drawing import NotDrawn, caption, save
+from cerebench.reports.figures.drawing import caption, save
 from cerebench.reports.formatting import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# ending of the file's name -> how it is drawn, in the order in which readers want them
-FIGURES: dict[str, Callable[[RecordedExperiment], Figure]] = {
-    "slices": slices.draw,
-    "importance-maps": importance.draw,
-    "distributions": distributions.draw,
-    "neighbours": neighbours.draw,
-    "repeats": repeats.draw,
-    "quality-cost": quality_cost.draw,
-    "auc-synthetic-volumes": synthetic_volumes.draw,
-    "critical-difference": critical_difference.draw,
-}
+MODULES = (
+    slices,
+    importance,
+    distributions,
+    neighbours,
+    repeats,
+    quality_cost,
+    synthetic_volumes,
+    critical_difference,
+)
+FIGURES = {module.PLOT.name: module.PLOT for module in MODULES}  # in the order readers want them
 
 
 def write(
-    experiment: RecordedExperiment, folder: Path, say: Callable[[str], None] = lambda line: None
+    experiment: RecordedExperiment,
+    folder: Path,
+    say: Callable[[str], None] = lambda line: None,
+    further: Sequence[Plot] = (),
 ) -> list[Path]:
     """Write ``<name>-<figure>.pdf`` and ``.png``, and ``<name>-figures.md`` about them.
 
@@ -50,19 +53,23 @@ def write(
         experiment: Table of contents with its folder.
         folder: Where to write.
         say: Called with one line for each figure that is not drawn.
+        further: Figures of other packages, drawn after the suite's own.
 
     Returns:
         Every file written.
 
     Raises:
-        ReportError: If a file that figures read is broken or lies outside the folder.
+        ReportError: If a file that figures read is broken or lies outside the folder, or a figure
+            of another package fails; all others are written first.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths, lines = [], []
-    for ending, draw in FIGURES.items():
-        stem = f"{experiment.name}-{ending}"
+    paths: list[Path] = []
+    lines: list[str] = []
+    faults: list[str] = []
+    for plot in (*FIGURES.values(), *further):
+        stem = f"{experiment.name}-{plot.name}"
         try:
-            figure = draw(experiment)
+            figure = _drawn(plot, experiment, faults)
         except NotDrawn as reason:
             for suffix in (".pdf", ".png"):
                 (folder / (stem + suffix)).unlink(missing_ok=True)
@@ -73,4 +80,22 @@ def write(
         lines.append(f"- `{stem}`: {caption(figure)}")
     listing = folder / f"{experiment.name}-figures.md"
     listing.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if faults:
+        raise ReportError("; ".join(faults))
     return [*paths, listing]
+
+
+def _drawn(plot: Plot, experiment: RecordedExperiment, faults: list[str]) -> Figure:
+    """Draw a figure; what one of another package raises becomes a fault, and no figure."""
+    if plot in FIGURES.values():
+        return plot.draw(experiment)
+    try:
+        return plot.draw(experiment)
+    except NotDrawn:
+        raise
+    except Exception as error:  # foreign code
+        faults.append(f"figure {plot.name}: {type(error).__name__}: {error}")
+        raise NotDrawn(f"it fails with {type(error).__name__}: {error}") from error
+
+
+FIGURE = Renderer("figure", "figures (PDF and PNG) and a list of them", write)

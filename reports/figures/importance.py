@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 
 from cerebench.core.records.rows import CellEntry, RowEntry
 from cerebench.core.records.scored import DiagnosisRecord
-from cerebench.reports.base import RecordedExperiment, ReportError
+from cerebench.reports.base import NotDrawn, Plot, RecordedExperiment, ReportError
 from cerebench.reports.figures.drawing import (
     COLUMN,
     LABELS,
     SMALL,
     WAY_UP,
-    NotDrawn,
     arrays,
     blank,
     canvas,
@@ -196,3 +195,6 @@ def _bar(figure: Figure, place: tuple[float, float, float, float]) -> None:
     bar.set_label("importance", fontsize=SMALL, labelpad=2)
     bar.ax.tick_params(labelsize=SMALL, length=2, width=0.4, pad=1.5)
     bar.outline.set_linewidth(0.4)
+
+
+PLOT = Plot("importance-maps", "where a method looks", draw)

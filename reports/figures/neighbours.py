@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.reports.base import RecordedExperiment, ReportError
+from cerebench.reports.base import NotDrawn, Plot, RecordedExperiment, ReportError
 from cerebench.reports.figures.drawing import (
     COLUMN,
     LABELS,
     SMALL,
     WAY_UP,
-    NotDrawn,
     arrays,
     blank,
     canvas,
@@ -222,3 +221,6 @@ def _panel(
         axes.axvline(edge * both[0].shape[1] - 0.5, color="white", linewidth=0.5)
     lines = "\n".join(plain(line) for line in text.splitlines())
     axes.set_xlabel(lines, fontsize=SMALL, labelpad=1.5, parse_math=False)
+
+
+PLOT = Plot("neighbours", "closest training cases", draw)

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 from cerebench.core.records.contents import Contents, MetricEntry
 from cerebench.core.records.rows import CONTROL_KIND, RowEntry
-from cerebench.reports.base import RecordedExperiment
+from cerebench.reports.base import NotDrawn, Plot, RecordedExperiment
 from cerebench.reports.figures.drawing import (
     SMALL,
-    NotDrawn,
     Style,
     canvas,
     generators,
@@ -300,3 +299,6 @@ def _panel(
     steps = {"drawstyle": "steps-post", "linestyle": "--", "linewidth": 0.7, "color": "0.4"}
     x, y = [p.cost / seconds for p in edge], [p.loss * scale for p in edge]
     axes.plot(x, y, gid="front", zorder=1, **steps)
+
+
+PLOT = Plot("quality-cost", "quality over training time", draw)

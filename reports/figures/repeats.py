@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cerebench.reports.base import RecordedExperiment
+from cerebench.reports.base import NotDrawn, Plot, RecordedExperiment
 from cerebench.reports.figures.drawing import (
     CONTROL,
     EDGE,
     SMALL,
     TEXT,
-    NotDrawn,
     Style,
     canvas,
     plot_axes,
@@ -248,3 +247,6 @@ def _facts(rows: Sequence[FigureRow]) -> tuple[str, ...]:
         "patients. Dotted: chance.",
         "Repeats share one test set, so their spread leaves out which patients it holds.",
     )
+
+
+PLOT = Plot("repeats", "AUC and F1 of every repeat", draw)

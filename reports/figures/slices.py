@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.reports.base import RecordedExperiment, ReportError
+from cerebench.reports.base import Plot, RecordedExperiment, ReportError
 from cerebench.reports.figures.drawing import (
     COLUMN,
     LABELS,
@@ -121,3 +121,6 @@ def _panel(axes: Axes, slices: NDArray[np.uint8] | None, reason: str) -> None:
     axes.imshow(strip, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="equal")
     for slice_ in range(1, SLICES):
         axes.axvline(slice_ * slices.shape[2] - 0.5, color="white", linewidth=0.4)
+
+
+PLOT = Plot("slices", "central slices of real and generated volumes", draw)

@@ -13,11 +13,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from cerebench.core.records.classified import DownstreamRecord
-from cerebench.reports.base import RecordedExperiment
+from cerebench.reports.base import NotDrawn, Plot, RecordedExperiment
 from cerebench.reports.figures.drawing import (
     CONTROL,
     SMALL,
-    NotDrawn,
     Style,
     canvas,
     legend,
@@ -210,3 +209,6 @@ def _facts(curves: Sequence[Curve]) -> tuple[str, ...]:
         f"{DRAWS} draws), {cases} test cases. Points are moved sideways apart. Dotted: protocols "
         "without generated volumes. One generator's records differ in nothing but the number.",
     )
+
+
+PLOT = Plot("auc-synthetic-volumes", "AUC over the number of generated volumes", draw)

@@ -16,7 +16,7 @@ import numpy as np
 
 from cerebench.core.records.rows import CellEntry
 from cerebench.core.records.scored import DiagnosisRecord
-from cerebench.reports.base import RecordedExperiment
+from cerebench.reports.base import RecordedExperiment, Renderer
 from cerebench.reports.formatting import DASH, like, number, plain, span
 from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.table import (
@@ -277,3 +277,8 @@ def _meanings(sheet: _Sheet) -> Iterator[str]:
         for meaning, methods in meanings.items():
             who = f" ({', '.join(methods)})" if len(meanings) > 1 else ""
             yield plain(f"{name}{who}: {meaning}")
+
+
+DIAGNOSTICS = Renderer(
+    "diagnostics", "what methods say about themselves, one set a row (CSV)", write
+)

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cerebench.reports.base import RecordedExperiment, left_out
+from cerebench.reports.base import RecordedExperiment, Renderer, left_out
 from cerebench.reports.values import downstream_tidy
 from cerebench.reports.values.marks import explanation, marks
 from cerebench.reports.values.tidy import Value, recipe_json, values
@@ -78,3 +78,6 @@ def write(experiment: RecordedExperiment, folder: Path) -> list[Path]:
     path = folder / f"{experiment.name}.csv"
     path.write_text(csv(frames(experiment)), encoding="utf-8")
     return [path]
+
+
+CSV = Renderer("csv", "tidy rows, one value a row", write)

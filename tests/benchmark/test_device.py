@@ -40,12 +40,12 @@ EXTRACTORS = [name for name in Registries().extractors.names() if name not in IN
 
 # Where the suite needs values that lie on the GPU: each waits until the GPU has computed them.
 READS = {
-    "benchmark.training:_Phase.once",  # kept on the host
-    "benchmark.training:_Phase.log",  # 200 times a phase
-    "benchmark.training:save_networks",
-    "benchmark.sampling:sample_shard",
-    "benchmark.diagnosis:importance_maps",
-    "benchmark.diagnosis:check_maps",
+    "benchmark.stages.training:_Phase.once",  # kept on the host
+    "benchmark.stages.training:_Phase.log",  # 200 times a phase
+    "benchmark.stages.training:save_networks",
+    "benchmark.stages.sampling:sample_shard",
+    "benchmark.stages.diagnosis:importance_maps",
+    "benchmark.stages.diagnosis:check_maps",
     "methods.layers.collapse:Watch.look",  # every so many steps
     "methods.layers.ema:WeightAverage.follow",  # torch asks how many averages there were
     "methods.layers.transformer:_check_uniforms",

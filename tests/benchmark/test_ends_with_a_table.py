@@ -8,6 +8,7 @@ import pytest
 
 from cerebench.benchmark import cli, display
 from cerebench.benchmark.engine.registry import Registry
+from cerebench.reports.base import Renderer
 
 EXITS = """
 import sys
@@ -122,8 +123,10 @@ def test_a_report_that_fails_takes_neither_the_table_nor_the_other_formats_with_
 ):
     loaded = Registry.load
 
-    def broken(*_: object, **__: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("no rows")
+
+    broken = Renderer("latex", "nothing", fail)
 
     def load(self, name):
         return broken if (self.kind, name) == ("report", "latex") else loaded(self, name)

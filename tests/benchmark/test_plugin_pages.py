@@ -116,3 +116,49 @@ def test_every_feature_space_of_the_suite_has_the_metrics_of_its_kind():
         volumes = registries.extractors.facts(extractor)["ndim"] == 3
         for kind in kinds if volumes else kinds[1:2]:
             assert registries.metrics.load(f"{kind}-{extractor}").name == f"{kind}-{extractor}"
+
+
+def test_the_renderer_of_the_page_is_written_by_report(finished):
+    bench = finished
+    text = code("figures.md", "JSON_LINES")
+    assert text.count("\n") < 40
+    (bench.folder / "json_lines.py").write_text(text)
+    to = ("--format", "json-lines", "--plugin", "json_lines.py", "--to", "out")
+    done, _, error = bench("report", "tiny", *to)
+    assert done == 0, error
+    (path,) = (bench.folder / "out").rglob("*.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {"wgan-gp", "3D-WGAN-GP"} & {line["label"] for line in lines}
+    scores = [line for line in lines if line["metric"] == "ms-ssim" and line["status"] == "ok"]
+    assert scores
+    assert all(0 < line["value"] < 1 for line in scores)
+
+
+FIGURE = """
+from matplotlib.figure import Figure
+from cerebench.reports.base import Plot
+
+def draw(experiment):
+    figure = Figure((2, 2))
+    figure.add_subplot().set_title(experiment.name)
+    return figure
+
+MINE = Plot("mine", "a title", draw)
+"""
+
+
+def test_a_figure_of_a_plugin_file_is_drawn_beside_the_others(finished):
+    bench = finished
+    (bench.folder / "mine.py").write_text(FIGURE)
+    done, out, error = bench("report", "tiny", "--figure", "--plugin", "mine.py", "--to", "out")
+    assert done == 0, error
+    assert "tiny-mine.png" in out
+    assert {p.name for p in (bench.folder / "out").rglob("*.png")} >= {
+        "tiny-mine.png", "tiny-slices.png",
+    }  # fmt: skip
+
+
+def test_a_format_that_does_not_exist_is_refused(finished):
+    done, _, error = finished("report", "tiny", "--format", "latx")
+    assert done == 2
+    assert "No report named 'latx'. Did you mean 'latex'?" in error

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from cerebench.reports import BUILTIN
+from cerebench.reports.base import Renderer
 
 FIGURES = ("importance-maps", "quality-cost", "repeats", "slices")
 FILES = [
@@ -36,14 +37,16 @@ assert not {heavy!r} & set(sys.modules), sys.modules.keys()
 
 
 @pytest.mark.parametrize("name", BUILTIN)
-def test_every_report_is_a_function_of_experiment_and_folder(name):
-    module, _, function = BUILTIN[name][0].partition(":")
-    write = getattr(importlib.import_module(module), function)
-    assert list(inspect.signature(write).parameters)[:2] == ["experiment", "folder"]
+def test_every_report_is_a_renderer_that_is_called_as_its_table_says(name):
+    module, _, attribute = BUILTIN[name].partition(":")
+    renderer = getattr(importlib.import_module(module), attribute)
+    assert isinstance(renderer, Renderer)
+    assert renderer.name == name
+    assert list(inspect.signature(renderer.write).parameters)[:2] == ["experiment", "folder"]
 
 
 def test_importing_every_report_imports_neither_torch_nor_anything_slow():
-    targets = [target.partition(":")[0] for target, _ in BUILTIN.values()]
+    targets = [target.partition(":")[0] for target in BUILTIN.values()]
     targets.append("cerebench.reports.terminal")
     script = SCRIPT.format(targets=targets, heavy={"pandas", "matplotlib", "jinja2", "rich"})
     subprocess.run([sys.executable, "-c", script], check=True, cwd="/")
@@ -77,10 +80,10 @@ from pathlib import Path
 from cerebench.reports import BUILTIN
 from cerebench.reports.base import RecordedExperiment
 contents = next(Path({str(classified.folder)!r}).glob("experiment-*.json"))
-for target, _ in BUILTIN.values():
+for target in BUILTIN.values():
     module, _, function = target.partition(":")
     write = getattr(importlib.import_module(module), function)
-    assert write(RecordedExperiment.read(contents), Path({str(tmp_path / "out")!r}))
+    assert write.write(RecordedExperiment.read(contents), Path({str(tmp_path / "out")!r}))
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd="/")

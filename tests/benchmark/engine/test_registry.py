@@ -68,7 +68,7 @@ def test_the_tables_import_no_plugin():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("kind", ["methods", "extractors", "datasets", "reports"])
+@pytest.mark.parametrize("kind", ["methods", "extractors", "datasets"])
 def test_static_facts_equal_those_of_the_plugins(kind):
     from cerebench.benchmark.listing import _facts_of
 

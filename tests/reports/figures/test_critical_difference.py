@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from cerebench.reports.base import NotDrawn
 from cerebench.reports.figures import critical_difference, drawing
-from cerebench.reports.figures.drawing import NotDrawn
 from cerebench.reports.statistics import significance as statistics
 
 NAMES = ("wgan-gp", "ddpm", "mine", "vqgan")

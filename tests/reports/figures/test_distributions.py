@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from cerebench.reports.base import ReportError
+from cerebench.reports.base import NotDrawn, ReportError
 from cerebench.reports.figures import distributions
-from cerebench.reports.figures.drawing import METHODS, NotDrawn
+from cerebench.reports.figures.drawing import METHODS
 
 EDGES = np.linspace(-1, 1, 5)
 

@@ -1,8 +1,9 @@
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from cerebench.reports.base import NotDrawn, Plot, ReportError
 from cerebench.reports.figures import every as figures
-from cerebench.reports.figures.drawing import NotDrawn
+from cerebench.reports.figures import slices
 
 
 @pytest.fixture
@@ -12,7 +13,7 @@ def two(monkeypatch):
     def never(experiment):
         raise NotDrawn("it takes two\nstores.")
 
-    drawn = {"slices": figures.FIGURES["slices"], "never": never}
+    drawn = {"slices": figures.FIGURES["slices"], "never": Plot("never", "nothing", never)}
     monkeypatch.setattr(figures, "FIGURES", drawn)
 
 
@@ -39,6 +40,22 @@ def test_a_figure_that_is_not_drawn_is_said_and_its_old_files_go(two, runs, tmp_
     assert not any(path.exists() for path in old)
 
 
+def test_a_figure_of_another_package_is_drawn_and_one_that_fails_takes_no_other_along(
+    two, runs, tmp_path
+):
+    def broken(experiment):
+        raise ZeroDivisionError("no cells")
+
+    said = []
+    further = (Plot("mine", "slices again", slices.draw), Plot("broken", "nothing", broken))
+    with pytest.raises(ReportError, match="figure broken: ZeroDivisionError: no cells"):
+        figures.write(runs.read(), tmp_path, said.append, further)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"made-up-slices.png", "made-up-mine.png", "made-up-figures.md"} <= names
+    assert "made-up-broken.png" not in names
+    assert said[-1] == "not drawn: made-up-broken: it fails with ZeroDivisionError: no cells"
+
+
 def test_a_store_without_any_file_for_figures_gives_reasons(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "save", lambda figure, folder, stem: [folder / f"{stem}.pdf"])
     for path in runs.folder.rglob("*.npz"):
@@ -54,7 +71,7 @@ def test_a_store_without_any_file_for_figures_gives_reasons(runs, tmp_path, monk
 @pytest.mark.parametrize("name", ["slices", "importance-maps", "quality-cost"])
 def test_no_text_leaves_the_figure(runs, name):
     runs.contents["rows"][2]["label"] = "3D-Med-DDPM, class (variant)"
-    figure = figures.FIGURES[name](runs.read())
+    figure = figures.FIGURES[name].draw(runs.read())
     figure.set_dpi(300)  # as saved; hinting widens letters at fewer
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw(renderer)

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from cerebench.reports.base import ReportError
+from cerebench.reports.base import NotDrawn, ReportError
 from cerebench.reports.figures import importance
-from cerebench.reports.figures.drawing import NotDrawn
 
 MAPS = "ddpm-quick-89abcdef/seed-{}/diagnosis/maps.npz"
 

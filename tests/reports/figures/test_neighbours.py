@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from cerebench.reports.base import ReportError
+from cerebench.reports.base import NotDrawn, ReportError
 from cerebench.reports.figures import neighbours
-from cerebench.reports.figures.drawing import NotDrawn
 
 PATH = "{}-quick-89abcdef/seed-0/score/neighbours.npz"
 

@@ -3,8 +3,9 @@ import math
 
 import pytest
 
+from cerebench.reports.base import NotDrawn
 from cerebench.reports.figures import quality_cost
-from cerebench.reports.figures.drawing import METHODS, NotDrawn
+from cerebench.reports.figures.drawing import METHODS
 from cerebench.reports.figures.quality_cost import Point, front
 
 

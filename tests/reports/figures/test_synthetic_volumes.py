@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from cerebench.reports.base import NotDrawn
 from cerebench.reports.figures import synthetic_volumes
-from cerebench.reports.figures.drawing import METHODS, NotDrawn
+from cerebench.reports.figures.drawing import METHODS
 from cerebench.reports.statistics.classification import auc
 
 LABELS = [0] * 6 + [1] * 6
