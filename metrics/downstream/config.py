@@ -89,7 +89,7 @@ class OneStage(Config):
     network: Literal["resnet", "two-conv"] = setting(
         "resnet",
         "classifier: a residual network, or two convolutions on a grid of 16^3 with mean and "
-        "spread over the foreground, 3,846 parameters; depth and stem are of the former only",
+        "spread over the foreground, 1,414 parameters; depth and stem are of the former only",
         "[paper: ResNet]",
         since="0.2",
     )
@@ -142,7 +142,7 @@ QUICK: Changes = {
 TWO_CONV: Changes = {  # where a classifier of volumes is trained
     "network": (
         "two-conv",
-        "[ours: two convolutions on a grid of 16^3, 3,846 parameters, which learn in seconds on a "
+        "[ours: two convolutions on a grid of 16^3, 1,414 parameters, which learn in seconds on a "
         "CPU; their scores are not those of the paper's ResNet-50]",
     ),
     "schedule": ("one-cycle", "[ours: few steps at a high step size that end in a rest]"),

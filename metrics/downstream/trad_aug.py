@@ -18,7 +18,14 @@ from cerebench.core.settings import setting
 from cerebench.metrics.downstream.augmentation import copies
 from cerebench.metrics.downstream.base import Cases, Material, ProtocolInfo
 from cerebench.metrics.downstream.cases import joined, taken
-from cerebench.metrics.downstream.config import FROM_SCRATCH, Batch, OneStage, presets
+from cerebench.metrics.downstream.config import (
+    FROM_SCRATCH,
+    SMOKE,
+    Batch,
+    Changes,
+    OneStage,
+    presets,
+)
 from cerebench.metrics.downstream.experiment import Experiment, Stage, finetuning_set
 from cerebench.metrics.downstream.splits import Parts
 
@@ -36,6 +43,12 @@ class Config(OneStage):
     finetune_lr: Positive = setting(
         1e-2, "Adam step size of the only stage", "[paper: learning rate of Trad. Aug.]"
     )
+
+
+FEWER: Changes = {
+    "finetune_epochs": (30, "[ours: as many volumes seen as by training on real cases alone]")
+}
+FEWEST: Changes = {"finetune_epochs": SMOKE["finetune_epochs"]}
 
 
 def balanced(material: Material, parts: Parts, fill: Callable[[Cases, int, int], Cases]) -> Stage:
@@ -71,7 +84,7 @@ class TradAug(Experiment):
         "transformed copies of these.",
     )
     Config = Config
-    presets = presets(Config, FROM_SCRATCH)
+    presets = presets(Config, FROM_SCRATCH, FEWER, FEWEST)
 
     def training(self, material: Material, parts: Parts) -> Stage:
         """Return real cases and copies, equally many of both classes where pairs suffice."""

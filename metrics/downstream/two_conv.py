@@ -1,9 +1,11 @@
 """The quick classifier: two convolutions on a coarse grid, mean and spread over the foreground.
 
-A volume of any shape is averaged down to 16^3. Two convolutions of 3^3 (8 channels, then 16 with
-stride 2), each with group normalisation and ReLU, describe its texture; the mean and the standard
-deviation of every channel over the foreground, of the intensities themselves and after each
-convolution, go to a linear layer. 3,846 parameters with one channel. Group normalisation, because
+A volume of any shape is averaged down to 16^3. Two convolutions (8 channels of 3^3, then 16 of 2^3
+with stride 2), each with group normalisation and ReLU, describe its texture; the mean and the
+standard deviation of every channel over the foreground, of the intensities themselves and after
+each convolution, go to a linear layer. 1,414 parameters with one channel. The second kernel does
+not overlap, because the gradient of one of 3^3 with stride 2 takes half of the time of a step on a
+CPU and gives the same AUC. Group normalisation, because
 batches of a few cases at a high step size are what batch normalisation cannot bear.
 
 Source: ours; no published network. Chosen on phantoms at 32^3, where the residual network of depth
@@ -39,7 +41,7 @@ class TwoConv(nn.Module):
             nn.Conv3d(channels, first, 3, padding=1), nn.GroupNorm(GROUPS, first), nn.ReLU()
         )
         self.second = nn.Sequential(
-            nn.Conv3d(first, second, 3, stride=2, padding=1),
+            nn.Conv3d(first, second, 2, stride=2),
             nn.GroupNorm(GROUPS, second),
             nn.ReLU(),
         )

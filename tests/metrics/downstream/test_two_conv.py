@@ -24,7 +24,7 @@ def test_any_shape_from_16_on_and_any_contrasts_give_two_logits(shape):
 
 
 def test_parameters_are_those_of_the_page():
-    assert sum(p.numel() for p in two_conv(1, 0).parameters()) == 3_846
+    assert sum(p.numel() for p in two_conv(1, 0).parameters()) == 1_414
 
 
 def test_a_volume_without_foreground_gives_numbers_and_gradients():
