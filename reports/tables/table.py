@@ -394,14 +394,17 @@ class Owed(Protocol):
     @property
     def seed(self) -> int | None:
         """Training seed; None where there is none."""
+        ...
 
     @property
     def status(self) -> str:
         """As of ``tidy.Value``."""
+        ...
 
     @property
     def reason(self) -> str:
         """Why it is missing, or empty."""
+        ...
 
 
 def explain(owed: Sequence[Owed], asked: int) -> str:

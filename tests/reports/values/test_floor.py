@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from cerebench.reports.values.floor import NONE, as_ratio, of_sites, told
+from cerebench.reports.values.floor import NONE, as_ratio, notes, of_sites
 from cerebench.reports.values.summary import summarise
 from cerebench.reports.values.tidy import OK, UNAVAILABLE, Value
 
@@ -63,7 +63,7 @@ def test_the_floor_of_each_class_is_told_with_its_sizes(runs):
     other = dataclasses.replace(VALUE, class_="HGG", facts={**FACTS, "floor": 7.0})
     control = dataclasses.replace(VALUE, kind="anchor", facts={**FACTS, "floor": 3.0})
     fewer = dataclasses.replace(VALUE, facts={**FACTS, "floor": 9.0, "floor_m": 4})
-    (line,) = told(contents, [VALUE, other, control, VALUE, fewer])
+    (line,) = notes(contents, [VALUE, other, control, VALUE, fewer])
     assert "mean of 20 draws" in line
     sizes = "LGG 5.0 ± 1.5 (64 against 100), HGG 7.0 ± 1.5 (64 against 100), LGG 9.0 ± 1.5 (4"
     assert sizes in line
