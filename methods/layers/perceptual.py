@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cerebench.methods.base import Run
-from cerebench.methods.layers.losses import total
+from cerebench.methods.layers.vq.losses import total
 
 VGG16 = "vgg16-imagenet"  # name of the weight file
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cerebench.methods.base import full_precision
-from cerebench.methods.layers.codes import Quantised, count_codes, sums_by_code
+from cerebench.methods.layers.vq.codes import Quantised, count_codes, sums_by_code
 
 EPSILON = 1e-7  # smooths the moving counts
 START_NOISE = 0.01  # length of the noise on repeated vectors, where a batch has fewer than K

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from cerebench.methods.base import Batches, Diagnostic, Run, Step, full_precision, network
-from cerebench.methods.layers.codes import active_codes, count_codes, perplexity
 from cerebench.methods.layers.label_conditioning import balanced, labels_of
 from cerebench.methods.layers.learning_rate import linear, set_lr
-from cerebench.methods.layers.losses import feature_matching, hinge, total
 from cerebench.methods.layers.perceptual import perceptual_network, slice_depths, slice_loss
-from cerebench.methods.layers.tokens import chunks
+from cerebench.methods.layers.vq.codes import active_codes, count_codes, perplexity
+from cerebench.methods.layers.vq.losses import feature_matching, hinge, total
+from cerebench.methods.layers.vq.tokens import chunks
 from cerebench.methods.medical_diffusion.autoencoder import decoder, encoder
 from cerebench.methods.medical_diffusion.codebook import Codebook, LatentRange
 from cerebench.methods.medical_diffusion.config import Config

@@ -15,9 +15,9 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from cerebench.methods.base import N
-from cerebench.methods.layers import autoencoder as shared
-from cerebench.methods.layers.autoencoder import FloatTanh, discriminator_levels, leaky
 from cerebench.methods.layers.upsampling import UpsampleConv
+from cerebench.methods.layers.vq import autoencoder as shared
+from cerebench.methods.layers.vq.autoencoder import FloatTanh, discriminator_levels, leaky
 
 
 def encoder(image_channels: int, channels: Sequence[int], bottleneck: int) -> nn.Sequential:

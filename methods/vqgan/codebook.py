@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cerebench.methods.base import full_precision
-from cerebench.methods.layers.codes import Quantised, count_codes, sums_by_code
+from cerebench.methods.layers.vq.codes import Quantised, count_codes, sums_by_code
 
 SMOOTHING = 1e-7  # added to the moving counts, so that none is 0
 

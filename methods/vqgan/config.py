@@ -18,7 +18,7 @@ from cerebench.methods.base import (
     Preset,
     setting,
 )
-from cerebench.methods.layers.two_stages import check_stages, fit_levels
+from cerebench.methods.layers.vq.two_stages import check_stages, fit_levels
 
 DEPARTURES = (
     "Only the abstract of the paper (arXiv:2310.01251) could be read. Networks and values follow "

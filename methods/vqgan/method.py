@@ -30,19 +30,19 @@ from cerebench.methods.base import (
     network,
     rand,
 )
-from cerebench.methods.layers.autoencoder import final_convolution
-from cerebench.methods.layers.codes import active_codes, count_codes, perplexity
 from cerebench.methods.layers.learning_rate import cosine, set_lr
-from cerebench.methods.layers.losses import (
+from cerebench.methods.layers.perceptual import VGG16, perceptual_network, slice_depths, slice_loss
+from cerebench.methods.layers.vq.autoencoder import final_convolution
+from cerebench.methods.layers.vq.codes import active_codes, count_codes, perplexity
+from cerebench.methods.layers.vq.losses import (
     adaptive_weight,
     feature_matching,
     gradient_loss,
     hinge,
     total,
 )
-from cerebench.methods.layers.perceptual import VGG16, perceptual_network, slice_depths, slice_loss
-from cerebench.methods.layers.tokens import chunks, diagnose_tokens
-from cerebench.methods.layers.transformer import Transformer, decay_groups, start_with
+from cerebench.methods.layers.vq.tokens import chunks, diagnose_tokens
+from cerebench.methods.layers.vq.transformer import Transformer, decay_groups, start_with
 from cerebench.methods.vqgan.autoencoder import decoder, discriminator, encoder
 from cerebench.methods.vqgan.codebook import Codebook
 from cerebench.methods.vqgan.config import DEPARTURES, LITE, PAPER, QUICK, SMOKE, Config

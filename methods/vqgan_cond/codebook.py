@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cerebench.methods.base import full_precision
-from cerebench.methods.layers.codes import Quantised, count_codes, sums_by_code
+from cerebench.methods.layers.vq.codes import Quantised, count_codes, sums_by_code
 
 
 class Codebook(nn.Module):

@@ -19,8 +19,8 @@ from cerebench.methods.base import (
     Preset,
     setting,
 )
-from cerebench.methods.layers.autoencoder import GROUPS
-from cerebench.methods.layers.two_stages import check_stages, fit_levels
+from cerebench.methods.layers.vq.autoencoder import GROUPS
+from cerebench.methods.layers.vq.two_stages import check_stages, fit_levels
 from cerebench.methods.vqgan_cond.masking import Masking
 
 Grouped = Annotated[int, Field(ge=GROUPS, multiple_of=GROUPS)]  # channels that a norm groups

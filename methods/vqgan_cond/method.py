@@ -30,7 +30,9 @@ from cerebench.methods.base import (
     network,
     rand,
 )
-from cerebench.methods.layers.autoencoder import (
+from cerebench.methods.layers.learning_rate import cosine, set_lr
+from cerebench.methods.layers.perceptual import VGG16, perceptual_network, slice_depths, slice_loss
+from cerebench.methods.layers.vq.autoencoder import (
     Discriminator,
     decoder,
     discriminator_levels,
@@ -38,17 +40,15 @@ from cerebench.methods.layers.autoencoder import (
     final_convolution,
     start_at_mean,
 )
-from cerebench.methods.layers.codes import active_codes, count_codes, perplexity
-from cerebench.methods.layers.learning_rate import cosine, set_lr
-from cerebench.methods.layers.losses import (
+from cerebench.methods.layers.vq.codes import active_codes, count_codes, perplexity
+from cerebench.methods.layers.vq.losses import (
     adaptive_weight,
     feature_matching,
     gradient_loss,
     hinge,
 )
-from cerebench.methods.layers.perceptual import VGG16, perceptual_network, slice_depths, slice_loss
-from cerebench.methods.layers.tokens import chunks, diagnose_tokens
-from cerebench.methods.layers.transformer import Transformer, class_tokens, decay_groups, shift
+from cerebench.methods.layers.vq.tokens import chunks, diagnose_tokens
+from cerebench.methods.layers.vq.transformer import Transformer, class_tokens, decay_groups, shift
 from cerebench.methods.vqgan_cond.codebook import Codebook
 from cerebench.methods.vqgan_cond.config import (
     DEPARTURES,

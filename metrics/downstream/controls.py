@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cerebench.core.settings import setting
-from cerebench.metrics.downstream import splits, trad_aug
+from cerebench.metrics.downstream import trad_aug
 from cerebench.metrics.downstream.base import (
     Cases,
     Material,
@@ -29,8 +29,6 @@ from cerebench.metrics.downstream.base import (
     Repeat,
     Trainer,
 )
-from cerebench.metrics.downstream.cases import per_class, taken
-from cerebench.metrics.downstream.classifier import Classifier, predict
 from cerebench.metrics.downstream.config import (
     AFTER_PRETRAINING,
     FROM_SCRATCH,
@@ -39,10 +37,13 @@ from cerebench.metrics.downstream.config import (
     OneStage,
     presets,
 )
+from cerebench.metrics.downstream.data import splits
+from cerebench.metrics.downstream.data.cases import per_class, taken
+from cerebench.metrics.downstream.data.splits import Parts
 from cerebench.metrics.downstream.exp2 import ALL, Exp2
 from cerebench.metrics.downstream.exp2 import Config as Exp2Config
 from cerebench.metrics.downstream.experiment import Experiment, Stage, finetuning_set
-from cerebench.metrics.downstream.splits import Parts
+from cerebench.metrics.downstream.networks.classifier import Classifier, predict
 
 
 class RealOnly(Experiment):

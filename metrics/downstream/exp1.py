@@ -17,17 +17,17 @@ from typing import Literal
 
 from cerebench.core.bounds import CountOrZero
 from cerebench.core.settings import setting
-from cerebench.metrics.downstream import splits
 from cerebench.metrics.downstream.base import Material, ProtocolError, ProtocolInfo
-from cerebench.metrics.downstream.cases import joined, taken
 from cerebench.metrics.downstream.config import (
     AFTER_PRETRAINING,
     Changes,
     TwoStages,
     presets,
 )
+from cerebench.metrics.downstream.data import splits
+from cerebench.metrics.downstream.data.cases import joined, taken
+from cerebench.metrics.downstream.data.splits import Parts
 from cerebench.metrics.downstream.experiment import Experiment, Stage, finetuning_set, generated
-from cerebench.metrics.downstream.splits import Parts
 
 
 @dataclass(frozen=True)

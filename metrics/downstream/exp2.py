@@ -22,8 +22,8 @@ from cerebench.metrics.downstream.config import (
     TwoStages,
     presets,
 )
+from cerebench.metrics.downstream.data.splits import Parts
 from cerebench.metrics.downstream.experiment import Experiment, Stage, finetuning_set, generated
-from cerebench.metrics.downstream.splits import Parts
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from cerebench.metrics.downstream import splits
 from cerebench.metrics.downstream.base import (
     Cases,
     DownstreamProtocol,
@@ -33,11 +32,12 @@ from cerebench.metrics.downstream.base import (
     Repeat,
     Trainer,
 )
-from cerebench.metrics.downstream.cases import per_class, taken, without_patients
-from cerebench.metrics.downstream.classifier import Classifier, Training, predict
-from cerebench.metrics.downstream.resnet import resnet
-from cerebench.metrics.downstream.splits import Parts
-from cerebench.metrics.downstream.two_conv import two_conv
+from cerebench.metrics.downstream.data import splits
+from cerebench.metrics.downstream.data.cases import per_class, taken, without_patients
+from cerebench.metrics.downstream.data.splits import Parts
+from cerebench.metrics.downstream.networks.classifier import Classifier, Training, predict
+from cerebench.metrics.downstream.networks.resnet import resnet
+from cerebench.metrics.downstream.networks.two_conv import two_conv
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ from cerebench.core.settings import setting
 from cerebench.metrics.downstream.base import Cases, Material, Passes, ProtocolInfo, Trainer
 from cerebench.metrics.downstream.config import Config as Shared
 from cerebench.metrics.downstream.config import Share, presets
+from cerebench.metrics.downstream.data.splits import Parts
 from cerebench.metrics.downstream.experiment import Experiment, Stage, finetuning_set
-from cerebench.metrics.downstream.splits import Parts
 from cerebench.metrics.extractors.medicalnet import MedicalNet, MedicalNet34, ResNet
 
 

@@ -15,9 +15,7 @@ from dataclasses import dataclass
 
 from cerebench.core.bounds import Count, Positive
 from cerebench.core.settings import setting
-from cerebench.metrics.downstream.augmentation import copies
 from cerebench.metrics.downstream.base import Cases, Material, ProtocolInfo
-from cerebench.metrics.downstream.cases import joined, taken
 from cerebench.metrics.downstream.config import (
     FROM_SCRATCH,
     SMOKE,
@@ -26,8 +24,10 @@ from cerebench.metrics.downstream.config import (
     OneStage,
     presets,
 )
+from cerebench.metrics.downstream.data.augmentation import copies
+from cerebench.metrics.downstream.data.cases import joined, taken
+from cerebench.metrics.downstream.data.splits import Parts
 from cerebench.metrics.downstream.experiment import Experiment, Stage, finetuning_set
-from cerebench.metrics.downstream.splits import Parts
 
 
 @dataclass(frozen=True)

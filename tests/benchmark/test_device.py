@@ -29,8 +29,8 @@ from cerebench.datasets.scans.volumes import write_nifti
 from cerebench.methods.base import Method, MethodInfo, randn
 from cerebench.methods.layers import perceptual
 from cerebench.metrics.base import MissingWeights, VolumeSet
-from cerebench.metrics.downstream import classifier
 from cerebench.metrics.downstream.base import Cases, Material
+from cerebench.metrics.downstream.networks import classifier
 from cerebench.metrics.estimators.exact import is_exact
 from cerebench.metrics.extractors import inception, medicalnet, squeezenet
 

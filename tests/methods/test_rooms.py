@@ -50,7 +50,7 @@ def test_the_walk_sees_files_folders_and_imports_inside_functions(tmp_path):
         "from cerebench.methods import wgan_gp\n"
         "from cerebench.core.bounds import Count\n"
         "def late():\n"
-        "    from cerebench.methods.layers.losses import hinge\n"
+        "    from cerebench.methods.layers.vq.losses import hinge\n"
     )
     assert imported(file) == {"vqgan", "wgan_gp", "layers"}
 

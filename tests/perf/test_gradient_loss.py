@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from cerebench.methods.layers.losses import gradient_loss
+from cerebench.methods.layers.vq.losses import gradient_loss
 
 SOBEL = (
     torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])[None, None],

@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from cerebench.methods.layers.transformer import Transformer, class_tokens, draw
+from cerebench.methods.layers.vq.transformer import Transformer, class_tokens, draw
 
 CODES, LENGTH, STRIDE, BATCH = 256, 512, 64, 64
 

@@ -16,14 +16,14 @@ from torch import nn
 from torch.optim import Adam
 
 from cerebench.benchmark.stages.training import TrainingData, seeded, train
-from cerebench.methods.layers.autoencoder import final_convolution
-from cerebench.methods.layers.losses import (
+from cerebench.methods.layers.upsampling import UpsampleConv
+from cerebench.methods.layers.vq.autoencoder import final_convolution
+from cerebench.methods.layers.vq.losses import (
     adaptive_weight,
     feature_matching,
     gradient_loss,
     hinge,
 )
-from cerebench.methods.layers.upsampling import UpsampleConv
 from cerebench.methods.vqgan_cond.config import QUICK
 from cerebench.methods.vqgan_cond.method import VQGANCond
 

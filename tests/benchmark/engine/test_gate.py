@@ -12,7 +12,7 @@ from cerebench.datasets.scans.volumes import write_nifti
 from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.values import tidy
 
-from .test_evaluate import blob, fill
+from ..planning.test_evaluate import blob, fill
 
 ONLY = ("--metrics", "mmd2-linear", "--floor-only")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cerebench.methods.layers.losses import hinge
+from cerebench.methods.layers.vq.losses import hinge
 from cerebench.methods.medical_diffusion.discriminator import axial_slices, patch_discriminator
 
 

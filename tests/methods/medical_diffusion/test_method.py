@@ -18,8 +18,8 @@ from cerebench.methods.base import BadConfig, Conditions
 from cerebench.methods.layers import perceptual
 from cerebench.methods.layers.diffusion import cosine_betas
 from cerebench.methods.layers.ema import WeightAverage
-from cerebench.methods.layers.losses import hinge
 from cerebench.methods.layers.perceptual import VGG16
+from cerebench.methods.layers.vq.losses import hinge
 from cerebench.methods.medical_diffusion import conditional
 from cerebench.methods.medical_diffusion import method as unconditional
 from cerebench.methods.medical_diffusion.codebook import Codebook

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cerebench.methods.layers.autoencoder import final_convolution
+from cerebench.methods.layers.vq.autoencoder import final_convolution
 from cerebench.methods.vqgan.autoencoder import ResBlock, decoder, discriminator, encoder
 
 

@@ -13,8 +13,8 @@ from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.stages.training import TrainingData, seeded, train
 from cerebench.datasets.phantom import Phantom
 from cerebench.methods.base import BadConfig, Conditions
-from cerebench.methods.layers.losses import hinge
 from cerebench.methods.layers.perceptual import VGG16
+from cerebench.methods.layers.vq.losses import hinge
 from cerebench.methods.vqgan.config import LITE, PAPER, QUICK, SMOKE, Config
 from cerebench.methods.vqgan.method import VQGAN, corrupt
 

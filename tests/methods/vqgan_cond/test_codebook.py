@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from cerebench.methods.layers.codes import active_codes, count_codes, perplexity
+from cerebench.methods.layers.vq.codes import active_codes, count_codes, perplexity
 from cerebench.methods.vqgan_cond.codebook import Codebook, nearest, spherical_kmeans
 
 

@@ -15,7 +15,7 @@ from cerebench.benchmark.stages.training import TrainingData, seeded, train
 from cerebench.datasets.phantom import Phantom
 from cerebench.methods.base import BadConfig, Conditions
 from cerebench.methods.layers.learning_rate import cosine
-from cerebench.methods.layers.losses import hinge
+from cerebench.methods.layers.vq.losses import hinge
 from cerebench.methods.vqgan_cond.config import LITE, PAPER, QUICK, REFERENCE_CODE, SMOKE, Config
 from cerebench.methods.vqgan_cond.method import VQGANCond
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cerebench.methods.layers.autoencoder import encoder
+from cerebench.methods.layers.vq.autoencoder import encoder
 from cerebench.methods.vqgan_cond.scoring import Classifier, Scorer, standardise
 
 

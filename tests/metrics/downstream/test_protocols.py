@@ -18,15 +18,16 @@ from cerebench.core.settings import accepted
 from cerebench.core.statistics import auc
 from cerebench.metrics import downstream
 from cerebench.metrics.base import MissingWeights
-from cerebench.metrics.downstream import base, cases, config, experiment, splits
-from cerebench.metrics.downstream.augmentation import TRANSFORMS
+from cerebench.metrics.downstream import base, config, experiment
 from cerebench.metrics.downstream.base import ProtocolError
 from cerebench.metrics.downstream.config import OneStage
 from cerebench.metrics.downstream.controls import Oversample, RealOnly, ShuffledLabel, shuffled
+from cerebench.metrics.downstream.data import cases, splits
+from cerebench.metrics.downstream.data.augmentation import TRANSFORMS
 from cerebench.metrics.downstream.exp1 import Exp1
 from cerebench.metrics.downstream.exp2 import Exp2
 from cerebench.metrics.downstream.medicalnet import MedicalNetHead
-from cerebench.metrics.downstream.resnet import NETWORKS, STEMS
+from cerebench.metrics.downstream.networks.resnet import NETWORKS, STEMS
 from cerebench.metrics.downstream.trad_aug import TradAug
 from cerebench.metrics.extractors import medicalnet
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cerebench.metrics.downstream.resnet import NETWORKS, resnet
+from cerebench.metrics.downstream.networks.resnet import NETWORKS, resnet
 
 COUNTS = {10: 14_356_546, 18: 33_161_026, 34: 63_470_658, 50: 46_159_170}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from cerebench.methods.base import BadConfig
-from cerebench.methods.layers.two_stages import check_stages, fit_levels
+from cerebench.methods.layers.vq.two_stages import check_stages, fit_levels
 
 SETTINGS = {"autoencoder_steps": 10, "stop_at": 0.5, "width": 12, "heads": 3}
 

@@ -12,9 +12,9 @@ from torchmetrics.functional.classification import binary_auroc
 
 from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.stages.training import TrainingDiverged
-from cerebench.metrics.downstream import classifier
 from cerebench.metrics.downstream.base import ProtocolError
-from cerebench.metrics.downstream.classifier import (
+from cerebench.metrics.downstream.networks import classifier
+from cerebench.metrics.downstream.networks.classifier import (
     Classifier,
     Selection,
     Training,

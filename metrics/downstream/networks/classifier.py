@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from cerebench.core.statistics import auc
 from cerebench.metrics.downstream.base import ProtocolError
-from cerebench.metrics.downstream.focal import focal_loss
+from cerebench.metrics.downstream.networks.focal import focal_loss
 from cerebench.metrics.estimators.exact import exact_float32
 
 PREDICTION_BATCH = 8

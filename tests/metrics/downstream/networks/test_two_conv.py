@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cerebench.metrics.downstream.two_conv import CHANNELS, mean_and_spread, two_conv
+from cerebench.metrics.downstream.networks.two_conv import CHANNELS, mean_and_spread, two_conv
 
 
 def volumes(*shape, seed=0):

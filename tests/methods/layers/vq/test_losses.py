@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from cerebench.methods.layers.losses import (
+from cerebench.methods.layers.vq.losses import (
     adaptive_weight,
     feature_matching,
     gradient_loss,

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from cerebench.methods.layers.autoencoder import (
+from cerebench.methods.layers.upsampling import UpsampleConv
+from cerebench.methods.layers.vq.autoencoder import (
     ConvBlock,
     Discriminator,
     ResBlock,
@@ -15,7 +16,6 @@ from cerebench.methods.layers.autoencoder import (
     final_convolution,
     start_at_mean,
 )
-from cerebench.methods.layers.upsampling import UpsampleConv
 
 # size, channels, bottleneck, latent edge -> parameters of encoder, decoder, discriminator
 PRESETS = {

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cerebench.methods.base import Batch, Batches, Diagnostic
-from cerebench.methods.layers.codes import active_codes, count_codes, perplexity
+from cerebench.methods.layers.vq.codes import active_codes, count_codes, perplexity
 
 
 def diagnose_tokens(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cerebench.metrics.base import LazyVolumes
-from cerebench.metrics.downstream.augmentation import TRANSFORMS, augmented, copies
 from cerebench.metrics.downstream.base import Cases
+from cerebench.metrics.downstream.data.augmentation import TRANSFORMS, augmented, copies
 
 SHAPE = (20, 24, 24)
 CENTRE = (np.array(SHAPE) - 1) / 2

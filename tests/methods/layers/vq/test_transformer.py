@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch.optim import AdamW
 
 from cerebench.methods.base import BadConfig
-from cerebench.methods.layers.transformer import (
+from cerebench.methods.layers.vq.transformer import (
     Transformer,
     class_tokens,
     decay_groups,

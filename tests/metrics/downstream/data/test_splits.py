@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cerebench.metrics.downstream import splits
 from cerebench.metrics.downstream.base import Cases, ProtocolError
-from cerebench.metrics.downstream.cases import joined, per_class, taken, without_patients
+from cerebench.metrics.downstream.data import splits
+from cerebench.metrics.downstream.data.cases import joined, per_class, taken, without_patients
 
 
 def listed(lgg, hgg, patients=None):

@@ -5,7 +5,7 @@ import torch
 from monai.losses import FocalLoss
 from torch.nn import functional
 
-from cerebench.metrics.downstream.focal import focal_loss
+from cerebench.metrics.downstream.networks.focal import focal_loss
 
 LOGITS = torch.tensor([[0.0, 0.0], [2.0, -1.0], [0.5, 1.5]])
 LABELS = torch.tensor([0, 0, 1])

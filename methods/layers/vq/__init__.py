@@ -1,0 +1,1 @@
+"""What methods share that make volumes of the codes of a codebook."""

@@ -1,0 +1,1 @@
+"""Which cases a protocol trains and tests on, and copies of them."""

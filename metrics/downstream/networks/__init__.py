@@ -1,0 +1,1 @@
+"""Classifiers of volumes, and how one is trained."""
