@@ -62,7 +62,7 @@ def test_feature_distance_is_euclidean_in_the_scaling_of_real_cases(feature_sets
 
 def test_distances_to_other_sets_are_not_mixed_up(draw):
     """Held-out cases stay while generated and training sets change."""
-    from .conftest import of_features
+    from ..conftest import of_features
 
     test = of_features(draw(9, seed=1), "t")
     for seed in range(20):

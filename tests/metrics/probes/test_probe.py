@@ -25,7 +25,7 @@ from cerebench.metrics.probes.probe import (
 from cerebench.metrics.probes.trts import TRTS
 from cerebench.metrics.probes.tstr import TSTR
 
-from .conftest import of_features
+from ..conftest import of_features
 
 GAP = 2.0  # between class means, sd: AUC .92
 DIM = 6
