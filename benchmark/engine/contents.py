@@ -25,6 +25,7 @@ from cerebench.core.records.contents import (
 )
 from cerebench.core.records.data import DatasetEntry, PublishedTable
 from cerebench.core.records.rows import AnchorRow, CellEntry, Difference, GeneratorRow
+from cerebench.metrics.base import Better
 
 Generated = TrainedRow | FolderRow
 
@@ -61,7 +62,7 @@ def metric_entry(planned: PlannedMetric) -> MetricEntry:
         name=m.name,
         version=m.version,
         label=m.label,
-        better=str(m.better),
+        better=Better(m.better).value,
         views=tuple(m.views),
         scale=m.scale,
         as_ratio=m.as_ratio,
@@ -77,16 +78,16 @@ def metric_entry(planned: PlannedMetric) -> MetricEntry:
 
 def _grouped(rows: Iterable[Generated]) -> list[list[Generated]]:
     """Return the rows of one name, its seeds, together."""
-    found: dict[str, list[Generated]] = {}
+    by_name: dict[str, list[Generated]] = {}
     for row in rows:
-        found.setdefault(row.name, []).append(row)
-    return list(found.values())
+        by_name.setdefault(row.name, []).append(row)
+    return list(by_name.values())
 
 
 def _control(row: ControlRow) -> AnchorRow:
     control = row.control
     return AnchorRow(
-        kind=row.kind,
+        kind="anchor",
         name=row.name,
         label=row.label,
         role=control.role,
@@ -118,8 +119,8 @@ def _generator(seeds: Sequence[Generated]) -> GeneratorRow:
     )
 
 
-def _differences(told: Iterable[Mapping[str, Any]]) -> tuple[Difference, ...]:
-    return tuple(Difference(**one) for one in told)
+def _differences(rows: Iterable[Mapping[str, Any]]) -> tuple[Difference, ...]:
+    return tuple(Difference(**row) for row in rows)
 
 
 def _cell(row: Generated) -> CellEntry:

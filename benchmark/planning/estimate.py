@@ -28,9 +28,9 @@ from torch.utils.flop_counter import flop_registry
 
 from cerebench.benchmark import tables
 from cerebench.benchmark.device import pick_device, refuse_imitated_bf16, wait_for
-from cerebench.benchmark.engine.rows import FolderRow, TrainedRow
+from cerebench.benchmark.engine.rows import DatasetCommon, FolderRow, TrainedRow
 from cerebench.benchmark.engine.stage import Stage, pending
-from cerebench.benchmark.planning.plan import Plan, missing_weights, to_be_trained
+from cerebench.benchmark.planning.plan import ExperimentPlan, missing_weights, to_be_trained
 from cerebench.benchmark.planning.planned import PlannedProtocol
 from cerebench.benchmark.planning.reference import DatasetReference
 from cerebench.benchmark.stages.downstream import DOWNSTREAM_SEED
@@ -62,7 +62,9 @@ class Estimate:
 def estimate(row: TrainedRow | FolderRow, todo: Sequence[Stage]) -> Estimate:
     """Estimate what the stages that a row still needs will take."""
     lines = tuple(dict.fromkeys(stage.line or stage.name for stage in todo))
-    reference, records = row.common.reference, {stage.record for stage in todo}
+    common, records = row.common, {stage.record for stage in todo}
+    assert isinstance(common, DatasetCommon)  # ``bench evaluate`` estimates nothing
+    reference = common.reference
     classifiers = tuple(
         protocol_work(reference, planned, material(reference, samples_of(row)))
         for planned, stage in row.classifying()
@@ -73,7 +75,7 @@ def estimate(row: TrainedRow | FolderRow, todo: Sequence[Stage]) -> Estimate:
         return Estimate(name, lines, Work(0.0, ""), classifiers, 0.0)
     trainings = sum(stage.kind == "train" for stage in todo)
     sampling = trainings or any(stage.kind == "sample" for stage in todo)
-    generator, disk = _generator(row, trainings, row.common.n * len(reference.classes) * sampling)
+    generator, disk = _generator(row, trainings, common.n * len(reference.classes) * sampling)
     return Estimate(name, lines, generator, classifiers, disk)
 
 
@@ -299,7 +301,7 @@ def machine_rate(device: torch.device, precision: str) -> float:
     return flops * repeats / (time.perf_counter() - began)
 
 
-def print_estimate(plan: Plan, device_name: str, *, as_json: bool) -> None:
+def print_estimate(plan: ExperimentPlan, device_name: str, *, as_json: bool) -> None:
     """Print the cells of a plan with estimated time and disk."""
     device = pick_device(device_name)
     reference = plan.common.reference
@@ -393,4 +395,5 @@ def _print_rows(answer: dict[str, Any], console: Console) -> None:
 def _total(seconds: Iterable[float | None]) -> str:
     """Format the sum of times; unknown where one is."""
     times = list(seconds)
-    return "unknown" if None in times else duration(sum(times))
+    known = [time for time in times if time is not None]
+    return "unknown" if len(known) < len(times) else duration(sum(known))

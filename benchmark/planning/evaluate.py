@@ -113,10 +113,11 @@ def make_plan(request: Request, registries: Registries, display: Display) -> Pla
         resampled=request.shape is not None,
         structures=_structures(real, request.real_structures),
     )
-    common = Common(reference, metrics)
+    common = Common(reference, metrics, n=None)
     controls = _controls(common, request, others[0])
     rows = [
-        _row(common, name, fake, request) for name, fake in zip(request.fakes, others, strict=True)
+        _row(common, reference, name, fake, request)
+        for name, fake in zip(request.fakes, others, strict=True)
     ]
     keys = [*(key_of(row.upstream) for row in controls), *(row.sample_key for row in rows)]
     identity = {"real": reference.key, "rows": sorted(keys)}
@@ -223,9 +224,11 @@ def _controls(common: Common, request: Request, fake: Folder) -> list[ControlRow
     ]
 
 
-def _row(common: Common, name: str, fake: Folder, request: Request) -> FolderRow:
+def _row(
+    common: Common, reference: FolderReference, name: str, fake: Folder, request: Request
+) -> FolderRow:
     """Plan a folder of generated volumes; its key is the content of the files."""
-    shape, measured = common.reference.shape, _structures(fake, request.structures.get(name))
+    shape, measured = reference.shape, _structures(fake, request.structures.get(name))
     content = {"content": content_key(fake, shape), "paired": request.paired}
     key = key_of(content | told_apart(measured))
     return FolderRow(
@@ -236,7 +239,7 @@ def _row(common: Common, name: str, fake: Folder, request: Request) -> FolderRow
         key,
         {c: fake.volumes(c, shape) for c in fake.classes},
         {c: fake.clip_fraction(c) for c in fake.classes},
-        source=_told(fake, common.reference),
+        source=_told(fake, reference),
         partners=request.paired,
         structures=measured,
     )
