@@ -133,11 +133,11 @@ class Bench:
         Raises:
             MissingWeights: If a metric was asked for by name whose weights are missing.
         """
-        found = [plan_metric(name, self.registries) for name in expand(self.request.metrics)]
-        lacking = [planned.unavailable for planned in found if planned.unavailable]
+        asked = [plan_metric(name, self.registries) for name in expand(self.request.metrics)]
+        lacking = [planned.unavailable for planned in asked if planned.unavailable]
         if lacking and self.request.explicit:
             raise MissingWeights(lacking[0])
-        return tuple(planned for planned in found if not planned.unavailable)
+        return tuple(planned for planned in asked if not planned.unavailable)
 
     @cached_property
     def counts(self) -> dict[str, dict[str, int]]:

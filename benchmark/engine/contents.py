@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from cerebench.benchmark.engine import rows as planned_rows
 from cerebench.benchmark.engine.registry import suite_version
 from cerebench.benchmark.engine.rows import ControlRow, FolderRow, TrainedRow
 from cerebench.benchmark.engine.store import now
@@ -28,6 +29,7 @@ from cerebench.core.records.rows import AnchorRow, CellEntry, Difference, Genera
 from cerebench.metrics.base import Better
 
 Generated = TrainedRow | FolderRow
+Classified = Generated | planned_rows.ProtocolRow
 
 
 def contents(plan: Plan) -> Contents:
@@ -140,7 +142,7 @@ def _protocol(planned: PlannedProtocol, plan: Plan) -> ProtocolEntry:
     """Return what reports need to know about a protocol, with the records of its rows."""
     info, resolved = planned.protocol.info, planned.resolved
     paper = configuration.resolve(type(planned.protocol), "paper")
-    rows: dict[str, Any] = {}
+    rows: dict[str, Classified] = {}
     cells: dict[str, list[ProtocolCell]] = {}
     for row, place in _classified(planned, plan):
         rows.setdefault(row.name, row)
@@ -165,7 +167,7 @@ def _protocol(planned: PlannedProtocol, plan: Plan) -> ProtocolEntry:
     )
 
 
-def _classified(planned: PlannedProtocol, plan: Plan) -> Iterator[tuple[Any, str]]:
+def _classified(planned: PlannedProtocol, plan: Plan) -> Iterator[tuple[Classified, str]]:
     """Yield the rows of a protocol with the place of its record, also where it cannot be run."""
     for row in plan.of_kind("method", "samples", "protocol"):
         for own, stage in row.classifying():

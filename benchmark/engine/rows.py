@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from cerebench.benchmark.engine.stage import Stage
 from cerebench.benchmark.planning import config as configuration
@@ -92,7 +92,7 @@ class Row(Protocol):
     """A line of the table, as stages and the engine see it; the kinds below are made of more.
 
     Attributes:
-        kind: How reports call it: ``method``, ``samples``, ``anchor`` or ``protocol``.
+        kind: How reports call it: ``method``, ``samples``, ``anchor``, ``real`` or ``protocol``.
         name: Unique in a plan but for seeds; of a method, a variant of it, samples or a control.
         label: What the table calls it.
         title: What people see while it is worked on.
@@ -191,7 +191,7 @@ class TrainedRow(_Line):
     resolved: configuration.Resolved
     preset: str
     source_hash: str | None = None
-    kind = "method"
+    kind: Literal["method"] = field(default="method", init=False)
 
     @property
     def title(self) -> str:
@@ -353,7 +353,7 @@ class FolderRow(_Line):
     structures: Mapping[str, Structures] = field(default_factory=dict)
     leaked: tuple[str, ...] = ()
     seed = 0
-    kind = "samples"
+    kind: Literal["samples"] = field(default="samples", init=False)
 
     @property
     def title(self) -> str:
@@ -418,7 +418,7 @@ class ControlRow(_Line):
     counts: Mapping[str, int]
     upstream: Mapping[str, Any]
     seed = None
-    kind = "anchor"
+    kind: Literal["anchor"] = field(default="anchor", init=False)
 
     @property
     def name(self) -> str:
@@ -460,7 +460,7 @@ class RealRow(_Line):
     title = "real"
     folder = Path("_real")
     seed = None
-    kind = "real"
+    kind: Literal["real"] = field(default="real", init=False)
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -480,7 +480,7 @@ class ProtocolRow(_Line):
     common: Common
     folder = Path("_real")
     seed = None
-    kind = "protocol"
+    kind: Literal["protocol"] = field(default="protocol", init=False)
 
     @property
     def name(self) -> str:

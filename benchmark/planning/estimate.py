@@ -35,8 +35,14 @@ from cerebench.benchmark.planning.planned import PlannedProtocol
 from cerebench.benchmark.planning.reference import DatasetReference
 from cerebench.benchmark.stages.downstream import DOWNSTREAM_SEED
 from cerebench.benchmark.stages.training import trained_by
-from cerebench.methods.base import Batch, Conditions, Rows, T
-from cerebench.metrics.downstream.base import Cases, Material, Passes, ProtocolError
+from cerebench.methods.base import Batch, Conditions, Method, Rows, T
+from cerebench.metrics.downstream.base import (
+    Cases,
+    DownstreamProtocol,
+    Material,
+    Passes,
+    ProtocolError,
+)
 from cerebench.reports.formatting import duration
 
 
@@ -94,7 +100,7 @@ def _generator(row: TrainedRow, trainings: int, samples: int) -> tuple[Work, flo
     return Work(flops, row.resolved.config.precision), 4 * (weights * trainings + volumes) / 2**20
 
 
-def training_flops(method: Any) -> float:
+def training_flops(method: Method) -> float:
     """Count the operations of one training of a method that lives on the meta device."""
     run = _CountingRun(method)
     with torch.device("meta"):
@@ -102,7 +108,7 @@ def training_flops(method: Any) -> float:
     return run.flops
 
 
-def sampling_flops(method: Any) -> float:
+def sampling_flops(method: Method) -> float:
     """Count the operations of one sample.
 
     One, because noise has values on the meta device too: seconds' worth of it for each sample of a
@@ -158,7 +164,9 @@ def protocol_work(reference: DatasetReference, planned: PlannedProtocol, given: 
     return Work(flops, planned.resolved.config.precision)
 
 
-def protocol_flops(protocol: Any, given: Material, shape: tuple[int, ...]) -> float | None:
+def protocol_flops(
+    protocol: DownstreamProtocol, given: Material, shape: tuple[int, ...]
+) -> float | None:
     """Count the operations of all repetitions: training in each stage, validation, prediction.
 
     Args:
@@ -172,8 +180,8 @@ def protocol_flops(protocol: Any, given: Material, shape: tuple[int, ...]) -> fl
     Raises:
         ProtocolError: If the material does not suffice.
     """
-    told = protocol.work(given, shape)
-    return None if told is None else sum(_flops(passes) for passes in told)
+    work = protocol.work(given, shape)
+    return None if work is None else sum(_flops(passes) for passes in work)
 
 
 def _flops(passes: Passes) -> float:
@@ -213,7 +221,7 @@ class _Counter(TorchDispatchMode):
 class _MetaData:
     """Training data without voxels."""
 
-    def __init__(self, method: Any) -> None:
+    def __init__(self, method: Method) -> None:
         self._shape = (method.channels, *[method.size] * 3)
 
     def __len__(self) -> int:
@@ -229,7 +237,7 @@ class _MetaData:
 class _CountingRun:
     """A harness that runs one step of every phase and multiplies by the number of steps."""
 
-    def __init__(self, method: Any) -> None:
+    def __init__(self, method: Method) -> None:
         self.method, self.flops = method, 0.0
 
     def phase(self, name: str, **tracked: Any) -> _CountingPhase:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from cerebench.benchmark.display import Display, Silent
 from cerebench.benchmark.engine.registry import Registries, suggest
@@ -28,10 +28,10 @@ from cerebench.benchmark.names import check_name
 from cerebench.benchmark.planning import config as configuration
 from cerebench.benchmark.planning.experiment import Experiment, select_methods, select_protocols
 from cerebench.benchmark.planning.foreign import (
+    caveats,
     open_folder,
     settle_faults,
     tell_axes,
-    told,
     trained_on,
 )
 from cerebench.benchmark.planning.leakage import leaked_cases
@@ -58,6 +58,10 @@ from cerebench.datasets.folders.folder import (
 from cerebench.metrics.base import LazyVolumes, MissingWeights
 from cerebench.metrics.suites import asked as asked_suites
 from cerebench.metrics.suites import expand
+
+if TYPE_CHECKING:
+    from cerebench.methods.base import Method
+    from cerebench.metrics.downstream.base import DownstreamProtocol
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,19 @@ class Plan:
         """Return where the experiment's table of contents lies."""
         return self.folder / f"experiment-{self.heading.name}-{self.key[:8]}.json"
 
-    def of_kind(self, *kinds: str) -> list[Any]:
+    @overload
+    def of_kind(self, *kinds: Literal["method"]) -> Sequence[TrainedRow]: ...
+    @overload
+    def of_kind(self, *kinds: Literal["anchor"]) -> Sequence[ControlRow]: ...
+    @overload
+    def of_kind(self, *kinds: Literal["protocol"]) -> Sequence[ProtocolRow]: ...
+    @overload
+    def of_kind(self, *kinds: Literal["method", "samples"]) -> Sequence[TrainedRow | FolderRow]: ...
+    @overload
+    def of_kind(
+        self, *kinds: Literal["method", "samples", "protocol"]
+    ) -> Sequence[TrainedRow | FolderRow | ProtocolRow]: ...
+    def of_kind(self, *kinds: str) -> Sequence[Row]:
         """Return the rows of some kinds."""
         return [row for row in self.rows if row.kind in kinds]
 
@@ -304,7 +320,7 @@ class _Asked:
     name: str
     label: str
     method: str  # the plugin's name
-    cls: Any
+    cls: type[Method]
     overrides: Mapping[str, Any]
 
 
@@ -441,7 +457,7 @@ def _given(common: DatasetCommon, name: str, folder: Folder, *, allow_leakage: b
         key,
         {label: _lazy(folder, files[: common.n]) for label, files in given.items()},
         {label: folder.clip_fraction(label) for label in given},
-        source="; ".join([source, *told(folder, "its")]),
+        source="; ".join([source, *caveats(folder, "its")]),
         leaked=tuple(leaked),
     )
 
@@ -513,7 +529,9 @@ def _missing_weights(row: TrainedRow) -> str:
 
 
 def _check_overrides(
-    experiment: Experiment, rows: Mapping[str, _Asked], protocols: Mapping[str, Any]
+    experiment: Experiment,
+    rows: Mapping[str, _Asked],
+    protocols: Mapping[str, type[DownstreamProtocol]],
 ) -> None:
     """Refuse settings of what does not run, and those for all that nothing has."""
     plugins = {row.method: row.cls for row in rows.values()}
@@ -531,7 +549,7 @@ def _check_overrides(
             raise BadConfig(f"--set *: {suggest('setting', field_name, sorted(known))}")
 
 
-def _preset_size(classes: Mapping[str, Any], preset: str) -> int:
+def _preset_size(classes: Mapping[str, type[Method]], preset: str) -> int:
     """Return the size the methods' preset is made for; they must agree."""
     sizes = {n: cls.presets[preset].size for n, cls in classes.items() if preset in cls.presets}
     if len(set(sizes.values())) == 1:
