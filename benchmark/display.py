@@ -7,7 +7,7 @@ import re
 import time
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TextIO
 
 from rich.console import Console
@@ -62,8 +62,10 @@ def print_with_replacements(*streams: TextIO) -> None:
     """
     codecs.register_error("cerebench", _replacement)
     for stream in streams:
-        if hasattr(stream, "reconfigure"):  # a test or a notebook may have put another object there
-            stream.reconfigure(errors="cerebench")
+        # A test or a notebook may have put an object there that cannot do this.
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="cerebench")
 
 
 def _replacement(error: UnicodeError) -> tuple[str, int]:
@@ -97,7 +99,7 @@ class Display(Protocol):
         """Print one line."""
         ...
 
-    def task(self, title: str) -> Iterator[Task]:
+    def task(self, title: str) -> AbstractContextManager[Task]:
         """Open a stage; its line appears when it ends."""
         ...
 

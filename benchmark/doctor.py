@@ -28,7 +28,7 @@ def examine() -> dict[str, Any]:
     """Return everything that a bug report or a cluster administrator asks for first."""
     cache = default_cache()
     free = shutil.disk_usage(_existing(cache)).free
-    missing = [w["name"] for w in weights.status() if not w["path"]]
+    missing = [str(w["name"]) for w in weights.status() if not w["path"]]
     return {
         "cerebench": suite_version(),
         "python": platform.python_version(),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
@@ -65,7 +65,7 @@ class FakeDriver(devices.Driver):
 
     def owns(self, generator: torch.Generator) -> bool:
         """Say whether a generator is one of the device."""
-        return generator._cdata in self._made  # operations see it in a wrapper of their own
+        return _address(generator) in self._made
 
     def count(self) -> int:
         return DEVICE.index + 1
@@ -84,7 +84,7 @@ class FakeDriver(devices.Driver):
 
     def generator(self, device: torch.device) -> torch.Generator:
         generator = torch.Generator()
-        self._made[generator._cdata] = generator
+        self._made[_address(generator)] = generator
         return generator
 
     def global_generator(self, device: torch.device) -> torch.Generator:
@@ -97,6 +97,11 @@ class FakeDriver(devices.Driver):
         """Do nothing: nothing is under way."""
 
 
+def _address(generator: torch.Generator) -> int:
+    """Return where a generator lies, as operations see it in a wrapper of their own."""
+    return generator._cdata  # pyright: ignore[reportAttributeAccessIssue] (torch's types lack it)
+
+
 class FakeDevice(FakeTensorMode):
     """Runs operations whose tensors are on the device without values, all others as they are.
 
@@ -105,11 +110,13 @@ class FakeDevice(FakeTensorMode):
         operations: Operations that ran on the device.
     """
 
-    avoid_device_init = True  # on a machine with a GPU, too
+    # On a machine with a GPU, too. It is a property above, and an attribute in some versions.
+    avoid_device_init = True  # pyright: ignore[reportAssignmentType]
 
     def __init__(self, driver: FakeDriver) -> None:
         super().__init__(allow_non_fake_inputs=True)
-        self.avoid_device_init = True  # some versions of torch set it above
+        # Some versions of torch set it above.
+        self.avoid_device_init = True  # pyright: ignore[reportAttributeAccessIssue, reportIncompatibleMethodOverride]
         self.reads: set[str] = set()
         self.operations = 0
         self._driver = driver
@@ -117,32 +124,32 @@ class FakeDevice(FakeTensorMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        kwargs = dict(kwargs or {})
-        leaves = list(tree_iter((args, kwargs)))
+        options = dict(kwargs or {})
+        leaves = list(tree_iter((args, options)))
         if any(map(_is_meta, leaves)):  # what C++ code takes DEVICE for
-            args, kwargs = tree_map(self._renamed, (args, kwargs))
-            leaves = list(tree_iter((args, kwargs)))
+            args, options = tree_map(self._renamed, (args, options))
+            leaves = list(tree_iter((args, options)))
         fakes = [x for x in leaves if isinstance(x, FakeTensor)]
         place = next((x for x in leaves if isinstance(x, torch.device)), None)
         place = place or (fakes[0].device if fakes else torch.device("cpu"))
-        self._check_generator(kwargs.get("generator"), place)
+        self._check_generator(options.get("generator"), place)
         if not fakes and place.type == "cpu":
-            return func(*args, **kwargs)
+            return func(*args, **options)
         if _is_made_of_others(func):  # arrives here whole in inference mode
             with self:
-                return func.decompose(*args, **kwargs)
+                return func.decompose(*args, **options)
         self.operations += 1
         name = _name(func)
         _check_places(name, [x for x in leaves if isinstance(x, Tensor)])
         _check_precision(name, fakes)
-        if name in ("copy_", "_to_copy") and self._crosses(name, args, kwargs):
-            return self._copied(name, args, kwargs)
+        if name in ("copy_", "_to_copy") and self._crosses(name, args, options):
+            return self._copied(name, args, options)
         try:
-            return super().__torch_dispatch__(func, types, args, kwargs)
+            return super().__torch_dispatch__(func, types, args, options)
         except (DataDependentOutputException, DynamicOutputShapeException):
             self.note_read()
-            found = func(*tree_map(_zeros, args), **tree_map(_zeros, kwargs))
-            return tree_map(lambda x: self._sent(x, place), found)
+            result = func(*tree_map(_zeros, args), **tree_map(_zeros, options))
+            return tree_map(lambda x: self._sent(x, place), result)
 
     def _renamed(self, x: Any) -> Any:
         """Put ``DEVICE`` in the place of torch's meta device."""
@@ -261,6 +268,15 @@ class _Storage:
 
     def to(self, *, device: Any) -> _Storage:
         return _Storage(torch.device(device))
+
+
+MapLocation = (
+    Callable[[_Storage, str], _Storage | None]
+    | Mapping[str, str | torch.device]
+    | torch.device
+    | str
+    | None
+)
 
 
 @contextmanager
@@ -401,12 +417,13 @@ def _is_already(args: Any, kwargs: Mapping[str, Any]) -> bool:
     return True
 
 
-def _moved(tensor: Tensor, map_location: Any) -> Tensor:
+def _moved(tensor: Tensor, map_location: MapLocation) -> Tensor:
     """Return a stored tensor where ``map_location`` wants it."""
-    target = map_location
     if isinstance(map_location, Mapping):
         target = map_location.get(str(tensor.device), tensor.device)
-    elif callable(map_location):
+    elif map_location is None or isinstance(map_location, str | torch.device):
+        target = map_location
+    else:
         storage = map_location(_Storage(tensor.device), str(tensor.device))
         target = None if storage is None else storage.device
     return tensor if target is None else tensor.to(target)

@@ -133,11 +133,11 @@ class Bench:
         Raises:
             MissingWeights: If a metric was asked for by name whose weights are missing.
         """
-        found = [plan_metric(name, self.registries) for name in expand(self.request.metrics)]
-        lacking = [planned.unavailable for planned in found if planned.unavailable]
+        asked = [plan_metric(name, self.registries) for name in expand(self.request.metrics)]
+        lacking = [planned.unavailable for planned in asked if planned.unavailable]
         if lacking and self.request.explicit:
             raise MissingWeights(lacking[0])
-        return tuple(planned for planned in found if not planned.unavailable)
+        return tuple(planned for planned in asked if not planned.unavailable)
 
     @cached_property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -179,8 +179,8 @@ class Bench:
         dealt = {name: self._dealt(k, label, name) for label, name in enumerate(self._ids)}
         real = RealSets.of(
             self.prepared,
-            Split([i for part in dealt.values() for i in part[0]],
-                  [i for part in dealt.values() for i in part[2]]),
+            Split(tuple(i for part in dealt.values() for i in part[0]),
+                  tuple(i for part in dealt.values() for i in part[2])),
             tuple(self._ids),
             self.dataset.spacing,
             self.features,
@@ -443,8 +443,12 @@ def _column(
             for row in scored[one][planned.name]
             if (row.class_, row.view) == (name, view)
         ]
-        found = (LadderValue(value=r.value, real_value=r.real_value) for r in rows if not r.reason)
-        return tuple(found), next((row.reason for row in rows if row.reason), "")
+        known = tuple(
+            LadderValue(value=row.value, real_value=row.real_value)
+            for row in rows
+            if row.value is not None
+        )
+        return known, next((row.reason for row in rows if row.reason), "")
 
     draws, lacking = values([Planted(split) for split in range(request.draws)])
     cells = []
@@ -453,11 +457,11 @@ def _column(
             continue
         levels, reason = [], lacking
         for level, made in enumerate(labels):
-            found, missing = values(
+            known, missing = values(
                 [Planted(split, defect.name, level) for split in range(request.seeds)]
             )
             reason = reason or missing
-            levels.append(LadderLevel(label=made.label, values=found))
+            levels.append(LadderLevel(label=made.label, values=known))
         cells.append(_cell(defect, tuple(levels), draws, planned.metric.better, reason))
     return LadderColumn(
         metric=planned.name, class_=name, view=view, draws=draws, cells=tuple(cells)

@@ -177,8 +177,13 @@ def print_rows(title: str, rows: Sequence[Mapping[str, Any]], console: Console) 
 def _table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in columns:
-        whole = {"no_wrap": True} if column == "name" else {"overflow": "fold"}
-        table.add_column(column.replace("_", " "), header_style="dim", **whole)
+        whole = column == "name"
+        table.add_column(
+            column.replace("_", " "),
+            header_style="dim",
+            no_wrap=whole,
+            overflow="ellipsis" if whole else "fold",
+        )
     for row in rows:
         table.add_row(*(escape(_text(row.get(c))) for c in columns))
     return table

@@ -19,7 +19,7 @@ class LazyVolumes(Sequence[Volume]):
         make: Index to volume, (C, D, H, W) float32 in [-1, 1]; the same one at every call.
     """
 
-    def __init__(self, ids: Sequence[str], make: Callable[[int], Volume]) -> None:
+    def __init__(self, ids: Sequence[str], make: Callable[[int], NDArray[np.floating]]) -> None:
         self.ids, self._make = tuple(ids), make
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from cerebench.core.volumes import Volume
 from cerebench.core.weights import MissingWeights
 
 Array = NDArray[np.float64]
+
+T_co = TypeVar("T_co", covariant=True)
 
 VIEWS = ("axial", "coronal", "sagittal")
 
@@ -74,6 +76,13 @@ class Result:
     facts: Mapping[str, Fact] = field(default_factory=dict)
 
 
+class Indexed(Protocol[T_co]):
+    """Entries that may be read only when they are indexed: an array, a list, a reader of files."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> T_co: ...
+
+
 class VolumeSet:
     """A set of volumes, streamed one at a time, with the features the engine caches for them.
 
@@ -96,7 +105,7 @@ class VolumeSet:
 
     def __init__(
         self,
-        volumes: Sequence[Volume],
+        volumes: Indexed[Volume],
         ids: Sequence[str],
         features: Callable[[VolumeSet, str, str], NDArray[np.float32]] | None = None,
         partners: Sequence[str] = (),
@@ -135,10 +144,11 @@ class VolumeSet:
             (N, dim) float32 of a 3D extractor. Of a 2D one N entries (S, dim), read from disk when
             indexed: take one volume at a time.
         """
-        if self._features is None:
+        extract = self._features
+        if extract is None:
             raise MetricError(f"No feature extraction was injected; '{extractor}' is needed.")
         key = f"features {extractor} {view}"
-        return self.keep(key, lambda: self._features(self, extractor, view))
+        return self.keep(key, lambda: extract(self, extractor, view))
 
     def feature_names(self, extractor: str) -> tuple[str, ...]:
         """Return what an extractor calls its features; empty where it gives them no names."""

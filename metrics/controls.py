@@ -8,7 +8,7 @@ of m volumes, like the methods' rows, since most metrics depend on the size of t
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Literal
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from cerebench.metrics.base import LazyVolumes, MetricError, Volume
+from cerebench.metrics.base import Indexed, LazyVolumes, MetricError, Volume
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Control:
     label: str
     role: Literal["floor", "control"]
     note: str
-    build: Callable[[Sequence[Volume], Sequence[Volume], int, int], LazyVolumes]
+    build: Callable[[Indexed[Volume], Indexed[Volume], int, int], LazyVolumes]
     version: int = 1
     halved: bool = False
     held_out: bool = False
@@ -87,12 +87,12 @@ def _generator(seed: int, control: str, index: int = 0) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(control.encode()), index])
 
 
-def _require(volumes: Sequence[Volume], what: str) -> None:
+def _require(volumes: Indexed[Volume], what: str) -> None:
     if len(volumes) == 0:
         raise MetricError(f"There is no {what} volume to build a control from. Add {what} cases.")
 
 
-def _order(volumes: Sequence[Volume], seed: int, what: str) -> NDArray[np.int64]:
+def _order(volumes: Indexed[Volume], seed: int, what: str) -> NDArray[np.int64]:
     """Order in which the volumes of a set are taken; the same for all controls made of it."""
     _require(volumes, what)
     return _generator(seed, f"order of {what}").permutation(len(volumes))
@@ -100,10 +100,10 @@ def _order(volumes: Sequence[Volume], seed: int, what: str) -> NDArray[np.int64]
 
 def _from_held_out(
     name: str, change: Callable[[Volume, np.random.Generator], NDArray[np.floating]]
-) -> Callable[[Sequence[Volume], Sequence[Volume], int, int], LazyVolumes]:
+) -> Callable[[Indexed[Volume], Indexed[Volume], int, int], LazyVolumes]:
     """Controls made by changing held-out volumes, each with its own random numbers."""
 
-    def build(train: Sequence[Volume], test: Sequence[Volume], m: int, seed: int) -> LazyVolumes:
+    def build(train: Indexed[Volume], test: Indexed[Volume], m: int, seed: int) -> LazyVolumes:
         order = _order(test, seed, "test")[:m]
         return LazyVolumes(
             [f"{name}-test{source}" for source in order],
@@ -113,42 +113,38 @@ def _from_held_out(
     return build
 
 
-def _as_they_are(train: Sequence[Volume], test: Sequence[Volume], m: int, seed: int) -> LazyVolumes:
+def _as_they_are(train: Indexed[Volume], test: Indexed[Volume], m: int, seed: int) -> LazyVolumes:
     order = _order(train, seed, "training")[:m]
     return LazyVolumes([f"real-{source}" for source in order], lambda index: train[order[index]])
 
 
-def _train_copies(
-    train: Sequence[Volume], test: Sequence[Volume], m: int, seed: int
-) -> LazyVolumes:
+def _train_copies(train: Indexed[Volume], test: Indexed[Volume], m: int, seed: int) -> LazyVolumes:
     order = np.resize(_order(train, seed, "training"), m)
     ids = [f"train-copies-{i}-train{source}" for i, source in enumerate(order)]
     return LazyVolumes(ids, lambda index: train[order[index]])
 
 
-def _one_repeated(
-    train: Sequence[Volume], test: Sequence[Volume], m: int, seed: int
-) -> LazyVolumes:
+def _one_repeated(train: Indexed[Volume], test: Indexed[Volume], m: int, seed: int) -> LazyVolumes:
     source = _order(train, seed, "training")[0]
     return LazyVolumes(
         [f"one-repeated-{i}-train{source}" for i in range(m)], lambda _: train[source]
     )
 
 
-def _mean(volumes: Sequence[Volume]) -> Volume:
+def _mean(volumes: Indexed[Volume]) -> Volume:
     total = np.zeros(volumes[0].shape)
     for index in range(len(volumes)):
         total += volumes[index]
     return (total / len(volumes)).astype(np.float32)
 
 
-def _mean_volume(train: Sequence[Volume], test: Sequence[Volume], m: int, seed: int) -> LazyVolumes:
+def _mean_volume(train: Indexed[Volume], test: Indexed[Volume], m: int, seed: int) -> LazyVolumes:
     _require(train, "training")
     mean = cache(partial(_mean, train))
     return LazyVolumes([f"mean-volume-{i}" for i in range(m)], lambda _: mean())
 
 
-def _noise(train: Sequence[Volume], test: Sequence[Volume], m: int, seed: int) -> LazyVolumes:
+def _noise(train: Indexed[Volume], test: Indexed[Volume], m: int, seed: int) -> LazyVolumes:
     _require(train, "training")
     shape = train[0].shape
     return LazyVolumes(

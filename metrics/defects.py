@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.metrics.base import LazyVolumes, Volume
+from cerebench.metrics.base import Indexed, LazyVolumes, Volume
 from cerebench.metrics.controls import blur
 
 Change = Callable[[Volume, np.random.Generator, "Material"], NDArray[np.floating]]
@@ -39,7 +39,7 @@ class Material:
 
     clean: Sequence[Volume]
     unseen: Sequence[Volume]
-    train: Sequence[Volume]
+    train: Indexed[Volume]
     others: Sequence[Volume]
     spacing: tuple[float, float, float]
     seed: int
@@ -147,7 +147,8 @@ def _bias(volume: Volume, rng: np.random.Generator, _: Material, strength: float
     """Multiply by 1 ± strength: a random field of second order over the whole volume."""
     axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in volume.shape[-3:]), indexing="ij")
     terms = [*axes, *(a * b for i, a in enumerate(axes) for b in axes[i:])]
-    field = sum(w * t for w, t in zip(rng.standard_normal(len(terms)), terms, strict=True))
+    weights = rng.standard_normal(len(terms))
+    field = sum((w * t for w, t in zip(weights, terms, strict=True)), np.zeros(()))
     field = 2 * (field - field.min()) / (field.max() - field.min()) - 1
     return (volume + 1) * (1 + strength * field) - 1
 
@@ -218,7 +219,7 @@ def _mixed(material: Material, rng: np.random.Generator, share: float) -> list[V
     """Put volumes of other classes in the place of some."""
     count = round(share * material.m)
     wrong = np.resize(rng.permutation(len(material.others)), count)
-    return [material.others[i] for i in wrong] + [
+    return [material.others[i] for i in wrong.tolist()] + [
         material.clean[i] for i in range(count, material.m)
     ]
 
@@ -229,7 +230,7 @@ def _copied(
     """Put training volumes, perhaps changed a little, in the place of some."""
     count = max(1, round(share * material.m))
     sources = np.resize(rng.permutation(len(material.train)), count)
-    copies = [material.train[i] for i in sources]
+    copies = [material.train[i] for i in sources.tolist()]
     if change is not None:
         copies = [
             np.clip(change(volume, material.rng("copy", i), material), -1, 1).astype(np.float32)
@@ -239,7 +240,8 @@ def _copied(
 
 
 def _mean(material: Material, _rng: object) -> list[Volume]:
-    total = sum(np.asarray(volume, np.float64) for volume in material.train)
+    volumes = (np.asarray(volume, np.float64) for volume in material.train)
+    total = sum(volumes, np.zeros(()))
     return [(total / len(material.train)).astype(np.float32)] * material.m
 
 

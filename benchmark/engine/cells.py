@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cerebench.benchmark.display import Display
 from cerebench.benchmark.engine import store
@@ -17,6 +17,9 @@ from cerebench.core.records.trained import SampleRecord, TrainRecord
 from cerebench.core.settings import accepted
 from cerebench.datasets.folders.names import folder_names
 
+if TYPE_CHECKING:
+    from cerebench.methods.base import Method
+
 
 def read_cell(folder: Path) -> CellFile:
     """Read ``cell.json`` of a trained cell.
@@ -25,10 +28,10 @@ def read_cell(folder: Path) -> CellFile:
         UsageError: If the folder is no cell of a method, or its training is unfinished.
         Misfit: If the file does not fit its schema.
     """
-    found = read(CellFile, folder / "cell.json")
-    if found is None:
+    whole = read(CellFile, folder / "cell.json")
+    if whole is None:
         raise UsageError(f"{folder} is not a cell. Give a folder like runs/…/wgan-gp-…/seed-0.")
-    _, cell = found
+    _, cell = whole
     if not cell.scopes:
         raise UsageError(f"{folder} holds somebody's samples; there is no method to sample from.")
     for scope, place in folder_names(cell.scopes).items():
@@ -38,17 +41,17 @@ def read_cell(folder: Path) -> CellFile:
     return cell
 
 
-def build_method(cell: CellFile, registries: Registries) -> Any:
+def build_method(cell: CellFile, registries: Registries) -> Method:
     """Construct the method of a cell from its recorded configuration.
 
     Raises:
         BadConfig: If a recorded value is one that its setting does not accept.
     """
-    cls, found = registries.methods.load(cell.name), cell.config
+    cls, recorded = registries.methods.load(cell.name), cell.config
     values = {
-        field: typed(f"{cell.name}.{field}", found[field], accepts, where=" in cell.json")
+        field: typed(f"{cell.name}.{field}", recorded[field], accepts, where=" in cell.json")
         for field, accepts in accepted(cls.Config).items()
-        if field in found
+        if field in recorded
     }
     config = cls.Config(**values)
     return cls(config, size=cell.size, classes=cell.classes, channels=len(cell.channels))
@@ -76,9 +79,9 @@ def extend_samples(
     """
     cell = read_cell(folder)
     record = folder / "sample" / "record.json"
-    found = store.read_record(record, cell.sample_key, SampleRecord)
-    if found is not None and min(found.n.values()) >= n:
-        display.say(f"Nothing to do: {folder} has {min(found.n.values())} samples per class.")
+    there = store.read_record(record, cell.sample_key, SampleRecord)
+    if there is not None and min(there.n.values()) >= n:
+        display.say(f"Nothing to do: {folder} has {min(there.n.values())} samples per class.")
         return
     from cerebench.benchmark.device import pick_device
     from cerebench.benchmark.stages.sampling import (

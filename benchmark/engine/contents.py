@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from cerebench.benchmark.engine import rows as planned_rows
 from cerebench.benchmark.engine.registry import suite_version
 from cerebench.benchmark.engine.rows import ControlRow, FolderRow, TrainedRow
 from cerebench.benchmark.engine.store import now
@@ -31,8 +32,10 @@ from cerebench.core.records.rows import (
     Difference,
     GeneratorRow,
 )
+from cerebench.metrics.base import Better
 
 Generated = TrainedRow | FolderRow
+Classified = Generated | planned_rows.ProtocolRow
 
 
 def contents(plan: Plan) -> Contents:
@@ -67,7 +70,7 @@ def metric_entry(planned: PlannedMetric) -> MetricEntry:
         name=m.name,
         version=m.version,
         label=m.label,
-        better=str(m.better),
+        better=Better(m.better).value,
         views=tuple(m.views),
         scale=m.scale,
         as_ratio=m.as_ratio,
@@ -83,16 +86,16 @@ def metric_entry(planned: PlannedMetric) -> MetricEntry:
 
 def _grouped(rows: Iterable[Generated]) -> list[list[Generated]]:
     """Return the rows of one name, its seeds, together."""
-    found: dict[str, list[Generated]] = {}
+    by_name: dict[str, list[Generated]] = {}
     for row in rows:
-        found.setdefault(row.name, []).append(row)
-    return list(found.values())
+        by_name.setdefault(row.name, []).append(row)
+    return list(by_name.values())
 
 
 def _control(row: ControlRow) -> ControlEntry:
     control = row.control
     return ControlEntry(
-        kind=row.kind,
+        kind=CONTROL_KIND,
         name=row.name,
         label=row.label,
         role=control.role,
@@ -124,8 +127,8 @@ def _generator(seeds: Sequence[Generated]) -> GeneratorRow:
     )
 
 
-def _differences(told: Iterable[Mapping[str, Any]]) -> tuple[Difference, ...]:
-    return tuple(Difference(**one) for one in told)
+def _differences(rows: Iterable[Mapping[str, Any]]) -> tuple[Difference, ...]:
+    return tuple(Difference(**row) for row in rows)
 
 
 def _cell(row: Generated) -> CellEntry:
@@ -145,7 +148,7 @@ def _protocol(planned: PlannedProtocol, plan: Plan) -> ProtocolEntry:
     """Return what reports need to know about a protocol, with the records of its rows."""
     info, resolved = planned.protocol.info, planned.resolved
     paper = configuration.resolve(type(planned.protocol), "paper")
-    rows: dict[str, Any] = {}
+    rows: dict[str, Classified] = {}
     cells: dict[str, list[ProtocolCell]] = {}
     for row, place in _classified(planned, plan):
         rows.setdefault(row.name, row)
@@ -170,7 +173,7 @@ def _protocol(planned: PlannedProtocol, plan: Plan) -> ProtocolEntry:
     )
 
 
-def _classified(planned: PlannedProtocol, plan: Plan) -> Iterator[tuple[Any, str]]:
+def _classified(planned: PlannedProtocol, plan: Plan) -> Iterator[tuple[Classified, str]]:
     """Yield the rows of a protocol with the place of its record, also where it cannot be run."""
     for row in plan.of_kind("method", "samples", "protocol"):
         for own, stage in row.classifying():

@@ -6,11 +6,11 @@ set's folder.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from cerebench.benchmark.engine.stage import Stage
 from cerebench.benchmark.planning import config as configuration
@@ -29,8 +29,10 @@ from cerebench.core.records.rows import CONTROL_KIND
 from cerebench.datasets.folders.names import folder_names
 
 if TYPE_CHECKING:
-    from cerebench.benchmark.planning.reference import Reference
+    from cerebench.benchmark.engine.workbench import Workbench
+    from cerebench.benchmark.planning.reference import DatasetReference, Reference
     from cerebench.benchmark.stages.structures import Volumes as Structures
+    from cerebench.methods.base import Method
     from cerebench.metrics.base import LazyVolumes
     from cerebench.metrics.controls import Control
 
@@ -42,15 +44,15 @@ class Common:
     Attributes:
         reference: The real volumes that rows are compared with.
         metrics: What rows of volumes are scored by.
-        protocols: What classifiers are trained.
         n: Volumes per class of every row; None where a row has as many as there are.
+        protocols: What classifiers are trained.
         controlled: Name of the row whose samples the control protocols take.
     """
 
     reference: Reference
     metrics: tuple[PlannedMetric, ...]
+    n: int | None
     protocols: tuple[PlannedProtocol, ...] = ()
-    n: int | None = None
     controlled: str = ""
 
     def score_key(self, planned: PlannedMetric, upstream: Mapping[str, Any]) -> str:
@@ -79,31 +81,79 @@ class Common:
         return tuple(p for p in own if p.protocol.info.role != "control" or row == self.controlled)
 
 
-class Row:
-    """A line of the table; each kind below adds what it is made of.
+@dataclass(frozen=True)
+class DatasetCommon(Common):
+    """What all rows of a run have in common: cases of a data set, and a number of volumes."""
+
+    reference: DatasetReference
+    n: int
+
+
+class Row(Protocol):
+    """A line of the table, as stages and the engine see it; the kinds below are made of more.
 
     Attributes:
-        kind: How reports call it: ``method``, ``samples``, ``protocol``, or ``CONTROL_KIND``.
+        kind: How records call it: ``method``, ``samples``, ``protocol``, ``real``, or that of a
+            control, ``CONTROL_KIND``.
         name: Unique in a plan but for seeds; of a method, a variant of it, samples or a control.
         label: What the table calls it.
+        title: What people see while it is worked on.
         seed: Training seed, or None where nothing is trained.
         folder: Where its records are.
         common: What all rows share.
+        stages: Its stages in the order in which they run.
     """
 
-    kind: str
-    name: str
-    label: str
-    seed: int | None
-    folder: Path
-    common: Common
-
     @property
-    def title(self) -> str:
-        """What people see while the row is worked on."""
-        return self.name
-
+    def kind(self) -> str: ...
     @property
+    def name(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def seed(self) -> int | None: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def common(self) -> Common: ...
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]: ...
+
+    def stage(self, name: str) -> Stage:
+        """Return the stage of this name."""
+        ...
+
+    def records(self, kind: str) -> dict[str, str]:
+        """Return where the stages of a kind leave their records, by the rest of their names."""
+        ...
+
+    def cell(self) -> dict[str, Any] | None:
+        """Return ``cell.json`` apart from machine and versions; None where a row has none."""
+        ...
+
+
+class JudgedRow(Row, Protocol):
+    """A row of volumes, which metrics compare with the real ones and figures show."""
+
+    def judged(self, bench: Workbench) -> scoring.Judged:
+        """Return the sets that metrics compare."""
+        ...
+
+
+class ClassifiedRow(Row, Protocol):
+    """A row with results of protocols."""
+
+    def volumes(self, bench: Workbench) -> Mapping[str, LazyVolumes] | None:
+        """Return what protocols take by class, read when indexed; None where they take nothing."""
+        ...
+
+
+class _Line:
+    """What the rows below have of ``Row`` in common."""
+
+    @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """The stages in the order in which they run."""
         raise NotImplementedError
@@ -114,44 +164,16 @@ class Row:
 
     def records(self, kind: str) -> dict[str, str]:
         """Return where the stages of a kind leave their records, by the rest of their names."""
-        found = (stage for stage in self.stages if stage.kind == kind)
-        return {stage.name[len(kind) + 1 :]: stage.record.as_posix() for stage in found}
+        of_kind = (stage for stage in self.stages if stage.kind == kind)
+        return {stage.name[len(kind) + 1 :]: stage.record.as_posix() for stage in of_kind}
 
     def cell(self) -> dict[str, Any] | None:
         """Return ``cell.json`` apart from machine and versions; None where a row has none."""
         return None
 
 
-class _Volumes(Row):
-    """A row of generated volumes, which are scored, shown, and given to protocols."""
-
-    sample_key: str
-
-    def judged(self, bench: Any) -> Any:
-        """Return the sets that metrics compare."""
-        raise NotImplementedError
-
-    def volumes(self, bench: Any) -> Mapping[str, LazyVolumes]:
-        """Return the volumes by class, read when indexed."""
-        raise NotImplementedError
-
-    def _judging(self) -> Iterator[Stage]:
-        upstream = {"sample": self.sample_key}
-        yield from scoring.stages(self, self.folder / "score", upstream, ("sample",))
-        yield figure_data.stage(self, upstream, ("sample",))
-
-    def classifying(self) -> Iterator[tuple[PlannedProtocol, Stage]]:
-        """Yield the protocols of this row, also those that cannot be run, with their stages."""
-        upstream = {"sample": self.sample_key, "n": self.common.n}
-        for planned in self.common.protocols_of(self.name):
-            yield planned, downstream.stage(self, planned, upstream)
-
-    def _downstream(self) -> Iterator[Stage]:
-        yield from (stage for planned, stage in self.classifying() if not planned.unavailable)
-
-
 @dataclass(frozen=True)
-class TrainedRow(_Volumes):
+class TrainedRow(_Line):
     """A method, or a variant of one, trained with one seed: a cell.
 
     Attributes:
@@ -165,13 +187,13 @@ class TrainedRow(_Volumes):
     name: str
     label: str
     seed: int
-    common: Common
+    common: DatasetCommon
     plugin: str
-    method: Any
+    method: type[Method]
     resolved: configuration.Resolved
     preset: str
     source_hash: str | None = None
-    kind = "method"
+    kind: Literal["method"] = field(default="method", init=False)
 
     @property
     def title(self) -> str:
@@ -193,7 +215,7 @@ class TrainedRow(_Volumes):
             "plugin": self.source_hash,
         }
 
-    @cached_property
+    @property
     def folder(self) -> Path:
         """Where its records are; rows of equal settings share it."""
         return Path(f"{self.plugin}-{self.preset}-{key_of(self.base)[:8]}") / f"seed-{self.seed}"
@@ -228,7 +250,7 @@ class TrainedRow(_Volumes):
             for scope in self.scopes
         }
 
-    @cached_property
+    @property
     def sample_key(self) -> str:
         """Key of the samples, whatever their number."""
         return key_of({"kind": "sample", "train": self.train_keys, "shard": sampling.SHARD})
@@ -239,12 +261,16 @@ class TrainedRow(_Volumes):
         return (
             *training.stages(self),
             sampling.stage(self),
-            *self._judging(),
+            *_judging(self),
             *diagnosis.stages(self),
-            *self._downstream(),
+            *_usable(self.classifying()),
         )
 
-    def build(self, scope: str) -> Any:
+    def classifying(self) -> Iterator[tuple[PlannedProtocol, Stage]]:
+        """Yield the protocols of this row, also those that cannot be run, with their stages."""
+        return _classifying(self)
+
+    def build(self, scope: str) -> Method:
         """Construct the method with freshly initialised networks, seeded by (seed, scope)."""
         reference = self.common.reference
         with training.seeded(self.seed, scope, "init"):
@@ -259,7 +285,7 @@ class TrainedRow(_Volumes):
         """Return where the record of a training lies."""
         return self.folder / "train" / folder_names(self.scopes)[scope] / "record.json"
 
-    def judged(self, bench: Any) -> scoring.Judged:
+    def judged(self, bench: Workbench) -> scoring.Judged:
         """Return the stored samples beside the real sets."""
         folder = (bench.folder / self.stage("sample").record).parent
         sets = {
@@ -268,7 +294,7 @@ class TrainedRow(_Volumes):
         }
         return scoring.Judged(bench.real, sets)
 
-    def volumes(self, bench: Any) -> dict[str, LazyVolumes]:
+    def volumes(self, bench: Workbench) -> dict[str, LazyVolumes]:
         """Return the first n stored samples of each class."""
         folder = (bench.folder / self.stage("sample").record).parent
         names, n = self.common.reference.classes, self.common.n
@@ -303,7 +329,7 @@ class TrainedRow(_Volumes):
 
 
 @dataclass(frozen=True)
-class FolderRow(_Volumes):
+class FolderRow(_Line):
     """Somebody's folder of samples.
 
     Attributes:
@@ -329,14 +355,23 @@ class FolderRow(_Volumes):
     structures: Mapping[str, Structures] = field(default_factory=dict)
     leaked: tuple[str, ...] = ()
     seed = 0
-    kind = "samples"
+    kind: Literal["samples"] = field(default="samples", init=False)
+
+    @property
+    def title(self) -> str:
+        """Its name."""
+        return self.name
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """Describe the folder, score, classify."""
-        return (sampling.told_stage(self), *self._judging(), *self._downstream())
+        return (sampling.told_stage(self), *_judging(self), *_usable(self.classifying()))
 
-    def judged(self, bench: Any) -> scoring.Judged:
+    def classifying(self) -> Iterator[tuple[PlannedProtocol, Stage]]:
+        """Yield the protocols of this row, also those that cannot be run, with their stages."""
+        return _classifying(self)
+
+    def judged(self, bench: Workbench) -> scoring.Judged:
         """Return the volumes beside the real sets."""
         sets = {
             name: scoring.volume_set(
@@ -350,7 +385,7 @@ class FolderRow(_Volumes):
         }
         return scoring.Judged(bench.real, sets)
 
-    def volumes(self, bench: Any) -> Mapping[str, LazyVolumes]:
+    def volumes(self, bench: Workbench) -> Mapping[str, LazyVolumes]:
         """Return the volumes of each class."""
         return self.given
 
@@ -371,7 +406,7 @@ class FolderRow(_Volumes):
 
 
 @dataclass(frozen=True)
-class ControlRow(Row):
+class ControlRow(_Line):
     """A floor or control: real or corrupted volumes, as many as the other rows have.
 
     Attributes:
@@ -385,7 +420,7 @@ class ControlRow(Row):
     counts: Mapping[str, int]
     upstream: Mapping[str, Any]
     seed = None
-    kind = CONTROL_KIND
+    kind: Literal["anchor"] = field(default=CONTROL_KIND, init=False)
 
     @property
     def name(self) -> str:
@@ -412,41 +447,42 @@ class ControlRow(Row):
         """What people see while the row is worked on."""
         return self.control.label
 
-    def judged(self, bench: Any) -> scoring.Judged:
+    def judged(self, bench: Workbench) -> scoring.Judged:
         """Return the set beside the real sets that it is scored against."""
         return scoring.build_control(self.control, bench.real, self.counts)
 
 
 @dataclass(frozen=True)
-class RealRow(Row):
+class RealRow(_Line):
     """The real cases themselves, as figures show them."""
 
     common: Common
     name = "real"
     label = "real"
+    title = "real"
     folder = Path("_real")
     seed = None
-    kind = "real"
+    kind: Literal["real"] = field(default="real", init=False)
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """Keep what figures show."""
         return (figure_data.stage(self, {}),)
 
-    def judged(self, bench: Any) -> scoring.Judged:
+    def judged(self, bench: Workbench) -> scoring.Judged:
         """Return the real sets beside themselves."""
         return scoring.Judged(bench.real, bench.real.train)
 
 
 @dataclass(frozen=True)
-class ProtocolRow(Row):
+class ProtocolRow(_Line):
     """A protocol that needs no samples: it has one result for the data set."""
 
     planned: PlannedProtocol
     common: Common
     folder = Path("_real")
     seed = None
-    kind = "protocol"
+    kind: Literal["protocol"] = field(default="protocol", init=False)
 
     @property
     def name(self) -> str:
@@ -470,7 +506,29 @@ class ProtocolRow(Row):
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """Classify."""
-        return tuple(stage for planned, stage in self.classifying() if not planned.unavailable)
+        return tuple(_usable(self.classifying()))
+
+    def volumes(self, bench: Workbench) -> None:
+        """Nothing is generated."""
+
+
+def _judging(row: TrainedRow | FolderRow) -> Iterator[Stage]:
+    """Yield what is done with volumes whatever they come from: scores, and what figures show."""
+    upstream = {"sample": row.sample_key}
+    yield from scoring.stages(row, row.folder / "score", upstream, ("sample",))
+    yield figure_data.stage(row, upstream, ("sample",))
+
+
+def _classifying(row: TrainedRow | FolderRow) -> Iterator[tuple[PlannedProtocol, Stage]]:
+    """Yield the protocols of a row, also those that cannot be run, with their stages."""
+    upstream = {"sample": row.sample_key, "n": row.common.n}
+    for planned in row.common.protocols_of(row.name):
+        yield planned, downstream.stage(row, planned, upstream)
+
+
+def _usable(classifying: Iterable[tuple[PlannedProtocol, Stage]]) -> Iterator[Stage]:
+    """Yield the stages of protocols that can be run."""
+    return (stage for planned, stage in classifying if not planned.unavailable)
 
 
 def described(reference: Reference) -> dict[str, Any]:
@@ -486,5 +544,5 @@ def described(reference: Reference) -> dict[str, Any]:
 
 def stages_of(rows: Sequence[Row]) -> list[Stage]:
     """Return the stages of all rows; rows of equal settings share theirs, which count once."""
-    found = {stage.record: stage for row in rows for stage in row.stages}
-    return list(found.values())
+    of_records = {stage.record: stage for row in rows for stage in row.stages}
+    return list(of_records.values())

@@ -85,7 +85,7 @@ class Runner:
         return self.outcome
 
     def _mend(self, todo: Sequence[Stage]) -> None:
-        """Name what does not fit its schema; the stages to do make it anew, cells are told here."""
+        """Say which files do not fit their schema; stages make records anew, this ``cell.json``."""
         for fault in misfits(todo, self.plan.folder):
             self.display.say(f"{fault}; it is made anew.")
         for row in self.plan.rows:
@@ -146,10 +146,10 @@ class Runner:
 
     def _describe(self, row: Row) -> None:
         """Write cell.json: everything that explains a result but is not the result."""
-        told = row.cell()
-        if told is not None:
+        description = row.cell()
+        if description is not None:
             cell = CellFile(
-                **told,
+                **description,
                 suite_version=suite_version(),
                 commit=commit(),
                 versions=versions(),

@@ -20,7 +20,7 @@ from typing import TypeVar
 from cerebench.benchmark.errors import ForeignFolder
 from cerebench.core.files import write_bytes, write_json
 from cerebench.core.hashing import sha256_file
-from cerebench.core.records.base import File, Misfit, Record
+from cerebench.core.records.base import File, Misfit, Record, RecordHead
 from cerebench.core.records.cells import Failure
 from cerebench.core.records.files import dump, parse, read
 from cerebench.core.records.trained import FileFact
@@ -105,10 +105,10 @@ def write(path: Path, whole: File, **head: str) -> None:
     Raises:
         Misfit: If a field is not what the schema says; nothing was written.
     """
-    told = dump(whole, **head)
+    content = dump(whole, **head)
     # What JSON does not have stands for an object, so that its field is named.
-    parse(type(whole), json.dumps(told, default=lambda value: {}).encode(), path)
-    write_json(path, told)
+    parse(type(whole), json.dumps(content, default=lambda value: {}).encode(), path)
+    write_json(path, content)
 
 
 def replace(path: Path, whole: File) -> None:
@@ -158,12 +158,15 @@ def read_claim(path: Path, key: str, kind: type[Recorded]) -> Recorded | None:
         Misfit: If a newer version wrote it, whose result must not be lost.
     """
     try:
-        found = read(kind, path)
+        whole = read(kind, path)
     except Misfit as fault:
         if fault.newer:
             raise
         return None
-    return found[1] if found is not None and found[0].key == key else None
+    if whole is None:
+        return None
+    head, record = whole
+    return record if isinstance(head, RecordHead) and head.key == key else None
 
 
 def read_record(path: Path, key: str, kind: type[Recorded]) -> Recorded | None:

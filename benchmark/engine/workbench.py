@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cerebench.benchmark.display import Display
 from cerebench.benchmark.engine.registry import Registries
+from cerebench.benchmark.engine.rows import DatasetCommon
 from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.stages.features import FeatureCache
 from cerebench.core.machine import usable_cores
@@ -17,8 +18,9 @@ from cerebench.core.machine import usable_cores
 if TYPE_CHECKING:
     import torch
 
-    from cerebench.benchmark.engine.rows import Row, TrainedRow
+    from cerebench.benchmark.engine.rows import JudgedRow, TrainedRow
     from cerebench.benchmark.planning.plan import Plan
+    from cerebench.benchmark.planning.reference import DatasetReference
     from cerebench.benchmark.stages.sampling import TrainingMasks
     from cerebench.benchmark.stages.scoring import Judged, RealSets
     from cerebench.benchmark.stages.training import TrainingData
@@ -69,12 +71,19 @@ class Workbench:
         folder, extractors = self.cache / "features", self.registries.extractors
         return FeatureCache(folder, extractors, workers=usable_cores(), device=str(self.device))
 
+    @property
+    def cases(self) -> DatasetReference:
+        """Return the cases of a run; ``bench evaluate``, which compares folders, asks for none."""
+        common = self.plan.common
+        assert isinstance(common, DatasetCommon)
+        return common.reference
+
     @cached_property
     def prepared(self) -> Prepared:
         """Return the preprocessed cases of a data set; the first call prepares what is missing."""
         from cerebench.datasets.cache import prepare
 
-        reference = self.plan.common.reference
+        reference = self.cases
         title = f"{self.folder.name} · prepare {len(reference.cases)} cases"
         began = time.perf_counter()
         with self.display.task(title) as task:
@@ -102,7 +111,7 @@ class Workbench:
         """Return the real volumes that every row is compared with."""
         return self.plan.common.reference.open(self)
 
-    def judged(self, row: Row) -> Judged:
+    def judged(self, row: JudgedRow) -> Judged:
         """Return the sets of a row, made once for all its stages; those of one row are kept."""
         if self._judged is None or self._judged[0] != row.folder:
             self._judged = None  # the temporary files of the last row go first
@@ -134,7 +143,7 @@ class Workbench:
 
         if row.method.info.conditioning != "mask":
             return None
-        reference, prepared = self.plan.common.reference, self.prepared
+        reference, prepared = row.common.reference, self.prepared
         ids = {name: reference.train_ids(name) for name in reference.classes}
         masks = {name: prepared.masks[prepared.positions(own)] for name, own in ids.items()}
         return TrainingMasks(masks, ids, row.seed)

@@ -28,16 +28,22 @@ from torch.utils.flop_counter import flop_registry
 
 from cerebench.benchmark import tables
 from cerebench.benchmark.device import pick_device, refuse_imitated_bf16, wait_for
-from cerebench.benchmark.engine.rows import FolderRow, TrainedRow
+from cerebench.benchmark.engine.rows import DatasetCommon, FolderRow, TrainedRow
 from cerebench.benchmark.engine.stage import Stage, pending
-from cerebench.benchmark.planning.plan import Plan, missing_weights, to_be_trained
+from cerebench.benchmark.planning.plan import ExperimentPlan, missing_weights, to_be_trained
 from cerebench.benchmark.planning.planned import PlannedProtocol
 from cerebench.benchmark.planning.reference import DatasetReference
 from cerebench.benchmark.stages.downstream import DOWNSTREAM_SEED
 from cerebench.benchmark.stages.training import trained_by
 from cerebench.core.records.rows import CONTROL_KIND
-from cerebench.methods.base import Batch, Conditions, Rows, T
-from cerebench.metrics.downstream.base import Cases, Material, Passes, ProtocolError
+from cerebench.methods.base import Batch, Conditions, Method, Rows, T
+from cerebench.metrics.downstream.base import (
+    Cases,
+    DownstreamProtocol,
+    Material,
+    Passes,
+    ProtocolError,
+)
 from cerebench.reports.formatting import duration
 
 
@@ -63,7 +69,9 @@ class Estimate:
 def estimate(row: TrainedRow | FolderRow, todo: Sequence[Stage]) -> Estimate:
     """Estimate what the stages that a row still needs will take."""
     lines = tuple(dict.fromkeys(stage.line or stage.name for stage in todo))
-    reference, records = row.common.reference, {stage.record for stage in todo}
+    common, records = row.common, {stage.record for stage in todo}
+    assert isinstance(common, DatasetCommon)  # ``bench evaluate`` estimates nothing
+    reference = common.reference
     classifiers = tuple(
         protocol_work(reference, planned, material(reference, samples_of(row)))
         for planned, stage in row.classifying()
@@ -74,7 +82,7 @@ def estimate(row: TrainedRow | FolderRow, todo: Sequence[Stage]) -> Estimate:
         return Estimate(name, lines, Work(0.0, ""), classifiers, 0.0)
     trainings = sum(stage.kind == "train" for stage in todo)
     sampling = trainings or any(stage.kind == "sample" for stage in todo)
-    generator, disk = _generator(row, trainings, row.common.n * len(reference.classes) * sampling)
+    generator, disk = _generator(row, trainings, common.n * len(reference.classes) * sampling)
     return Estimate(name, lines, generator, classifiers, disk)
 
 
@@ -93,7 +101,7 @@ def _generator(row: TrainedRow, trainings: int, samples: int) -> tuple[Work, flo
     return Work(flops, row.resolved.config.precision), 4 * (weights * trainings + volumes) / 2**20
 
 
-def training_flops(method: Any) -> float:
+def training_flops(method: Method) -> float:
     """Count the operations of one training of a method that lives on the meta device."""
     run = _CountingRun(method)
     with torch.device("meta"):
@@ -101,7 +109,7 @@ def training_flops(method: Any) -> float:
     return run.flops
 
 
-def sampling_flops(method: Any) -> float:
+def sampling_flops(method: Method) -> float:
     """Count the operations of one sample.
 
     One, because noise has values on the meta device too: seconds' worth of it for each sample of a
@@ -157,7 +165,9 @@ def protocol_work(reference: DatasetReference, planned: PlannedProtocol, given: 
     return Work(flops, planned.resolved.config.precision)
 
 
-def protocol_flops(protocol: Any, given: Material, shape: tuple[int, ...]) -> float | None:
+def protocol_flops(
+    protocol: DownstreamProtocol, given: Material, shape: tuple[int, ...]
+) -> float | None:
     """Count the operations of all repetitions: training in each stage, validation, prediction.
 
     Args:
@@ -171,8 +181,8 @@ def protocol_flops(protocol: Any, given: Material, shape: tuple[int, ...]) -> fl
     Raises:
         ProtocolError: If the material does not suffice.
     """
-    told = protocol.work(given, shape)
-    return None if told is None else sum(_flops(passes) for passes in told)
+    work = protocol.work(given, shape)
+    return None if work is None else sum(_flops(passes) for passes in work)
 
 
 def _flops(passes: Passes) -> float:
@@ -212,7 +222,7 @@ class _Counter(TorchDispatchMode):
 class _MetaData:
     """Training data without voxels."""
 
-    def __init__(self, method: Any) -> None:
+    def __init__(self, method: Method) -> None:
         self._shape = (method.channels, *[method.size] * 3)
 
     def __len__(self) -> int:
@@ -228,7 +238,7 @@ class _MetaData:
 class _CountingRun:
     """A harness that runs one step of every phase and multiplies by the number of steps."""
 
-    def __init__(self, method: Any) -> None:
+    def __init__(self, method: Method) -> None:
         self.method, self.flops = method, 0.0
 
     def phase(self, name: str, **tracked: Any) -> _CountingPhase:
@@ -300,7 +310,7 @@ def machine_rate(device: torch.device, precision: str) -> float:
     return flops * repeats / (time.perf_counter() - began)
 
 
-def print_estimate(plan: Plan, device_name: str, *, as_json: bool) -> None:
+def print_estimate(plan: ExperimentPlan, device_name: str, *, as_json: bool) -> None:
     """Print the cells of a plan with estimated time and disk."""
     device = pick_device(device_name)
     reference = plan.common.reference
@@ -394,4 +404,5 @@ def _print_rows(answer: dict[str, Any], console: Console) -> None:
 def _total(seconds: Iterable[float | None]) -> str:
     """Format the sum of times; unknown where one is."""
     times = list(seconds)
-    return "unknown" if None in times else duration(sum(times))
+    known = [time for time in times if time is not None]
+    return "unknown" if len(known) < len(times) else duration(sum(known))

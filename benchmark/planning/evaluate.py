@@ -17,10 +17,10 @@ from cerebench.benchmark.engine.registry import Registries, Registry
 from cerebench.benchmark.engine.rows import Common, ControlRow, FolderRow, RealRow
 from cerebench.benchmark.names import check_name
 from cerebench.benchmark.planning.foreign import (
+    caveats,
     open_folder,
     settle_faults,
     tell_axes,
-    told,
     trained_on,
 )
 from cerebench.benchmark.planning.plan import Heading, Plan
@@ -113,10 +113,11 @@ def make_plan(request: Request, registries: Registries, display: Display) -> Pla
         resampled=request.shape is not None,
         structures=_structures(real, request.real_structures),
     )
-    common = Common(reference, metrics)
+    common = Common(reference, metrics, n=None)
     controls = _controls(common, request, others[0])
     rows = [
-        _row(common, name, fake, request) for name, fake in zip(request.fakes, others, strict=True)
+        _row(common, reference, name, fake, request)
+        for name, fake in zip(request.fakes, others, strict=True)
     ]
     keys = [*(key_of(row.upstream) for row in controls), *(row.sample_key for row in rows)]
     identity = {"real": reference.key, "rows": sorted(keys)}
@@ -181,18 +182,18 @@ def _checked(request: Request, display: Display) -> tuple[list[Folder], Shape]:
     opened = [real]
     opened += [open_folder(path, fake, display) for path in request.fakes.values()]
     opened += [open_folder(request.train, own, display)] if request.train else []
-    found = opened
+    read = opened
     if request.axes == "same":
         like = folders.axes_of(real)
-        found = [folders.with_axes(folder, like) for folder in found]
-    found, shape = folders.with_shape(found, request.shape)
-    settle_faults(found, request.skip_bad, display)
-    for folder in found:
+        read = [folders.with_axes(folder, like) for folder in read]
+    read, shape = folders.with_shape(read, request.shape)
+    settle_faults(read, request.skip_bad, display)
+    for folder in read:
         _refuse_unclassed(real, folder)
         folders.refuse_few(folder, classes)
-    found = [folders.settled(folder, found[0], request.axes) for folder in found]
-    tell_axes(opened, found, display)
-    return found, shape
+    read = [folders.settled(folder, read[0], request.axes) for folder in read]
+    tell_axes(opened, read, display)
+    return read, shape
 
 
 def _refuse_unclassed(real: Folder, folder: Folder) -> None:
@@ -223,9 +224,11 @@ def _controls(common: Common, request: Request, fake: Folder) -> list[ControlRow
     ]
 
 
-def _row(common: Common, name: str, fake: Folder, request: Request) -> FolderRow:
+def _row(
+    common: Common, reference: FolderReference, name: str, fake: Folder, request: Request
+) -> FolderRow:
     """Plan a folder of generated volumes; its key is the content of the files."""
-    shape, measured = common.reference.shape, _structures(fake, request.structures.get(name))
+    shape, measured = reference.shape, _structures(fake, request.structures.get(name))
     content = {"content": content_key(fake, shape), "paired": request.paired}
     key = key_of(content | told_apart(measured))
     return FolderRow(
@@ -236,7 +239,7 @@ def _row(common: Common, name: str, fake: Folder, request: Request) -> FolderRow
         key,
         {c: fake.volumes(c, shape) for c in fake.classes},
         {c: fake.clip_fraction(c) for c in fake.classes},
-        source=_told(fake, common.reference),
+        source=_caveats(fake, reference),
         partners=request.paired,
         structures=measured,
     )
@@ -259,14 +262,14 @@ def _structures(folder: Folder, path: Path | None) -> dict[str, Structures]:
     }
 
 
-def _told(fake: Folder, reference: FolderReference) -> str:
+def _caveats(fake: Folder, reference: FolderReference) -> str:
     """Say what a reader must know about a folder before believing its numbers."""
     parts = ["a folder of volumes"]
     if reference.train is None:
         parts.append(trained_on(fake))
-    parts += [*told(fake, "its"), *told(reference.real, "the real folder's")]
+    parts += [*caveats(fake, "its"), *caveats(reference.real, "the real folder's")]
     if reference.train is not None:
-        parts += told(reference.train, "the training folder's")
+        parts += caveats(reference.train, "the training folder's")
     known = {
         e.sha256 for other in (reference.real, reference.train) if other for e in other.entries
     }
@@ -287,7 +290,7 @@ def of_rows(given: Sequence[str], rows: Mapping[str, Path]) -> dict[str, Path]:
     Raises:
         UsageError: If a name is that of no row, or is missing among several.
     """
-    found = {}
+    paths: dict[str, Path] = {}
     for text in given:
         name, equals, path = text.rpartition("=")
         if not equals and len(rows) == 1:
@@ -297,8 +300,8 @@ def of_rows(given: Sequence[str], rows: Mapping[str, Path]) -> dict[str, Path]:
                 f"--structures {text} belongs to no row; give NAME=PATH with one of: "
                 f"{', '.join(rows)}."
             )
-        found[name] = Path(path)
-    return found
+        paths[name] = Path(path)
+    return paths
 
 
 def row_names(given: Sequence[str]) -> dict[str, Path]:

@@ -24,7 +24,7 @@ _NAMED_FILES = 20
 
 
 def open_folder(path: Path, options: Options, display: Display) -> Folder:
-    """Check a folder file by file, and tell what was found.
+    """Check a folder file by file, and print how many of its files cannot be used, and its notes.
 
     Raises:
         DatasetError: If the folder as a whole cannot be used.
@@ -65,7 +65,7 @@ def trained_on(folder: Folder) -> str:
 
 
 def tell_axes(before: Sequence[Folder], after: Sequence[Folder], display: Display) -> None:
-    """Tell what was decided of folders after they had been checked."""
+    """Print the notes that folders got after their check: how their axes were read."""
     for old, new in zip(before, after, strict=True):
         for note in new.notes[len(old.notes) :]:
             display.say(f"{new.path}: {note}")
@@ -79,17 +79,17 @@ def refuse_damaged(folder: Path) -> None:
     """
     path = folder / "record.json"
     # Not a pipe, and not behind a lock: the check of the folder names those.
-    told = read_json(path) if os.access(path, os.R_OK) and path.is_file() else None
-    if not isinstance(told, dict) or told.get("kind") != SampleRecord.kind:
+    content = read_json(path) if os.access(path, os.R_OK) and path.is_file() else None
+    if not isinstance(content, dict) or content.get("kind") != SampleRecord.kind:
         return
     try:
-        found = recorded.read(SampleRecord, path)
+        whole = recorded.read(SampleRecord, path)
     except Misfit as fault:
         raise DatasetError(
             f"{fault}. So nothing vouches for these samples: the run that made them makes it anew; "
             "or copy the volumes you want into a folder of their own, without record.json."
         ) from fault
-    lost = store.damaged(folder, found[1].files if found else {})
+    lost = store.damaged(folder, whole[1].files if whole else {})
     if lost:
         more = f" and {len(lost) - _NAMED_FILES} more" if len(lost) > _NAMED_FILES else ""
         raise DatasetError(
@@ -99,7 +99,7 @@ def refuse_damaged(folder: Path) -> None:
         )
 
 
-def told(folder: Folder, whose: str) -> Iterator[str]:
+def caveats(folder: Folder, whose: str) -> Iterator[str]:
     """Yield what a reader of a table must know about a folder.
 
     Args:

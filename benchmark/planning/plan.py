@@ -9,13 +9,14 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from cerebench.benchmark.display import Display, Silent
 from cerebench.benchmark.engine.registry import Registries, suggest
 from cerebench.benchmark.engine.rows import (
     Common,
     ControlRow,
+    DatasetCommon,
     FolderRow,
     ProtocolRow,
     RealRow,
@@ -27,10 +28,10 @@ from cerebench.benchmark.names import check_name
 from cerebench.benchmark.planning import config as configuration
 from cerebench.benchmark.planning.experiment import Experiment, select_methods, select_protocols
 from cerebench.benchmark.planning.foreign import (
+    caveats,
     open_folder,
     settle_faults,
     tell_axes,
-    told,
     trained_on,
 )
 from cerebench.benchmark.planning.leakage import leaked_cases
@@ -57,6 +58,10 @@ from cerebench.datasets.folders.folder import (
 from cerebench.metrics.base import LazyVolumes, MissingWeights
 from cerebench.metrics.suites import asked as asked_suites
 from cerebench.metrics.suites import expand
+
+if TYPE_CHECKING:
+    from cerebench.methods.base import Method
+    from cerebench.metrics.downstream.base import DownstreamProtocol
 
 
 @dataclass(frozen=True)
@@ -113,9 +118,28 @@ class Plan:
         """Return where the experiment's table of contents lies."""
         return self.folder / f"experiment-{self.heading.name}-{self.key[:8]}.json"
 
-    def of_kind(self, *kinds: str) -> list[Any]:
+    @overload
+    def of_kind(self, *kinds: Literal["method"]) -> Sequence[TrainedRow]: ...
+    @overload
+    def of_kind(self, *kinds: Literal["anchor"]) -> Sequence[ControlRow]: ...
+    @overload
+    def of_kind(self, *kinds: Literal["protocol"]) -> Sequence[ProtocolRow]: ...
+    @overload
+    def of_kind(self, *kinds: Literal["method", "samples"]) -> Sequence[TrainedRow | FolderRow]: ...
+    @overload
+    def of_kind(
+        self, *kinds: Literal["method", "samples", "protocol"]
+    ) -> Sequence[TrainedRow | FolderRow | ProtocolRow]: ...
+    def of_kind(self, *kinds: str) -> Sequence[Row]:
         """Return the rows of some kinds."""
         return [row for row in self.rows if row.kind in kinds]
+
+
+@dataclass(frozen=True)
+class ExperimentPlan(Plan):
+    """The plan of an experiment, on the cases of a data set."""
+
+    common: DatasetCommon
 
 
 @dataclass(frozen=True)
@@ -136,7 +160,7 @@ def make_plan(
     cache: Path,
     samples: Sequence[Samples] = (),
     display: Display | None = None,
-) -> Plan:
+) -> ExperimentPlan:
     """Resolve an experiment: plugins, configurations, data and keys. Trains nothing.
 
     Args:
@@ -170,9 +194,10 @@ def make_plan(
     size = experiment.size or _preset_size(classes, experiment.preset)
     reference = _reference(experiment, registries, size, cache, display, bool(samples))
     preset = experiment.protocol_preset or experiment.preset
-    common = Common(
+    common = DatasetCommon(
         reference,
         tuple(plan_metric(name, registries) for name in expand(experiment.metrics)),
+        experiment.samples_per_class,
         tuple(
             plan_protocol(
                 name, preset, _overrides(experiment, cls.Config, name), reference.development,
@@ -180,7 +205,6 @@ def make_plan(
             )
             for name, cls in protocols.items()
         ),
-        experiment.samples_per_class,
         controlled=experiment.reference or next(iter(titles), ""),
     )  # fmt: skip
     rows: list[TrainedRow | FolderRow] = [
@@ -201,8 +225,8 @@ def make_plan(
             "needs none: --protocols real-only."
         )
     for row in rows:
-        _check_demand(row)
-    return Plan(
+        _check_demand(row, common)
+    return ExperimentPlan(
         _heading(experiment, reference, rows),
         # Scores, floors and controls are for rows of volumes; classifiers alone have none.
         common if rows else dataclasses.replace(common, metrics=()),
@@ -233,7 +257,7 @@ def _reference(
     return DatasetReference(dataset, cases, split, fingerprint, bool(experiment.split_file))
 
 
-def _key(experiment: Experiment, common: Common, rows: Sequence[Row]) -> str:
+def _key(experiment: Experiment, common: Common, rows: Sequence[TrainedRow | FolderRow]) -> str:
     """Return the key of everything asked for."""
     asked = {
         "real": common.reference.key,
@@ -247,7 +271,9 @@ def _key(experiment: Experiment, common: Common, rows: Sequence[Row]) -> str:
     return key_of(asked)
 
 
-def _heading(experiment: Experiment, reference: DatasetReference, rows: Sequence[Row]) -> Heading:
+def _heading(
+    experiment: Experiment, reference: DatasetReference, rows: Sequence[TrainedRow | FolderRow]
+) -> Heading:
     """Return what stands around the table; leaked test cases come first."""
     leaks = [
         f"{row.name} was trained on {len(row.leaked)} test cases"
@@ -277,7 +303,7 @@ def _refuse_repeats(rows: Sequence[Row]) -> None:
         raise UsageError(f"Two rows are named '{repeated[0]}'. Give --samples another name.")
 
 
-def _controls(common: Common) -> list[ControlRow]:
+def _controls(common: DatasetCommon) -> list[ControlRow]:
     from cerebench.metrics.controls import CONTROLS
 
     counts = dict.fromkeys(common.reference.classes, common.n)
@@ -294,7 +320,7 @@ class _Asked:
     name: str
     label: str
     method: str  # the plugin's name
-    cls: Any
+    cls: type[Method]
     overrides: Mapping[str, Any]
 
 
@@ -353,7 +379,11 @@ def with_headers(
 
 
 def _trained(
-    common: Common, asked: _Asked, seed: int, experiment: Experiment, registries: Registries
+    common: DatasetCommon,
+    asked: _Asked,
+    seed: int,
+    experiment: Experiment,
+    registries: Registries,
 ) -> TrainedRow:
     """Resolve one method, or one variant of a method, at one seed."""
     size = common.reference.size
@@ -374,7 +404,7 @@ def _folders(
     rows: Sequence[Samples], reference: DatasetReference, skip_bad: bool, display: Display
 ) -> list[Folder]:
     """Read the folders of ``--samples``; all files that cannot be used are named at once."""
-    opened, read = [], []
+    opened, read, size = [], [], reference.size
     for row in rows:
         classes = tuple(reference.classes)
         options = Options(row.value_range, "--samples-range", classes, row.accept_range)
@@ -383,7 +413,7 @@ def _folders(
         if row.axes == "same":
             folder = with_axes(folder, PREPARED)
         advice = "Generate at that size, or compare at another one with --size."
-        read.append(of_shape(folder, (reference.size,) * 3, "", advice))
+        read.append(of_shape(folder, (size, size, size), "", advice))
     settle_faults(read, skip_bad, display)
     for folder in read:
         refuse_few(folder, reference.classes)
@@ -392,7 +422,7 @@ def _folders(
     return read
 
 
-def _given(common: Common, name: str, folder: Folder, *, allow_leakage: bool) -> FolderRow:
+def _given(common: DatasetCommon, name: str, folder: Folder, *, allow_leakage: bool) -> FolderRow:
     """Resolve one ``--samples`` row; its key is the content of the files."""
     reference, given_range = common.reference, list(folder.options.value_range)
     leaked = leaked_cases(folder, reference.split, reference.cases)
@@ -427,7 +457,7 @@ def _given(common: Common, name: str, folder: Folder, *, allow_leakage: bool) ->
         key,
         {label: _lazy(folder, files[: common.n]) for label, files in given.items()},
         {label: folder.clip_fraction(label) for label in given},
-        source="; ".join([source, *told(folder, "its")]),
+        source="; ".join([source, *caveats(folder, "its")]),
         leaked=tuple(leaked),
     )
 
@@ -436,14 +466,14 @@ def _lazy(folder: Folder, files: Sequence[Entry]) -> LazyVolumes:
     return LazyVolumes([e.relative for e in files], lambda index: folder.volume(files[index]))
 
 
-def _check_demand(row: TrainedRow | FolderRow) -> None:
+def _check_demand(row: TrainedRow | FolderRow, common: DatasetCommon) -> None:
     """Refuse a run that would generate fewer volumes than its protocols use.
 
     Raises:
         UsageError: Naming the protocol, the class, the numbers, and what to type.
     """
-    n, development = row.common.n, row.common.reference.development
-    for planned in row.common.protocols_of(row.name):
+    n, development = common.n, common.reference.development
+    for planned in common.protocols_of(row.name):
         for name, wanted in planned.protocol.demand(development).items():
             there = len(row.given[name]) if isinstance(row, FolderRow) else n
             if wanted > there:
@@ -499,7 +529,9 @@ def _missing_weights(row: TrainedRow) -> str:
 
 
 def _check_overrides(
-    experiment: Experiment, rows: Mapping[str, _Asked], protocols: Mapping[str, Any]
+    experiment: Experiment,
+    rows: Mapping[str, _Asked],
+    protocols: Mapping[str, type[DownstreamProtocol]],
 ) -> None:
     """Refuse settings of what does not run, and those for all that nothing has."""
     plugins = {row.method: row.cls for row in rows.values()}
@@ -517,7 +549,7 @@ def _check_overrides(
             raise BadConfig(f"--set *: {suggest('setting', field_name, sorted(known))}")
 
 
-def _preset_size(classes: Mapping[str, Any], preset: str) -> int:
+def _preset_size(classes: Mapping[str, type[Method]], preset: str) -> int:
     """Return the size the methods' preset is made for; they must agree."""
     sizes = {n: cls.presets[preset].size for n, cls in classes.items() if preset in cls.presets}
     if len(set(sizes.values())) == 1:

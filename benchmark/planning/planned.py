@@ -6,20 +6,23 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cerebench.benchmark.engine.registry import Registries
 from cerebench.benchmark.planning import config as configuration
 from cerebench.core import weights
 from cerebench.core.hashing import key_of, sha256_file
-from cerebench.metrics.base import MissingWeights
+from cerebench.metrics.base import Metric, MissingWeights
+
+if TYPE_CHECKING:
+    from cerebench.metrics.downstream.base import DownstreamProtocol
 
 
 @dataclass(frozen=True)
 class PlannedMetric:
     """A metric with the hash of its protocol; ``unavailable`` says why it cannot be computed."""
 
-    metric: Any
+    metric: Metric
     recipe_hash: str
     unavailable: str = ""
 
@@ -50,7 +53,7 @@ class PlannedProtocol:
         unavailable: Why it cannot be run, or empty.
     """
 
-    protocol: Any
+    protocol: DownstreamProtocol
     resolved: configuration.Resolved
     recipe_hash: str
     unavailable: str = ""

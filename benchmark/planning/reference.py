@@ -35,7 +35,7 @@ class Reference(Protocol):
         slug: How its folder of results begins.
     """
 
-    @property
+    @cached_property
     def key(self) -> str: ...
     @property
     def classes(self) -> Sequence[str]: ...

@@ -62,8 +62,8 @@ def diagnostics(
     if not has_hook(type(method), "diagnose"):
         return []
     with torch.inference_mode(), exact_arithmetic(train.device):
-        found = method.diagnose(train, test, *requests(seed, label, name, range(n), masks))
-    return [_entry(method.info.name, name, diagnostic) for diagnostic in found]
+        given = method.diagnose(train, test, *requests(seed, label, name, range(n), masks))
+    return [_entry(method.info.name, name, diagnostic) for diagnostic in given]
 
 
 def _entry(method: str, name: str, diagnostic: Diagnostic) -> Diagnosed:
@@ -128,11 +128,11 @@ def _diagnose(row: TrainedRow, bench: Workbench, task: Task) -> DiagnosisRecord:
     began = time.perf_counter()
     reference, folder = row.common.reference, bench.folder / row.folder / "diagnosis"
     methods, masks = bench.trained(row), bench.masks(row)
-    told, maps = [], {}
+    entries, maps = [], {}
     for label, name in enumerate(reference.classes):
         method = methods.get(name) or methods["all"]
         train, test = bench.data(reference.train_ids(name)), bench.data(reference.test_ids(name))
-        told += diagnostics(
+        entries += diagnostics(
             method, name, label, train, test, n=row.common.n, seed=row.seed, masks=masks
         )
         maps |= importance_maps(method, name, test)
@@ -142,6 +142,6 @@ def _diagnose(row: TrainedRow, bench: Workbench, task: Task) -> DiagnosisRecord:
         write_arrays(path, maps)
     return DiagnosisRecord(
         seconds=time.perf_counter() - began,
-        diagnostics=tuple(told),
+        diagnostics=tuple(entries),
         files=store.describe_files(folder, files),
     )

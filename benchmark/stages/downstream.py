@@ -25,7 +25,7 @@ from cerebench.benchmark.engine.stage import Stage
 from cerebench.benchmark.errors import BadPrediction
 from cerebench.benchmark.planning.planned import PlannedProtocol
 from cerebench.benchmark.stages.scoring import materialise
-from cerebench.benchmark.stages.training import TrainingData, load_networks, seeded, train
+from cerebench.benchmark.stages.training import Cost, TrainingData, load_networks, seeded, train
 from cerebench.core.hashing import key_of
 from cerebench.core.machine import versions
 from cerebench.core.records.classified import DownstreamRecord, TestSet
@@ -38,7 +38,7 @@ from cerebench.metrics.downstream.base import Cases, Learner, Material, Outcome,
 
 if TYPE_CHECKING:
     from cerebench.benchmark.display import Task
-    from cerebench.benchmark.engine.rows import Row
+    from cerebench.benchmark.engine.rows import ClassifiedRow
     from cerebench.benchmark.engine.workbench import Workbench
 
 DOWNSTREAM_SEED = 0  # parts and initial weights of the classifiers are the same for all methods
@@ -98,7 +98,7 @@ class HarnessTrainer:
             load_networks(learner.nets, model, self.device)
         self.costs.append(done)
 
-    def _train(self, learner: Learner, cases: Cases, name: str, seed: int) -> Any:
+    def _train(self, learner: Learner, cases: Cases, name: str, seed: int) -> Cost:
         return train(
             learner,
             self.data(cases),
@@ -242,7 +242,7 @@ def _cost(costs: Sequence[FitRecord]) -> dict[str, Any]:
     }
 
 
-def stage(row: Row, planned: PlannedProtocol, upstream: Mapping[str, Any]) -> Stage:
+def stage(row: ClassifiedRow, planned: PlannedProtocol, upstream: Mapping[str, Any]) -> Stage:
     """Return the stage of one protocol, on the samples of a row or on the data set alone.
 
     Args:
@@ -258,12 +258,16 @@ def stage(row: Row, planned: PlannedProtocol, upstream: Mapping[str, Any]) -> St
 
 
 def _classify(
-    row: Row, planned: PlannedProtocol, key: str, record: Path, bench: Workbench, task: Task
+    row: ClassifiedRow,
+    planned: PlannedProtocol,
+    key: str,
+    record: Path,
+    bench: Workbench,
+    task: Task,
 ) -> DownstreamRecord:
     """Run a protocol on the samples of a row, or on the real cases alone."""
-    generated = row.volumes(bench) if planned.needs_samples else None
-    reference = row.common.reference
-    given = material(bench.prepared, reference.split, reference.classes, generated)
+    real = bench.cases
+    given = material(bench.prepared, real.split, real.classes, row.volumes(bench))
     work = (bench.folder / record).with_suffix("")
     trainer = HarnessTrainer(work, key, bench.device, task.update, bench.stop)
     return run(planned, given, trainer)

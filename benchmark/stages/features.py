@@ -31,7 +31,7 @@ _NEIGHBOURS = {"middle": (0,), "center3": (-1, 0, 1)}  # of the middle slice
 _STEPS = {"every4": 4}  # from the first slice on
 
 
-class StoredRows(Sequence):
+class StoredRows:
     """The slice features of a set in one file, read one volume at a time.
 
     Args:

@@ -26,7 +26,7 @@ from cerebench.metrics.voxel.foreground import foreground
 
 if TYPE_CHECKING:
     from cerebench.benchmark.display import Task
-    from cerebench.benchmark.engine.rows import Row
+    from cerebench.benchmark.engine.rows import JudgedRow, Row
     from cerebench.benchmark.engine.workbench import Workbench
 
 PREVIEWS = 4  # volumes per class in preview.npz
@@ -38,7 +38,8 @@ Arrays = dict[str, NDArray[Any]]
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays for figures into one compressed npz file, atomically."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    # Numpy's types take every name for that of its option.
+    np.savez_compressed(buffer, **arrays)  # pyright: ignore[reportArgumentType]
     write_bytes(path, buffer.getvalue())
 
 
@@ -110,11 +111,12 @@ def neighbours(volumes: Mapping[str, VolumeSet], real: RealSets, metric: Metric)
     """
     from cerebench.metrics.memorisation.closeness import best_correlated  # imports torch
 
-    arrays: Arrays = {}
+    arrays, find = {}, metric.neighbours
+    assert find is not None
     for name, group in volumes.items():
         sets = real.sets(name, group, metric)
         try:
-            pairs = metric.neighbours(sets, PAIRS)
+            pairs = find(sets, PAIRS)
         except MetricError:
             continue  # the metric gives the reason in its record
         train, ids = sets.train, [(group.ids[p.generated], sets.train.ids[p.train]) for p in pairs]
@@ -150,7 +152,7 @@ def files_in(folder: Path, *more: str) -> dict[str, Path]:
     return {name: folder / f"{name}.npz" for name in ("preview", "distributions", *more)}
 
 
-def stage(row: Row, upstream: Mapping[str, Any], needs: tuple[str, ...] = ()) -> Stage:
+def stage(row: JudgedRow, upstream: Mapping[str, Any], needs: tuple[str, ...] = ()) -> Stage:
     """Return the stage that keeps what figures show of a row.
 
     Args:
@@ -165,12 +167,12 @@ def stage(row: Row, upstream: Mapping[str, Any], needs: tuple[str, ...] = ()) ->
     return Stage("figures", key, record, run, needs, line="score", left=tuple(left.values()))
 
 
-def _write(row: Row, bench: Workbench, task: Task) -> FiguresRecord:
+def _write(row: JudgedRow, bench: Workbench, task: Task) -> FiguresRecord:
     """Write the arrays of a row."""
     judged, left = bench.judged(row), {n: bench.folder / p for n, p in files(row).items()}
     write_arrays(left["preview"], preview(judged.generated))
     write_arrays(left["distributions"], distributions(judged.generated, judged.real.spacing))
-    if "neighbours" in left:
-        metric = _with_pairs(row)
+    metric = _with_pairs(row)
+    if "neighbours" in left and metric is not None:
         write_arrays(left["neighbours"], neighbours(judged.generated, judged.real, metric))
     return FiguresRecord(files=store.describe_files(left["preview"].parent, left.values()))

@@ -153,18 +153,18 @@ def sample(
         spec = replace(spec, n=max(spec.n, *before.n.values()))
     reset_peak(device)
     drawing = _Drawing(methods, spec, folder, device, progress, stop)
-    redrawn = _other_networks(folder, spec)
-    if not redrawn:
-        told = _describe(folder, spec, root or folder.parent, recorded=before is not None)
+    reason, redrawn = _other_networks(folder, spec), ""
+    if not reason:
+        redrawn = _describe(folder, spec, root or folder.parent, recorded=before is not None)
         try:
             drawing.draw(before.files if before else {})
         except OtherBits as difference:
-            redrawn = str(difference)
-    if redrawn:
+            reason = str(difference)
+    if reason:
         store.forget(derived)
         before = None
         drawing = _Drawing(methods, spec, folder, device, progress, stop)
-        told = _describe(folder, spec, root or folder.parent, recorded=False, redrawn=redrawn)
+        redrawn = _describe(folder, spec, root or folder.parent, recorded=False, redrawn=reason)
         drawing.draw({})
     _participants(folder, spec)
     sidecars = {name: _sidecars(folder, spec, name) for name in spec.classes}
@@ -180,7 +180,7 @@ def sample(
         foreground={c: _mean(s, "ForegroundVoxels") for c, s in sidecars.items()},
         networks=dict(spec.networks),
         restored=tuple(drawing.restored),
-        redrawn=told or None,
+        redrawn=redrawn or None,
         files=store.describe_files(folder, _written(folder, spec)),
         versions=versions(),
     )
@@ -431,8 +431,8 @@ def _encoded(
     files, sidecars = {}, {}
     for channel, path in zip(volume, _volume_paths(folder, spec, name, index), strict=True):
         files[path] = nifti_bytes(path, channel, spec.spacing)
-        told = sidecar_facts({**facts, "VolumeSHA256": _sha256(files[path])})
-        sidecars[sidecar(path)] = json_bytes(told)
+        described = sidecar_facts({**facts, "VolumeSHA256": _sha256(files[path])})
+        sidecars[sidecar(path)] = json_bytes(described)
     return {**files, **sidecars}
 
 
@@ -451,15 +451,15 @@ def _mean(sidecars: Sequence[Mapping[str, Any]], field: str) -> float:
 
 def _description(folder: Path) -> dict[str, Any] | None:
     """Return ``dataset_description.json`` of a sample folder, or None where it is damaged."""
-    found = read_json(folder / DESCRIPTION)
-    return found if isinstance(found, dict) else None
+    content = read_json(folder / DESCRIPTION)
+    return content if isinstance(content, dict) else None
 
 
 def _other_networks(folder: Path, spec: SampleSpec) -> str:
     """Say that the networks are not those the samples in a folder came from, else nothing."""
-    found = _description(folder) or {}
-    told = found.get("Networks")
-    if found.get("Key") != spec.key or not told or not spec.networks or told == spec.networks:
+    described = _description(folder) or {}
+    known = described.get("Networks")
+    if described.get("Key") != spec.key or not known or not spec.networks or known == spec.networks:
         return ""
     return "the networks were trained again, to other weights than those of the samples."
 
@@ -480,14 +480,14 @@ def _describe(
     Returns:
         Why the set was drawn anew, now or before an interruption.
     """
-    found = _description(folder)
-    foreign = not recorded if found is None else found.get("Key") != spec.key
+    before = _description(folder)
+    foreign = not recorded if before is None else before.get("Key") != spec.key
     if folder.exists() and (foreign or redrawn):
         store.clear(folder, root, "sample")
-        found = None
+        before = None
     store.begin(folder)
-    redrawn = redrawn or (found or {}).get("Redrawn", "")
-    told = derivative.description(
+    redrawn = redrawn or (before or {}).get("Redrawn", "")
+    description = derivative.description(
         f"Synthetic volumes of {spec.generator}",
         suite_version(),
         SourceDatasets=[],
@@ -499,7 +499,7 @@ def _describe(
     files = derivative.furniture(f"Synthetic volumes of {spec.generator}")
     if spec.training:
         files[derivative.TRAINING] = derivative.training_cases(spec.training)
-    for name, data in {DESCRIPTION: json_bytes(told), **files}.items():
+    for name, data in {DESCRIPTION: json_bytes(description), **files}.items():
         _write_where_different(folder / name, data)
     return redrawn
 
@@ -591,7 +591,7 @@ def told_stage(row: FolderRow) -> Stage:
 
 
 def _tell(row: FolderRow, bench: Workbench, task: Task) -> SampleRecord:
-    """Tell what a folder holds, at no cost to us."""
+    """Return the record of somebody's samples, whose cost nobody measured."""
     generated = bench.judged(row).generated
     return SampleRecord(
         seconds=None,

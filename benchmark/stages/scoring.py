@@ -23,6 +23,7 @@ from cerebench.datasets.base import Dataset, Split
 from cerebench.datasets.cache import Prepared, prepare
 from cerebench.datasets.parallel import default_workers
 from cerebench.metrics.base import (
+    Indexed,
     LazyVolumes,
     Metric,
     MetricError,
@@ -36,7 +37,7 @@ from cerebench.metrics.estimators.floor import fresh_cases
 
 if TYPE_CHECKING:
     from cerebench.benchmark.display import Task
-    from cerebench.benchmark.engine.rows import Row
+    from cerebench.benchmark.engine.rows import JudgedRow
     from cerebench.benchmark.engine.workbench import Workbench
     from cerebench.benchmark.stages.structures import Volumes as Structures
 
@@ -203,10 +204,10 @@ def part_of(whole: VolumeSet, rows: Sequence[int]) -> VolumeSet:
     return VolumeSet(volumes, ids, features, structures=structures, sites=sites)
 
 
-class _Part(Sequence):
+class _Part:
     """Some entries of a sequence, read when indexed."""
 
-    def __init__(self, whole: Sequence[Any], rows: Sequence[int]) -> None:
+    def __init__(self, whole: Indexed[Any], rows: Sequence[int]) -> None:
         self._whole, self._rows = whole, rows
 
     def __len__(self) -> int:
@@ -216,7 +217,7 @@ class _Part(Sequence):
         return self._whole[self._rows[index]]
 
 
-def materialise(volumes: Sequence[Volume]) -> Sequence[Volume]:
+def materialise(volumes: Sequence[Volume]) -> LazyVolumes:
     """Copy lazily made volumes to a temporary file once, so that metrics can read them many times.
 
     The file has no name and disappears with the result; memory does not grow with the set, because
@@ -285,7 +286,7 @@ def build_control(control: Control, real: RealSets, counts: Mapping[str, int]) -
 
 
 def stages(
-    row: Row, folder: Path, upstream: Mapping[str, Any], needs: tuple[str, ...] = ()
+    row: JudgedRow, folder: Path, upstream: Mapping[str, Any], needs: tuple[str, ...] = ()
 ) -> Iterator[Stage]:
     """Return one stage a metric.
 
@@ -302,7 +303,7 @@ def stages(
         yield Stage(f"score {planned.name}", key, record, run, needs, line="score")
 
 
-def _score(row: Row, planned: PlannedMetric, bench: Workbench, task: Task) -> ScoreRecord:
+def _score(row: JudgedRow, planned: PlannedMetric, bench: Workbench, task: Task) -> ScoreRecord:
     return score(planned, bench.judged(row))
 
 

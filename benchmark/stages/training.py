@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -340,7 +340,12 @@ class _Run:
         path = self.checkpoint_folder / "state.pt"
         if not path.exists():
             return {}
-        state = torch.load(path, map_location=self._place, weights_only=True)
+        state = torch.load(
+            path,
+            # Torch's types say less of a storage than it has.
+            map_location=self._place,  # pyright: ignore[reportArgumentType]
+            weights_only=True,
+        )
         for name, net in self.method.nets.items():
             net.load_state_dict(state["nets"][name])
         return state
@@ -372,7 +377,7 @@ class _Phase:
         self._run.open.callback(iterator.close)
         return iterator
 
-    def _steps(self, total: int) -> Iterator[_Step]:
+    def _steps(self, total: int) -> Generator[_Step, None, None]:
         self.total = total
         bf16 = self._run.method.config.precision == "bf16"
         while self.done < total:

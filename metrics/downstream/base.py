@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,7 +160,7 @@ class ProtocolInfo:
     version: int
     source: str
     needs_samples: bool
-    role: str
+    role: Literal["experiment", "baseline", "control"]
     description: str
     weights: str = ""
 

@@ -188,7 +188,9 @@ def presets(
     paper = Preset(config(), size=0)
     return {
         "paper": paper,
-        "stable": paper.override(**stable),
-        "quick": paper.override(**quick),
-        "smoke": paper.override(**{**stable, **smoke, **(small or {}), **(smallest or {})}),
+        "stable": paper.override(size=None, **stable),
+        "quick": paper.override(size=None, **quick),
+        "smoke": paper.override(
+            size=None, **{**stable, **smoke, **(small or {}), **(smallest or {})}
+        ),
     }

@@ -62,6 +62,7 @@ class Exp2(Experiment):
 
     def pretraining(self, material: Material, parts: Parts) -> Stage:
         """Return generated volumes, equally many of both classes."""
+        assert material.synthetic is not None  # demanded by ``needs_samples``
         there = np.bincount(material.synthetic.labels, minlength=2)
         each = self.config.synthetic_per_class or max(1, there.min())
         volumes = generated(material, {0: each, 1: each})

@@ -197,16 +197,18 @@ def generated(material: Material, wanted: Mapping[int, int]) -> Cases:
     Raises:
         ProtocolError: If there are fewer of a class.
     """
-    found = Counter(material.synthetic.labels.tolist())
+    synthetic = material.synthetic
+    assert synthetic is not None  # demanded by ``needs_samples``
+    there = Counter(synthetic.labels.tolist())
     for label, count in wanted.items():
-        if found[label] < count:
+        if there[label] < count:
             name = material.classes[label]
             raise ProtocolError(
-                f"{count} generated volumes of class {name} are needed, {found[label]} are there. "
+                f"{count} generated volumes of class {name} are needed, {there[label]} are there. "
                 "Generate more of them."
             )
-    places = [np.flatnonzero(material.synthetic.labels == k)[:n] for k, n in wanted.items()]
-    return taken(material.synthetic, np.concatenate(places))
+    places = [np.flatnonzero(synthetic.labels == k)[:n] for k, n in wanted.items()]
+    return taken(synthetic, np.concatenate(places))
 
 
 def _check(material: Material, needs_samples: bool) -> None:

@@ -15,8 +15,8 @@ where the original code fills in noise.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ class MedicalNetHead(Experiment):
     )
     Config = Config
     presets = presets(Config, {})
-    encoder: Callable[[], MedicalNet] = MedicalNet34
+    encoder: ClassVar[type[MedicalNet]] = MedicalNet34
 
     def prepared(self, material: Material, trainer: Trainer) -> tuple[Material, int]:
         """Return features, shape (512, 1, 1, 1), in the place of volumes.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -40,10 +41,11 @@ def is_exact() -> bool:
 
 def _switches() -> list[Any]:
     """Return the switches by operation, which torch has since 2.9."""
-    backends = torch.backends
-    if not hasattr(backends.cudnn, "conv"):
+    if not hasattr(torch.backends.cudnn, "conv"):
         return []
-    return [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul]
+    # By name, since torch makes these modules when it is imported: no type knows what they hold.
+    switches = attrgetter("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul")
+    return list(switches(torch.backends))
 
 
 def _matmul_precision() -> str | None:

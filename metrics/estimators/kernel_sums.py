@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.metrics.base import Array
+from cerebench.metrics.base import Array, Indexed
 from cerebench.metrics.estimators import jackknife
 
 CHUNK = 1024  # items compared at once: a block of 8 MB
 
 Kernel = Callable[[Array, Array], Array]  # (m, dim), (n, dim) -> (m, n)
-Features = Sequence[NDArray[np.floating]]  # one entry a volume: (dim,) or (items, dim)
+Features = Indexed[NDArray[np.floating]]  # one entry a volume: (dim,) or (items, dim)
 
 
 @dataclass(frozen=True)

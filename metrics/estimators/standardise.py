@@ -81,10 +81,9 @@ class Standardiser:
         called = (
             names if len(names) == len(self.sd) else [f"number {i}" for i in range(len(self.sd))]
         )
-        flat = [called[i] for i in np.flatnonzero(self.sd < LEAST_SD)]
-        repeated = [
-            f"{called[i]} ({called[self.repeats[i]]})" for i in np.flatnonzero(self.repeats >= 0)
-        ]
+        flat = [called[i] for i in np.flatnonzero(self.sd < LEAST_SD).tolist()]
+        earlier = enumerate(self.repeats.tolist())
+        repeated = [f"{called[i]} ({called[first]})" for i, first in earlier if first >= 0]
         notes = []
         if flat:
             notes.append(f"left out, without spread over real training cases: {', '.join(flat)}")

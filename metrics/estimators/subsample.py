@@ -27,12 +27,16 @@ def equal_draws(
         Row numbers of both sets for each draw: 20 draws, or everything once where the sets have
         equal sizes.
     """
-    rows = [np.argsort(np.asarray(ids), kind="stable") for ids in (generated_ids, real_ids)]
-    size = min(map(len, rows))
-    if len(rows[0]) == len(rows[1]):
-        return [(rows[0], rows[1])]
+    ours, real = (np.argsort(np.asarray(ids), kind="stable") for ids in (generated_ids, real_ids))
+    if len(ours) == len(real):
+        return [(ours, real)]
+    size = min(len(ours), len(real))
     rng = np.random.RandomState(seed)
-    return [tuple(r[rng.permutation(len(r))[:size]] for r in rows) for _ in range(REPEATS)]
+
+    def some(rows: Rows) -> Rows:
+        return rows[rng.permutation(len(rows))[:size]]
+
+    return [(some(ours), some(real)) for _ in range(REPEATS)]
 
 
 def subsample(ids: Sequence[str], count: int, seed: int) -> Rows:

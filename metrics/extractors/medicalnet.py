@@ -78,6 +78,11 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """The network without its segmentation head; maps (B, 1, D, H, W) to (B, features)."""
 
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+
     def __init__(self, depth: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv3d(1, 64, 7, stride=2, padding=3, bias=False)

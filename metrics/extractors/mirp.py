@@ -99,7 +99,7 @@ def _features(volume: Array) -> Array:
     from mirp import extract_features
 
     with _quiet():
-        (table,) = extract_features(
+        tables = extract_features(
             image=np.minimum(volume, BELOW_ONE),
             mask=mask.astype(int),
             base_feature_families=list(FAMILIES),
@@ -107,6 +107,8 @@ def _features(volume: Array) -> Array:
             base_discretisation_bin_width=1 / LEVELS,
             resegmentation_intensity_range=[0.0, 1.0],  # its lower end starts the bins
         )
+    assert tables is not None  # as it is where it writes files
+    (table,) = tables
     names = [n for n in table.columns if n.startswith(tuple(FAMILIES.values()))]
     kept = table[[n for n in names if n not in ESTIMATED]].astype(np.float64)
     values = kept.fillna(dict.fromkeys([n for n in kept if n.startswith("cm_inv_var")], 0.0))

@@ -120,8 +120,9 @@ def body(volume: Array) -> NDArray[np.bool_]:
         (D, H, W): where the mean of 3 x 3 x 3 voxels (the edge repeated) exceeds 0.15, without
         face-connected parts of fewer than 27 voxels.
     """
-    parts, count = label(uniform_filter(volume, 3, mode="nearest") > BODY)
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    parts = np.empty(volume.shape, np.int32)
+    label(uniform_filter(volume, 3, mode="nearest") > BODY, output=parts)
+    sizes = np.bincount(parts.ravel(), minlength=1)
     sizes[0] = 0
     return (sizes >= LEAST_VOXELS)[parts]
 
@@ -280,6 +281,11 @@ def _entropy(p: Array) -> float:
     return float(-np.sum(p * np.log2(p)))
 
 
+def _weighed(places: NDArray[np.intp], weights: Array, count: int) -> Array:
+    """Add weights up by place: numpy's own types say that ``bincount`` gave integers."""
+    return np.asarray(np.bincount(places.ravel(), weights.ravel(), count), np.float64)
+
+
 def glcm(levels: NDArray[np.intp], count: int) -> Array:
     """Build the grey-level co-occurrence matrix at distance 1, symmetric, all directions merged.
 
@@ -327,9 +333,9 @@ def glcm_features(p: Array) -> Array:
     mean = np.dot(level, marginal)
     variance = np.dot((level - mean) ** 2, marginal)
     k = np.arange(count)
-    difference = np.bincount(np.abs(i - j).ravel(), p.ravel(), count)
+    difference = _weighed(np.abs(i - j), p, count)
     total = np.arange(2 * count + 1)
-    sums = np.bincount((i + j).ravel(), p.ravel(), total.size)
+    sums = _weighed(i + j, p, total.size)
     difference_mean, sum_mean = np.dot(k, difference), np.dot(total, sums)
     cluster = total - 2.0 * mean
     autocorrelation = float(np.sum(i * j * p))

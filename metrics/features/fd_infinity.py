@@ -56,8 +56,11 @@ def fd_infinity_metric(extractor: str) -> Metric:
         order = [{int(row): place for place, row in enumerate(rows)} for rows in by_id]
 
         def value(i: NDArray[np.intp], j: NDArray[np.intp]) -> float:
-            kept = [sorted(rows, key=place.get) for rows, place in zip((i, j), order, strict=True)]
-            return frechet_infinity(x[kept[0]], y[kept[1]], sets.seed)
+            ours, real = (
+                sorted(rows.tolist(), key=place.__getitem__)
+                for rows, place in zip((i, j), order, strict=True)
+            )
+            return frechet_infinity(x[ours], y[real], sets.seed)
 
         spread = jackknife.over_two_sets(value, sets.generated.ids, sets.train.ids, sets.seed)
         return spread.result(

@@ -12,14 +12,13 @@ Source: Dowson and Landau 1982, J. Multivariate Analysis 12; Heusel et al. 2017,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cerebench.core.facts import RULING_FEATURE, RULING_MEANS, RULING_SHARE, Fact
-from cerebench.metrics.base import Array, Better, Metric, Result, Sets
+from cerebench.metrics.base import Array, Better, Indexed, Metric, Result, Sets
 from cerebench.metrics.estimators import jackknife
 from cerebench.metrics.estimators.floor import RECIPE as FLOOR_RECIPE
 from cerebench.metrics.estimators.floor import ratio
@@ -111,7 +110,7 @@ def frechet_distance(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
 
 def _compact(a: Array) -> Array:
     """Replace a tall matrix by its R factor: singular values of products keep their values."""
-    return np.linalg.qr(a, mode="r") if a.shape[0] > a.shape[1] else a
+    return np.asarray(np.linalg.qr(a, mode="r")) if a.shape[0] > a.shape[1] else a
 
 
 def frechet_from_statistics(a: Gaussian, b: Gaussian, root: Array | None = None) -> float:
@@ -250,7 +249,7 @@ def _ruled(x: Array, y: Array, distance: float, sets: Sets, extractor: str) -> d
     return facts
 
 
-def cautions(x: Sequence[NDArray], y: Sequence[NDArray]) -> tuple[str, ...]:
+def cautions(x: Indexed[NDArray], y: Indexed[NDArray]) -> tuple[str, ...]:
     """Say what limits a Fréchet distance of features: few volumes, or no spread.
 
     Args:

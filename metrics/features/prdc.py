@@ -32,9 +32,8 @@ def radii(x: Array, k: int) -> Array:
     from scipy.spatial.distance import cdist  # slow to import, and not needed to plan
 
     # The item itself is the nearest one, at distance exactly 0.
-    return np.concatenate(
-        [np.partition(cdist(x[i : i + BLOCK], x), k, axis=1)[:, k] for i in range(0, len(x), BLOCK)]
-    )
+    blocks = (np.asarray(cdist(x[i : i + BLOCK], x), np.float64) for i in range(0, len(x), BLOCK))
+    return np.concatenate([np.partition(block, k, axis=1)[:, k] for block in blocks])
 
 
 def prdc(

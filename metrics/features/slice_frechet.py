@@ -23,6 +23,7 @@ from cerebench.metrics.base import (
     VIEWS,
     Array,
     Better,
+    Indexed,
     Metric,
     MetricError,
     Result,
@@ -111,10 +112,10 @@ def foreground_slices(volumes: VolumeSet, view: str) -> list[NDArray[np.bool_]]:
     return [shown[view] for shown in volumes.keep("foreground slices", look)]
 
 
-class _Chosen(Sequence):
+class _Chosen:
     """The features of the foreground slices of each volume, read when indexed."""
 
-    def __init__(self, features: Sequence[NDArray], chosen: Sequence[NDArray[np.bool_]]) -> None:
+    def __init__(self, features: Indexed[NDArray], chosen: Sequence[NDArray[np.bool_]]) -> None:
         self._features, self._chosen = features, chosen
 
     def __len__(self) -> int:
@@ -126,7 +127,7 @@ class _Chosen(Sequence):
 
 def chosen_features(
     volumes: VolumeSet, extractor: str, role: str, view: str, slices: str
-) -> Sequence[NDArray]:
+) -> Indexed[NDArray]:
     """Return the features of the chosen slices, one entry (slices, dim) a volume."""
     if slices == "all":
         return finite_features(volumes, extractor, role, view)
@@ -162,7 +163,7 @@ def compare(sets: Sets, extractor: str, view: str, slices: str) -> Result:
 
 
 def by_group(
-    features: Sequence[NDArray], ids: Sequence[str], seed: int, role: str
+    features: Indexed[NDArray], ids: Sequence[str], seed: int, role: str
 ) -> list[Gaussian]:
     """Summarise the slices of each jackknife group of volumes; groups without slices are left out.
 
@@ -182,7 +183,7 @@ def by_group(
     return parts
 
 
-def _chunks(features: Sequence[NDArray], group: NDArray[np.intp]) -> Iterator[NDArray]:
+def _chunks(features: Indexed[NDArray], group: NDArray[np.intp]) -> Iterator[NDArray]:
     """Read the slices of a group of volumes, not more at a time than memory should hold."""
     held: list[NDArray] = []
     for index in group:

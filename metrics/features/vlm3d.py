@@ -73,17 +73,17 @@ def _frechet(sets: Sets, view: str) -> Result:
     """
     require(sets, 2, "generated", "train")
     views = VIEWS if view == MEAN else (view,)
-    found = [_along(sets, one) for one in views]
+    along = [_along(sets, one) for one in views]
     lost = absent(sets)
     due = len(set(sets.generated.expected))
-    told = (f"{len(lost)} of {due} outputs are missing: a Fréchet distance leaves them out",)
-    return _joined(found).result(
-        float(np.mean([result.value for result in found])),
+    missing = (f"{len(lost)} of {due} outputs are missing: a Fréchet distance leaves them out",)
+    return _joined(along).result(
+        float(np.mean([result.value for result in along])),
         n_real=len(sets.train),
         n_generated=len(sets.generated),
-        notes=_cautions_of(found) + told * bool(lost),
+        notes=_cautions_of(along) + missing * bool(lost),
         facts={
-            side: sum(result.facts[side] for result in found)
+            side: sum(int(result.facts[side]) for result in along)
             for side in ("real_slices", "generated_slices")
         }
         | {"n_absent": len(lost)},

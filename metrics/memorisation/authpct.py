@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.metrics.base import Array, Better, Metric, Result, Sets
+from cerebench.metrics.base import Better, Metric, Result, Sets
 from cerebench.metrics.estimators import jackknife
 from cerebench.metrics.estimators.standardise import RECIPE as STANDARDISE
 from cerebench.metrics.estimators.standardise import require, standardised
@@ -60,14 +60,15 @@ def _compute(sets: Sets, view: str) -> Result:
     require(sets, 2, "generated", "train")
     require(sets, 1, "test")
     (x, train, test), notes = standardised(sets, "radlite-v1", "generated", "train", "test")
-    ours: Array = 100.0 * authentic(x, train)
+    ours = 100.0 * authentic(x, train)
     parts = jackknife.groups(sets.generated.ids, sets.seed)
     spread = jackknife.TOO_FEW
     if jackknife.leaves_enough(parts):
         spread = jackknife.combine({"generated": [np.delete(ours, g).mean() for g in parts]})
         if spread.se == 0:  # none is authentic, or each
-            share = jackknife.of_share(spread, ours.mean() / 100, len(ours))
-            spread = replace(share, se=100 * share.se)
+            share = ours.mean() / 100
+            error = 100 * jackknife.binomial_error(share, len(ours))
+            spread = replace(jackknife.of_share(spread, share, len(ours)), se=error)
     return spread.result(
         float(ours.mean()),
         real_value=authpct(test, train),

@@ -93,7 +93,7 @@ def notes(sets: Sets, space: str, *roles: str) -> tuple[str, ...]:
 
 def _seen(volumes: VolumeSet) -> NDArray[np.bool_]:
     """Tell in which volumes the extractor saw an object: it gives the others zeros."""
-    return np.asarray(volumes.features(EXTRACTOR)).any(axis=1)
+    return np.any(volumes.features(EXTRACTOR), axis=1)
 
 
 def _unlike(distances: Array, left: NDArray[np.bool_], right: NDArray[np.bool_]) -> Array:
@@ -109,4 +109,4 @@ def _euclidean(x: NDArray[np.floating], y: NDArray[np.floating]) -> Array:
     from scipy.spatial.distance import cdist  # slow to import, and not needed to plan
 
     # A difference taken directly: the matrix-product shortcut gives copies a distance.
-    return cdist(np.asarray(x, np.float64), np.asarray(y, np.float64))
+    return np.asarray(cdist(np.asarray(x, np.float64), np.asarray(y, np.float64)), np.float64)

@@ -35,9 +35,9 @@ def reduced(volume: Volume) -> NDArray[np.float32]:
     import torch  # slow to import, and not needed to plan
     from torch.nn import functional
 
-    shape = [min(SIDE, edge) for edge in volume.shape[1:]]
+    d, h, w = (min(SIDE, edge) for edge in volume.shape[1:])
     x = torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))[None]
-    small = functional.adaptive_avg_pool3d(x, shape)[0].numpy().astype(np.float64)
+    small = functional.adaptive_avg_pool3d(x, (d, h, w))[0].numpy().astype(np.float64)
     small -= small.mean()
     length = np.linalg.norm(small)
     return (small / length if length > 1e-6 else np.zeros_like(small)).astype(np.float32)
@@ -48,10 +48,11 @@ class _Reduced:
 
     def __init__(self, volumes: VolumeSet) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the object)
+        self.count, self.shape = len(volumes), ()
         for volume in volumes:
             small = reduced(volume)
             small.tofile(self._file)
-        self.count, self.shape = len(volumes), small.shape
+            self.shape = small.shape
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield (B, C, d, h, w), B up to 64."""

@@ -62,7 +62,7 @@ def _compute(sets: Sets, view: str) -> Result:
             f"{same} held-out cases equal a generated volume, so that they are no non-members; "
             "volumes that were made without them were expected. Use other held-out cases."
         )
-    facts = {"n_members": len(members), "n_non_members": len(others)}
+    facts: dict[str, float] = {"n_members": len(members), "n_non_members": len(others)}
     notes = list(closeness.notes(sets, view, "generated"))
     if len(others) >= LEAST:
         facts["tpr_at_fpr_01"] = true_positive_rate(members, others)

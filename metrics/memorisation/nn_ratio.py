@@ -38,7 +38,8 @@ def neighbours(
     """
     from scipy.spatial.distance import cdist  # slow to import, and not needed to plan
 
-    distances = cdist(np.asarray(x, np.float64), np.asarray(reference, np.float64))
+    x, reference = np.asarray(x, np.float64), np.asarray(reference, np.float64)
+    distances = np.asarray(cdist(x, reference), np.float64)
     at = distances.argmin(axis=1)
     return at, distances[np.arange(len(at)), at]
 
@@ -124,12 +125,13 @@ def _uncertainty(value: float, near: Array, held_out: Array, sets: Sets) -> jack
     parts = jackknife.groups(sets.test.ids, sets.seed)
     if not jackknife.leaves_enough(parts):
         return jackknife.TOO_FEW
-    threshold = jackknife.combine({"real": [nn_ratio(near, np.delete(held_out, g)) for g in parts]})
+    left = [nn_ratio(near, np.delete(held_out, g)) for g in parts]
+    threshold = jackknife.standard_error(left)
     binomial = jackknife.binomial_error(value, len(near))
     return jackknife.Uncertainty(
-        se=float(np.hypot(binomial, threshold.se)),
+        se=float(np.hypot(binomial, threshold)),
         uncertainty="binomial (Agresti-Coull) and delete-group jackknife over test volumes",
-        replicates=threshold.replicates,
+        replicates={"real": left},
     )
 
 

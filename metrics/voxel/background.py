@@ -29,7 +29,7 @@ def stray_brightness(volume: Volume) -> float:
         volume: (C, D, H, W) in [-1, 1]; the first channel counts.
     """
     unit = (volume[0].astype(np.float64) + 1) / 2
-    outside = ~binary_dilation(body(unit), iterations=MARGIN)
+    outside = np.logical_not(binary_dilation(body(unit), iterations=MARGIN))
     return float(unit[outside].mean()) if outside.any() else 1.0
 
 

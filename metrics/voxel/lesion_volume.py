@@ -73,8 +73,8 @@ def transport(x: Array, y: Array, seed: int) -> float:
         y: (n, dim) values.
         seed: Seed of the draws.
     """
-    names = [[str(i) for i in range(len(s))] for s in (x, y)]
-    return float(np.mean([w2_squared(x[i], y[j]) for i, j in equal_draws(*names, seed)]))
+    ours, real = ([str(i) for i in range(len(s))] for s in (x, y))
+    return float(np.mean([w2_squared(x[i], y[j]) for i, j in equal_draws(ours, real, seed)]))
 
 
 def _volumes(group: VolumeSet, spacing: tuple[float, float, float]) -> Array:
@@ -115,7 +115,8 @@ def _statistics(sets: Sets, real: Array, sd: float) -> dict[str, Callable[[Array
     centre = float(real.mean())
 
     def standardised(x: Array, y: Array) -> float:
-        return transport(*(((s - centre) / sd)[:, None] for s in (x, y)), sets.seed)
+        ours, theirs = (((s - centre) / sd)[:, None] for s in (x, y))
+        return transport(ours, theirs, sets.seed)
 
     return {"|g|": effect, "KS": ks_distance, "W2²": standardised}
 

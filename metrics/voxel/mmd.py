@@ -14,14 +14,23 @@ Monte Carlo error; the notebook repeats 100 random passes.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.metrics.base import Array, Better, Metric, MetricError, Result, Sets, VolumeSet
+from cerebench.metrics.base import (
+    Array,
+    Better,
+    Indexed,
+    Metric,
+    MetricError,
+    Result,
+    Sets,
+    VolumeSet,
+)
 
 GROUPS = 10  # of the delete-group jackknife
 GENMODELS_BATCH = 8
@@ -116,7 +125,7 @@ def sum_groups(volumes: Iterable[NDArray[np.floating]], groups: int) -> list[Vox
     return [VoxelSums(*g) for g in zip(counts, totals, squares, strict=False)]
 
 
-class StoredSums(Sequence[VoxelSums]):
+class StoredSums:
     """Sums of groups of volumes, kept in an unnamed temporary file and read one at a time.
 
     Ten float64 volumes a set would be the largest thing in memory: 336 MB for two sets at 128^3.
@@ -214,8 +223,8 @@ def squared_gap(x: VoxelSums, y: VoxelSums) -> float:
 
 def delete_group(
     estimate: Callable[[VoxelSums, VoxelSums], float],
-    x: Sequence[VoxelSums],
-    y: Sequence[VoxelSums],
+    x: Indexed[VoxelSums],
+    y: Indexed[VoxelSums],
 ) -> tuple[float, float, dict[str, list[float]]]:
     """Estimate from grouped sums, with its delete-group jackknife.
 
@@ -244,14 +253,14 @@ def _batch_variance(sums: VoxelSums, batch: int) -> float:
     return sums.variance / batch * (sums.n - batch) / (sums.n - 1)
 
 
-def _merge(groups: Sequence[VoxelSums]) -> VoxelSums:
+def _merge(groups: Indexed[VoxelSums]) -> VoxelSums:
     merged = groups[0]
     for index in range(1, len(groups)):
         merged = merged + groups[index]
     return merged
 
 
-def _grouped(volumes: VolumeSet) -> Sequence[VoxelSums]:
+def _grouped(volumes: VolumeSet) -> Indexed[VoxelSums]:
     """Sum the groups one after the other, each volume read once, and keep them on disk."""
 
     def part(first: int) -> VoxelSums:

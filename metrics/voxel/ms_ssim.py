@@ -96,7 +96,10 @@ def metric_function(
 
 
 def _counts(table: PairTable, prefix: str) -> dict[str, float]:
-    counts = {f"{prefix}n_pairs": len(table.values), f"{prefix}n_zero_pairs": table.n_zero}
+    counts: dict[str, float] = {
+        f"{prefix}n_pairs": len(table.values),
+        f"{prefix}n_zero_pairs": table.n_zero,
+    }
     if len(table.values) > 1:
         counts[f"{prefix}pair_sd"] = float(np.std(table.values, ddof=1))
     return counts

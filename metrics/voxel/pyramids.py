@@ -174,7 +174,7 @@ def combine(terms: Array, exponents: Sequence[float]) -> tuple[Array, NDArray[np
         MS-SSIM of the B pairs, in [0, 1], and which of them had a term set to 0.
     """
     bad = ~(terms >= 0)
-    return np.prod(np.where(bad, 0.0, terms) ** np.asarray(exponents), axis=1), bad.any(axis=1)
+    return np.prod(np.where(bad, 0.0, terms) ** np.asarray(exponents), axis=1), np.any(bad, axis=1)
 
 
 def ms_ssim(first: Volume, second: Volume, scheme: Scheme) -> float:

@@ -73,8 +73,10 @@ def _compute(sets: Sets, view: str) -> Result:
         facts |= _by_structure("sd", names, ours.std(axis=0, ddof=1))
         facts |= _by_structure("real_mean", names, centre) | _by_structure("real_sd", names, sd)
 
-        def statistic(x: Array, y: Array) -> float:
+        def transported(x: Array, y: Array) -> float:
             return transport((x - centre) / sd, (y - centre) / sd, sets.seed)
+
+        statistic = transported
 
     spread = jackknife.Uncertainty()
     if view == "TOST p":  # a p-value has no error of its own

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from monai.transforms import Rand3DElastic
+from monai.transforms.spatial.array import Rand3DElastic
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -34,18 +34,21 @@ ELASTIC_MAGNITUDE = (50.0, 150.0)  # voxels, before smoothing; about half a voxe
 
 def rotation(volume: Intensities, seed: int) -> Intensities:
     """Turn every axial slice by 30 degrees."""
-    return ndimage.rotate(volume, ANGLE, axes=(2, 3), reshape=False, order=1)
+    turned = ndimage.rotate(volume, ANGLE, axes=(2, 3), reshape=False, order=1)
+    return np.asarray(turned, np.float32)
 
 
 def scale(volume: Intensities, seed: int) -> Intensities:
     """Enlarge by 1.5 about the centre and crop."""
     centre = (np.array(volume.shape[1:]) - 1) / 2
     matrix = np.eye(3) / SCALE
+    offset = centre - matrix @ centre
     channels = [
-        ndimage.affine_transform(channel, matrix, centre - matrix @ centre, order=1)
+        # scipy has no types, and its default, a number, says nothing of arrays.
+        ndimage.affine_transform(channel, matrix, offset, order=1)  # pyright: ignore[reportArgumentType]
         for channel in volume
     ]
-    return np.stack(channels)
+    return np.asarray(np.stack(channels), np.float32)
 
 
 def flip(volume: Intensities, seed: int) -> Intensities:

@@ -13,10 +13,10 @@ The paper does not say which axis of a volume stands for it; here it is D, acros
 from __future__ import annotations
 
 import torch
-from monai.networks import nets
+from monai.networks.nets.resnet import resnet10, resnet18, resnet34, resnet50
 from torch import nn
 
-NETWORKS = {10: nets.resnet10, 18: nets.resnet18, 34: nets.resnet34, 50: nets.resnet50}
+NETWORKS = {10: resnet10, 18: resnet18, 34: resnet34, 50: resnet50}
 STEMS = {"paper": (1, 2, 2), "iso": (2, 2, 2)}  # strides of the first convolution: D, H, W
 
 
