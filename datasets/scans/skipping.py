@@ -16,7 +16,7 @@ from cerebench.core.files import write_bytes
 from cerebench.core.hashing import key_of
 from cerebench.datasets.base import Case, Finding, LeftOut, Progress
 from cerebench.datasets.cache import file_hashes
-from cerebench.datasets.folders.listing import CaseList
+from cerebench.datasets.layouts.listing import CaseList
 from cerebench.datasets.parallel import default_workers, in_order
 from cerebench.datasets.scans.checking import NAMES, Examined, Examiner, repeats
 
