@@ -17,6 +17,11 @@ from typing import Any, Self
 
 from cerebench.core.bounds import BadConfig, Precision, typed
 
+# Presets that show that a method works: a table of them says so above it.
+SHOWN_TO_WORK = ("smoke", "quick")
+# Presets with less training than the source's own: a row of them may be marked under-trained.
+BELOW_PAPER = (*SHOWN_TO_WORK, "lite")
+
 
 def setting(
     default: Any,

@@ -16,8 +16,8 @@ from cerebench.benchmark.errors import UnknownPlugin
 from cerebench.benchmark.names import check_name
 from cerebench.core.bounds import BadConfig, typed
 from cerebench.core.errors import UsageError
+from cerebench.core.settings import SHOWN_TO_WORK
 
-SMALL_PRESETS = ("quick", "smoke")
 MOST_SAMPLES = 100_000  # per class: their file names count with five digits
 
 
@@ -102,7 +102,7 @@ class Experiment:
 
     def banner(self, *, synthetic: bool) -> str:
         """Return what stands above every table of a small preset or of synthetic data, else ''."""
-        small = self.preset in SMALL_PRESETS
+        small = self.preset in SHOWN_TO_WORK
         if not (small or synthetic):
             return ""
         kind = self.preset if small else self.dataset

@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from cerebench.core.records.contents import Contents
 from cerebench.core.records.rows import CONTROL_KIND
+from cerebench.core.settings import BELOW_PAPER
 from cerebench.reports.formatting import number
 from cerebench.reports.values.copying import copying
 from cerebench.reports.values.summary import Summary, summarise
 from cerebench.reports.values.tidy import Value
 
 UNDER_TRAINED, COPYING = "under-trained", "copying"
-SMALL = ("smoke", "quick", "lite")
 DISTANCE, SIMILARITY = "fd-radlite-v2", "ms-ssim"
 WORSE = ("noise", "blur-2", "untrained")  # controls that structured samples leave behind
 LARGEST_GAP = 0.10  # of the mean MS-SSIM of pairs, to that of real pairs
@@ -52,7 +52,7 @@ def marks(contents: Contents, values: Sequence[Value]) -> dict[int, dict[str, li
         }
         for row, summary in summaries.items():
             declared = contents.rows[row]
-            if declared.kind == "method" and declared.preset in SMALL:
+            if declared.kind == "method" and declared.preset in BELOW_PAPER:
                 for mark, reason in _faults(metric, class_, summary, controls):
                     marked.setdefault(row, {}).setdefault(mark, []).append(reason)
     for row, reasons in copying(contents, values).items():

@@ -275,7 +275,7 @@ def test_slabs_do_not_change_the_value(scheme_for, monkeypatch):
     x, y = noisy_pair(32)
     scheme = scheme_for(x.shape)
     whole = ms_ssim(x, y, scheme)
-    monkeypatch.setattr("cerebench.metrics.voxel.ms_ssim.SLAB_VOXELS", 5000)
+    monkeypatch.setattr("cerebench.metrics.voxel.pyramids.SLAB_VOXELS", 5000)
     assert ms_ssim(x, y, scheme) == pytest.approx(whole, abs=1e-7)
 
 
@@ -320,7 +320,7 @@ def test_the_real_pairs_are_compared_once_per_set(monkeypatch):
     calls = []
     counted = pair_table
     monkeypatch.setattr(
-        "cerebench.metrics.voxel.ms_ssim.pair_table", lambda *a: calls.append(1) or counted(*a)
+        "cerebench.metrics.voxel.pyramids.pair_table", lambda *a: calls.append(1) or counted(*a)
     )
     sets = as_sets(blobs(3, seed=1), blobs(3))
     MS_SSIM.compute(sets, "")
