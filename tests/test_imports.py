@@ -16,7 +16,7 @@ MODULES = sorted(p for f in FOLDERS for p in (ROOT / f).rglob("*.py"))
 
 
 def imported(path: Path, *, types: bool = True) -> set[str]:
-    """Return the dotted names a file imports, wherever in it; for annotations alone if ``types``."""
+    """Return the dotted names a file imports, wherever in it; ``types``: for annotations, too."""
     names, tree = set(), ast.parse(path.read_text("utf-8"))
     left_out = set() if types else for_types_alone(tree)
     for node in ast.walk(tree):
@@ -80,7 +80,7 @@ def modules_behind(folder: str, *, types: bool) -> dict[str, set[str]]:
 # Rows yield stages, and a stage's work is annotated with the row and the workbench it is given.
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_modules_of_a_folder_do_not_import_each_other_in_a_circle(folder):
-    """Imports inside functions and those for type checkers count like all others."""
+    """Imports inside functions count, and those for annotations everywhere but in benchmark."""
     assert not {
         module
         for module, needed in modules_behind(folder, types=folder != "benchmark").items()
