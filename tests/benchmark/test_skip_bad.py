@@ -114,7 +114,7 @@ def test_a_bad_case_is_left_out_and_the_others_are_what_they_were(tmp_path, layo
     assert [c.id for c in dataset.cases()] == kept
     assert [*dataset.left_out.cases] == [bad.id]
     assert DEFECTS[defect] in " ".join(dataset.left_out.cases[bad.id])
-    assert str(root) not in " ".join(dataset.left_out.told)
+    assert str(root) not in " ".join(dataset.left_out.lines)
     assert dataset.left_out.total == 8
     assert dataset.load(dataset.cases()[0]).volume.tobytes() == (
         whole.load(whole.cases()[0]).volume.tobytes()
@@ -228,7 +228,7 @@ def test_what_is_no_matter_of_a_case_is_not_left_out(tmp_path):
     dataset.leave_out_bad(tmp_path / "cache", workers=1)
     assert dataset.left_out.cases == {}
     assert [*dataset.left_out.others] == ["more/odd.nii.gz"]
-    assert "0 of 8 cases and 1 other thing left out" in dataset.left_out.told[0]
+    assert "0 of 8 cases and 1 other thing left out" in dataset.left_out.lines[0]
     assert key(dataset) != key(Scans(16, make(tmp_path / "same")))
     assert table.exists()
 
