@@ -78,7 +78,7 @@ def _below(
         return [*table.notes, *(table.protocol if protocol else ())]
     rows = experiment.contents.rows
     count = 0 if controls else sum(row.role == "control" for row in rows)
-    hidden = f"{count} control rows (copies, collapse, blur, noise): bench report --anchors. "
+    hidden = f"{count} control rows (copies, collapse, blur, noise): bench report --controls. "
     more = f"{hidden * bool(count)}Recipe of every column: bench report --protocol."
     return [*table.notes, *table.methods, more]
 

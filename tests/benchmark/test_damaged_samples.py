@@ -269,6 +269,7 @@ def test_a_run_mends_exchanged_samples_and_keeps_its_values(bench):
     assert first == second
 
 
+@pytest.mark.slow
 def test_a_run_on_another_machine_scores_the_set_that_it_drew(bench):
     end_to_end(bench)
     (folder,) = bench.folder.glob("runs/*/wgan-gp-*/seed-0/sample")

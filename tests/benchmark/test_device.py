@@ -48,10 +48,10 @@ READS = {
     "benchmark.stages.diagnosis:check_maps",
     "methods.layers.collapse:Watch.look",  # every so many steps
     "methods.layers.ema:WeightAverage.follow",  # torch asks how many averages there were
-    "methods.layers.transformer:_check_uniforms",
-    "methods.layers.transformer:Transformer.generate",
-    "methods.layers.tokens:diagnose_tokens",
-    "methods.layers.tokens:_nearest",
+    "methods.layers.vq.transformer:_check_uniforms",
+    "methods.layers.vq.transformer:Transformer.generate",
+    "methods.layers.vq.tokens:diagnose_tokens",
+    "methods.layers.vq.tokens:_nearest",
     "methods.medical_diffusion.reconstruction:_errors",
 }
 
@@ -298,6 +298,13 @@ def subjects():
     return {}
 
 
+@pytest.mark.parametrize("name", ["wgan-gp", "med-ddpm-c"])
+def test_a_gan_and_a_diffusion_train_resume_and_sample_on_a_gpu(name):
+    subject = conformance.Subject(name, Registries())
+    assert conformance.judge(conformance.trains_and_samples_on_a_gpu, subject).reason == ""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_trains_resumes_samples_and_explains_on_a_gpu(subjects, name):
     subjects[name] = conformance.Subject(name, Registries())
@@ -305,6 +312,7 @@ def test_a_method_trains_resumes_samples_and_explains_on_a_gpu(subjects, name):
     assert found.reason == ""
 
 
+@pytest.mark.slow
 def test_the_places_that_read_values_are_these(subjects):
     if set(subjects) != set(METHODS):
         pytest.skip("needs the test of every method before it")
@@ -445,6 +453,7 @@ def test_a_protocol_trains_and_predicts_on_a_gpu(unweighted, monkeypatch, tmp_pa
 # The command line
 
 
+@pytest.mark.slow
 def test_a_whole_run_and_more_samples_stay_on_one_gpu_and_say_which(bench):
     with fake_device() as gpu:
         code, _, err = bench(

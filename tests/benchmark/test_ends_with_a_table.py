@@ -77,6 +77,7 @@ def test_the_conformance_suite_fails_a_method_that_leaves_the_program(bench):
     assert "sys.exit() was called" in out
 
 
+@pytest.mark.slow
 def test_sampling_a_cell_whose_method_leaves_the_program_is_no_success(bench):
     plugin = leaver(bench, "at_import", "pass")
     assert bench("run", "tiny.toml", "--methods", "leaver", "--plugin", plugin, "--metrics",
@@ -173,6 +174,7 @@ COMMANDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_command_prints_on_a_terminal_without_unicode(bench, monkeypatch):
     code, text = on(monkeypatch, "ascii", "run", "tiny.toml", "--metrics", "ms-ssim,mmd2-kwon")
     assert code == 0

@@ -125,6 +125,7 @@ def test_the_table_of_a_run_tells_what_was_set_aside_and_clipped(ask):
     assert found["clip_fraction"] == {"LGG": 20 / (3 * 16**3), "HGG": 0}
 
 
+@pytest.mark.slow
 def test_what_is_known_of_training_and_how_many_are_scored_is_told(ask):
     fakes.make(ask.folder / "theirs", count=5)
     table = ask.folder / "theirs/Training_Cases.TSV"
@@ -247,6 +248,7 @@ def test_equal_voxels_with_a_lost_header_are_refused_and_score_0_with_the_axes_o
     assert min(row["value"] for row in json.loads(mae.read_text())["rows"]) > 0.01
 
 
+@pytest.mark.slow
 def test_an_option_for_axes_is_part_of_the_key_only_where_it_changes_a_voxel(ask):
     keys = {}
     fakes.make(ask.folder / "lps", affine=fakes.LPS)

@@ -49,6 +49,7 @@ def verdicts(ladder, metric, defect):
     }
 
 
+@pytest.mark.slow
 def test_noise_in_the_background_is_inverted_for_v1_and_not_for_v2(noisy):
     assert verdicts(noisy, "fd-radlite-v1", "noise-background")["LGG"] == "inverted"
     assert verdicts(noisy, "fd-radlite-v2", "noise-background") == {
@@ -207,6 +208,7 @@ def test_the_command_prints_the_table_and_writes_record_page_and_figure(bench, t
     assert written == {"ladder.md", "cards.json", "ladder.pdf", "ladder.png"}
 
 
+@pytest.mark.slow
 def test_json_is_the_record(bench, tmp_path, monkeypatch):
     monkeypatch.setattr("cerebench.benchmark.ladder.usable_cores", lambda: 1)
     command = (

@@ -66,6 +66,7 @@ def test_a_run_ends_with_a_table_and_a_second_run_does_nothing(tiny_run, finishe
     assert all("experiment-" in name for name in changed)
 
 
+@pytest.mark.slow
 def test_a_run_that_finds_all_stages_done_writes_its_report_files(bench):
     for seed, name in enumerate("ab"):
         own_samples(bench.folder / name, seed=seed)
@@ -272,6 +273,7 @@ def test_more_samples_extend_the_same_samples(bench):
     assert len(times) == 2  # nothing was trained again
 
 
+@pytest.mark.slow
 def test_a_report_shows_the_newest_table_of_a_name_and_all_on_request(bench):
     for n in ("5", "6"):
         bench("run", "tiny.toml", "--json", "--metrics", "mmd2-kwon", "--n", n)
@@ -331,6 +333,7 @@ def test_somebodys_samples_are_a_row_of_the_same_table(bench):
     assert bench(*short, "--methods", "none")[0] == 0
 
 
+@pytest.mark.slow
 def test_changed_samples_are_scored_again(bench):
     folder = own_samples(bench.folder / "theirs")
     short = ("--methods", "none", "--metrics", "mmd2-kwon", "--json")

@@ -275,6 +275,7 @@ def flat(text):
     return re.sub(r"\s+", " ", text)
 
 
+@pytest.mark.slow
 def test_a_run_without_some_masks_names_each_and_every_table_counts_them(bench, tmp_path, samples):
     root = make(tmp_path / "data", count=6)
     bad = [case(root, number).id for number in (1, 3, 8)]

@@ -374,6 +374,7 @@ def test_the_step_size_falls_at_half_of_the_training_and_linearly(
     assert (REPO.config.lr_drop, REPO.config.lr_end) == (1, 1)
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_mean_absolute_error_of_the_noise_at_uniform_steps(monkeypatch, tmp_path):
     method, seen, batches, losses = _build(steps=40, batch=4), [], [], []
 

@@ -34,9 +34,9 @@ def test_markup_in_a_label_prints_as_itself(runs):
 
 def test_controls_and_recipes_show_when_asked(runs):
     short = printed(runs.read(), 300)
-    assert "bench report --anchors" in short
+    assert "bench report --controls" in short
     assert "bench report --protocol" in short
-    assert "bench report --anchors" not in printed(runs.read(), 300, controls=True)
+    assert "bench report --controls" not in printed(runs.read(), 300, controls=True)
     full = printed(runs.read(), 120, controls=True, protocol=True)
     assert "recipe" in full
     assert len(full) > len(short)

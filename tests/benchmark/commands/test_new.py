@@ -11,6 +11,7 @@ import pytest
 from cerebench.benchmark.conformance import CHECKS
 
 
+@pytest.mark.slow
 def test_a_new_method_conforms_and_joins_a_run_without_an_edit(bench):
     code, out, _ = bench("new", "method", "demo")
     assert code == 0

@@ -262,6 +262,7 @@ def test_a_recorded_configuration_is_built_as_it_was(cell):
     assert build_method(cell, Registries()).config == resolved.config
 
 
+@pytest.mark.slow
 def test_a_method_of_version_0_1_runs_and_is_told_what_to_change(bench):
     (bench.folder / "plain.py").write_text(PLAIN.replace("BATCH", "2"))
     plugin = ("--plugin", "plain.py")

@@ -333,6 +333,7 @@ def test_a_failing_protocol_stops_no_other_and_is_tried_again(store_of):
     assert run(set={"stub": {"mood": "wild"}}, **changes)[1].failed != {}
 
 
+@pytest.mark.slow
 def test_a_protocol_that_fails_in_one_cell_leaves_all_else_finished(bench, plugins):
     arguments = ("run", "tiny.toml", "--methods", "wgan-gp,wgan-gp-c", "--metrics", "mmd2-kwon")
     arguments += ("--protocols", "stub,stub-control,stub-real")
@@ -544,6 +545,7 @@ def test_a_leak_is_found_by_case_by_patient_and_beside_the_samples(finished):
             path.write_text(before)
 
 
+@pytest.mark.slow
 def test_the_command_line_asks_for_protocols(bench, plugins):
     arguments = ("run", "tiny.toml", "--metrics", "mmd2-kwon", "--dry-run")
     code, out, _ = bench(*arguments, "--protocols", "stub,stub-real")
