@@ -58,7 +58,7 @@ def test_every_module_of_the_wheel_imports_outside_the_checkout(installed, tmp_p
         "assert not outside, outside\n"
         "names = [m.name for m in pkgutil.walk_packages(cerebench.__path__, 'cerebench.')]\n"
         "for name in names: importlib.import_module(name)\n"
-        "from cerebench.benchmark import experiment\n"
+        "from cerebench.benchmark.planning import experiment\n"
         "assert experiment.read('quickstart').dataset == 'phantom'\n"
         "print(len(names))\n"
     )
