@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 Plugin = Annotated[
     list[str] | None,
-    typer.Option("--plugin", help="Python file with a method, FILE[:CLASS]; no other is loaded."),
+    typer.Option(
+        "--plugin",
+        help="Python file with a method, extractor, metric, renderer or figure: FILE[:NAME]; no "
+        "other file is loaded.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Data = Annotated[
@@ -82,6 +86,7 @@ Out = Annotated[Path, typer.Option("--out", help="Folder of results.")]
 
 
 def complain(text: str) -> None:
+    """Print an error to standard error, as ``bench: …``."""
     line = f"[bold red]bench:[/] {escape(text)}"
     Console(stderr=True).print(line, highlight=False, soft_wrap=True)
 
@@ -97,10 +102,16 @@ def open_registries(plugins: list[str] | None) -> Registries:
 
 
 def read_names(text: str | None) -> list[str] | None:
+    """Read ``a,b``: the names; None where nothing was given."""
     return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
 
 
 def read_numbers(text: str | None) -> list[int] | None:
+    """Read ``0,1,2``.
+
+    Raises:
+        UsageError: If a word is no whole number.
+    """
     if text is None:
         return None
     try:
@@ -112,6 +123,7 @@ def read_numbers(text: str | None) -> list[int] | None:
 
 
 def read_data_options(texts: list[str] | None) -> dict[str, Any] | None:
+    """Read the ``--data NAME=VALUE`` texts; None where there are none."""
     from cerebench.benchmark.planning.source import parse_options
 
     return parse_options(texts) if texts else None
@@ -139,6 +151,11 @@ def read_headers(same_axes: bool, trust_headers: bool) -> dict[str, str]:
 
 
 def read_pairs(texts: list[str]) -> list[tuple[str, str]]:
+    """Read ``NAME=DIR`` texts.
+
+    Raises:
+        UsageError: If one has no name, no folder or no equals sign.
+    """
     pairs = [text.partition("=") for text in texts]
     for name, equals, folder in pairs:
         if not (name and equals and folder):
