@@ -201,13 +201,15 @@ class MetricRegistry(Registry):
         return next((e for e in sorted(known, key=len) if name in self._made(e)), "")
 
     def _made(self, extractor: str) -> dict[str, Any]:
-        """Return what makes the metrics of a feature space; nothing where it cannot be imported."""
+        """Return what makes the metrics of a feature space; none where its class does not say."""
         from cerebench.metrics.features.families import Space, metrics_of
 
         facts = self._extractors.facts(extractor)
         try:
             source = facts or vars_of(self._extractors.load(extractor))
         except BrokenPlugin:
+            return {}
+        if "ndim" not in source:  # known of an instance alone, which may need weights
             return {}
         space = Space(extractor, source["ndim"], bool(source.get("bounded", False)))
         return metrics_of(space)

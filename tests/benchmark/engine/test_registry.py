@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
@@ -129,3 +130,17 @@ def test_a_bad_plugin_file_is_named(tmp_path, text, message):
 def test_a_missing_plugin_file_is_named():
     with pytest.raises(BrokenPlugin, match=r"nowhere\.py does not exist"):
         Registries().add_plugin("nowhere.py")
+
+
+def test_a_feature_space_whose_class_does_not_say_its_dimensions_has_no_metrics_by_itself():
+    class Late:
+        name = "late"
+
+        def __init__(self):
+            self.ndim = 3
+
+    registries = Registries()
+    registries.extractors.add_file(Path("late.py"), "late", Late)
+    assert "fd-late" not in registries.metrics.names()
+    with pytest.raises(UnknownPlugin):
+        registries.metrics.load("fd-late")
