@@ -171,12 +171,18 @@ def peak_mib(device: torch.device) -> float:
     """Return the peak memory since ``reset_peak``, MiB: of the device, or of the process."""
     if device.type == "cuda":
         return _driver.peak(device) / 2**20
+    with suppress(OSError, StopIteration):
+        # Linux. Not getrusage: it counts the peak of the process that started this one as well,
+        # and ``reset_peak`` has no effect on that.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        high = next(line for line in lines if line.startswith("VmHWM:"))
+        return int(high.split()[1]) / 1024  # "VmHWM:   935164 kB"
     try:
         import resource
     except ImportError:  # Windows
         memory = psutil.Process().memory_info()
         return getattr(memory, "peak_wset", memory.rss) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage: bytes on macOS, KiB on Linux
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage: bytes on macOS, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
