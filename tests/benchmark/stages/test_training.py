@@ -476,6 +476,7 @@ print(high, t._train(Path("own")).peak_mib)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 def test_the_peak_of_memory_is_that_of_the_training_alone(tmp_path):
     """Neither what ran before in the process counts, nor the process that started this one."""
