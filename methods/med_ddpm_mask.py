@@ -16,6 +16,7 @@ from torch.optim import Adam
 
 from cerebench.methods import med_ddpm
 from cerebench.methods.base import Batches, Conditions, Method, MethodInfo, Run, network
+from cerebench.methods.layers.diffusion import error
 from cerebench.methods.layers.ema import WeightAverage
 from cerebench.methods.layers.learning_rate import set_lr
 from cerebench.methods.med_ddpm import unet, with_average
@@ -64,10 +65,11 @@ class MedDDPMMask(Method):
             times = process.times(step.rand(c.batch))
             noise = step.randn(*volumes.shape)
             noisy = process.noised(volumes, noise, times)  # (B, C, D, H, W)
-            loss = (net(torch.cat((noisy, masks), 1), times).float() - noise).abs().mean()
+            target = process.target(volumes, noise, times)
+            loss = error(net(torch.cat((noisy, masks), 1), times), target, c.loss)
             step.descend(adam, loss)
             average.follow(net, step.index)
-            phase.log(noise_error=loss)
+            phase.log(error=loss)
 
     def sample(self, conditions: Conditions, rngs: Sequence[torch.Generator]) -> Tensor:
         """Take the noise predicted for the masks asked for away, step by step."""

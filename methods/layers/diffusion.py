@@ -5,7 +5,8 @@ that of diffusers, which always gets the betas computed here.
 
 Source: Ho et al. 2020, arXiv:2006.11239 (ddpm); Song et al. 2021, arXiv:2010.02502 (ddim); Lu et
 al. 2022, arXiv:2211.01095 (DPM-Solver++), with the noise levels of Karras et al. 2022,
-arXiv:2206.00364; cosine schedule: Nichol and Dhariwal 2021, arXiv:2102.09672.
+arXiv:2206.00364; cosine schedule: Nichol and Dhariwal 2021, arXiv:2102.09672; v: Salimans and Ho
+2022, arXiv:2202.00512.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from cerebench.methods.base import BadConfig, randn
 
 Sampler = Literal["ddpm", "ddim", "dpmpp"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
+Prediction = Literal["noise", "x0", "v"]
+DiffusionLoss = Literal["l1", "l2"]
+_NAMES = {"noise": "epsilon", "x0": "sample", "v": "v_prediction"}  # as diffusers calls them
 # Below, float32 cannot tell the noise of a single step from none, and samples would be NaN.
 BetaCap = Annotated[float, Field(ge=1e-3, lt=1)]
 _TABLES = torch.device("cpu")  # where the schedulers keep their tables, whatever the default is
@@ -83,20 +87,30 @@ def sampler_steps(sampler: str, setting: int, steps: int) -> int:
     return evaluations
 
 
+def error(predicted: Tensor, target: Tensor, loss: DiffusionLoss) -> Tensor:
+    """Return the mean of the absolute (l1) or squared (l2) differences, float32."""
+    difference = predicted.float() - target
+    return difference.abs().mean() if loss == "l1" else difference.square().mean()
+
+
 class Diffusion:
-    """A diffusion process over T steps whose network predicts the noise.
+    """A diffusion process over T steps whose network predicts the noise, or what stands for it.
 
     x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise, with abar_t the product of 1 - beta up to t,
     t = 0 ... T - 1. Every estimate of x_0 is clipped while sampling: at the last steps of a
-    cosine schedule it is the network's error amplified by thousands.
+    cosine schedule one made of a noise estimate is the network's error amplified by thousands.
 
     Args:
         betas: (T,) float64 on the CPU, for example of ``cosine_betas``.
         clip: Estimates of x_0 are clipped to [-clip, clip].
+        prediction: What the network predicts: ``noise``; ``x0``; or ``v``, which is
+            sqrt(abar_t) noise - sqrt(1 - abar_t) x_0.
     """
 
-    def __init__(self, betas: Tensor, *, clip: float = 1.0) -> None:
-        self.steps, self._clip = len(betas), clip
+    def __init__(
+        self, betas: Tensor, *, clip: float = 1.0, prediction: Prediction = "noise"
+    ) -> None:
+        self.steps, self._clip, self._prediction = len(betas), clip, prediction
         self._betas = betas.tolist()
         self._forward = self._scheduler("ddpm", self.steps)
 
@@ -108,6 +122,14 @@ class Diffusion:
         """Return x_t: volumes (B, ...) mixed with noise of the same shape at steps (B,)."""
         # Annotated as the legacy class of int32 on the CPU; it only indexes a table.
         return self._forward.add_noise(volumes, noise, times)  # pyright: ignore[reportArgumentType]
+
+    def target(self, volumes: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """Return what the network shall predict from ``noised(volumes, noise, times)``."""
+        if self._prediction == "noise":
+            return noise
+        if self._prediction == "x0":
+            return volumes
+        return self._forward.get_velocity(volumes, noise, times)  # pyright: ignore[reportArgumentType]
 
     def draw(
         self,
@@ -121,7 +143,7 @@ class Diffusion:
         """Sample from noise.
 
         Args:
-            predict: Maps (x_t (N, *shape) float32, t (N,) int64) to the predicted noise.
+            predict: Maps (x_t (N, *shape) float32, t (N,) int64) to the prediction.
             rngs: One CPU generator per sample; the noise of all steps of a sample comes from it.
             shape: Shape of one sample.
             sampler: ``ddpm`` (ancestral), ``ddim`` (eta = 0) or ``dpmpp`` (second-order
@@ -137,16 +159,20 @@ class Diffusion:
         scheduler = self._scheduler(sampler, sampler_steps(sampler, steps, self.steps))
         streams, x = list(rngs), randn(rngs, *shape)
         for t in scheduler.timesteps.tolist():
-            noise = predict(x, torch.full((len(x),), t, device=x.device)).float()
+            predicted = predict(x, torch.full((len(x),), t, device=x.device)).float()
             with _TABLES:  # a list of generators is annotated for some schedulers only
-                x = scheduler.step(noise, t, x, generator=streams, return_dict=False)[0]  # pyright: ignore[reportArgumentType]
+                x = scheduler.step(predicted, t, x, generator=streams, return_dict=False)[0]  # pyright: ignore[reportArgumentType]
         return x
 
     def _scheduler(
         self, sampler: str, steps: int
     ) -> DDPMScheduler | DDIMScheduler | DPMSolverMultistepScheduler:
         """Return a fresh scheduler with its steps set."""
-        shared = {"num_train_timesteps": self.steps, "trained_betas": self._betas}
+        shared = {
+            "num_train_timesteps": self.steps,
+            "trained_betas": self._betas,
+            "prediction_type": _NAMES[self._prediction],
+        }
         clipped = {**shared, "clip_sample": True, "clip_sample_range": self._clip}
         with _TABLES:
             if sampler == "ddpm":

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from cerebench.methods.base import Batches, Conditions, Diagnostic, Method, MethodInfo, Run, network
+from cerebench.methods.layers.diffusion import error
 from cerebench.methods.layers.ema import WeightAverage
 from cerebench.methods.layers.label_conditioning import balanced
 from cerebench.methods.layers.learning_rate import linear, set_lr
@@ -132,10 +133,11 @@ class MedicalDiffusionC(Method):
             times, noise = process.times(step.rand(len(z))), step.randn(*z.shape)
             noisy = process.noised(z, noise, times)  # (B, code_dim, l, l, l)
             hidden = step.rand(len(z)) < c.label_dropout
-            loss = (net(noisy, times, batch.labels, hidden).float() - noise).abs().mean()
+            target = process.target(z, noise, times)
+            loss = error(net(noisy, times, batch.labels, hidden), target, c.loss)
             step.descend(adam, loss)
             average.follow(net, step.index)
-            phase.log(noise_error=loss)
+            phase.log(error=loss)
 
     def _guided(self, net: nn.Module, noisy: Tensor, times: Tensor, labels: Tensor) -> Tensor:
         """Return the noise that sampling takes away, by the formula of the setting ``guidance``."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from cerebench.methods.base import Batches, Conditions, Diagnostic, Method, MethodInfo, Run, network
+from cerebench.methods.layers.diffusion import error
 from cerebench.methods.layers.ema import WeightAverage
 from cerebench.methods.layers.learning_rate import linear, set_lr
 from cerebench.methods.layers.perceptual import VGG16
@@ -39,7 +40,7 @@ class MedicalDiffusion(Method):
     ``perceptual`` before their weights; from the start of the discriminators on ``fooled``, minus
     the sum of their mean logits of reconstructions, ``matching``, and ``discriminator``, the sum
     of their hinge losses; ``perplexity`` and ``active_codes`` of the batch.
-    Phase ``diffusion``: ``noise_error``, the mean of abs(noise - predicted noise).
+    Phase ``diffusion``: ``error``, the loss: by default the mean of abs(noise - predicted noise).
     Sampling uses the averaged weights.
     """
 
@@ -118,7 +119,8 @@ class MedicalDiffusion(Method):
             z = torch.where(flips(step, len(batch), c.flip), batch.mirrored, batch.plain)
             times, noise = process.times(step.rand(len(z))), step.randn(*z.shape)
             noisy = process.noised(z, noise, times)  # (B, code_dim, l, l, l)
-            loss = (net(noisy, times).float() - noise).abs().mean()
+            target = process.target(z, noise, times)
+            loss = error(net(noisy, times), target, c.loss)
             step.descend(adam, loss)
             average.follow(net, step.index)
-            phase.log(noise_error=loss)
+            phase.log(error=loss)

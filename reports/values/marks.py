@@ -1,7 +1,7 @@
 """What a row is marked with: a small preset did not bring it to structured samples, or it copies.
 
 Small presets show in minutes that a method works. Their samples shall be visibly structured, which
-recorded scores tell: radiomic features closer to the real ones than those of noise and of strongly
+recorded scores tell: radiomic features closer to the real ones than those of noise and of
 blurred volumes, volumes about as alike as real ones. A method that misses a part of this in any
 class is marked; its numbers say how little it was trained, not how good it is. Larger presets are
 never marked so: there a bad number is a result. Copies are marked at every preset, and in folders
@@ -22,7 +22,7 @@ from cerebench.reports.values.tidy import Value
 
 UNDER_TRAINED, COPYING = "under-trained", "copying"
 DISTANCE, SIMILARITY = "fd-radlite-v2", "ms-ssim"
-WORSE = ("noise", "blur-2", "untrained")  # controls that structured samples leave behind
+WORSE = ("noise", "blur-1", "untrained")  # controls that structured samples leave behind
 LARGEST_GAP = 0.10  # of the mean MS-SSIM of pairs, to that of real pairs
 
 

@@ -96,6 +96,60 @@ def test_other_published_forms_have_their_parameter_counts(masks, blocks, parame
         assert _count(unet(config, 128, 1, masks=masks)) == parameters
 
 
+@pytest.mark.parametrize(("fold", "grid"), [(1, 16), (2, 8), (4, 4)])
+def test_blocks_of_voxels_become_channels_before_the_network_and_voxels_after_it(fold, grid):
+    net = unet(dataclasses.replace(SMOKE.config, fold=fold), 16, 1, masks=1)
+    seen = []
+    net.conv_in.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    x = torch.randn(2, 2, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert net(x, torch.zeros(2, dtype=torch.int64)).shape == (2, 1, 16, 16, 16)
+    assert seen[0].shape == (2, 2 * fold**3, grid, grid, grid)
+    block = seen[0][1, fold**3 :, 1, 0, 1]  # of the mask channel: what channels hold of a voxel
+    corner = x[1, 1, fold : 2 * fold, :fold, fold : 2 * fold]
+    assert torch.equal(block.sort().values, corner.flatten().sort().values)
+
+
+def test_a_folded_network_puts_every_voxel_back_in_its_place():
+    net = unet(dataclasses.replace(SMOKE.config, fold=2), 16, 1)
+    seen = []
+    net.conv_in.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    net.out.register_forward_hook(lambda module, inputs, output: seen[-1])
+    x = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(net(x, torch.zeros(1, dtype=torch.int64)), x)
+
+
+@pytest.mark.parametrize("fold", [3, 6])
+def test_a_fold_that_does_not_halve_is_refused(fold):
+    with pytest.raises(BadConfig, match=f"fold must be a power of two, got {fold}"):
+        dataclasses.replace(QUICK.config, fold=fold).for_size(32)
+
+
+@pytest.mark.parametrize("cls", VARIANTS)
+@pytest.mark.parametrize("prediction", ["noise", "x0", "v"])
+@pytest.mark.parametrize("loss", ["l1", "l2"])
+def test_the_loss_is_that_of_the_prediction_asked_for(tmp_path, cls, prediction, loss):
+    method, losses, seen = _build(cls, steps=1, prediction=prediction, loss=loss), [], []
+    method.nets["unet"].register_forward_hook(
+        lambda module, inputs, output: seen.append(inputs[:2]) or 0 * output + 0.25
+    )
+    batches, draw = [], training._Step.batch
+
+    def watched(step, data, count):
+        batches.append(draw(step, data, count))
+        return batches[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training._Step, "batch", watched)
+        _train(method, tmp_path, progress=lambda p, d, t, shown: losses.append(shown["error"]))
+    (noisy, times), x0 = seen[0], batches[0].images
+    a = torch.cumprod(1 - cosine_betas(4, 0.999), 0).float()[times].view(-1, 1, 1, 1, 1)
+    noise = (noisy[:, :1] - a.sqrt() * x0) / (1 - a).sqrt()
+    target = {"noise": noise, "x0": x0, "v": a.sqrt() * noise - (1 - a).sqrt() * x0}[prediction]
+    difference = target - 0.25
+    expected = difference.abs().mean() if loss == "l1" else difference.square().mean()
+    assert losses[0] == pytest.approx(expected.item(), rel=1e-3)
+
+
 def test_blocks_have_the_parameters_of_the_table():
     net = _paper_net()
     down = [_count(block.resnets[0]) for block in net.down_blocks]
@@ -305,8 +359,9 @@ def test_impossible_settings_are_refused(changes, size, message):
 @pytest.mark.parametrize("preset", ["paper", "repo", "quick", "smoke"])
 def test_the_sampler_is_a_setting_and_brings_its_steps(cls, preset):
     steps = {s: resolve(cls, preset, 32, {"sampler": s}).values["sampler_steps"] for s in SAMPLERS}
-    expected = {"ddpm": 250, "ddim": 50, "dpmpp": 25}
-    assert steps == (dict.fromkeys(SAMPLERS, 4) if preset == "smoke" else expected)
+    all_steps = {"quick": 50, "smoke": 4}.get(preset, 250)
+    expected = {"ddpm": all_steps, "ddim": 50, "dpmpp": 25}
+    assert steps == {sampler: min(count, all_steps) for sampler, count in expected.items()}
     assert resolve(cls, "paper", 128).values["sampler"] == "ddpm"
 
 
@@ -395,7 +450,7 @@ def test_the_loss_is_the_mean_absolute_error_of_the_noise_at_uniform_steps(monke
         tmp_path,
         seed=0,
         scope="LGG",
-        progress=lambda phase, done, total, shown: losses.append(shown["noise_error"]),
+        progress=lambda phase, done, total, shown: losses.append(shown["error"]),
     )
     abar = torch.cumprod(1 - cosine_betas(4, 0.999), 0).float()
     for loss, (noisy, times), batch in zip(losses, seen, batches, strict=True):
@@ -495,7 +550,7 @@ def test_one_volume_can_be_learned(tmp_path):
         tmp_path,
         seed=0,
         scope="LGG",
-        progress=lambda phase, done, total, shown: errors.append(shown.get("noise_error")),
+        progress=lambda phase, done, total, shown: errors.append(shown.get("error")),
     )
     errors = [e for e in errors if e is not None]
     assert errors[0] == pytest.approx(0.798, abs=0.02)  # E|N(0, 1)|: the network predicts 0

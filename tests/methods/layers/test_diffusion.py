@@ -5,7 +5,13 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 
 from cerebench.methods.base import BadConfig
-from cerebench.methods.layers.diffusion import SAMPLERS, Diffusion, cosine_betas, sampler_steps
+from cerebench.methods.layers.diffusion import (
+    SAMPLERS,
+    Diffusion,
+    cosine_betas,
+    error,
+    sampler_steps,
+)
 
 BETAS = {
     "cos250": cosine_betas(250, 0.999),
@@ -163,6 +169,60 @@ def test_samplers_of_an_exact_network_have_the_mean_and_spread_of_the_table(
     x = Diffusion(betas).draw(_exact(betas), _streams(4), (10_000,), sampler=sampler, steps=steps)
     assert x.mean().item() == pytest.approx(-0.6, abs=0.003)
     assert x.std().item() == pytest.approx(sd, abs=0.0015)
+
+
+def _predicting(betas, prediction, mean=-0.6, sd=0.1):
+    """Return what an ideal network says of data N(mean, sd^2): x0 or v."""
+    abar = torch.cumprod(1 - betas, 0)
+
+    def predict(x, times):
+        a = abar[times[0]].item()
+        gain = a**0.5 * sd**2 / (a * sd**2 + 1 - a)
+        x0 = mean + gain * (x - a**0.5 * mean)
+        return x0 if prediction == "x0" else (a**0.5 * x - x0) / (1 - a) ** 0.5
+
+    return predict
+
+
+@pytest.mark.parametrize(("name", "sampler", "steps", "sd"), ORACLE)
+def test_other_predictions_of_an_exact_network_draw_the_same_samples(name, sampler, steps, sd):
+    betas = BETAS[name]
+    x0, v = (
+        Diffusion(betas, prediction=prediction).draw(
+            _predicting(betas, prediction), _streams(4), (10_000,), sampler=sampler, steps=steps
+        )
+        for prediction in ("x0", "v")
+    )
+    if sampler == "dpmpp":  # its noise levels lie between the steps that the network is told
+        sd = 0.1
+    else:
+        assert torch.allclose(x0, v, atol=1e-3)
+    for x in (x0, v):
+        assert x.mean().item() == pytest.approx(-0.6, abs=0.003)
+        assert x.std().item() == pytest.approx(sd, abs=0.004 if sampler == "dpmpp" else 0.0015)
+
+
+@pytest.mark.parametrize("prediction", ["noise", "x0", "v"])
+def test_what_is_to_be_predicted_leads_back_to_the_volume(prediction):
+    betas = BETAS["cos250"]
+    process, abar = Diffusion(betas, prediction=prediction), torch.cumprod(1 - betas, 0).float()
+    volumes, noise = torch.randn(2, 5, 1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    times = torch.tensor([0, 60, 125, 200, 240])
+    noisy, target = process.noised(volumes, noise, times), process.target(volumes, noise, times)
+    a = abar[times].view(5, 1, 1, 1, 1)
+    x0 = {
+        "noise": (noisy - (1 - a).sqrt() * target) / a.sqrt(),
+        "x0": target,
+        "v": a.sqrt() * noisy - (1 - a).sqrt() * target,
+    }[prediction]
+    assert torch.allclose(x0, volumes, atol=1e-3)
+
+
+def test_the_error_is_the_mean_of_absolute_or_squared_differences():
+    predicted, target = torch.tensor([1.0, -2.0, 0.0]), torch.tensor([0.0, 1.0, 0.5])
+    assert error(predicted, target, "l1").item() == pytest.approx(4.5 / 3)
+    assert error(predicted, target, "l2").item() == pytest.approx(10.25 / 3)
+    assert error(predicted.bfloat16(), target, "l2").dtype == torch.float32
 
 
 def test_ddim_steps_that_do_not_divide_are_refused_when_drawing():

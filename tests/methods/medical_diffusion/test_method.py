@@ -167,7 +167,8 @@ def test_impossible_settings_are_refused(changes, size, message):
 def test_the_sampler_is_a_setting_and_brings_its_steps(cls):
     for sampler, steps in (("ddpm", 300), ("ddim", 50), ("dpmpp", 25)):
         assert resolve(cls, "paper", 64, {"sampler": sampler}).values["sampler_steps"] == steps
-    assert resolve(cls, "quick", 32).values["sampler_steps"] == 50
+    assert resolve(cls, "quick", 32).values["sampler_steps"] == 25
+    assert resolve(cls, "quick", 32, {"sampler": "ddpm"}).values["sampler_steps"] == 50
 
 
 def test_labelled_presets_keep_values_and_sources():
@@ -191,7 +192,7 @@ def test_both_phases_log_what_the_documentation_promises(tmp_path):
     before = {"pixel", "commitment", "perplexity", "active_codes"}
     assert set(log.of("autoencoder")[0]) == before
     assert set(log.of("autoencoder")[-1]) == before | {"fooled", "matching", "discriminator"}
-    assert set(log.of("diffusion")[-1]) == {"noise_error"}
+    assert set(log.of("diffusion")[-1]) == {"error"}
 
 
 def test_discriminators_rest_until_their_start(tmp_path):
@@ -414,7 +415,7 @@ def test_the_diffusion_loss_is_the_mean_absolute_error_of_the_noise(cls, tmp_pat
     for row, (noisy, times) in zip(log.of("diffusion"), seen, strict=True):
         a = abar[times].view(-1, 1, 1, 1, 1)
         noise = (noisy - a.sqrt() * 0.5) / (1 - a).sqrt()
-        assert row["noise_error"] == pytest.approx((noise - 0.25).abs().mean().item(), rel=1e-3)
+        assert row["error"] == pytest.approx((noise - 0.25).abs().mean().item(), rel=1e-3)
     assert {t for _, times in seen for t in times.tolist()} == {0, 1, 2, 3}
 
 

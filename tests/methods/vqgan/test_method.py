@@ -83,7 +83,7 @@ def test_the_paper_preset_is_the_main_script():
 
 def test_levels_follow_the_size():
     assert Config().for_size(64).channels == (64, 128, 256)
-    assert QUICK.config.for_size(64).channels == (8, 16, 32, 64)
+    assert QUICK.config.for_size(64).channels == (8, 8, 16)
     assert LITE.config.for_size(32).channels == (64, 128)
 
 

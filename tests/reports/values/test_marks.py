@@ -20,7 +20,7 @@ def score(runs, metric, value, class_="LGG", name="ddpm", seed=0):
     import json
 
     path = f"{name}-quick-89abcdef/seed-{seed}/score/{metric}@4567cdef.json"
-    if name in ("noise", "blur-2"):
+    if name in ("noise", "blur-1"):
         path = f"_real/score/{name}/{metric}@01234567.json"
     rows = json.loads((runs.folder / path).read_text())["rows"]
     runs.edit(path, rows=[r | {"value": value} if r["class"] == class_ else r for r in rows])
@@ -51,11 +51,11 @@ def test_a_distance_just_below_that_of_noise_is_not_marked(runs):
 
 def test_strongly_blurred_volumes_and_an_untrained_network_are_bars_too_and_copies_none(runs):
     score(runs, "fd-radlite-v2", 100.0)
-    runs.contents["rows"][-1] |= {"name": "blur-2", "label": "real, blurred 2"}  # at 410
+    runs.contents["rows"][-1] |= {"name": "blur-1", "label": "real, blurred 1"}  # at 410
     assert told(runs) == {}
     score(runs, "fd-radlite-v2", 500.0)
     (reason,) = told(runs)["ddpm"]["under-trained"]
-    assert reason.endswith("control 'real, blurred 2' (410.0)")
+    assert reason.endswith("control 'real, blurred 1' (410.0)")
     runs.contents["rows"][-1] |= {"name": "untrained", "label": "untrained"}
     assert "control 'untrained' (410.0)" in told(runs)["ddpm"]["under-trained"][0]
     runs.contents["rows"].pop()  # leaves the copies, whose distance is 0
