@@ -26,7 +26,9 @@ def test_values_are_neither_rounded_nor_scaled(runs, tmp_path):
     record["rows"][0]["value"] = 0.1 + 0.2
     runs.edit(path, rows=record["rows"])
     (csv,) = frames.write(runs.read(), tmp_path)
-    found = where(pd.read_csv(csv), method="ddpm", metric="kid-radlite-v2")
+    found = where(
+        pd.read_csv(csv, float_precision="round_trip"), method="ddpm", metric="kid-radlite-v2"
+    )
     assert found["value"].tolist() == [0.1 + 0.2, 5e-8]
     assert found["scale"].tolist() == [1e3, 1e3]
 
@@ -80,31 +82,35 @@ def test_a_record_with_a_value_that_is_no_number_is_left_out(runs, value):
     assert found["reason"].str.contains("ms-ssim@4567cdef.json: rows.1.value must be a ").all()
 
 
+def only(found, metric, class_):
+    """Return the one row of a metric and class."""
+    (row,) = where(found, metric=metric, **{"class": class_}).to_dict("records")
+    return row
+
+
 def test_costs_are_rows_with_their_class_and_device(runs):
-    found = where(frames.frame(runs.read()), method="wgan-gp").set_index(["metric", "class"])
-    assert found.loc[("train-seconds", "HGG"), "value"] == 150.0
-    assert found.loc[("train-seconds", "HGG"), "device"] == "cpu, bf16, 2 threads"
-    assert found.loc[("parameters", "LGG"), "value"] == 1_500_000
-    assert found.loc[("peak-mib", "LGG"), "value"] == 812.0
-    assert found.loc[("sample-seconds", "all"), "value"] == 0.05
-    assert found.loc[("clip-fraction", "HGG"), "value"] == 0.0123
-    assert found.loc[("foreground", "LGG"), "value"] == 3210.5
+    found = where(frames.frame(runs.read()), method="wgan-gp")
+    assert only(found, "train-seconds", "HGG")["value"] == 150.0
+    assert only(found, "train-seconds", "HGG")["device"] == "cpu, bf16, 2 threads"
+    assert only(found, "parameters", "LGG")["value"] == 1_500_000
+    assert only(found, "peak-mib", "LGG")["value"] == 812.0
+    assert only(found, "sample-seconds", "all")["value"] == 0.05
+    assert only(found, "clip-fraction", "HGG")["value"] == 0.0123
+    assert only(found, "foreground", "LGG")["value"] == 3210.5
 
 
 def test_costs_in_words_are_rows_without_a_value(runs):
-    found = where(frames.frame(runs.read()), method="ddpm").set_index(["metric", "class"])
-    assert found.loc[("device", "HGG"), "text"] == "cpu, bf16"
-    assert found.loc[("sampler", "all"), "text"] == "dpmpp 25"
-    assert found.loc[["device", "sampler"], "value"].isna().all()
-    assert set(found.loc["ms-ssim", "text"]) == {""}
+    found = where(frames.frame(runs.read()), method="ddpm")
+    assert only(found, "device", "HGG")["text"] == "cpu, bf16"
+    assert only(found, "sampler", "all")["text"] == "dpmpp 25"
+    assert found[found["metric"].isin(["device", "sampler"])]["value"].isna().all()
+    assert set(where(found, metric="ms-ssim")["text"]) == {""}
 
 
 def test_warnings_of_a_training_are_notes_of_its_time_alone(runs):
     runs.edit("ddpm-quick-89abcdef/seed-0/train/LGG/record.json", warnings=["alike", "dark"])
     found = where(frames.frame(runs.read()), method="ddpm")
-    assert found.set_index(["metric", "class"]).loc[("train-seconds", "LGG"), "notes"] == (
-        "alike | dark"
-    )
+    assert only(found, "train-seconds", "LGG")["notes"] == "alike | dark"
     assert sum("alike" in notes for notes in found["notes"]) == 1
 
 
