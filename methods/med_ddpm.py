@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
@@ -94,7 +94,7 @@ class Config:
         "channels of the levels, finest first",
         "[code: 1, 1, 2, 3, 4 x 64]",
     )
-    fold: Annotated[int, Field(ge=1, le=8)] = setting(
+    fold: Literal[1, 2, 4, 8] = setting(
         1,
         "edge of the blocks of voxels that become channels before the network; 1 folds nothing",
         "[code: none]",
@@ -149,8 +149,6 @@ class Config:
                 f"med-ddpm cannot work at size {size}; it halves the volume down to 8 voxels or "
                 "more and needs a power of two from 16 on. Set --size 16, 32, 64 or 128."
             )
-        if self.fold & (self.fold - 1):
-            raise BadConfig(f"med-ddpm.fold must be a power of two, got {self.fold}.")
         levels = min(len(self.channels), (size // 8).bit_length())
         misfits = [width for width in self.channels if width % self.norm_groups]
         if misfits:

@@ -1,9 +1,9 @@
 """What a row is marked with: a small preset did not bring it to structured samples, or it copies.
 
 Small presets show in minutes that a method works. Their samples shall be visibly structured, which
-recorded scores tell: radiomic features closer to the real ones than those of noise and of
-blurred volumes, volumes about as alike as real ones. A method that misses a part of this in any
-class is marked; its numbers say how little it was trained, not how good it is. Larger presets are
+recorded scores tell: radiomic features closer to the real ones than those of noise and of blurred
+volumes, volumes about as alike as real ones. A method that misses a part of this in any class is
+marked; its numbers say how little it was trained, not how good it is. Larger presets are
 never marked so: there a bad number is a result. Copies are marked at every preset, and in folders
 of samples (``cerebench.reports.values.copying``).
 """
