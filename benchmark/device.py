@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import torch
+from torch import Tensor, nn
 
 from cerebench.core.errors import UsageError
 from cerebench.core.machine import cpu_name
@@ -216,3 +217,59 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
             stack.enter_context(exact_float32())
             stack.enter_context(device)
         yield
+
+
+@contextmanager
+def right_convolutions(nets: Iterable[nn.Module], device: torch.device) -> Iterator[None]:
+    """Let the convolutions that oneDNN gets wrong in bf16 on a CPU compute in float32.
+
+    Where a kernel is wider than the map under it, the gradient of its weights is left unwritten in
+    part (1-D to 3-D; seen with torch 2.14 on a processor with avx512_bf16): it holds whatever the
+    memory held, so that equal runs differ and some end in NaN. Such maps are tiny and cost nothing.
+    """
+    hooks = []
+    if device.type == "cpu":
+        for module in (m for net in nets for m in net.modules()):
+            if isinstance(module, _CONVOLUTIONS):
+                narrow = _NarrowMaps()
+                hooks += [
+                    module.register_forward_pre_hook(narrow.enter),
+                    module.register_forward_hook(narrow.leave, always_call=True),
+                ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+_CONVOLUTIONS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
+
+
+class _NarrowMaps:
+    """Switches autocast off while one layer computes on maps narrower than its kernel."""
+
+    def __init__(self) -> None:
+        self._off: list[torch.autocast] = []
+
+    def enter(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        """Before the layer: float32 for narrow maps."""
+        assert isinstance(module, _CONVOLUTIONS)
+        # A transposed convolution gathers its gradient over its output, up to one step narrower.
+        margin = 1 if module.transposed else 0
+        edges = zip(inputs[0].shape[2:], module.kernel_size, strict=True)
+        narrow = any(edge < kernel + margin for edge, kernel in edges)
+        if not (narrow and torch.is_autocast_enabled("cpu")):
+            return None
+        off = torch.autocast("cpu", enabled=False)
+        off.__enter__()
+        self._off.append(off)
+        return (inputs[0].float(), *inputs[1:])
+
+    def leave(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """After the layer, also where it failed."""
+        if self._off:
+            self._off.pop().__exit__(None, None, None)

@@ -34,6 +34,7 @@ from cerebench.benchmark.device import (
     new_generator,
     peak_mib,
     reset_peak,
+    right_convolutions,
     total_memory,
 )
 from cerebench.benchmark.engine import store
@@ -194,7 +195,12 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     _prepare(method.nets, device)
     run = _Run(method, folder, (seed, scope), device, checkpoint_every, progress, stop)
-    with seeded(seed, scope, "train", device=device), exact_arithmetic(device), run.open:
+    with (
+        seeded(seed, scope, "train", device=device),
+        exact_arithmetic(device),
+        right_convolutions(method.nets.values(), device),
+        run.open,
+    ):
         method.train(data, run)
     for net in method.nets.values():
         net.eval()
