@@ -57,6 +57,9 @@ PAPER = alpha_wgan.PAPER.override(
 QUICK = alpha_wgan.QUICK.override(
     steps=(600, "[ours: two classes, each seen as often as by a model of its own]")
 )
+LITE = alpha_wgan.LITE.override(
+    steps=(1800, "[ours: two classes, each seen as often as by a model of its own]")
+)
 SMOKE = alpha_wgan.SMOKE
 
 
@@ -81,7 +84,7 @@ class AlphaWGANC(Method):
     )
     Config = alpha_wgan.Config
     config: alpha_wgan.Config
-    presets = {"paper": PAPER, "quick": QUICK, "smoke": SMOKE}
+    presets = {"paper": PAPER, "lite": LITE, "quick": QUICK, "smoke": SMOKE}
     departures = DEPARTURES
 
     def build(self) -> dict[str, nn.Module]:

@@ -50,6 +50,9 @@ PAPER = wgan_gp.PAPER.override(
 QUICK = wgan_gp.QUICK.override(
     steps=(500, "[ours: two classes, each seen as often as by a model of its own]")
 )
+LITE = wgan_gp.LITE.override(
+    steps=(1800, "[ours: two classes, each seen as often as by a model of its own]")
+)
 SMOKE = wgan_gp.SMOKE
 
 
@@ -65,7 +68,7 @@ class WGANGPC(Method):
     )
     Config = wgan_gp.Config
     config: wgan_gp.Config
-    presets = {"paper": PAPER, "quick": QUICK, "smoke": SMOKE}
+    presets = {"paper": PAPER, "lite": LITE, "quick": QUICK, "smoke": SMOKE}
     departures = DEPARTURES
 
     def build(self) -> dict[str, nn.Module]:

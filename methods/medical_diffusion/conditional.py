@@ -23,6 +23,7 @@ from cerebench.methods.layers.learning_rate import linear, set_lr
 from cerebench.methods.layers.perceptual import VGG16
 from cerebench.methods.medical_diffusion.config import (
     DEPARTURES,
+    LITE_C,
     PAPER_C,
     QUICK_C,
     SMOKE_C,
@@ -52,7 +53,7 @@ class MedicalDiffusionC(Method):
     )
     Config = ConfigC
     config: ConfigC
-    presets = {"paper": PAPER_C, "quick": QUICK_C, "smoke": SMOKE_C}
+    presets = {"paper": PAPER_C, "lite": LITE_C, "quick": QUICK_C, "smoke": SMOKE_C}
     departures = (
         "The comparison paper says of this method only that it is conditioned on the class and "
         "trained on both classes together. Here a learned vector of the class is concatenated to "

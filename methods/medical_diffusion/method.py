@@ -20,7 +20,7 @@ from cerebench.methods.layers.diffusion import error
 from cerebench.methods.layers.ema import WeightAverage
 from cerebench.methods.layers.learning_rate import linear, set_lr
 from cerebench.methods.layers.perceptual import VGG16
-from cerebench.methods.medical_diffusion.config import DEPARTURES, PAPER, QUICK, SMOKE, Config
+from cerebench.methods.medical_diffusion.config import DEPARTURES, LITE, PAPER, QUICK, SMOKE, Config
 from cerebench.methods.medical_diffusion.reconstruction import (
     Latents,
     decode,
@@ -53,7 +53,7 @@ class MedicalDiffusion(Method):
     )
     Config = Config
     config: Config
-    presets = {"paper": PAPER, "quick": QUICK, "smoke": SMOKE}
+    presets = {"paper": PAPER, "lite": LITE, "quick": QUICK, "smoke": SMOKE}
     departures = DEPARTURES
 
     @classmethod

@@ -135,25 +135,7 @@ class Config:
 
 
 PAPER = Preset(Config(), size=128)
-LITE = PAPER.override(
-    size=64,
-    channels=((32, 64, 128), "[ours: a tenth of the code's operations]"),
-    bottleneck=(256, "[ours: as channels]"),
-    layers=(6, "[ours: a few hundred volumes need no more]"),
-    width=(256, "[ours: as layers]"),
-    heads=(8, "[ours: as layers]"),
-    restart_after=(200, "[ours: short trainings never wake the codes that lose]"),
-    autoencoder_steps=(10_000, "[ours: an hour on one GPU for both classes]"),
-    stop_at=(1.0, "[ours: the learning rate ends at 0]"),
-    transformer_steps=(10_000, "[ours: as autoencoder_steps]"),
-    batch=(8, "[ours: fills a GPU]"),
-    lr=(2e-4, "[ours: larger batch]"),
-    transformer_batch=(32, "[ours: fills a GPU]"),
-    transformer_lr=(3e-4, "[ours: small network, few steps]"),
-    transformer_lr_end=(0.0, "[ours: settles within few steps]"),
-    perceptual=("none", "[ours: needs no weight file]"),
-)
-QUICK = LITE.override(
+QUICK = PAPER.override(
     size=32,
     channels=((8, 16), "[ours: two thirds of the time of (8, 32), and as sharp]"),
     bottleneck=(32, "[ours: speed]"),
@@ -161,19 +143,38 @@ QUICK = LITE.override(
     layers=(2, "[ours: speed]"),
     width=(64, "[ours: speed; there are 512 tokens a volume]"),
     heads=(2, "[ours: speed; 4 heads take 1.4 times as long]"),
-    restart_after=(20, "[ours: as in lite, for few steps]"),
+    restart_after=(20, "[ours: short trainings never wake the codes that lose]"),
     discriminator_channels=(16, "[ours: speed; 64 tell everything apart within 100 steps]"),
     autoencoder_steps=(500, "[ours: half of 150 s of one core for both classes]"),
+    stop_at=(1.0, "[ours: the learning rate ends at 0]"),
     batch=(2, "[ours: more updates in the same time]"),
     gradient_weight=(
         0.05,
         "[ours: few steps; at 4 the term is 60 times that of the pixels and darkens volumes]",
     ),
     lr=(1e-3, "[ours: few steps]"),
+    perceptual=("none", "[ours: needs no weight file]"),
     transformer_steps=(650, "[ours: as autoencoder_steps]"),
     transformer_batch=(4, "[ours: more updates in the same time]"),
     transformer_lr=(4e-3, "[ours: small network, few steps]"),
+    transformer_lr_end=(0.0, "[ours: settles within few steps]"),
     keep=(0.95, "[ours: few steps; at 0.5 they do not suffice to tell which tokens to believe]"),
+)
+LITE = QUICK.override(
+    size=64,
+    channels=((16, 32, 64), "[ours: twice quick's, and a level more for twice the edge]"),
+    bottleneck=(128, "[ours: as channels]"),
+    codes=(512, "[code: codebook]"),
+    layers=(4, "[ours: a few hundred volumes need no more]"),
+    width=(128, "[ours: as layers]"),
+    heads=(4, "[ours: as layers]"),
+    restart_after=(50, "[ours: as in quick, for more steps]"),
+    discriminator_channels=(32, "[ours: 64 tell everything apart early]"),
+    autoencoder_steps=(1500, "[ours: both classes in about an hour on two cores]"),
+    lr=(5e-4, "[ours: half of quick's, for three times the steps]"),
+    transformer_steps=(2000, "[ours: as autoencoder_steps]"),
+    transformer_batch=(8, "[ours: steadier, with time for it]"),
+    transformer_lr=(2e-3, "[ours: half of quick's, for three times the steps]"),
 )
 SMOKE = QUICK.override(
     size=16,

@@ -1,6 +1,6 @@
 """Downstream protocols: does a classifier gain from the generated volumes?"""
 
-PRESETS = ["paper", "stable", "quick", "smoke"]
+PRESETS = ["paper", "stable", "lite", "quick", "smoke"]
 
 # name -> ("module:Class", static facts). A test proves that the facts equal the class's own, so
 # listing protocols needs no torch.

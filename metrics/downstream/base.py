@@ -189,7 +189,7 @@ class DownstreamProtocol(ABC):
         info: Static facts.
         Config: Frozen dataclass; every field is made by ``core.settings.setting`` and typed with
             what it accepts, which is checked before any work.
-        presets: Name to ``Preset``; ``paper``, ``stable``, ``quick`` and ``smoke`` at least. The
+        presets: Name to ``Preset``; ``paper``, ``quick`` and ``smoke`` at least. The
             presets of version 0.1, changes ``field: (value, source tag)``, are read as well.
 
     Args:

@@ -95,6 +95,10 @@ SHORT_SHUFFLES: Changes = {
     **FEW_SHUFFLES,
     "pretrain_epochs": (12, "[ours: ten trainings in the time of three of experiment 2]"),
 }
+FEW_LITE_SHUFFLES: Changes = {
+    **FEW_SHUFFLES,
+    "pretrain_epochs": (4, "[ours: ten trainings in the time of three of experiment 2]"),
+}
 SHORTEST_SHUFFLES: Changes = {**FEW_SHUFFLES, "pretrain_epochs": SMOKE["pretrain_epochs"]}
 
 
@@ -124,7 +128,9 @@ class ShuffledLabel(Exp2):
         "anew in every repetition; not fine-tuned.",
     )
     Config = ShuffledConfig
-    presets = presets(ShuffledConfig, AFTER_PRETRAINING, SHORT_SHUFFLES, SHORTEST_SHUFFLES)
+    presets = presets(
+        ShuffledConfig, AFTER_PRETRAINING, SHORT_SHUFFLES, SHORTEST_SHUFFLES, FEW_LITE_SHUFFLES
+    )
 
     def work(self, material: Material, shape: tuple[int, ...]) -> list[Passes]:
         """Count the volumes and the test cases of all repetitions."""

@@ -53,7 +53,7 @@ class Exp2(Experiment):
         description="Pretrained on generated volumes of both classes, fine-tuned on real cases.",
     )
     Config = Config
-    presets = presets(Config, AFTER_PRETRAINING, ALL)
+    presets = presets(Config, AFTER_PRETRAINING, ALL, light=ALL)
 
     def demand(self, development: Mapping[str, int]) -> dict[str, int]:
         """Return the same number of both classes; one of each where all there are will be used."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from cerebench.core.settings import SHOWN_TO_WORK
+from cerebench.core.settings import BELOW_PAPER
 from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.statistics.comparison import CLAIM, Verdict, check_test, compare
 from cerebench.reports.statistics.generators import leader
@@ -129,7 +129,7 @@ def classifier(blocks: Sequence[ProtocolResults]) -> str:
     """Return the warning above every table of a small classifier, or an empty string."""
     for block in blocks:
         config = block.config
-        if block.preset in SHOWN_TO_WORK and "depth" in config:
+        if block.preset in BELOW_PAPER and "depth" in config:
             stages = (config[k] for k in ("pretrain_epochs", "finetune_epochs") if k in config)
             epochs = " + ".join(map(str, stages))
             network = config.get("network", "resnet")  # 0.1.0 knew no other

@@ -19,13 +19,11 @@ KEYS = json.loads((FIXTURES / "keys-0.1.0.json").read_text("utf-8"))
 # Selections whose classifiers are others now: the quick preset trains another network. Their
 # numbers are others, so their keys are; those of every other stage stay.
 RECLASSIFIED = ("protocols quick", "midl2024")
-# Methods whose quick preset trains otherwise since: nothing of theirs keeps its key.
-RETRAINED = tuple(
-    f"{name}-quick-"
-    for name in (
-        *("med-ddpm", "med-ddpm-mask", "med-ddpm-c", "vqgan"),
-        *("medical-diffusion", "medical-diffusion-c"),
-    )
+# Methods whose quick or lite preset trains otherwise since: nothing of theirs keeps its key.
+RETRAINED = (
+    *("vqgan-lite-", "vqgan-cond-lite-"),
+    *("med-ddpm-quick-", "med-ddpm-mask-quick-", "med-ddpm-c-quick-", "vqgan-quick-"),
+    *("medical-diffusion-quick-", "medical-diffusion-c-quick-"),
 )
 
 ANOTHER = "/shuffled-label@"  # a protocol whose number is another one since, and its key too
