@@ -85,7 +85,7 @@ def test_every_value_of_every_preset_has_a_source(name):
     fields = {field.name: field for field in dataclasses.fields(protocol.Config)}
     tags = [field.metadata["source"] for field in fields.values()]
     assert all(field.metadata["meaning"] for field in fields.values())
-    assert list(protocol.presets) == ["paper", "stable", "quick", "smoke"]
+    assert list(protocol.presets) == ["paper", "stable", "lite", "quick", "smoke"]
     for preset in protocol.presets.values():
         protocol(preset.config)
         assert preset.sources.keys() == fields.keys()
