@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -205,9 +206,7 @@ def carry_out(
         }
         typer.echo(json.dumps(answer, indent=1))
     else:
-        _print_table(plan.table_of_contents)
-        for path in written:
-            shown.say(str(path))
+        _print_answer(plan.table_of_contents, written)
         if outcome.failed:
             shown.say(f"{len(outcome.failed)} stages failed:")
         for title, reason in outcome.failed.items():
@@ -296,8 +295,23 @@ def _write_reports(registries: Registries, contents: Path) -> tuple[list[Path], 
     return written, broken
 
 
-def _print_table(contents: Path) -> None:
-    from cerebench.benchmark.tables import console, print_terminal
+def _print_answer(contents: Path, written: Sequence[Path]) -> None:
+    """Print one line a row, what to type for more, and where the report files are."""
+    from cerebench.benchmark.tables import console
+    from cerebench.reports.answer import render
     from cerebench.reports.base import RecordedExperiment
 
-    print_terminal([RecordedExperiment.read(contents)], console())
+    experiment, screen = RecordedExperiment.read(contents), console()
+    render(experiment, screen)
+    out = contents.parents[1]
+    place = "" if out == Path("runs") else f" --out {out}"
+    screen.print(
+        f"Every column, error and note: bench report {experiment.name}{place}\n"
+        f"Also: bench report --controls, --protocol, --latex, --csv; figures and tables in",
+        style="dim",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    for folder in dict.fromkeys(path.parent for path in written):
+        screen.print(str(folder), markup=False, highlight=False, soft_wrap=True)

@@ -26,7 +26,19 @@ WORSE = ("noise", "blur-1", "untrained")  # controls that structured samples lea
 LARGEST_GAP = 0.10  # of the mean MS-SSIM of pairs, to that of real pairs
 
 
-def marks(contents: Contents, values: Sequence[Value]) -> dict[int, dict[str, list[str]]]:
+class Reason(str):
+    """Why a row has a mark: a whole clause with its numbers, and ``brief`` in five words."""
+
+    brief: str
+
+    def __new__(cls, whole: str, brief: str) -> Reason:
+        """Make a reason of both."""
+        reason = super().__new__(cls, whole)
+        reason.brief = brief
+        return reason
+
+
+def marks(contents: Contents, values: Sequence[Value]) -> dict[int, dict[str, list[Reason]]]:
     """Judge rows of generated volumes by their recorded scores, means over seeds.
 
     Args:
@@ -42,7 +54,7 @@ def marks(contents: Contents, values: Sequence[Value]) -> dict[int, dict[str, li
             cells.setdefault((value.metric, value.class_), {}).setdefault(value.row, []).append(
                 value
             )
-    marked: dict[int, dict[str, list[str]]] = {}
+    marked: dict[int, dict[str, list[Reason]]] = {}
     for (metric, class_), of_rows in cells.items():
         summaries = {row: s for row, seeds in of_rows.items() if (s := summarise(seeds))}
         controls = {
@@ -56,23 +68,26 @@ def marks(contents: Contents, values: Sequence[Value]) -> dict[int, dict[str, li
                 for mark, reason in _faults(metric, class_, summary, controls):
                     marked.setdefault(row, {}).setdefault(mark, []).append(reason)
     for row, reasons in copying(contents, values).items():
-        marked.setdefault(row, {})[COPYING] = reasons
+        brief = "copies of training cases"
+        marked.setdefault(row, {})[COPYING] = [Reason(text, brief) for text in reasons]
     return marked
 
 
 def _faults(
     metric: str, class_: str, summary: Summary, controls: Mapping[str, Summary]
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[str, Reason]]:
     """Yield a mark and its reason for each part of the bar that a value misses."""
     measured = f"{metric} {number(summary.value)} ({class_})"
     if metric == DISTANCE:
         for label, control in controls.items():
             if summary.value >= control.value:
                 bar = f"is not below that of control '{label}' ({number(control.value)})"
-                yield UNDER_TRAINED, f"{measured} {bar}"
+                yield UNDER_TRAINED, Reason(f"{measured} {bar}", f"no nearer than {label}")
     elif summary.difference is not None and summary.difference > LARGEST_GAP:
         gap = f"is {number(summary.difference)} from that of real volumes"
-        yield UNDER_TRAINED, f"{measured} {gap}, over {LARGEST_GAP:g}"
+        above = summary.value > (summary.real_value or 0)
+        alike = "volumes too alike" if above else "volumes too unlike"
+        yield UNDER_TRAINED, Reason(f"{measured} {gap}, over {LARGEST_GAP:g}", alike)
 
 
 def marked_label(label: str, marks: Mapping[str, Sequence[str]]) -> str:
@@ -83,3 +98,11 @@ def marked_label(label: str, marks: Mapping[str, Sequence[str]]) -> str:
 def explanation(marks: Mapping[str, Sequence[str]]) -> str:
     """Return marks with their reasons in one line: 'under-trained: a; b'."""
     return "; ".join(f"{mark}: {'; '.join(reasons)}" for mark, reasons in marks.items())
+
+
+def brief(marks: Mapping[str, Sequence[Reason]]) -> str:
+    """Return marks with their reasons in a few words: 'under-trained: too alike'."""
+    short = {
+        mark: dict.fromkeys(reason.brief for reason in reasons) for mark, reasons in marks.items()
+    }
+    return "; ".join(f"{mark}: {', '.join(reasons)}" for mark, reasons in short.items())
