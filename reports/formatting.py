@@ -110,13 +110,13 @@ def tick(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format a duration: '42.0 s', '3.4 min', '5.2 h'.
+    """Format a duration: '42.0 s', '3.4 min', '5.2 h', '3.0 d'.
 
     Example:
-        >>> duration(42), duration(204), duration(18720)
-        ('42.0 s', '3.4 min', '5.2 h')
+        >>> duration(42), duration(204), duration(18720), duration(259200)
+        ('42.0 s', '3.4 min', '5.2 h', '3.0 d')
     """
-    for unit, length in (("h", 3600), ("min", 60)):
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds:.2g} s"

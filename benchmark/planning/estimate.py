@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.flop_counter import flop_registry
 
 from cerebench.benchmark import tables
@@ -118,7 +119,12 @@ def sampling_flops(method: Method) -> float:
     rngs = [torch.Generator().manual_seed(0)]
     asked = _MetaData(method).take(torch.arange(1))
     masks = asked.masks if method.info.conditioning == "mask" else None
-    with torch.device("meta"), torch.no_grad(), _Counter() as counter:
+    with (
+        torch.device("meta"),
+        torch.no_grad(),
+        _Counter() as counter,
+        _traced_once(method, counter),
+    ):
         method.sample(Conditions(asked.labels, masks), rngs)
     return counter.flops
 
@@ -219,6 +225,41 @@ class _Counter(TorchDispatchMode):
         return out
 
 
+@contextmanager
+def _traced_once(method: Method, counter: _Counter) -> Iterator[None]:
+    """Trace a network once for inputs of the same shapes, and count it as often as it is called.
+
+    A sampler calls its network a thousand times; without gradients all calls do the same work.
+    """
+    nets = list(method.nets.values())
+    for net in nets:
+        net.forward = _counted(net.forward, counter)
+    try:
+        yield
+    finally:
+        for net in nets:
+            del net.forward
+
+
+def _counted(forward: Callable[..., Any], counter: _Counter) -> Callable[..., Any]:
+    """Return a network's ``forward`` that repeats what it has returned and cost before."""
+    known: dict[Any, tuple[float, Any]] = {}
+
+    def again(*inputs: Any, **named: Any) -> Any:
+        leaves, form = tree_flatten((inputs, named))
+        asked = (str(form), tuple(getattr(leaf, "shape", repr(leaf)) for leaf in leaves))
+        if asked in known:
+            flops, out = known[asked]
+            counter.flops += flops
+            return tree_map(torch.empty_like, out)
+        before = counter.flops
+        out = forward(*inputs, **named)
+        known[asked] = counter.flops - before, out
+        return out
+
+    return again
+
+
 class _MetaData:
     """Training data without voxels."""
 
@@ -258,7 +299,7 @@ class _CountingPhase:
         self._run.flops += total * counter.flops
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
-        with torch.no_grad(), _Counter() as counter:
+        with torch.no_grad(), _Counter() as counter, _traced_once(self._run.method, counter):
             kept = compute()
         self._run.flops += counter.flops
         return tree_map(lambda tensor: torch.zeros_like(tensor, device="cpu"), kept)

@@ -237,7 +237,8 @@ QUICK = PAPER.override(
     latent_size=(8, "[ours: a factor of 4, as in paper]"),
     channels=(8, "[ours: speed]"),
     norm_groups=(8, "[ours: narrow levels]"),
-    codes=(256, "[ours: 51,200 training latents]"),
+    code_dim=(4, "[ours: few steps; samples of 8 are more alike than real volumes]"),
+    codes=(1024, "[ours: as code_dim]"),
     restart_resets_stats=(
         True,
         "[ours: otherwise a restarted code falls back at the next update, and short trainings "
@@ -269,7 +270,8 @@ LITE = QUICK.override(
     size=64,
     latent_size=(16, "[ours: a factor of 4, as in paper]"),
     autoencoder_steps=(800, "[ours: both classes in about an hour on two cores]"),
-    codes=(1024, "[ours: four times quick's, for eight times the latents]"),
+    code_dim=(8, "[code: VQ-GAN]"),
+    codes=(2048, "[ours: twice quick's, for eight times the latents]"),
     width=(32, "[code: width]"),
     diffusion_steps=(1200, "[ours: as autoencoder_steps]"),
     diffusion_lr=(2e-3, "[ours: half of quick's, for twice the steps]"),
@@ -279,6 +281,7 @@ LITE = QUICK.override(
 SMOKE = QUICK.override(
     size=16,
     latent_size=(4, "[ours: test]"),
+    code_dim=(8, "[ours: test]"),
     codes=(64, "[ours: test]"),
     discriminator_channels=(8, "[ours: test]"),
     autoencoder_steps=(3, "[ours: test]"),
@@ -300,7 +303,7 @@ SMOKE = QUICK.override(
 _TWICE = "[ours: two classes, each seen as often as by a model of its own]"
 PAPER_C = with_labels(PAPER)
 QUICK_C = with_labels(QUICK).override(
-    autoencoder_steps=(2 * QUICK.config.autoencoder_steps, _TWICE),
+    autoencoder_steps=(450, "[ours: half as many again, since stage 1 sees no labels]"),
     diffusion_steps=(2 * QUICK.config.diffusion_steps, _TWICE),
     guidance=(2.0, "[ours: few steps leave classes alike; a probe's AUC .66 at 1, .82 at 2]"),
 )

@@ -1,11 +1,14 @@
 """Operations that a dry run counts on the meta device."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
 import pytest
 import torch
 
+from cerebench.benchmark.engine.registry import Registries
+from cerebench.benchmark.planning import estimate
 from cerebench.benchmark.planning.config import resolve
 from cerebench.benchmark.planning.estimate import (
     _Counter,
@@ -14,6 +17,7 @@ from cerebench.benchmark.planning.estimate import (
     training_flops,
 )
 from cerebench.benchmark.stages.downstream import HarnessTrainer
+from cerebench.methods.layers.vq.transformer import Transformer
 from cerebench.methods.med_ddpm import MedDDPM
 from cerebench.methods.med_ddpm_c import MedDDPMC
 from cerebench.methods.med_ddpm_mask import MedDDPMMask
@@ -41,6 +45,44 @@ def test_methods_that_need_masks_or_labels_are_counted_too(cls, unconditional):
     for conditioned, plain in zip(_counts(cls), unconditional, strict=True):
         assert plain <= conditioned < 1.1 * plain
         assert (conditioned > plain) == (cls is MedDDPMMask)
+
+
+@pytest.mark.parametrize("name", ["med-ddpm-c", "medical-diffusion", "medical-diffusion-c"])
+def test_a_network_traced_once_counts_as_often_as_it_is_called(name, monkeypatch):
+    """Its sampler has another network call, or pair of calls, for every diffusion step."""
+    cls = Registries().methods.load(name)
+    fast = _counts(cls)
+    monkeypatch.setattr(estimate, "_traced_once", lambda *_: contextlib.nullcontext())
+    assert _counts(cls) == fast
+
+
+def test_a_network_is_not_traced_anew_for_every_step(monkeypatch):
+    config = dataclasses.replace(MedDDPM.presets["smoke"].config, timesteps=40)
+    with torch.device("meta"):
+        method = MedDDPM(config, size=16, classes=("LGG", "HGG"))
+    calls, forward = [], type(method.nets["unet"]).forward
+    monkeypatch.setattr(
+        type(method.nets["unet"]), "forward", lambda *a, **k: calls.append(1) or forward(*a, **k)
+    )
+    sampling_flops(method)
+    assert len(calls) == 1
+    assert "forward" not in vars(method.nets["average"])
+
+
+@pytest.mark.parametrize("length", [7, 64])
+def test_all_tokens_at_once_count_as_much_as_one_after_the_other(length):
+    batch, vocabulary, width, layers = 3, 20, 32, 2
+    with torch.device("meta"):
+        network = Transformer(vocabulary, length, width, layers, heads=2)
+        start, uniforms = torch.zeros(batch, dtype=torch.int64), torch.rand(batch, length)
+    with _Counter() as counted:
+        drawn = network.generate(start, uniforms, codes=16)
+    assert drawn.shape == (batch, length)
+    products = length * (layers * 2 * 12 * width**2 + 2 * width * vocabulary)
+    attention = layers * sum(4 * before * width for before in range(1, length + 1))
+    half_a_key = layers * 2 * width * length  # an even number of tokens has no middle one
+    expected = products + attention + half_a_key * (length % 2 == 0)
+    assert counted.flops == batch * expected
 
 
 class _RandomEncoder(MedicalNet):
