@@ -198,8 +198,14 @@ def _reasons(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     return found
 
 
-def print_object(found: Mapping[str, Any], console: Console) -> None:
-    """Print a plugin's facts; a method's presets follow as tables of settings."""
+def print_object(found: Mapping[str, Any], console: Console, chosen: str | None = None) -> None:
+    """Print a plugin's facts; its presets follow as tables of settings.
+
+    Args:
+        found: As from ``listing.show``.
+        console: Where to print.
+        chosen: The preset to print whole; None for the first. The others as differences from it.
+    """
     console.print(f"[bold]{escape(str(found['name']))}[/] · {escape(str(found['kind']))}")
     facts = Table(box=None, show_header=False, pad_edge=False)
     facts.add_column(style="dim")
@@ -215,8 +221,20 @@ def print_object(found: Mapping[str, Any], console: Console) -> None:
     presets = found.get("presets", {})
     if presets:
         _print_accepted(next(iter(presets.values())), console)
+        chosen = chosen or next(iter(presets))
+        _print_preset(chosen, presets[chosen], presets[chosen]["settings"], console)
     for name, preset in presets.items():
-        _print_preset(name, preset, console)
+        if name == chosen:
+            continue
+        usual = presets[chosen]["settings"]
+        differing = {
+            field: setting
+            for field, setting in preset["settings"].items()
+            if field not in usual or setting["value"] != usual[field]["value"]
+        }
+        _print_preset(
+            name, preset, differing, console, but=f", as {chosen} but for" * bool(differing)
+        )
 
 
 def _print_accepted(preset: Mapping[str, Any], console: Console) -> None:
@@ -233,11 +251,19 @@ def _print_accepted(preset: Mapping[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _print_preset(name: str, preset: Mapping[str, Any], console: Console) -> None:
+def _print_preset(
+    name: str,
+    preset: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    console: Console,
+    but: str = "",
+) -> None:
+    """Print a preset and some of its settings."""
     title = f"preset {escape(name)}"
     if "parameters" in preset:
         counts = ", ".join(f"{net} {count:,}" for net, count in preset["parameters"].items())
         title += f" · {preset['size']}³ · parameters: {counts}"
+    title += but
     table = Table(
         title=title,
         title_justify="left",
@@ -247,7 +273,7 @@ def _print_preset(name: str, preset: Mapping[str, Any], console: Console) -> Non
     )
     for column in ("setting", "value", "meaning", "source"):
         table.add_column(column, overflow="fold", header_style="dim")
-    for field, setting in preset["settings"].items():
+    for field, setting in settings.items():
         cells = (field, _text(setting["value"]), setting["meaning"], setting["source"])
         table.add_row(*(escape(cell) for cell in cells))
     console.print()

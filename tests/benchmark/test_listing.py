@@ -93,7 +93,7 @@ def test_everything_else_can_be_shown_too(bench, name):
 
 
 @pytest.mark.parametrize("width", ["80", "120"])
-@pytest.mark.parametrize(("name", "presets"), [("vqgan-cond", 5), ("exp1", 4)])
+@pytest.mark.parametrize(("name", "presets"), [("vqgan-cond", 5), ("exp1", 5)])
 def test_what_settings_accept_is_shown_once_for_all_presets(
     bench, monkeypatch, width, name, presets
 ):
@@ -107,6 +107,30 @@ def test_what_settings_accept_is_shown_once_for_all_presets(
     assert "a whole number of at least 1" in words
     assert "precision fp32 or bf16" in words
     assert not any("of at least" in table for table in tables)
+
+
+def test_one_preset_is_shown_whole_and_the_others_by_what_they_differ_in(bench):
+    settings = len(parsed(bench, "show", "wgan-gp")["presets"]["paper"]["settings"])
+    _, out, _ = bench("show", "wgan-gp")
+    whole, *others = out.split("\npreset ")[1:]
+    assert whole.startswith("paper · 128³")
+    assert whole.count("[") == settings
+    assert all(", as paper but for" in " ".join(other.split()) for other in others)
+    assert all(other.count("[") < settings for other in others)
+    _, out, _ = bench("show", "wgan-gp", "--preset", "quick")
+    whole, paper, *_ = out.split("\npreset ")[1:]
+    assert whole.startswith("quick · 32³")
+    assert whole.count("[") == settings
+    assert "12000" in paper  # what paper has where quick has something else
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("wgan-gp", "Did you mean 'quick'?"), ("ms-ssim", "ms-ssim has none")]
+)
+def test_a_preset_that_is_not_there_is_refused(bench, name, told):
+    code, _, err = bench("show", name, "--preset", "quik")
+    assert code == 2
+    assert told in err
 
 
 def test_lists_and_shows_are_readable_too(bench):
