@@ -25,7 +25,7 @@ def test_lists_are_arrays_of_named_objects(bench, kind):
 def test_methods_list_what_the_contract_promises(bench):
     (row,) = (r for r in parsed(bench, "list", "methods") if r["name"] == "wgan-gp")
     assert {"name", "label", "source", "conditioning", "presets", "available"} <= set(row)
-    assert row["presets"] == ["paper", "kwon", "kwon-asis", "quick", "smoke"]
+    assert row["presets"] == ["paper", "kwon", "kwon-asis", "lite", "quick", "smoke"]
     assert row["available"] is True
 
 
