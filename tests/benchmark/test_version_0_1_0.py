@@ -21,7 +21,7 @@ KEYS = json.loads((FIXTURES / "keys-0.1.0.json").read_text("utf-8"))
 RECLASSIFIED = ("protocols quick", "midl2024")
 # Methods whose quick or lite preset trains otherwise since: nothing of theirs keeps its key.
 RETRAINED = (
-    *("vqgan-lite-", "vqgan-cond-lite-"),
+    *("vqgan-lite-", "vqgan-cond-lite-", "vqgan-cond-quick-"),
     *("med-ddpm-quick-", "med-ddpm-mask-quick-", "med-ddpm-c-quick-", "vqgan-quick-"),
     *("medical-diffusion-quick-", "medical-diffusion-c-quick-"),
 )
