@@ -115,9 +115,9 @@ def test_smaller_configurations_have_the_counts_of_the_parametric_form(name):
 
 def test_larger_volumes_get_more_levels_and_smaller_ones_fewer():
     assert Config().for_size(64).channels == (64, 128, 256)
-    assert QUICK.config.for_size(64).channels == (8, 8, 16, 32)
-    assert QUICK.config.for_size(128).channels == (8, 8, 8, 16, 32)
-    assert LITE.config.for_size(32).channels == (64, 128)
+    assert QUICK.config.for_size(64).channels == (8, 8, 16)
+    assert QUICK.config.for_size(128).channels == (8, 8, 8, 16)
+    assert LITE.config.for_size(32).channels == (32, 64)
 
 
 @pytest.mark.parametrize(
