@@ -18,6 +18,9 @@ from cerebench.reports.values.tidy import Value, recipe_json, values
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+# What the CSV says where a row has none: a pivot over an empty cell drops the row.
+WORDS = {"role": "method", "preset": "none", "view": "all", "protocol": "none", "level": "score"}
+
 
 def frame(experiment: RecordedExperiment) -> DataFrame:
     """Return every value of an experiment as a data frame, one value a row.
@@ -46,7 +49,8 @@ def frame(experiment: RecordedExperiment) -> DataFrame:
 def frames(experiment: RecordedExperiment) -> list[DataFrame]:
     """Return the tidy rows of image metrics and cost, and of downstream protocols if it has any.
 
-    Where real cases were left out, a column ``left_out`` says how many.
+    ``experiment`` and ``version`` (of Cerebench) come first. Where real cases were left out, a
+    column ``left_out`` says how many.
 
     Raises:
         ReportError: As in ``frame`` and ``downstream_tidy.frame``.
@@ -55,16 +59,26 @@ def frames(experiment: RecordedExperiment) -> list[DataFrame]:
     if experiment.contents.downstream:
         further = downstream_tidy.frame(experiment)
         tables += [] if further is None else [further]
+    made_by = {"experiment": experiment.name, "version": experiment.contents.suite_version}
+    for table in tables:
+        for place, (name, word) in enumerate(made_by.items()):
+            table.insert(place, name, word)
     if missing := left_out(experiment.contents):
         tables = [table.assign(left_out=f"{missing} cases") for table in tables]
     return tables
 
 
 def csv(frames: Sequence[DataFrame]) -> str:
-    """Return tidy rows as CSV, full float64; ``recipe`` holds the SHA-256 of each recipe."""
+    """Return tidy rows as CSV, full float64; ``recipe`` holds the SHA-256 of each recipe.
+
+    What rows are told apart by is a word in every row (``WORDS``).
+    """
     import pandas as pd
 
     table = pd.concat(frames, ignore_index=True).drop(columns="recipe")
+    for name, word in WORDS.items():
+        known = table[name] if name in table else pd.Series("", table.index)
+        table[name] = known.fillna("").replace("", word)
     return table.rename(columns={"recipe_hash": "recipe"}).to_csv(index=False, lineterminator="\n")
 
 

@@ -1,5 +1,6 @@
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,39 @@ def where(frame, **columns):
 def test_csv_holds_every_value(runs, tmp_path, golden):
     (path,) = frames.write(runs.read(), tmp_path / "out")
     golden("made-up.csv", path.read_text(encoding="utf-8"))
+
+
+def remade(path):
+    """Run what docs/results.md says about the CSV file on this one; return its table."""
+    page = (Path(__file__).parents[3] / "docs/results.md").read_text("utf-8")
+    _, block = page.split("```python\nimport pandas as pd\n", 1)
+    names = {}
+    code = "import pandas as pd\n" + block.split("```")[0].replace("quickstart.csv", str(path))
+    exec(code, names)
+    return names["means"]
+
+
+def test_the_lines_of_the_docs_remake_the_table(classified, tmp_path, capsys):
+    experiment = classified.read()
+    (path,) = frames.write(experiment, tmp_path)
+    means = remade(path)
+    recorded = [v for v in tidy.values(experiment) if v.status == "ok" and v.role != "control"]
+    recorded = [v for v in recorded if v.value is not None]
+    for value in recorded:
+        found = means.loc[value.class_, value.label][value.metric, value.view or "all"]
+        assert found == pytest.approx(value.value, rel=1e-12)
+    assert len(recorded) == means.notna().to_numpy().sum()
+    assert "auc" not in means.columns.get_level_values("metric")
+
+
+def test_what_rows_are_told_apart_by_is_a_word_in_every_row(classified, tmp_path):
+    import pandas as pd
+
+    (path,) = frames.write(classified.read(), tmp_path)
+    found = pd.read_csv(path, keep_default_na=False)
+    for name in ("experiment", "version", "class", "metric", "view", "protocol", "level", "role"):
+        assert (found[name] != "").all(), name
+    assert set(found["level"]) == {"score", "run", "mean", "comparison"}
 
 
 def test_values_are_neither_rounded_nor_scaled(runs, tmp_path):
