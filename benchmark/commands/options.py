@@ -150,21 +150,6 @@ def read_headers(same_axes: bool, trust_headers: bool) -> dict[str, str]:
     }[read_axes(same_axes, trust_headers)]
 
 
-def read_pairs(texts: list[str]) -> list[tuple[str, str]]:
-    """Read ``NAME=DIR`` texts.
-
-    Raises:
-        UsageError: If one has no name, no folder or no equals sign.
-    """
-    pairs = [text.partition("=") for text in texts]
-    for name, equals, folder in pairs:
-        if not (name and equals and folder):
-            raise UsageError(
-                f"--samples expects NAME=DIR, got '{name}'. Example: --samples mine=samples/."
-            )
-    return [(name, folder) for name, _, folder in pairs]
-
-
 def check_device(device: str) -> None:
     """Refuse a device that this machine does not have, before anything is read or written."""
     if device in ("auto", "cpu"):
