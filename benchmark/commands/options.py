@@ -20,8 +20,8 @@ Plugin = Annotated[
     list[str] | None,
     typer.Option(
         "--plugin",
-        help="Python file with a method, extractor, metric, renderer or figure: FILE[:NAME]; no "
-        "other file is loaded.",
+        help="Python file with a method, dataset, metric, extractor, renderer or figure: "
+        "FILE[:NAME]; no other file is loaded.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

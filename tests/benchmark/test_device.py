@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from cerebench.benchmark import conformance, device
+from cerebench.benchmark import device
+from cerebench.benchmark.conformance import methods as conformance
 from cerebench.benchmark.device import Driver, driven_by, pick_device
 from cerebench.benchmark.engine.registry import Registries
 from cerebench.benchmark.errors import Interrupted
