@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ from rich.table import Table
 
 from cerebench.benchmark.display import Display, duration
 from cerebench.benchmark.engine.registry import Registries, suite_version
+from cerebench.benchmark.errors import no_exit
 from cerebench.benchmark.planning.source import Source, left_out, tell
 from cerebench.core.files import write_bytes
 from cerebench.datasets import cache as caching
-from cerebench.datasets.base import Dataset, DatasetError
+from cerebench.datasets.base import CheckReport, Dataset, DatasetError, Finding
+from cerebench.datasets.cache import loaded_fault
 from cerebench.datasets.parallel import default_workers
 from cerebench.datasets.splits import split_sha256, write_split
 
@@ -36,6 +38,7 @@ def check(registries: Registries, source: Source, display: Display) -> dict[str,
     with display.task(f"check {dataset.info.label}") as task:
         report = dataset.check(progress=task.update)
     findings = [asdict(f) for f in report.findings]
+    findings += [asdict(f) for f in _loading(dataset, report)]
     found: dict[str, Any] = {
         "dataset": dataset.info.name,
         "label": dataset.info.label,
@@ -72,6 +75,37 @@ def check(registries: Registries, source: Source, display: Display) -> dict[str,
         total = len(cases) * report.facts["seconds_per_case"]
         found["prepare_seconds"] = round(total / default_workers(len(cases)))
     return found
+
+
+def _loading(dataset: Dataset, report: CheckReport) -> Iterator[Finding]:
+    """Load a case of each class, whatever the dataset's own check says, and yield what is wrong.
+
+    A case of which the check says so already is passed over.
+    """
+    known = {f.case for f in report.findings if f.severity == "error"}
+    shape = (len(dataset.info.channels), *(dataset.size,) * 3)
+    try:
+        cases = dataset.cases()
+    except DatasetError:  # told by the caller
+        return
+    for label, name in enumerate(dataset.info.classes):
+        of_class = [case for case in cases if case.label == label]
+        case = next((case for case in of_class if case.id not in known), None)
+        if not of_class:
+            yield Finding("error", "", f"no case of class {name}; add some, or remove the class.")
+        if case is None:
+            continue
+        try:
+            with no_exit():
+                fault = loaded_fault(dataset.load(case), shape)
+        except DatasetError as error:
+            yield Finding("error", case.id, str(error))
+        except Exception as error:  # of a plugin, which may fail in any way
+            told = f"load() failed: {type(error).__name__}: {error}"
+            yield Finding("error", case.id, told)
+        else:
+            if fault:
+                yield Finding("error", case.id, f"load() returned {fault}.")
 
 
 def print_check(found: dict[str, Any], console: Console) -> None:

@@ -288,10 +288,11 @@ def _score(planted: Planted) -> tuple[Planted, dict[str, tuple[ScoreRow, ...]]]:
     return planted, _bench.score(planted)
 
 
-def of_metric(name: str, cache: Path, display: Display) -> Ladder:
+def of_metric(name: str, cache: Path, display: Display, plugins: Sequence[str] = ()) -> Ladder:
     """Measure one metric on phantoms of 32 voxels, 48 against 100, in about a minute."""
     source = Source("phantom", None, 32)
-    return measure(Request(source, (name,), n=48, seeds=2, explicit=True), cache, display)[0]
+    request = Request(source, (name,), n=48, seeds=2, plugins=plugins, explicit=True)
+    return measure(request, cache, display)[0]
 
 
 def measure(request: Request, cache: Path, display: Display) -> tuple[Ladder, str]:

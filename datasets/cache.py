@@ -360,11 +360,17 @@ def _attempt(dataset: Dataset, case: Case) -> Loaded | str:
         loaded = dataset.load(case)
     except (DatasetError, OSError) as e:
         return str(e) if case.id in str(e) else f"{case.id}: {e}"
-    fault = _fault(loaded, (len(dataset.info.channels), *(dataset.size,) * 3))
+    fault = loaded_fault(loaded, (len(dataset.info.channels), *(dataset.size,) * 3))
     return f"{case.id}: load() returned {fault}." if fault else loaded
 
 
-def _fault(loaded: Loaded, shape: tuple[int, ...]) -> str | None:
+def loaded_fault(loaded: Loaded, shape: tuple[int, ...]) -> str | None:
+    """Return what is wrong with a loaded case, after "load() returned"; None if nothing is.
+
+    Args:
+        loaded: The case.
+        shape: What its volume must have, (C, S, S, S).
+    """
     volume, mask = loaded.volume, loaded.mask
     if volume.shape != shape:
         return f"a volume of shape {volume.shape}; expected {shape}"

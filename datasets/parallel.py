@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import importlib.util
 import multiprocessing
 import os
 import signal
+import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# How modules of plugin files begin, which another process cannot import by their name alone.
+PLUGIN_FILE = "cerebench_plugin_"
 _ITEMS_PER_WORKER = 4  # fewer do not repay the start of a process
 
 
@@ -40,7 +45,9 @@ def in_order(
         return
     # Spawned, because a forked child inherits the locks of this process's threads.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(
+        workers, context, initializer=_start_worker, initargs=(_plugin_files(),)
+    )
     waiting: deque[Future[Result]] = deque()
     try:
         for item in items:
@@ -53,7 +60,27 @@ def in_order(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker() -> None:
+def _plugin_files() -> dict[str, str]:
+    """Return the file of each module that was loaded from a plugin file."""
+    loaded = {name: m for name, m in sys.modules.items() if name.startswith(PLUGIN_FILE)}
+    return {name: file for name, m in loaded.items() if (file := getattr(m, "__file__", None))}
+
+
+class _PluginFiles:
+    """Finds the modules of plugin files, so that what they define can be unpickled."""
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        self._files = files
+
+    def find_spec(
+        self, name: str, path: object = None, target: object = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        file = self._files.get(name)
+        return importlib.util.spec_from_file_location(name, file) if file else None
+
+
+def _start_worker(files: Mapping[str, str]) -> None:
+    sys.meta_path.append(_PluginFiles(files))
     # An interruption is the parent's business; workers would only print tracebacks.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Every core has a worker already; threads of numpy would only wait for each other. It is not

@@ -13,6 +13,7 @@ from cerebench.benchmark.commands.options import (
     Data,
     Dataset,
     Json,
+    Plugin,
     Root,
     SameAxes,
     Size,
@@ -42,10 +43,12 @@ def data_check(
     same_axes: SameAxes = False,
     trust_headers: TrustHeaders = False,
     split: Split = None,
+    plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
     """Say what a folder is and what is wrong with it, before any training.
 
+    A case of each class is loaded, whatever the dataset's own check says.
     Exit code 3 when something would be wrong in a run.
     """
     from cerebench.benchmark import data as work
@@ -53,7 +56,9 @@ def data_check(
 
     headers = read_headers(same_axes, trust_headers)
     source = data_source(dataset, root, size, data, split, headers, skip_bad)
-    found = work.check(open_registries(None), source, choose(Console(stderr=True), silent=as_json))
+    found = work.check(
+        open_registries(plugin), source, choose(Console(stderr=True), silent=as_json)
+    )
     if as_json:
         typer.echo(json.dumps(found, indent=1))
     else:
@@ -72,6 +77,7 @@ def data_prepare(
     same_axes: SameAxes = False,
     trust_headers: TrustHeaders = False,
     split: Split = None,
+    plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
     """Preprocess every case once into the cache and print the fingerprint.
@@ -84,7 +90,7 @@ def data_prepare(
     headers = read_headers(same_axes, trust_headers)
     source = data_source(dataset, root, size, data, split, headers, skip_bad)
     shown = choose(Console(stderr=as_json), silent=as_json)
-    made = work.prepare(open_registries(None), source, shown)
+    made = work.prepare(open_registries(plugin), source, shown)
     if as_json:
         typer.echo(json.dumps(made, indent=1))
         return
@@ -103,6 +109,7 @@ def data_export(
     same_axes: SameAxes = False,
     trust_headers: TrustHeaders = False,
     split: Split = None,
+    plugin: Plugin = None,
 ) -> None:
     """Write the prepared volumes and masks as a BIDS derivative, with the split."""
     from cerebench.benchmark import data as work
@@ -110,7 +117,7 @@ def data_export(
 
     headers = read_headers(same_axes, trust_headers)
     source = data_source(dataset, root, size, data, split, headers, skip_bad)
-    work.export(open_registries(None), source, out, choose(Console()))
+    work.export(open_registries(plugin), source, out, choose(Console()))
     typer.echo(str(out))
 
 

@@ -30,7 +30,10 @@ from cerebench.core.errors import UsageError
 def evaluate(
     real: Annotated[Path, typer.Option(help="Folder of real volumes: the reference.")],
     fake: Annotated[
-        list[str], typer.Option(help="[NAME=]DIR of generated volumes; repeat for several rows.")
+        list[str],
+        typer.Option(
+            "--fake", "--samples", help="[NAME=]DIR of generated volumes; repeat for several rows."
+        ),
     ],
     train: Annotated[
         Path | None,
@@ -44,7 +47,10 @@ def evaluate(
         tuple[float, float], typer.Option("--range", help="Background and maximum value.")
     ] = (-1.0, 1.0),
     fake_range: Annotated[
-        tuple[float, float] | None, typer.Option(help="The same of --fake, where it differs.")
+        tuple[float, float] | None,
+        typer.Option(
+            "--fake-range", "--samples-range", help="The same of --fake, where it differs."
+        ),
     ] = None,
     resample: Annotated[
         str | None, typer.Option(help="Resample all volumes to N^3 or to D,H,W voxels.")
@@ -73,16 +79,19 @@ def evaluate(
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
-    """Score folders of NIfTI volumes against real ones, and print the table. Trains nothing.
+    """Score folders of volumes against real ones, and print the table. Trains nothing.
 
     A folder holds plain files, one subfolder a class, or a BIDS derivative with participants.tsv.
+    Files are NIfTI, or arrays: .npy or .npz of one volume (D, H, W) or of N, (N, D, H, W); such a
+    file may stand in the place of a folder.
     """
     from cerebench.benchmark import display
     from cerebench.benchmark.device import pick_device
     from cerebench.benchmark.engine import gate
-    from cerebench.benchmark.planning.evaluate import Request, make_plan, of_rows, row_names
+    from cerebench.benchmark.planning.evaluate import Request, make_plan, of_rows
+    from cerebench.benchmark.planning.foreign import row_names
 
-    rows, most = row_names(fake), gate.checked(max_copies)
+    rows, most = row_names(fake, "--fake"), gate.checked(max_copies)
     asked = read_names(metrics) or ["core"]
     if most is not None and train is None:
         raise UsageError(

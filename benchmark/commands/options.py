@@ -20,8 +20,8 @@ Plugin = Annotated[
     list[str] | None,
     typer.Option(
         "--plugin",
-        help="Python file with a method, extractor, metric, renderer or figure: FILE[:NAME]; no "
-        "other file is loaded.",
+        help="Python file with a method, dataset, metric, extractor, renderer or figure: "
+        "FILE[:NAME]; no other file is loaded.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -148,21 +148,6 @@ def read_headers(same_axes: bool, trust_headers: bool) -> dict[str, str]:
         "trust": {"headers": "own"},
         "compare": {},
     }[read_axes(same_axes, trust_headers)]
-
-
-def read_pairs(texts: list[str]) -> list[tuple[str, str]]:
-    """Read ``NAME=DIR`` texts.
-
-    Raises:
-        UsageError: If one has no name, no folder or no equals sign.
-    """
-    pairs = [text.partition("=") for text in texts]
-    for name, equals, folder in pairs:
-        if not (name and equals and folder):
-            raise UsageError(
-                f"--samples expects NAME=DIR, got '{name}'. Example: --samples mine=samples/."
-            )
-    return [(name, folder) for name, _, folder in pairs]
 
 
 def check_device(device: str) -> None:

@@ -33,7 +33,6 @@ from cerebench.benchmark.commands.options import (
     read_headers,
     read_names,
     read_numbers,
-    read_pairs,
 )
 from cerebench.core.errors import EXIT_INTERNAL, EXIT_SOME_FAILED
 
@@ -57,8 +56,8 @@ def run(
     samples: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=DIR: a folder of NIfTI samples, by class, as one more row. NAME: letters, "
-            "digits, '.', '_', '-'."
+            help="[NAME=]DIR of generated volumes (NIfTI, .npy or .npz), one subfolder a class, as "
+            "one more row; repeat for several."
         ),
     ] = None,
     samples_range: Annotated[
@@ -84,7 +83,7 @@ def run(
         str | None, typer.Option(help="Preset of every method and protocol: quick, paper, …")
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="Training seeds: 0,1,2.")] = None,
-    n: Annotated[int | None, typer.Option(help="Samples per class.")] = None,
+    n: Annotated[int | None, typer.Option("-n", "--n", help="Samples per class.")] = None,
     metrics: Annotated[
         str | None,
         typer.Option("--metrics", "--suite", help="Metrics and suites: core,vendi-radlite-v1."),
@@ -148,14 +147,15 @@ def run(
     if most is not None:
         chosen = dataclasses.replace(chosen, metrics=gate.with_copies(chosen.metrics))
     from cerebench.benchmark.display import choose
+    from cerebench.benchmark.planning.foreign import row_names
     from cerebench.benchmark.planning.plan import Samples, make_plan, with_headers
     from cerebench.benchmark.planning.source import tell
     from cerebench.datasets.cache import default_cache
 
     check_device(device)
     rows = [
-        Samples(name, Path(folder), samples_range, accept_range, axes)
-        for name, folder in read_pairs(samples or [])
+        Samples(name, folder, samples_range, accept_range, axes)
+        for name, folder in row_names(samples or [], "--samples").items()
     ]
     if rows:
         chosen = with_headers(chosen, headers, registries)

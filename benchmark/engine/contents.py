@@ -147,7 +147,7 @@ def _cell(row: Generated) -> CellEntry:
 def _protocol(planned: PlannedProtocol, plan: Plan) -> ProtocolEntry:
     """Return what reports need to know about a protocol, with the records of its rows."""
     info, resolved = planned.protocol.info, planned.resolved
-    paper = configuration.resolve(type(planned.protocol), "paper")
+    paper = configuration.resolve_paper(type(planned.protocol))
     rows: dict[str, Classified] = {}
     cells: dict[str, list[ProtocolCell]] = {}
     for row, place in _classified(planned, plan):

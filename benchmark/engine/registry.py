@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points, version
+from inspect import isabstract
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from cerebench.benchmark import errors
 from cerebench.benchmark.errors import BrokenPlugin, UnknownPlugin, no_exit
 from cerebench.benchmark.names import check_plugin
 from cerebench.core.hashing import sha256_file
+from cerebench.datasets.base import Dataset
 from cerebench.datasets.folders.names import is_name
+from cerebench.datasets.parallel import PLUGIN_FILE
 from cerebench.metrics import downstream, extractors
 from cerebench.metrics.base import Metric
 from cerebench.reports.base import Plot, Renderer
@@ -25,11 +28,15 @@ from cerebench.reports.base import Plot, Renderer
 Table = Mapping[str, str | tuple[str, Mapping[str, Any]]]
 
 
+# What --plugin FILE may hold, as messages call it.
+_OF_FILES = ("method", "dataset", "metric", "method, dataset or metric", "plugin")
+
+
 def suggest(kind: str, name: str, known: list[str]) -> str:
     """Return the one-line message for a name that does not exist."""
     near = get_close_matches(name, known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    file = _file_here(name) if kind in ("method", "plugin") else None
+    file = _file_here(name) if kind in _OF_FILES else None
     lies_here = f" {file} lies here; to use it, add --plugin {file}." if file else ""
     return f"No {kind} named '{name}'.{hint}{lies_here} Known: {', '.join(known) or 'none'}."
 
@@ -253,7 +260,7 @@ class Registries:
         if len(plugins) != 1:
             raise BrokenPlugin(
                 f"{path.name} must define one plugin{f' named {wanted}' if wanted else ''} (a "
-                f"Method, an extractor, a Metric, a Renderer or a Plot), found: "
+                f"Method, a Dataset, an extractor, a Metric, a Renderer or a Plot), found: "
                 f"{', '.join(plugins) or 'none'}. Name it as --plugin {file}:NAME."
             )
         ((kind, plugin),) = plugins.values()
@@ -280,8 +287,10 @@ def _kind_of(value: Any, module: str) -> str:
     for declared, kind, function in DECLARED:
         if isinstance(value, declared):
             return kind if getattr(value, function).__module__ == module else ""
-    if not isinstance(value, type) or value.__module__ != module:
+    if not isinstance(value, type) or value.__module__ != module or isabstract(value):
         return ""
+    if issubclass(value, Dataset):
+        return "datasets"
     if issubclass(value, Method):
         return "methods"
     return "extractors" if hasattr(value, "extract") and hasattr(value, "ndim") else ""
@@ -291,7 +300,7 @@ def _import_file(path: Path) -> Any:
     """Import a Python file under a name of its own."""
     if not path.is_file():
         raise BrokenPlugin(f"Plugin file {path} does not exist. Give --plugin FILE[:CLASS].")
-    name = f"cerebench_plugin_{path.stem}"
+    name = f"{PLUGIN_FILE}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise BrokenPlugin(f"Plugin file {path} is not a Python file. Give --plugin FILE[:CLASS].")

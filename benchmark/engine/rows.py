@@ -23,7 +23,6 @@ from cerebench.benchmark.stages import (
     scoring,
     training,
 )
-from cerebench.core.bounds import BadConfig
 from cerebench.core.hashing import key_of
 from cerebench.core.records.rows import CONTROL_KIND
 from cerebench.datasets.folders.names import folder_names
@@ -319,12 +318,8 @@ class TrainedRow(_Line):
         }
 
     def differences(self) -> list[dict[str, Any]]:
-        """List the settings that differ from the paper preset, fitted to this size if possible."""
-        try:
-            paper = configuration.resolve(self.method, "paper", self.common.reference.size)
-        except BadConfig:
-            own = self.method.presets["paper"].size
-            paper = configuration.resolve(self.method, "paper", own)
+        """List the settings that differ from the preset ``paper``."""
+        paper = configuration.resolve_paper(self.method, self.common.reference.size)
         return configuration.differences(self.resolved, paper)
 
 

@@ -132,14 +132,37 @@ def json_values(config: Any) -> dict[str, Any]:
     }
 
 
+def resolve_paper(plugin: Any, size: int | None = None) -> Resolved:
+    """Resolve the preset ``paper``, fitted to this size if possible.
+
+    The tag of a value tells where it comes from at the preset's own size: a value that another size
+    has changed is tagged as ours.
+
+    Args:
+        plugin: The class of a method or a protocol.
+        size: Edge length of the volumes, voxels; protocols depend on none.
+    """
+    if size is None:
+        return resolve(plugin, "paper")
+    own = resolve(plugin, "paper", preset_of(plugin, "paper").size)
+    try:
+        fitted = resolve(plugin, "paper", size)
+    except BadConfig:
+        return own
+    changed = [name for name, value in fitted.values.items() if value != own.values[name]]
+    ours = dict.fromkeys(changed, f"[ours: fitted to size {size}]")
+    return dataclasses.replace(fitted, sources={**fitted.sources, **ours})
+
+
 def differences(resolved: Resolved, paper: Resolved) -> list[dict[str, Any]]:
-    """List the settings that differ from the paper preset, with their sources."""
+    """List the settings that differ from the preset ``paper``, with the sources of both values."""
     return [
         {
             "setting": name,
             "value": value,
             "paper": paper.values[name],
             "source": resolved.sources[name],
+            "paper_source": paper.sources[name],
         }
         for name, value in resolved.values.items()
         if value != paper.values[name]

@@ -7,7 +7,6 @@ folder, metrics that look for copies compare with those and take the real folder
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,6 @@ from pathlib import Path
 from cerebench.benchmark.display import Display
 from cerebench.benchmark.engine.registry import Registries, Registry
 from cerebench.benchmark.engine.rows import Common, ControlRow, FolderRow, RealRow
-from cerebench.benchmark.names import check_name
 from cerebench.benchmark.planning.foreign import (
     caveats,
     open_folder,
@@ -34,7 +32,7 @@ from cerebench.datasets.base import DatasetError
 from cerebench.datasets.folders import folder as folders
 from cerebench.datasets.folders.finding import ONE_CLASS
 from cerebench.datasets.folders.folder import Axes, Folder, Options, Shape
-from cerebench.datasets.folders.names import find_folder_label, name_like
+from cerebench.datasets.folders.names import find_folder_label
 from cerebench.metrics.base import MissingWeights
 from cerebench.metrics.controls import CONTROLS
 from cerebench.metrics.suites import asked, expand
@@ -275,9 +273,11 @@ def _caveats(fake: Folder, reference: FolderReference) -> str:
     }
     same = sum(e.sha256 in known for e in fake.entries)
     if same:
-        parts.append(f"{same} of its {len(fake.entries)} files are byte by byte real ones")
+        parts.append(f"{same} of its {len(fake.entries)} {fake.noun} are byte by byte real ones")
     ours, real = (folders.spacing_of(f, reference.shape) for f in (fake, reference.real))
-    if any(abs(a / b - 1) > folders.SPACING_TOLERANCE for a, b in zip(ours, real, strict=True)):
+    apart = (abs(a / b - 1) > folders.SPACING_TOLERANCE for a, b in zip(ours, real, strict=True))
+    told = all(entry.position is None for entry in fake.entries)  # arrays have no voxel size
+    if told and any(apart):
         parts.append(
             f"its voxel size {ours} mm is not the real one {real} mm, which is used for both"
         )
@@ -302,27 +302,3 @@ def of_rows(given: Sequence[str], rows: Mapping[str, Path]) -> dict[str, Path]:
             )
         paths[name] = Path(path)
     return paths
-
-
-def row_names(given: Sequence[str]) -> dict[str, Path]:
-    """Read ``[NAME=]DIR`` options; a folder without a name gives its own, or one like it.
-
-    ``my samples (v2)/`` gives ``my-samples-v2``.
-
-    Raises:
-        UsageError: If two rows have one name, or a name could not be part of a path.
-    """
-    rows: dict[str, Path] = {}
-    for text in given:
-        name, equals, folder = text.partition("=")
-        path = Path(folder if equals else text)
-        if equals:
-            check_name("A row of --fake", name, "Give --fake NAME=DIR.")
-        else:
-            name = name_like(Path(os.path.abspath(path)).name, "volumes")
-        if name in rows:
-            raise UsageError(
-                f"Two rows are named '{name}'. Give them names: --fake a=DIR --fake b=DIR."
-            )
-        rows[name] = path
-    return rows

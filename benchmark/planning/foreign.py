@@ -12,6 +12,8 @@ from pathlib import Path
 
 from cerebench.benchmark.display import Display
 from cerebench.benchmark.engine import store
+from cerebench.benchmark.names import check_name
+from cerebench.core.errors import UsageError
 from cerebench.core.files import read_json
 from cerebench.core.records import files as recorded
 from cerebench.core.records.base import Misfit
@@ -19,8 +21,37 @@ from cerebench.core.records.trained import SampleRecord
 from cerebench.datasets.base import DatasetError
 from cerebench.datasets.folders import folder as folders
 from cerebench.datasets.folders.folder import Folder, Options
+from cerebench.datasets.folders.names import name_like
 
 _NAMED_FILES = 20
+
+
+def row_names(given: Sequence[str], option: str) -> dict[str, Path]:
+    """Read ``[NAME=]DIR`` texts; a folder without a name gives its own, or one like it.
+
+    ``my samples (v2)/`` gives ``my-samples-v2``.
+
+    Args:
+        given: The texts.
+        option: What they were given with.
+
+    Raises:
+        UsageError: If two rows have one name, or a name could not be part of a path.
+    """
+    rows: dict[str, Path] = {}
+    for text in given:
+        name, equals, folder = text.partition("=")
+        path = Path(folder if equals else text)
+        if equals:
+            check_name(f"A row of {option}", name, f"Give {option} NAME=DIR.")
+        else:
+            name = name_like(Path(os.path.abspath(path)).name, "volumes")
+        if name in rows:
+            raise UsageError(
+                f"Two rows are named '{name}'. Give them names: {option} a=DIR {option} b=DIR."
+            )
+        rows[name] = path
+    return rows
 
 
 def open_folder(path: Path, options: Options, display: Display) -> Folder:
@@ -33,7 +64,7 @@ def open_folder(path: Path, options: Options, display: Display) -> Folder:
     began, title = time.perf_counter(), f"check {path}"
     with display.task(title) as task:
         folder = folders.read(path, options, task.update)
-    faults = [f"{len(folder.faults)} files cannot be used"] if folder.faults else []
+    faults = [f"{len(folder.faults)} {folder.noun} cannot be used"] if folder.faults else []
     lines = [*faults, *folder.notes]
     display.ended(title, "done", time.perf_counter() - began, "\n  ".join(lines))
     return folder
@@ -50,7 +81,7 @@ def settle_faults(found: Sequence[Folder], skip_bad: bool, display: Display) -> 
     for folder in found:
         if folder.faults:
             display.say(
-                f"{len(folder.faults)} of {folder.total} files in {folder.path} left out "
+                f"{len(folder.faults)} of {folder.total} {folder.noun} in {folder.path} left out "
                 "(--skip-bad):"
             )
         for line in folders.listed(folder.faults):
@@ -107,6 +138,9 @@ def caveats(folder: Folder, whose: str) -> Iterator[str]:
         whose: How the sentence calls it: ``its``.
     """
     if folder.faults:
-        yield f"{len(folder.faults)} of {whose} {folder.total} files were left out as unusable"
+        yield (
+            f"{len(folder.faults)} of {whose} {folder.total} {folder.noun} were left out as "
+            "unusable"
+        )
     if folder.notes:
         yield f"{whose} files: {'; '.join(folder.notes)}"

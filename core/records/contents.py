@@ -101,7 +101,7 @@ class ProtocolEntry(Part):
         description: What is trained on what, in one sentence.
         preset: Its preset.
         config: Its settings.
-        differences: Settings that differ from the paper's.
+        differences: Settings that differ from its preset ``paper``.
         recipe_hash: SHA-256 that identifies protocol, version, settings, code and weights.
         unavailable: Why it could not be run at all (missing weights), else null.
         rows: One a row of the table; a control that needs samples has one, the reference or the

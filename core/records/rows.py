@@ -15,19 +15,22 @@ CONTROL_KIND: Final = "anchor"  # what files have called a control since 0.1.0; 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Part):
-    """A setting that differs from the paper's.
+    """A setting that differs from the preset ``paper``.
 
     Attributes:
         setting: Name of the setting.
         value: What it was.
         paper: What it is in the preset ``paper``.
         source: Where the value comes from.
+        paper_source: Where the value of ``paper`` comes from: it is the paper's own only if this
+            begins with ``[paper``. Empty in older files, which do not tell.
     """
 
     setting: str
     value: Json
     paper: Json
     source: str
+    paper_source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +103,7 @@ class GeneratorRow(Part):
         preset: Preset of the method.
         conditioning: ``none`` (one model a class), or what its samples are conditioned on.
         source: Paper; of a folder, what a reader must know about it.
-        differences: Settings that differ from the paper's.
+        differences: Settings that differ from its preset ``paper``.
         cells: One a seed.
     """
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cerebench.datasets.base import DatasetError
+from cerebench.datasets.folders import arrays
 from cerebench.datasets.folders.derivative import TRAINING
 from cerebench.datasets.folders.names import (
     check_labels,
@@ -67,10 +68,12 @@ class Volume:
 
     Attributes:
         id: Path below its class folder (of other layouts: below the folder), without ending.
+        alone: Whether the file belongs to one subject, so that it may hold one volume only.
     """
 
     path: Path
     id: str
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,13 @@ class _Files:
     hidden: list[Path] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
+    def prefer_nifti(self) -> None:
+        """Set arrays aside where there are NIfTI files: features, say, or previews of them."""
+        if any(_is_nifti(path.name) for path in (*self.images, *self.segmentations)):
+            for paths in (self.images, self.segmentations):
+                self.strays += [path for path in paths if not _is_nifti(path.name)]
+                paths[:] = [path for path in paths if _is_nifti(path.name)]
+
     def notes(self, folder: Path) -> list[str]:
         """Say how many files and folders were set aside, one clause for each reason."""
         counts = {
@@ -118,14 +128,18 @@ def find(folder: Path, classes: Sequence[str] | None = None) -> Found:
     Three layouts, told apart by what is there: ``sub-*`` folders (BIDS), whose classes stand in
     ``participants.tsv``; one subfolder a class; or plain files, which are one class.
 
+    Arrays are read where there are no NIfTI files; beside them they hold something else.
+
     Args:
-        folder: The folder.
+        folder: The folder; or one file with an array, whose volumes are of one class.
         classes: Labels that are expected; None where any may be there.
 
     Raises:
         DatasetError: If there is no volume, the layout is ambiguous, it holds scans instead of
             volumes, or the classes are not those expected.
     """
+    if folder.is_file():  # a stack of volumes
+        return Found({_only_class(folder, classes, folder.name): (Volume(folder, ""),)})
     files = _walk(folder)
     _refuse_tables_below(folder, files)
     if not files.images:
@@ -187,13 +201,14 @@ def _walk(folder: Path) -> _Files:
                 files.faults.append(
                     Fault(path, f"{path} is a linked folder, which is not followed. Copy it here.")
                 )
-            elif _is_nifti(name):
+            elif _is_volume(name):
                 files.faults.append(Fault(path, f"{path} is a folder, not a file. Move its files."))
             else:
                 kept.append(name)
         below[:] = kept
         for name in sorted(names):
             _sort(here / name, files, top=folder)
+    files.prefer_nifti()
     for paths in (files.images, files.segmentations, files.strays, files.hidden):
         paths.sort()
     return files
@@ -203,10 +218,10 @@ def _sort(path: Path, files: _Files, top: Path) -> None:
     """Put a file where it belongs."""
     folders = path.parent.relative_to(top).parts
     if path.name.startswith("."):
-        files.hidden += [path] * _is_nifti(path.name)
+        files.hidden += [path] * _is_volume(path.name)
     elif reason := unreadable(path):
         files.faults.append(Fault(path, f"{path} {reason}. Repair or remove it."))
-    elif not _is_nifti(path.name):
+    elif not _is_volume(path.name):
         files.strays += [path] * (not _is_companion(path, at_top=not folders))
     elif _is_segmentation(path) or any(part.lower() in _SEGMENTATIONS for part in folders):
         files.segmentations.append(path)
@@ -216,6 +231,10 @@ def _sort(path: Path, files: _Files, top: Path) -> None:
 
 def _is_nifti(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
+
+
+def _is_volume(name: str) -> bool:
+    return _is_nifti(name) or name.lower().endswith(arrays.SUFFIXES)
 
 
 def _is_companion(path: Path, *, at_top: bool) -> bool:
@@ -283,7 +302,8 @@ def _nothing(folder: Path, files: _Files, classes: Sequence[str] | None) -> Data
     other = f" but {_some(path.name for path in files.strays)}" if files.strays else ""
     advice = "Convert them to NIfTI, or check the path." if files.strays else "Check the path."
     return DatasetError(
-        f"{folder} holds no .nii or .nii.gz file{other}; expected {_expected(classes)}. {advice}"
+        f"{folder} holds no .nii, .nii.gz, .npy or .npz file{other}; expected "
+        f"{_expected(classes)}. {advice}"
     )
 
 
@@ -439,7 +459,8 @@ def _by_folder(
         relative = path.relative_to(folder)
         name = of_top[relative.parts[0]] if of_top else one
         below = Path(*relative.parts[1:]) if of_top else relative
-        labelled.setdefault(name, []).append(Volume(path, _stem(below.as_posix())))
+        volume = Volume(path, _stem(below.as_posix()), bool(_subject(relative)))
+        labelled.setdefault(name, []).append(volume)
     return labelled
 
 
@@ -509,7 +530,8 @@ def _by_table(
         if fault:
             files.faults.append(Fault(image, f"{image}: {fault}"))
         else:
-            labelled.setdefault(name, []).append(Volume(image, _stem(relative.as_posix())))
+            volume = Volume(image, _stem(relative.as_posix()), alone=True)
+            labelled.setdefault(name, []).append(volume)
     files.faults += [
         Fault(path, f"{path} lists {subject}, of which there is no volume. Correct the table.")
         for subject in table.rows
@@ -544,7 +566,7 @@ def _class_of(
 
 
 def _stem(name: str) -> str:
-    return name[: name.lower().rindex(".nii")]
+    return name[: name.lower().rindex(".nii" if _is_nifti(name) else ".np")]
 
 
 def _below(path: Path, folder: Path) -> str:

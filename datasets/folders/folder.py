@@ -1,12 +1,13 @@
 """Somebody's folder of volumes: found, checked file by file, read one at a time.
 
 The one reader of foreign folders, of ``bench run --samples`` and of ``bench evaluate``. Layouts are
-in ``finding.py``, what is asked of values in ``ranges.py``. Nothing is left out without a word:
-what cannot be used is a ``Fault``, what was set aside a note.
+in ``finding.py``, arrays in ``arrays.py``, what is asked of values in ``ranges.py``. Nothing is
+left out without a word: what cannot be used is a ``Fault``, what was set aside a note.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 from cerebench.core.hashing import sha256_file
 from cerebench.core.volumes import LazyVolumes, Volume
 from cerebench.datasets.base import DatasetError, DatasetNotFound, Progress
+from cerebench.datasets.folders import arrays
 from cerebench.datasets.folders.derivative import read_training_cases
-from cerebench.datasets.folders.finding import Fault, find
+from cerebench.datasets.folders.finding import Fault, Found, find
+from cerebench.datasets.folders.finding import Volume as File
 from cerebench.datasets.folders.ranges import (
     REACH,
     ROUNDING,
@@ -32,10 +35,11 @@ from cerebench.datasets.folders.ranges import (
     within,
 )
 from cerebench.datasets.scans.headers import Grid, difference
-from cerebench.datasets.scans.volumes import read_stored
+from cerebench.datasets.scans.volumes import Stored, read_stored
 
 SPACING_TOLERANCE = 0.01
 _NAMED_FAULTS = 20
+_ALIKE = 4  # faults that differ in their file alone share a line from so many on
 _LABELS = 16  # a file of at most so many values, all whole, is a label map among grey volumes
 
 Shape = tuple[int, int, int]
@@ -66,9 +70,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Entry:
-    """One usable file.
+    """One usable volume: a file, or one of several in an array.
 
     Attributes:
+        path: The file.
+        where: What messages call it: the file, with its number behind it in an array of several.
         id: Path below its class folder without ending; equal ids in two folders are partners.
         relative: Path below the folder.
         grid: How the file says that it stores its voxels.
@@ -76,9 +82,11 @@ class Entry:
         outside: Voxels outside the value range; they are clipped.
         like: Axes to take instead of the file's own.
         labels: How many values a label map has: at least 2, all whole; 0 of other files.
+        position: Number of the volume in an array, from 0; None of a NIfTI file.
     """
 
     path: Path
+    where: Path
     id: str
     relative: str
     sha256: str
@@ -87,6 +95,7 @@ class Entry:
     outside: int
     like: Grid | None = None
     labels: int = 0
+    position: int | None = None
 
     @property
     def _turned(self) -> Grid:
@@ -114,6 +123,7 @@ class Folder:
         options: How it was read.
         classes: Usable files by class.
         faults: What cannot be used.
+        noun: What messages count: ``files``, or ``volumes`` where files hold several.
         notes: What a reader must know of its files, each for the end of a sentence.
         training: (Case, patient) of what the generator was trained on; None if nothing says so.
     """
@@ -124,6 +134,7 @@ class Folder:
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
     training: tuple[tuple[str, str], ...] | None = None
+    noun: str = "files"
 
     @property
     def entries(self) -> list[Entry]:
@@ -132,7 +143,7 @@ class Folder:
 
     @property
     def total(self) -> int:
-        """How many files there are, with those that cannot be used."""
+        """How many volumes there are, with those that cannot be used."""
         return len(self.entries) + len(self.faults)
 
     @property
@@ -165,7 +176,7 @@ class Folder:
     def volume(self, entry: Entry, shape: Shape | None = None) -> Volume:
         """Read a volume, map the range to [-1, 1], clip, and resample where the shape differs."""
         like = replace(entry.like, shape=entry.grid.shape) if entry.like else None
-        values = read_stored(entry.path, like=like).values
+        values = _stored(entry.path, entry.position, like).values
         low, high = self.options.value_range
         if (low, high) != (-1.0, 1.0):
             values = 2 * ((values - low) / (high - low)) - 1
@@ -177,31 +188,31 @@ def read(path: Path, options: Options, progress: Progress = lambda done, total: 
     """Find the volumes of a folder and read each once.
 
     Args:
-        path: The folder.
+        path: The folder, or one file with an array.
         options: What is expected of it.
-        progress: Told (files read, files in all).
+        progress: Told (volumes read, volumes in all).
 
     Raises:
-        DatasetNotFound: If there is no such folder.
+        DatasetNotFound: If there is neither.
         DatasetError: If its layout, its classes or its values as a whole are not those expected.
     """
     declared = Span(*options.value_range)
     check_range(declared, options.range_option)
     _require_folder(path)
     listing = find(path, options.classes)
-    total, done = sum(map(len, listing.volumes.values())), 0
     faults = list(listing.faults)
+    found = _places(listing, path, faults)
+    total, done = sum(map(len, found.values())), 0
     classes: dict[str, list[Entry]] = {}
-    for name, volumes in listing.volumes.items():
+    for name, places in found.items():
         classes[name] = []
-        for volume in volumes:
+        for place in places:
             done += 1
             progress(done, total)
-            relative = volume.path.relative_to(path).as_posix()
             try:
-                classes[name].append(_examine(volume.path, volume.id, relative, declared))
+                classes[name].append(_examine(place, declared))
             except DatasetError as error:
-                faults.append(Fault(volume.path, str(error)))
+                faults.append(Fault(place.where, str(error)))
     training = read_training_cases(path)
     folder = Folder(
         path,
@@ -210,34 +221,99 @@ def read(path: Path, options: Options, progress: Progress = lambda done, total: 
         tuple(faults),
         listing.notes,
         None if training is None else tuple(training),
+        "volumes"
+        if any(place.several for places in found.values() for place in places)
+        else "files",
     )
     return _described(_with_range(_without_label_maps(folder), declared), declared)
 
 
 def _require_folder(path: Path) -> None:
-    """Refuse a path that is no folder, or that may not be looked at."""
+    """Refuse a path that is neither a folder nor an array, or that may not be looked at."""
     try:
-        there = path.is_dir()
+        there = path.is_dir() or (path.suffix.lower() in arrays.SUFFIXES and path.is_file())
     except PermissionError as e:
         raise DatasetError(f"{path} cannot be read: {e.strerror}. Correct its permissions.") from e
     if not there:
         raise DatasetNotFound(f"No folder at {path}. Check the path.")
 
 
-def _examine(path: Path, identity: str, relative: str, declared: Span) -> Entry:
-    """Read a file whole and return what is kept about it."""
-    stored = read_stored(path)
+@dataclass(frozen=True)
+class _Place:
+    """Where one volume lies; fields as those of ``Entry``."""
+
+    path: Path
+    id: str
+    relative: str
+    position: int | None = None
+    several: bool = False
+
+    @property
+    def where(self) -> Path:
+        return Path(f"{self.path}[{self.position}]") if self.several else self.path
+
+
+def _places(listing: Found, folder: Path, faults: list[Fault]) -> dict[str, list[_Place]]:
+    """Return the volumes of every file by class; arrays that cannot be used become faults."""
+    places: dict[str, list[_Place]] = {}
+    for name, files in listing.volumes.items():
+        places[name] = []
+        for file in files:
+            try:
+                places[name] += _within(file, folder)
+            except DatasetError as error:
+                faults.append(Fault(file.path, str(error)))
+    return places
+
+
+def _within(file: File, folder: Path) -> list[_Place]:
+    """Return the volumes of one file.
+
+    Raises:
+        DatasetError: If it is an array that cannot be used, or holds several of one subject.
+    """
+    path = file.path
+    relative = path.name if path == folder else path.relative_to(folder).as_posix()
+    if path.suffix.lower() not in arrays.SUFFIXES:
+        return [_Place(path, file.id, relative)]
+    count = len(arrays.open_stack(path))
+    if count == 1:
+        return [_Place(path, file.id or path.stem, relative, 0)]
+    if file.alone:
+        raise DatasetError(
+            f"{path} holds {count} volumes of one subject; one is expected, since each counts as "
+            "a case. Keep one."
+        )
+    before = f"{file.id}/" if file.id else ""
+    return [
+        _Place(path, f"{before}{i:05d}", f"{relative}/{i:05d}", i, several=True)
+        for i in range(count)
+    ]
+
+
+def _stored(path: Path, position: int | None, like: Grid | None = None) -> Stored:
+    if position is None:
+        return read_stored(path, like=like)
+    return arrays.read_array(path, position, like)
+
+
+def _examine(place: _Place, declared: Span) -> Entry:
+    """Read a volume whole and return what is kept about it."""
+    path, position = place.path, place.position
+    stored = _stored(path, position)
     values, margin = stored.values, ROUNDING * (declared.high - declared.low)
     outside = (values < declared.low - margin) | (values > declared.high + margin)
     return Entry(
         path,
-        identity,
-        relative,
-        sha256_file(path),
+        place.where,
+        place.id,
+        place.relative,
+        sha256_file(path) if position is None else arrays.sha256_of(path, position),
         stored.grid,
         Span(float(values.min()), float(values.max())),
         int(np.count_nonzero(outside)),
         labels=_labels(values),
+        position=position,
     )
 
 
@@ -256,8 +332,8 @@ def _without_label_maps(folder: Folder) -> Folder:
         return folder
     faults = [
         Fault(
-            entry.path,
-            f"{entry.path} holds {entry.labels} whole values alone, as segmentations do and its "
+            entry.where,
+            f"{entry.where} holds {entry.labels} whole values alone, as segmentations do and its "
             "neighbours do not. Remove it, or name it _seg.",
         )
         for entry in folder.entries
@@ -282,11 +358,11 @@ def _with_range(folder: Folder, declared: Span) -> Folder:
     faults, taken = [], 0
     for entry in folder.entries:
         inside = within(entry.span, declared)
-        reason = file_fault(entry.path, entry.span, declared, others, options.range_option)
+        reason = file_fault(entry.where, entry.span, declared, others, options.range_option)
         if reason and inside and options.accept_range:
             taken += 1
         elif reason:
-            faults.append(Fault(entry.path, reason, odd_range=inside))
+            faults.append(Fault(entry.where, reason, odd_range=inside))
     note = f"{taken} that look like another range, taken as they are (--accept-range)"
     kept = _without(folder, faults)
     return replace(kept, notes=(*kept.notes, *([note] if taken else [])))
@@ -296,7 +372,7 @@ def _without(folder: Folder, faults: Sequence[Fault]) -> Folder:
     """Return a folder in which some usable files have become faults."""
     lost = {fault.path for fault in faults}
     classes = {
-        name: tuple(entry for entry in files if entry.path not in lost)
+        name: tuple(entry for entry in files if entry.where not in lost)
         for name, files in folder.classes.items()
     }
     return replace(folder, classes=classes, faults=(*folder.faults, *faults))
@@ -315,6 +391,12 @@ def _described(folder: Folder, declared: Span) -> Folder:
     repeated = len(entries) - len({entry.sha256 for entry in entries})
     if repeated:
         notes.append(f"{repeated} byte by byte equal to another one")
+    stacks = {entry.path for entry in entries if entry.position is not None}
+    if stacks:
+        notes.append(
+            f"{len(stacks)} array{'s' * (len(stacks) > 1)} of {len(entries)} volumes, their axes "
+            f"taken as (z, y, x){' and their voxels as 1 mm' * folder.options.real}"
+        )
     odd = Counter(note for entry in entries for note in entry.grid.notes)
     notes += [f"{count} with an odd header ({note})" for note, count in sorted(odd.items())]
     return replace(folder, notes=(*folder.notes, *notes))
@@ -352,8 +434,8 @@ def of_shape(folder: Folder, shape: Shape, why: str, advice: str) -> Folder:
     """
     faults = [
         Fault(
-            entry.path,
-            f"{entry.path} has shape {entry.shape} (z, y, x); expected {shape}{why}. {advice}",
+            entry.where,
+            f"{entry.where} has shape {entry.shape} (z, y, x); expected {shape}{why}. {advice}",
         )
         for entry in folder.entries
         if entry.shape != shape
@@ -390,6 +472,7 @@ _ADVICE = (
     "voxels in the order of the real ones (of prepared data: x to the right, y to the front, z "
     "up), give --same-axes; if every header is right, --trust-headers."
 )
+_ADVICE_ON_ARRAYS = " Arrays have no header: they are taken as (z, y, x), as SimpleITK gives them."
 
 
 @dataclass(frozen=True)
@@ -403,7 +486,7 @@ class _Kinds:
     def of(cls, folder: Folder) -> _Kinds:
         """Tell the axes of files apart."""
         kinds = cls(folder)
-        for entry in sorted(folder.entries, key=lambda entry: entry.path):
+        for entry in sorted(folder.entries, key=lambda entry: entry.where):
             if not kinds.has(entry):
                 kinds.examples.append(entry)
         return kinds
@@ -417,8 +500,8 @@ def _apart(entry: Entry, other: Entry) -> str:
     """Say how the axes of two files differ; empty where they do not."""
     if entry.grid.placeholder != other.grid.placeholder:
         own, others = entry.grid.description, other.grid.description
-        return f"{entry.path} is stored {own} and {other.path} {others}"
-    return difference(entry.path, entry.grid, other.path, other.grid)
+        return f"{entry.where} is stored {own} and {other.where} {others}"
+    return difference(entry.where, entry.grid, other.where, other.grid)
 
 
 def settled(folder: Folder, real: Folder | None, axes: Axes) -> Folder:
@@ -451,13 +534,16 @@ def _axes_fault(folder: Folder, real: Folder | None) -> str:
     empty = [entry for entry in theirs.examples if entry.grid.placeholder]
     if filled and empty:
         apart = _apart(empty[0], filled[0])
-        return f"Files in {folder.path} are not stored along the same axes: {apart}. {_ADVICE}"
+        return (
+            f"Files in {folder.path} are not stored along the same axes: {apart}. "
+            f"{_advice(empty[0])}"
+        )
     if real is None:
         if not empty:
             return ""
         return (
-            f"The headers in {folder.path} do not tell how the voxels lie: {empty[0].path} is "
-            f"stored {empty[0].grid.description}, prepared data RAS. {_ADVICE}"
+            f"The headers in {folder.path} do not tell how the voxels lie: {empty[0].where} is "
+            f"stored {empty[0].grid.description}, prepared data RAS. {_advice(empty[0])}"
         )
     ours = _Kinds.of(real)
     for one, other in ((theirs, ours), (ours, theirs)):
@@ -465,9 +551,14 @@ def _axes_fault(folder: Folder, real: Folder | None) -> str:
             if other.examples and not other.has(entry):
                 return (
                     f"{folder.path} and {real.path} are not stored along the same axes: "
-                    f"{_apart(entry, other.examples[0])}. {_ADVICE}"
+                    f"{_apart(entry, other.examples[0])}. {_advice(entry, other.examples[0])}"
                 )
     return ""
+
+
+def _advice(*entries: Entry) -> str:
+    arrays_among = any(entry.position is not None for entry in entries)
+    return _ADVICE + _ADVICE_ON_ARRAYS * arrays_among
 
 
 def refuse_faults(folders: Sequence[Folder]) -> None:
@@ -482,19 +573,45 @@ def refuse_faults(folders: Sequence[Folder]) -> None:
     odd = sum(fault.odd_range for fault in faults)
     accept = f"; --accept-range takes {odd} of them as they are" if odd else ""
     raise DatasetError(
-        f"{len(faults)} of {sum(folder.total for folder in folders)} files cannot be used; "
-        "nothing was scored. Repair or remove them, or leave them out with --skip-bad"
+        f"{len(faults)} of {sum(folder.total for folder in folders)} {_noun(folders)} cannot be "
+        "used; nothing was scored. Repair or remove them, or leave them out with --skip-bad"
         f"{accept}:\n" + "\n".join(listed(faults))
     )
 
 
 def listed(faults: Sequence[Fault]) -> list[str]:
-    """Return a line for each of the first faults by path, and one that counts the others."""
-    more = len(faults) - _NAMED_FAULTS
+    """Return a line for each of the first faults by path, and one that counts the others.
+
+    Several that differ in their file alone share a line.
+    """
+    alike: dict[str, list[Fault]] = {}
+    for fault in sorted(faults, key=lambda f: f.path.as_posix()):
+        alike.setdefault(fault.reason.replace(str(fault.path), ""), []).append(fault)
+    groups = [
+        part
+        for group in alike.values()
+        for part in ([group] if len(group) >= _ALIKE else [[fault] for fault in group])
+    ]
+    more = sum(map(len, groups[_NAMED_FAULTS:]))
     return [
-        *(f.reason for f in sorted(faults, key=lambda f: f.path.as_posix())[:_NAMED_FAULTS]),
+        *(_together(group) for group in groups[:_NAMED_FAULTS]),
         *([f"… and {more} more."] if more > 0 else []),
     ]
+
+
+def _together(faults: Sequence[Fault]) -> str:
+    """Return the reason of the first of faults that are alike, and name the others behind it."""
+    first, others = faults[0], faults[1:]
+    if not others:
+        return first.reason
+    common = os.path.commonpath([fault.path.parent for fault in faults])
+    named = [fault.path.relative_to(common).as_posix() for fault in others[:_NAMED_FAULTS]]
+    more = f" and {len(others) - len(named)} more" if len(others) > len(named) else ""
+    return f"{first.reason} The same of {len(others)} others: {', '.join(named)}{more}."
+
+
+def _noun(folders: Sequence[Folder]) -> str:
+    return "volumes" if any(folder.noun == "volumes" for folder in folders) else "files"
 
 
 def refuse_few(folder: Folder, classes: Sequence[str]) -> None:
@@ -506,7 +623,7 @@ def refuse_few(folder: Folder, classes: Sequence[str]) -> None:
     missing = [name for name in classes if name not in folder.classes]
     if missing:
         raise DatasetError(
-            f"{folder.path} has no .nii or .nii.gz volume of class {', '.join(missing)} (it has "
+            f"{folder.path} has no volume of class {', '.join(missing)} (it has "
             f"{', '.join(folder.classes)}). Every class of the comparison needs samples."
         )
     short = [name for name in classes if len(folder.classes[name]) < 2]

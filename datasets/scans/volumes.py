@@ -19,6 +19,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
+from nibabel.funcs import squeeze_image
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
@@ -66,8 +67,8 @@ def read_stored(path: Path, channel: int | None = None, like: Grid | None = None
     """Read one volume, turned to the nearest RAS+ orientation.
 
     Args:
-        path: A NIfTI-1 or NIfTI-2 file, ``.nii`` or ``.nii.gz``, with three axes; or a MetaImage
-            file, ``.mha``.
+        path: A NIfTI-1 or NIfTI-2 file, ``.nii`` or ``.nii.gz``, with three axes (further ones of
+            length 1 are dropped); or a MetaImage file, ``.mha``.
         channel: Position on the fourth axis of a file that has one.
         like: Axes to take instead of those that the file's own header gives.
 
@@ -81,14 +82,9 @@ def read_stored(path: Path, channel: int | None = None, like: Grid | None = None
         _check_header(path, image, channel)
         _check_axes(path, grid)
         largest = _largest(image)
-        if channel is not None:
-            image = image.slicer[..., channel]
+        image = squeeze_image(image) if channel is None else image.slicer[..., channel]
         values = _values(path, nib.as_closest_canonical(image))
-    if not np.isfinite(values).all():
-        raise DatasetError(
-            f"{path} holds {_count_of_bad(values)}; every voxel must be a finite number. Repair or "
-            "remove the file."
-        )
+    refuse_not_finite(path, values)
     z, y, x = grid.turned_spacing
     grid = replace(grid, notes=(*grid.notes, *heard))
     return Stored(np.ascontiguousarray(values.transpose(2, 1, 0)), (z, y, x), largest, grid)
@@ -118,6 +114,19 @@ def _largest(image: nib.Nifti1Image) -> float | None:
         return None
     slope, inter = getattr(image.dataobj, "slope", 1.0), getattr(image.dataobj, "inter", 0.0)
     return float(np.iinfo(kind).max * slope + inter)
+
+
+def refuse_not_finite(place: object, values: NDArray[np.float32]) -> None:
+    """Refuse values that are no finite numbers.
+
+    Raises:
+        DatasetError: Naming the place and counting them.
+    """
+    if not np.isfinite(values).all():
+        raise DatasetError(
+            f"{place} holds {_count_of_bad(values)}; every voxel must be a finite number. Repair "
+            "or remove the file."
+        )
 
 
 def _count_of_bad(values: NDArray[np.float32]) -> str:
@@ -261,7 +270,7 @@ def _check_header(path: Path, image: nib.Nifti1Image, channel: int | None) -> No
                 f"{path} has shape {shape}; four axes are expected, the last with at least "
                 f"{channel + 1} modalities. Replace or remove it."
             )
-    elif len(shape) != 3:
+    elif len(shape) < 3 or math.prod(shape[3:]) != 1:
         raise DatasetError(
             f"{path} has shape {shape}; one volume with three axes is expected. Split it, or drop "
             "the extra axis."

@@ -16,7 +16,7 @@ from cerebench.reports.tables import downstream_comparison
 from cerebench.reports.tables.downstream_comparison import TITLE
 from cerebench.reports.tables.downstream_notes import bold, caption, data_notes
 from cerebench.reports.tables.footnotes import Footnotes
-from cerebench.reports.tables.notes import of_data
+from cerebench.reports.tables.notes import changed, of_data
 from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell, TableRow, explain
 from cerebench.reports.values import shuffled
 from cerebench.reports.values.downstream import ProtocolResults
@@ -211,10 +211,7 @@ def _protocol(study: Study) -> Iterator[str]:
     for block in study.blocks:
         text = f"{block.label} = {block.name} ({block.source}), preset {block.preset}."
         if block.differences:
-            changed = (
-                f"{d.setting} {plain(d.value)} (paper: {plain(d.paper)})" for d in block.differences
-            )
-            text += f" Differs from the paper's settings in {'; '.join(changed)}."
+            text += f" {changed(block.differences)}"
             text += "".join(
                 f" The network {plain(d.value)} is not the paper's: {plain(_reason(d.source))}."
                 for d in block.differences

@@ -18,7 +18,7 @@ from cerebench.core.facts import (
     of,
 )
 from cerebench.core.records.contents import Contents, MetricEntry
-from cerebench.core.records.rows import CONTROL_KIND, RowEntry
+from cerebench.core.records.rows import CONTROL_KIND, Difference, RowEntry
 from cerebench.core.statistics import holm
 from cerebench.reports.base import left_out
 from cerebench.reports.formatting import factor, number, plain, span
@@ -434,7 +434,7 @@ def protocol(
 
 
 def methods(contents: Contents, labels: Sequence[str]) -> Iterator[str]:
-    """Yield what each method is and how its settings differ from the paper's."""
+    """Yield what each method is and which settings differ from its preset ``paper``."""
     for row, label in zip(contents.rows, labels, strict=True):
         if row.kind != CONTROL_KIND:
             yield _row(row, label)
@@ -451,11 +451,25 @@ def _row(row: RowEntry, label: str) -> str:
         parts.append(f"conditioning {row.conditioning} ({models})")
     text = f"{label}: {', '.join(parts)}."
     if row.differences:
-        changed = (
-            f"{d.setting} {plain(d.value)} (paper: {plain(d.paper)})" for d in row.differences
-        )
-        text += f" Differs from the paper's settings in {'; '.join(changed)}."
+        text += f" {changed(row.differences)}"
     return text
+
+
+def changed(differences: Sequence[Difference]) -> str:
+    """Say in a sentence which settings differ from the preset ``paper``.
+
+    A value of that preset is called the paper's only where its tag says so: many stand in no paper
+    and were taken from its code or chosen by us.
+    """
+    parts = (f"{d.setting} {plain(d.value)} ({_compared(d)})" for d in differences)
+    return f"Differs from preset paper in {'; '.join(parts)}."
+
+
+def _compared(difference: Difference) -> str:
+    kind = difference.paper_source.removeprefix("[").partition(":")[0]
+    if kind == "paper":
+        return f"paper: {plain(difference.paper)}"
+    return f"preset paper: {plain(difference.paper)}{f', {plain(kind)}' if kind else ''}"
 
 
 def _recipe(metric: MetricEntry, uncertainty: str) -> str:

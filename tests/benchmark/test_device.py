@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from cerebench.benchmark import conformance, device
+from cerebench.benchmark import device
+from cerebench.benchmark.conformance import methods as conformance
 from cerebench.benchmark.device import Driver, driven_by, pick_device
 from cerebench.benchmark.engine.registry import Registries
 from cerebench.benchmark.errors import Interrupted
@@ -530,7 +531,7 @@ def test_the_exact_arithmetic_of_a_gpu_ends_with_the_work():
 
 def test_the_driver_is_asked_in_one_file_alone():
     """So that nothing else needs a GPU to be tried."""
-    root, words = Path(conformance.__file__).parents[1], ("torch.cuda", ".cuda(", "mem_get_info")
+    root, words = Path(device.__file__).parents[1], ("torch.cuda", ".cuda(", "mem_get_info")
     asked = [
         str(path.relative_to(root))
         for folder in ("benchmark", "methods", "metrics")

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from cerebench.benchmark.conformance import Subject, states
+from cerebench.benchmark.conformance.methods import Subject, states
 from cerebench.benchmark.engine.registry import Registries
 from cerebench.core.bounds import schema, typed
 from cerebench.core.settings import accepted

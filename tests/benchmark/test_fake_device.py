@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cerebench.benchmark import conformance, fake_device
+from cerebench.benchmark import fake_device
+from cerebench.benchmark.conformance import methods as conformance
 from cerebench.benchmark.device import new_generator, pick_device
 from cerebench.benchmark.engine.registry import Registries
 from cerebench.benchmark.fake_device import DEVICE, FakeTensor, ReadsValues

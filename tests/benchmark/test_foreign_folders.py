@@ -394,6 +394,53 @@ def test_the_training_folder_is_read_as_the_real_one(ask):
     assert "the training folder's files: 1 no NIfTI volume, not read: LGG/notes.txt" in told
 
 
+def arrays_of(folder, **stacks):
+    """Write stacks of volumes (z, y, x), by class."""
+    for name, values in stacks.items():
+        (folder / name).mkdir(parents=True)
+        np.save(folder / name / "samples.npy", values)
+
+
+def volumes_of(first):
+    return np.stack([fakes.volume(first + i).T for i in range(fakes.COUNT)])
+
+
+# What a stack may have instead of volumes, and what is said of it.
+ARRAYS = {
+    "objects": (np.array([{}, {}]), "LGG/samples.npy stores object; real numbers are expected"),
+    "complex": (volumes_of(0).astype(complex), "LGG/samples.npy stores complex128; real numbers"),
+    "two axes": (np.zeros((4, 16)), "LGG/samples.npy has shape (4, 16); (D, H, W), (N, D, H, W)"),
+    "none": (np.zeros((0, 16, 16, 16)), "LGG/samples.npy has shape (0, 16, 16, 16) and thus no"),
+    "not finite": (volumes_of(0) / 0, "LGG/samples.npy[0] holds"),
+    "another size": (np.zeros((4, 8, 8, 8)) - 1, "LGG/samples.npy[0] has shape (8, 8, 8) (z, y"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_that_cannot_be_used_are_one_line_in_both_commands(ask, name):
+    values, told = ARRAYS[name]
+    arrays_of(ask.folder / "theirs", HGG=volumes_of(50), LGG=values)
+    for option in ("--samples", "--fake"):
+        code, said = ask(option, "theirs", "--same-axes")
+        assert code == 3
+        assert said.count(told) == 1, said
+
+
+def test_arrays_are_samples_beside_prepared_data_once_their_axes_are_settled(ask):
+    arrays_of(ask.folder / "theirs", HGG=volumes_of(50), LGG=volumes_of(0))
+    code, told = ask("--samples", "theirs")
+    assert code == 3
+    assert "stored RAS (no axes), prepared data RAS" in told
+    code, told = ask("--samples", "theirs", "--same-axes")
+    assert code == 0, told
+    ranges = ("--samples-range", "-1", "1")
+    for command in ((*RUN, "--same-axes"), (*EVALUATE, "--real", "theirs")):
+        code, _, error = ask.bench(*command, "--samples", "theirs", *ranges)  # one name for both
+        assert code == 0, error
+    assert "2 arrays of 6 volumes, their axes taken as (z, y, x)" in told
+
+
 def test_a_pipe_in_the_place_of_a_record_or_a_table_does_not_stop_the_check(ask):
     fakes.make(ask.folder / "theirs")
     for name in ("record.json", "participants.tsv", "training_cases.tsv"):

@@ -224,7 +224,7 @@ def test_json_is_the_record(bench, tmp_path, monkeypatch):
 def test_check_gives_a_metric_its_card_and_fails_one_that_is_inverted(bench, monkeypatch, noisy):
     asked = []
 
-    def measured(name, cache, display):
+    def measured(name, cache, display, plugins):
         asked.append(name)
         return noisy
 

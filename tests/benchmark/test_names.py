@@ -486,9 +486,16 @@ def test_a_file_in_the_working_folder_is_not_loaded_unless_named(trap, tiny_run,
 
 
 def test_a_file_in_the_working_folder_is_not_told_of_where_it_cannot_help(trap):
-    (trap.folder / "ms_sim.py").write_text(BOOBY_TRAP.format(name="ms-sim"))
-    told = trap.refused("run", "tiny.toml", "--metrics", "ms-sim", "--out", OUT)
+    (trap.folder / "exp_9.py").write_text(BOOBY_TRAP.format(name="exp-9"))
+    told = trap.refused("run", "tiny.toml", "--protocols", "exp-9", "--out", OUT)
     assert "--plugin" not in told
+
+
+@pytest.mark.parametrize("option", ["--metrics", "--dataset"])
+def test_a_file_of_a_metric_or_a_dataset_is_told_of_and_not_loaded(trap, option):
+    (trap.folder / "ms_sim.py").write_text(BOOBY_TRAP.format(name="ms-sim"))
+    told = trap.refused("run", "tiny.toml", option, "ms-sim", "--out", OUT)
+    assert "to use it, add --plugin ms_sim.py" in told
 
 
 # What is removed is known to be ours.

@@ -393,7 +393,7 @@ def test_dry_run_lists_cells_time_and_disk_and_writes_nothing(bench):
         (["run", "--dataset", "brat"], 2, "Did you mean 'brats'?"),
         (["run", "--size", "20"], 2, "wgan-gp (quick): "),
         (["run", "--seeds", "a"], 2, "--seeds must be whole numbers, got 'a'"),
-        (["run", "--samples", "x"], 2, "--samples expects NAME=DIR"),
+        (["run", "--samples", "a=x", "--samples", "a=y"], 2, "--samples a=DIR --samples b=DIR"),
         (["run", "--device", "cuda:99"], 2, "Device 'cuda:99' is not there"),
         (["run", "--device", "mps"], 2, "Device 'mps' is not supported"),
         (["run", "--device", "cuda:99", "--dry-run"], 2, "Device 'cuda:99' is not there"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cerebench.benchmark import conformance
+from cerebench.benchmark.conformance import methods as conformance
 from cerebench.benchmark.device import device_name, exact_arithmetic, has_bf16
 from cerebench.benchmark.engine.registry import Registries
 from cerebench.benchmark.errors import Interrupted

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from cerebench.benchmark import conformance
+from cerebench.benchmark.conformance import methods as conformance
 from cerebench.benchmark.engine.registry import Registries
 from cerebench.methods.base import Diagnostic, Preset
 from cerebench.methods.wgan_gp import WGANGP

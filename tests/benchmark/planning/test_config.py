@@ -15,6 +15,7 @@ from cerebench.benchmark.planning.config import (
     override_table,
     parse_assignment,
     resolve,
+    resolve_paper,
 )
 from cerebench.core.bounds import BadConfig
 from cerebench.core.errors import UsageError
@@ -101,6 +102,19 @@ def test_differences_from_paper_name_value_and_source():
     assert steps["paper"] == 12000
     assert steps["value"] != 12000
     assert steps["source"].startswith("[ours: ")
+    assert steps["paper_source"] == WGANGP.presets["paper"].sources["steps"]
+
+
+def test_a_value_of_the_paper_that_another_size_changes_is_no_longer_tagged_as_the_papers():
+    own, small = resolve_paper(MedDDPM, 128), resolve_paper(MedDDPM, 32)
+    assert own.sources == dict(MedDDPM.presets["paper"].sources)
+    assert small.values["channels"] != own.values["channels"]
+    assert small.sources["channels"] == "[ours: fitted to size 32]"
+    assert small.sources["lr"] == own.sources["lr"]
+
+
+def test_a_size_that_the_paper_preset_cannot_do_leaves_it_at_its_own():
+    assert resolve_paper(WGANGP, 20).values == resolve_paper(WGANGP, 128).values
 
 
 def test_a_later_setting_enters_keys_only_where_it_is_not_at_its_default():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from cerebench.benchmark.planning.evaluate import row_names
+from cerebench.benchmark.planning.foreign import row_names
 from cerebench.core.errors import UsageError
 from cerebench.datasets.scans.volumes import write_nifti
 
@@ -89,6 +89,59 @@ def test_names_and_places_of_the_files_do_not_change_a_key(bench):
     shutil.move(bench.folder / "mine", bench.folder / "moved" / "mine")
     bench("evaluate", "--real", "moved/real", "--fake", "moved/mine", *QUICK)
     assert set(records(bench.folder / "runs", "mmd2-linear")) == keys
+
+
+def test_stacks_of_volumes_give_the_numbers_of_the_same_volumes_as_files(bench):
+    fill(bench.folder / "real", 6)
+    fill(bench.folder / "mine", 6, seed=100)
+    for name, first in (("real", 0), ("mine", 100)):
+        np.save(bench.folder / f"{name}.npy", np.stack([blob(first + i) for i in range(6)]))
+    np.savez(bench.folder / "mine.npz", np.load(bench.folder / "mine.npy")[:, None])
+    scored = ("--metrics", "mmd2-linear", "--floor-only")
+    assert bench("evaluate", "--real", "real", "--fake", "mine", *scored)[0] == 0
+    stacks = ("--fake", "stack=mine.npy", "--fake", "packed=mine.npz")
+    code, _, err = bench("evaluate", "--real", "real.npy", *stacks, *scored)
+    assert code == 0, err
+    assert "1 array of 6 volumes" in err
+    found = []
+    for name in ("mine", "stack", "packed"):
+        (path,) = (bench.folder / "runs").rglob(f"{name}-samples-*/**/mmd2-linear@*.json")
+        found.append(json.loads(path.read_text())["rows"][0]["value"])
+    assert found[1] == found[2] == pytest.approx(found[0], rel=1e-12)
+
+
+def test_an_array_beside_files_with_axes_needs_a_word(bench):
+    fill(bench.folder / "real", 6)
+    np.save(bench.folder / "mine.npy", np.stack([blob(100 + i) for i in range(6)]))
+    command = ("evaluate", "--real", "real", "--fake", "mine.npy", *QUICK)
+    code, _, err = bench(*command)
+    assert code == 3
+    assert "mine.npy[0] is stored RAS (no axes)" in err
+    assert "Arrays have no header: they are taken as (z, y, x)" in err
+    code, out, err = bench(*command, "--same-axes")
+    assert code == 0, err
+    assert "voxel size" not in out
+
+
+def test_a_nifti_file_with_a_last_axis_of_one_is_a_volume(bench):
+    for name, first in (("real", 0), ("mine", 100)):
+        (bench.folder / name).mkdir()
+        for i in range(6):
+            values = blob(first + i).T[..., None, None]
+            image = nib.Nifti1Image(values, np.diag([2.0, 2.0, 2.0, 1.0]))
+            nib.save(image, bench.folder / name / f"{i}.nii.gz")
+    code, _, err = bench("evaluate", "--real", "real", "--fake", "mine", *QUICK)
+    assert code == 0, err
+
+
+def test_faults_that_are_alike_are_one_line_with_a_count(bench):
+    fill(bench.folder / "real", 60)
+    fill(bench.folder / "mine", 48, seed=100, size=20)
+    code, _, err = bench("evaluate", "--real", "real", "--fake", "mine", *QUICK)
+    assert code == 3
+    told = " ".join(err.split())
+    assert told.count("has shape (20, 20, 20)") == 1
+    assert "The same of 47 others: v01.nii.gz, v02.nii.gz" in told
 
 
 def spoil(folder):
@@ -319,10 +372,10 @@ def test_missing_weights_are_an_error_when_asked_for(bench, monkeypatch):
 
 
 def test_rows_have_names_of_their_own(tmp_path):
-    named = row_names([f"a={tmp_path}/x", f"{tmp_path}/y"])
+    named = row_names([f"a={tmp_path}/x", f"{tmp_path}/y"], "--fake")
     assert list(named) == ["a", "y"]
     with pytest.raises(UsageError, match="Two rows are named 'x'"):
-        row_names([f"{tmp_path}/1/x", f"{tmp_path}/2/x"])
+        row_names([f"{tmp_path}/1/x", f"{tmp_path}/2/x"], "--fake")
 
 
 @pytest.mark.parametrize(
@@ -330,10 +383,10 @@ def test_rows_have_names_of_their_own(tmp_path):
     [("my samples (v2)", "my-samples-v2"), ("Über", "ber"), ("mine", "mine"), ("v1.2_b", "v1.2_b")],
 )
 def test_a_row_takes_a_name_like_that_of_its_folder(folder, row):
-    assert list(row_names([f"somewhere/{folder}"])) == [row]
+    assert list(row_names([f"somewhere/{folder}"], "--fake")) == [row]
 
 
 def test_two_folders_that_would_give_one_name_need_names():
     with pytest.raises(UsageError, match="Two rows are named 'a-b'"):
-        row_names(["x/a b", "x/a+b"])
-    assert list(row_names(["one=x/a b", "x/a+b"])) == ["one", "a-b"]
+        row_names(["x/a b", "x/a+b"], "--fake")
+    assert list(row_names(["one=x/a b", "x/a+b"], "--fake")) == ["one", "a-b"]

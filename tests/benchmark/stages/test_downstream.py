@@ -235,7 +235,13 @@ def test_the_table_of_contents_lists_every_protocol_and_row(finished):
     }
     stub = blocks["stub"]
     assert stub["differences"] == [
-        {"setting": "steps", "value": 2, "paper": 4, "source": "[ours: fast]"}
+        {
+            "setting": "steps",
+            "value": 2,
+            "paper": 4,
+            "source": "[ours: fast]",
+            "paper_source": "[ours: test]",
+        }
     ]
     assert stub["unavailable"] is None
     assert "resnet_34_23dataset.pth" in blocks["stub-needy"]["unavailable"]

@@ -348,7 +348,7 @@ FAULTS = [
     ),
     Case(
         "a class that is missing",
-        "{path} has no .nii or .nii.gz volume of class HGG",
+        "{path} has no volume of class HGG",
         lambda root: shutil.rmtree(root / "HGG"),
         expected=True,
     ),
@@ -534,12 +534,12 @@ FAULTS = [
     ),
     Case(
         "volumes of another format",
-        "{path} holds no .nii or .nii.gz file but s000.mgz",
+        "{path} holds no .nii, .nii.gz, .npy or .npz file but s000.mgz",
         lambda root: [p.rename(p.with_name(f"{p.name[:4]}.mgz")) for p in files(root)],
     ),
     Case(
         "nothing",
-        "{path} holds no .nii or .nii.gz file; expected",
+        "{path} holds no .nii, .nii.gz, .npy or .npz file; expected",
         lambda root: [p.unlink() for p in files(root)],
     ),
     Case(

@@ -241,6 +241,7 @@ def test_accuracy_says_how_coarse_it_is_and_a_small_classifier_that_it_is_small(
     for protocol in classified.contents["downstream"]:
         protocol["config"]["network"] = "two-conv"
         reason = {"source": "[ours: three layers]", "setting": "network"}
+        reason |= {"paper_source": "[paper: section 2]"}
         protocol["differences"] = [reason | {"value": "two-conv", "paper": "resnet"}]
     tables = build(classified.read())
     assert tables[0].banner == "quick classifier: two-conv, few epochs (4 + 8)"

@@ -276,6 +276,23 @@ def test_the_protocol_lists_the_differences_from_the_paper(runs):
     assert any("one model for all classes" in line for line in protocol)
 
 
+@pytest.mark.parametrize(
+    ("tag", "told"),
+    [
+        ("[paper: table 1]", "(paper: 12000)"),
+        ("[ours: the paper does not say]", "(preset paper: 12000, ours)"),
+        ("[code: train.py]", "(preset paper: 12000, code)"),
+        ("", "(preset paper: 12000)"),  # files by older versions do not tell
+    ],
+)
+def test_only_a_value_that_is_tagged_so_is_called_the_papers(runs, tag, told):
+    for row in runs.contents["rows"]:
+        if "differences" in row:
+            row["differences"] = [one | {"paper_source": tag} for one in row["differences"]]
+    text = " ".join(build_table(runs.read()).protocol)
+    assert f"Differs from preset paper in steps 300 {told}; batch 8 (" in text
+
+
 def test_numbers_among_the_facts_are_ranges_of_the_protocol_and_no_notes(runs):
     told = {"n_zero_pairs": 14, "pair_sd": None, "scheme": "a", "sd.CSF": 0.5}
     change(runs, SCORE.format("ddpm", "ms-ssim"), facts=told, notes=["win3/sc3"])

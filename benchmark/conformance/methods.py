@@ -1,4 +1,4 @@
-"""``bench check``: what every method must do, run on its smoke preset at 16³ in seconds."""
+"""``bench check METHOD``: what every method must do, on its smoke preset at 16³ in seconds."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import io
 import json
 import socket
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,12 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.markup import escape
 from torch import Tensor
 
+from cerebench.benchmark.conformance.checks import Broken, Check, NotShown, judge, require
 from cerebench.benchmark.engine.registry import Registries
-from cerebench.benchmark.errors import Interrupted, no_exit
+from cerebench.benchmark.errors import Interrupted
 from cerebench.benchmark.fake_device import DEVICE, ReadsValues, fake_device, place_of
 from cerebench.benchmark.planning.config import json_values
 from cerebench.benchmark.stages.diagnosis import check_maps, diagnostics, importance_maps
@@ -38,33 +35,6 @@ from cerebench.methods.base import Batch, Conditions, Method, has_hook
 
 SIZE, CLASSES, CASES = 16, ("LGG", "HGG"), 6
 MANDATORY = ("paper", "quick", "smoke")
-
-
-OK, FAILED, NOT_SHOWN = "ok", "failed", "not shown"
-_MARKS = {OK: "[green]ok[/]", FAILED: "[bold red]failed[/]", NOT_SHOWN: "[yellow]not shown[/]"}
-
-
-@dataclass(frozen=True)
-class Check:
-    """One requirement, whether it is met, and what is wrong or could not be tried.
-
-    Attributes:
-        name: The requirement in a few words.
-        reason: Empty where it is met.
-        outcome: ``ok``, ``failed`` or ``not shown``.
-    """
-
-    name: str
-    reason: str
-    outcome: str
-
-
-class Broken(AssertionError):
-    """A requirement is not met; the message says how to meet it."""
-
-
-class NotShown(Exception):
-    """Whether a requirement is met cannot be told here; the message says why."""
 
 
 class Subject:
@@ -166,45 +136,40 @@ def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise Broken(message)
-
-
 def name_and_source(s: Subject) -> None:
     """Name and source are those of the registry."""
     info = s.cls.info
-    _require(info.name == s.name, f"it is registered as '{s.name}' but info.name is '{info.name}'")
-    _require(bool(info.source), "info.source is empty; name the paper")
-    _require(
+    require(info.name == s.name, f"it is registered as '{s.name}' but info.name is '{info.name}'")
+    require(bool(info.source), "info.source is empty; name the paper")
+    require(
         info.conditioning in ("none", "class", "mask"),
         f"info.conditioning is '{info.conditioning}'; it must be none, class or mask",
     )
     facts = {**dataclasses.asdict(info), "presets": list(s.cls.presets)}
     wrong = [k for k, v in s.facts.items() if k in facts and facts[k] != v]
-    _require(not wrong, f"the registry's facts differ from the class in {', '.join(wrong)}")
+    require(not wrong, f"the registry's facts differ from the class in {', '.join(wrong)}")
 
 
 def presets_are_complete(s: Subject) -> None:
     """Presets paper, quick and smoke exist; every value has a source and survives JSON."""
     presets = s.cls.presets
     missing = [p for p in MANDATORY if p not in presets]
-    _require(not missing, f"presets are missing: {', '.join(missing)}")
+    require(not missing, f"presets are missing: {', '.join(missing)}")
     for name, preset in presets.items():
         fields = {f.name for f in dataclasses.fields(preset.config)}
-        _require(set(preset.sources) == fields, f"preset {name} lacks sources for some values")
-        _require("precision" in fields, "Config lacks the field precision (fp32 or bf16)")
+        require(set(preset.sources) == fields, f"preset {name} lacks sources for some values")
+        require("precision" in fields, "Config lacks the field precision (fp32 or bf16)")
         frozen = getattr(type(preset.config), "__dataclass_params__").frozen  # noqa: B009
-        _require(frozen, "Config is not frozen; write @dataclass(frozen=True)")
+        require(frozen, "Config is not frozen; write @dataclass(frozen=True)")
         values = json_values(preset.config)
-        _require(json.loads(json.dumps(values)) == values, f"preset {name} does not survive JSON")
-    _require(presets["paper"].config != presets["smoke"].config, "paper and smoke are the same")
+        require(json.loads(json.dumps(values)) == values, f"preset {name} does not survive JSON")
+    require(presets["paper"].config != presets["smoke"].config, "paper and smoke are the same")
 
 
 def numeric_settings_say_what_they_accept(s: Subject) -> None:
     """Every number has bounds in its annotation, and every preset keeps to them."""
     silent = [f for f, accepts in accepted(s.cls.Config).items() if not says_bounds(accepts)]
-    _require(
+    require(
         not silent,
         f"{', '.join(silent)} would accept -1; write bounds as the type, for example steps: "
         "Annotated[int, Field(ge=1)] with Annotated of typing and Field of pydantic",
@@ -222,21 +187,21 @@ def training_changes_every_network(s: Subject) -> None:
     for net in s.trained.nets:
         keys = [k for k in after if k.startswith(f"{net}.")]
         changed = any(not torch.equal(before[k], after[k]) for k in keys)
-        _require(changed, f"network '{net}' did not change in training")
+        require(changed, f"network '{net}' did not change in training")
     floats = {k: v for k, v in after.items() if v.is_floating_point()}
     bad = [k for k, v in floats.items() if not torch.isfinite(v).all()]
-    _require(not bad, f"not finite after training: {', '.join(bad[:3])}")
+    require(not bad, f"not finite after training: {', '.join(bad[:3])}")
 
 
 def samples_are_volumes(s: Subject) -> None:
     """Samples have shape (N, C, D, H, W), are float32, finite and in [-1, 1]."""
     volumes = s.sample(s.trained)
     expected = (3, 1, SIZE, SIZE, SIZE)
-    _require(tuple(volumes.shape) == expected, f"shape {tuple(volumes.shape)}, not {expected}")
-    _require(volumes.dtype == torch.float32, f"samples are {volumes.dtype}, not float32")
-    _require(bool(torch.isfinite(volumes).all()), "samples hold NaN or infinite voxels")
+    require(tuple(volumes.shape) == expected, f"shape {tuple(volumes.shape)}, not {expected}")
+    require(volumes.dtype == torch.float32, f"samples are {volumes.dtype}, not float32")
+    require(bool(torch.isfinite(volumes).all()), "samples hold NaN or infinite voxels")
     low, high = volumes.min().item(), volumes.max().item()
-    _require(
+    require(
         low >= -1 and high <= 1,
         f"samples lie in [{low:.3g}, {high:.3g}], not [-1, 1]; add a tanh or rescale",
     )
@@ -245,19 +210,19 @@ def samples_are_volumes(s: Subject) -> None:
 def samples_follow_their_generators(s: Subject) -> None:
     """Equal generator states give equal samples, different ones different samples."""
     first, again, other = (s.sample(s.trained, seeds) for seeds in ((1, 2), (1, 2), (8, 9)))
-    _require(torch.equal(first, again), "the same generators gave different samples")
-    _require(not torch.equal(first, other), "different generators gave the same samples")
+    require(torch.equal(first, again), "the same generators gave different samples")
+    require(not torch.equal(first, other), "different generators gave the same samples")
     alone = s.sample(s.trained, (1,))
     near = torch.allclose(alone[0], first[0], atol=1e-4)
-    _require(near, "a sample depends on its neighbours in the batch")
+    require(near, "a sample depends on its neighbours in the batch")
 
 
 def sampling_leaves_no_trace(s: Subject) -> None:
     """Sampling changes no parameter, buffer or global random state."""
     before, rng = states(s.trained), torch.get_rng_state()
     s.sample(s.trained)
-    _require(equal(before, states(s.trained)), "sampling changed a parameter or buffer")
-    _require(torch.equal(rng, torch.get_rng_state()), "sampling used torch's global generator")
+    require(equal(before, states(s.trained)), "sampling changed a parameter or buffer")
+    require(torch.equal(rng, torch.get_rng_state()), "sampling used torch's global generator")
 
 
 def saved_networks_sample_the_same(s: Subject) -> None:
@@ -266,14 +231,14 @@ def saved_networks_sample_the_same(s: Subject) -> None:
         method = s.train(Path(folder))
         fresh = s.build()
         load_networks(fresh.nets, Path(folder) / "model.safetensors", "cpu")
-    _require(torch.equal(s.sample(method), s.sample(fresh)), "reloaded networks sample differently")
+    require(torch.equal(s.sample(method), s.sample(fresh)), "reloaded networks sample differently")
 
 
 def training_is_reproducible(s: Subject) -> None:
     """The same seed trains the same networks, bit for bit."""
     with tempfile.TemporaryDirectory() as folder:
         again = s.train(Path(folder))
-    _require(equal(states(s.trained), states(again)), "two trainings with one seed differ")
+    require(equal(states(s.trained), states(again)), "two trainings with one seed differ")
 
 
 def training_resumes_exactly(s: Subject) -> None:
@@ -286,7 +251,7 @@ def training_resumes_exactly(s: Subject) -> None:
             resumed = s.train(Path(folder))
         else:
             raise Broken("it could not be stopped; open a phase and iterate over phase.steps()")
-    _require(
+    require(
         equal(states(s.trained), states(resumed)),
         "a resumed training differs; name everything with a state_dict in run.phase(...)",
     )
@@ -296,7 +261,7 @@ def labels_matter_where_declared(s: Subject) -> None:
     """With conditioning class, the label changes the sample for fixed noise."""
     if s.cls.info.conditioning == "class":
         zero, one = (s.sample(s.trained, label=label) for label in (0, 1))
-        _require(not torch.equal(zero, one), "the label does not change the sample")
+        require(not torch.equal(zero, one), "the label does not change the sample")
 
 
 def optional_hooks_work(s: Subject) -> None:
@@ -308,7 +273,7 @@ def optional_hooks_work(s: Subject) -> None:
             check_maps(s.name, trained.explain(images), (2, 1, SIZE, SIZE, SIZE))
     found = diagnostics(trained, CLASSES[0], 0, s.data, s.data, n=2, seed=0)
     unknown = {kind for d in found for kind in d.values} - {"train", "test", "generated"}
-    _require(not unknown, f"diagnose() names unknown sets: {', '.join(sorted(unknown))}")
+    require(not unknown, f"diagnose() names unknown sets: {', '.join(sorted(unknown))}")
 
 
 def trains_and_samples_on_a_gpu(s: Subject) -> None:
@@ -369,7 +334,7 @@ def batches_stay_as_they_are(s: Subject) -> None:
     watched = _Watched(s.data)
     with tempfile.TemporaryDirectory() as folder:
         train(s.build(), watched, Path(folder), seed=0, scope=s.scope)
-    _require(watched.untouched(), "training changed a batch in place; copy it first")
+    require(watched.untouched(), "training changed a batch in place; copy it first")
 
 
 class _Watched:
@@ -394,7 +359,7 @@ def nothing_is_printed(s: Subject) -> None:
     """Training prints nothing: progress belongs to the engine."""
     assert s.trained is not None
     text = s.output.getvalue().strip()
-    _require(not text, f"training printed: {text[:80]!r}")
+    require(not text, f"training printed: {text[:80]!r}")
 
 
 CHECKS: tuple[Callable[[Subject], None], ...] = (
@@ -424,29 +389,3 @@ def check(name: str, registries: Registries) -> list[Check]:
     """
     subject = Subject(name, registries)
     return [judge(requirement, subject) for requirement in CHECKS]
-
-
-def judge(requirement: Callable[[Subject], None], subject: Subject) -> Check:
-    """Try one requirement on a method."""
-    reason, outcome = "", OK
-    try:
-        with no_exit():
-            requirement(subject)
-    except Broken as error:
-        reason, outcome = str(error), FAILED
-    except NotShown as error:
-        reason, outcome = str(error), NOT_SHOWN
-    except Exception as error:  # a plugin may fail in any way; each check is isolated and named
-        reason, outcome = f"{type(error).__name__}: {error}", FAILED
-    return Check(requirement.__name__.replace("_", " "), reason, outcome)
-
-
-def print_results(name: str, results: list[Check], console: Console) -> None:
-    """Print one line per check and the sum."""
-    for result in results:
-        console.print(f"{_MARKS[result.outcome]} {result.name}", highlight=False)
-        if result.reason:
-            console.print(f"         {escape(result.reason)}", highlight=False)
-    counts = Counter(result.outcome for result in results)
-    unknown = f", {counts[NOT_SHOWN]} not shown" if counts[NOT_SHOWN] else ""
-    console.print(f"{escape(name)}: {counts[OK]} of {len(results)} checks passed{unknown}")

@@ -1,0 +1,1 @@
+"""What a plugin must do, tried on the plugin itself: a suite a kind."""
