@@ -473,6 +473,11 @@ class _Step:
             each.step()
 
 
+def told(scalars: Mapping[str, float]) -> str:
+    """Return logged scalars as progress shows them."""
+    return " · ".join(f"{name} {value:.3g}" for name, value in scalars.items())
+
+
 def trained_by(optimiser: Optimizer | Sequence[Optimizer]) -> tuple[list[Optimizer], list[Tensor]]:
     """Return the optimisers as a list, and the parameters that they train, each once."""
     optimisers = [optimiser] if isinstance(optimiser, Optimizer) else list(optimiser)
@@ -514,9 +519,7 @@ def _train_instance(row: TrainedRow, scope: str, bench: Workbench, task: Task) -
         seed=row.seed,
         scope=scope,
         device=bench.device,
-        progress=lambda phase, step, total, scalars: task.update(
-            step, total, " ".join([phase, *(f"{k} {v:.3g}" for k, v in scalars.items())])
-        ),
+        progress=lambda phase, step, total, scalars: task.update(step, total, told(scalars), phase),
         stop=bench.stop,
     )
     for text in cost.warnings:
