@@ -10,7 +10,7 @@ import dataclasses
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,40 +91,48 @@ class Pace:
     def position(self, left: float | None, *, whole: bool) -> Position:
         """Return where the run is, as ``display.Run`` says."""
         now = time.monotonic()
+        # A terminal asks from a thread of its own, while stages end: what changes is copied.
         line, after = self._lines[self._at], self._lines[self._at + 1 :]
+        stages = list(line.stages)
         spent = now - self._stage_began
-        stage = self._stage_left(line, spent, left, whole)
-        guess = None if left is None or line.several else spent + left
+        guess = None if left is None or line.several or not stages else spent + left
+        stage = self._stage_left(line, stages, spent, left, whole) if stages else Left(0.0)
+        like = set(_likes(line.row, stages[0])) if guess is not None else set()
         rest = [
-            self._expected(later.row, each, line, guess) for later in after for each in later.stages
+            self._expected(later.row, each, like, guess) for later in after for each in later.stages
         ]
         known = [seconds for seconds in (stage.seconds, *rest) if seconds is not None]
         least = stage.least or len(known) <= len(rest)
         run = Left(sum(known) if known else None, least)
         return Position(self._at + 1, self.total, now - self._began, stage, run)
 
-    def _stage_left(self, line: _Line, spent: float, left: float | None, whole: bool) -> Left:
+    def _stage_left(
+        self, line: _Line, stages: Sequence[Stage], spent: float, left: float | None, whole: bool
+    ) -> Left:
         """Return what is left of a line.
 
         Of a stage it is told by what it counts, and where that is a part of it, by what the same
         took in rows of this name, too; of several by what each took elsewhere.
         """
         if left is not None and not line.several:
-            same = self._took[next(_likes(line.row, line.stages[0]))]
+            same = self._took[next(_likes(line.row, stages[0]))]
             if whole or not same:
                 return Left(left, least=not whole)
             return Left(max(statistics.median(same) - spent, left))
-        each = [self._expected(line.row, stage) for stage in line.stages]
-        if not each or None in each:
+        each = [self._expected(line.row, stage) for stage in stages]
+        if None in each:
             return Left(left, least=left is not None)
         first, *others = [seconds for seconds in each if seconds is not None]
         return Left(max(first - spent, 0.0) + sum(others))
 
     def _expected(
-        self, row: str, stage: Stage, at_work: _Line | None = None, guess: float | None = None
+        self,
+        row: str,
+        stage: Stage,
+        guessed: Collection[tuple[str, str]] = (),
+        guess: float | None = None,
     ) -> float | None:
-        """Return what a stage may take; ``guess`` is what the one at work is going to take."""
-        guessed = set(_likes(at_work.row, at_work.stages[0])) if at_work and guess else set()
+        """Return what a stage may take; ``guess`` is for what is alike to the one at work."""
         for like in _likes(row, stage):
             if self._took[like]:
                 return statistics.median(self._took[like])

@@ -178,3 +178,12 @@ def test_a_training_that_was_continued_took_what_its_record_says(now):
     running.done(a.stages[0], 400.0)
     running.begin("a", [a.stages[1]])
     assert running.position(None, whole=True).stage == Left(400.0)
+
+
+def test_a_terminal_may_ask_between_the_end_of_a_stage_and_its_line(now):
+    a = row("a", *CELL)
+    running = paced(a)
+    finish(running, a, 0, 10.0, now)
+    at = running.position(3.0, whole=True)
+    assert (at.number, at.stage) == (1, Left(0.0))
+    assert at.run == Left(10.0, least=True)
