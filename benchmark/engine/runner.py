@@ -7,16 +7,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 
 from cerebench.benchmark.device import hardware, refuse_imitated_bf16
 from cerebench.benchmark.display import Display, Task
 from cerebench.benchmark.engine import store
 from cerebench.benchmark.engine.contents import contents
+from cerebench.benchmark.engine.pace import Pace
 from cerebench.benchmark.engine.registry import Registries, suite_version
 from cerebench.benchmark.engine.rows import Row, stages_of
-from cerebench.benchmark.engine.stage import Stage, misfits, pending
+from cerebench.benchmark.engine.stage import Stage, lines, misfits, pending
 from cerebench.benchmark.engine.workbench import Workbench
 from cerebench.benchmark.errors import ForeignFolder, Interrupted
 from cerebench.benchmark.planning.plan import Plan, missing_weights, to_be_trained
@@ -78,10 +78,13 @@ class Runner:
         plan.common.reference.publish(plan.folder)
         self.outcome.kept = len(stages) - len(todo)
         if todo:
+            pace = Pace(plan.rows, todo, plan.folder)
+            stages_to_do = f"{pace.total} stage{'s' * (pace.total != 1)} to do"
+            self.display.say(f"{plan.folder.name} · {stages_to_do}")
             with self._signals():
                 self.bench.open()
                 for row in plan.rows:
-                    self._row(row)
+                    self._row(row, pace)
         return self.outcome
 
     def _mend(self, todo: Sequence[Stage]) -> None:
@@ -93,56 +96,59 @@ class Runner:
                 self._describe(row)
                 self.display.say(f"{fault}; it is made anew.")
 
-    def _row(self, row: Row) -> None:
+    def _row(self, row: Row, pace: Pace) -> None:
         """Run what a row lacks, line by line."""
         folder, described = self.plan.folder, False
-        for line, stages in groupby(row.stages, key=lambda stage: stage.line or stage.name):
+        for line, stages in lines(row.stages):
             # Asked again here: what ran before may have done a stage, or undone one.
             ready = [s for s in pending(stages, folder) if self._ready(row, s)]
             if ready and not described:
                 self._describe(row)
                 described = True
             if ready:
-                self._line(f"{folder.name} · {row.title} · {line}", ready)
+                number = pace.begin(row.name, ready)
+                self._line(number, f"{row.title} · {line}", ready, pace)
 
     def _ready(self, row: Row, stage: Stage) -> bool:
         """Say whether everything that a stage needs is done."""
         return all(row.stage(name).done(self.plan.folder) for name in stage.needs)
 
-    def _line(self, title: str, stages: Sequence[Stage]) -> None:
+    def _line(self, number: str, title: str, stages: Sequence[Stage], pace: Pace) -> None:
         """Run stages that people see as one; one that fails does not stop the next."""
         began, failures, status = time.perf_counter(), len(self.outcome.failed), "interrupted"
         try:
-            with self.display.task(title) as task:
-                for number, stage in enumerate(stages):
+            with self.display.task(title, pace) as task:
+                for done, stage in enumerate(stages):
                     if self._stop:
                         raise Interrupted
                     if len(stages) > 1:
-                        task.update(number, len(stages), stage.name)
-                    self._stage(
-                        title if len(stages) == 1 else f"{title}, {stage.name}", stage, task
-                    )
+                        task.update(done, len(stages), stage.name.removeprefix(f"{stage.line} "))
+                    name = title if len(stages) == 1 else f"{title}, {stage.name}"
+                    self._stage(name, stage, task, pace)
             status = "failed" if len(self.outcome.failed) > failures else "done"
         except ForeignFolder:
             status = "failed"
             raise
         finally:
             reasons = dict.fromkeys(list(self.outcome.failed.values())[failures:])
-            self.display.ended(title, status, time.perf_counter() - began, "\n  ".join(reasons))
+            seconds = time.perf_counter() - began
+            self.display.ended(f"{number} · {title}", status, seconds, "\n  ".join(reasons))
 
-    def _stage(self, title: str, stage: Stage, task: Task) -> None:
+    def _stage(self, title: str, stage: Stage, task: Task, pace: Pace) -> None:
         """Run one stage and write its record, or beside it why it failed."""
         record = self.plan.folder / stage.record
         try:
-            stage.finish(self.plan.folder, self.bench, task)
+            made = stage.finish(self.plan.folder, self.bench, task)
             stage.clean(record, self.plan.out)
         except (Interrupted, ForeignFolder):  # the latter: not even a failure is written there
             raise
         except Exception as error:  # the one place that isolates a stage
             store.write_failure(record, title, error)
             self.outcome.failed[title] = f"{type(error).__name__}: {error}"
+            pace.done(stage, failed=True)
         else:
             self.outcome.done += 1
+            pace.done(stage, getattr(made, "seconds", None))
 
     def _describe(self, row: Row) -> None:
         """Write cell.json: everything that explains a result but is not the result."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,8 +70,8 @@ class Stage:
             bool(self.left) and not path.exists() and all((folder / p).exists() for p in self.left)
         )
 
-    def finish(self, folder: Path, bench: Workbench, task: Task) -> None:
-        """Do the work and write its record.
+    def finish(self, folder: Path, bench: Workbench, task: Task) -> Record:
+        """Do the work, write its record and return it.
 
         Raises:
             Misfit: If a folder is where the record belongs, or the record does not fit its schema.
@@ -84,7 +85,13 @@ class Stage:
         if type(record) is not self.made:
             got, expected = type(record).__name__, self.made.__name__
             raise TypeError(f"The stage '{self.name}' returned {got}; expected {expected}.")
-        store.write_record(path, self.key, record)
+        return store.write_record(path, self.key, record)
+
+
+def lines(stages: Iterable[Stage]) -> Iterator[tuple[str, list[Stage]]]:
+    """Yield the stages of a row as people see them: the name of each line, and its stages."""
+    for name, told in groupby(stages, key=lambda stage: stage.line or stage.name):
+        yield name, list(told)
 
 
 def pending(stages: Iterable[Stage], folder: Path) -> list[Stage]:

@@ -84,7 +84,7 @@ class Workbench:
         from cerebench.datasets.cache import prepare
 
         reference = self.cases
-        title = f"{self.folder.name} · prepare {len(reference.cases)} cases"
+        title = f"prepare {len(reference.cases)} cases"
         began = time.perf_counter()
         with self.display.task(title) as task:
 

@@ -25,7 +25,14 @@ from cerebench.benchmark.engine.stage import Stage
 from cerebench.benchmark.errors import BadPrediction
 from cerebench.benchmark.planning.planned import PlannedProtocol
 from cerebench.benchmark.stages.scoring import materialise
-from cerebench.benchmark.stages.training import Cost, TrainingData, load_networks, seeded, train
+from cerebench.benchmark.stages.training import (
+    Cost,
+    TrainingData,
+    load_networks,
+    seeded,
+    told,
+    train,
+)
 from cerebench.core.hashing import key_of
 from cerebench.core.machine import versions
 from cerebench.core.records.classified import DownstreamRecord, TestSet
@@ -42,7 +49,7 @@ if TYPE_CHECKING:
     from cerebench.benchmark.engine.workbench import Workbench
 
 DOWNSTREAM_SEED = 0  # parts and initial weights of the classifiers are the same for all methods
-Progress = Callable[[int, int, str], None]  # (steps done, steps of this training, text)
+Progress = Callable[[int, int, str, str], None]  # (steps done, steps, text, name of the training)
 
 
 class HarnessTrainer:
@@ -107,7 +114,7 @@ class HarnessTrainer:
             scope=name,
             device=self.device,
             progress=lambda _, step, total, scalars: self._progress(
-                step, total, " ".join([name, *(f"{k} {v:.3g}" for k, v in scalars.items())])
+                step, total, told(scalars), name
             ),
             stop=self._stop,
         )

@@ -43,7 +43,7 @@ from cerebench.benchmark.errors import Interrupted
 from cerebench.core import weights
 from cerebench.core.files import read_json, replacing, write_json
 from cerebench.core.hashing import key_of
-from cerebench.core.machine import versions
+from cerebench.core.machine import cpu_time, usable_cores, versions
 from cerebench.core.records.trained import TrainRecord
 from cerebench.methods.base import Batch, Batches, Method, Rows, T
 from cerebench.metrics.downstream.base import Learner
@@ -69,6 +69,10 @@ class Cost:
 
     Attributes:
         seconds: Wall time spent training, without what was lost after the last checkpoint.
+        cpu_seconds: CPU time of this process meanwhile, all threads together; None where an older
+            version made the checkpoint that was continued.
+        cores: Cores that the process could use.
+        other_cores: How many of them other processes used, on average; None where not known.
         peak_mib: Peak memory, MiB: allocated on a GPU, resident in the process on a CPU.
         steps: Phase to steps done.
         volumes_seen: Volumes drawn from the data, repetitions counted.
@@ -80,6 +84,9 @@ class Cost:
     """
 
     seconds: float
+    cpu_seconds: float | None
+    cores: int
+    other_cores: float | None
     peak_mib: float
     steps: dict[str, int]
     volumes_seen: int
@@ -270,12 +277,17 @@ class _Run:
         self.volumes_seen: int = saved.get("volumes_seen", 0)
         self.warnings: list[str] = saved.get("warnings", [])
         self._seconds_before: float = saved.get("seconds", 0.0)
+        # A checkpoint of an older version does not tell, and then nobody knows.
+        none = None if saved else 0.0
+        self._cpu_before: float | None = saved.get("cpu_seconds", none)
+        self._others_before: float | None = saved.get("other_cpu_seconds", none)
         self._peak_before: float = saved.get("peak_mib", 0.0)
         self._log = (folder / "log.jsonl").open("a+b")
         self._log.truncate(saved.get("log_bytes", 0))
         self._log.seek(0, os.SEEK_END)
         self.open.callback(self._log.close)
         self._started = self._checkpointed = time.monotonic()
+        self._cpu_started = cpu_time()
 
     def phase(self, name: str, **tracked: Any) -> _Phase:
         self._phases[name] = _Phase(self, name, tracked)
@@ -308,8 +320,12 @@ class _Run:
             )
 
     def cost(self) -> Cost:
+        seconds, (cpu, others) = self._seconds(), self._cpu_seconds()
         return Cost(
-            seconds=self._seconds(),
+            seconds=seconds,
+            cpu_seconds=cpu,
+            cores=usable_cores(),
+            other_cores=others / seconds if others is not None and seconds > 0 else None,
             peak_mib=self._peak_mib(),
             steps={name: phase.done for name, phase in self._phases.items()},
             volumes_seen=self.volumes_seen,
@@ -323,17 +339,32 @@ class _Run:
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._started
 
+    def _cpu_seconds(self) -> tuple[float | None, float | None]:
+        """Return the CPU time of this process and of others while it trained, where known."""
+        since, now = self._cpu_started, cpu_time()
+        own, others = self._cpu_before, self._others_before
+        if own is not None:
+            own += now.own - since.own
+        if others is not None and now.others is not None and since.others is not None:
+            others += max(now.others - since.others, 0.0)
+        else:
+            others = None
+        return own, others
+
     def _peak_mib(self) -> float:
         return max(self._peak_before, peak_mib(self.device))
 
     def _save(self) -> None:
         phases = {name: phase.state() for name, phase in self._phases.items()}
+        cpu, others = self._cpu_seconds()
         state = {
             "nets": {name: net.state_dict() for name, net in self.method.nets.items()},
             "phases": {**self.saved_phases, **phases},
             "volumes_seen": self.volumes_seen,
             "warnings": self.warnings,
             "seconds": self._seconds(),
+            "cpu_seconds": cpu,
+            "other_cpu_seconds": others,
             "peak_mib": self._peak_mib(),
             "log_bytes": self._log.tell(),
         }
@@ -473,6 +504,11 @@ class _Step:
             each.step()
 
 
+def told(scalars: Mapping[str, float]) -> str:
+    """Return logged scalars as progress shows them."""
+    return " · ".join(f"{name} {value:.3g}" for name, value in scalars.items())
+
+
 def trained_by(optimiser: Optimizer | Sequence[Optimizer]) -> tuple[list[Optimizer], list[Tensor]]:
     """Return the optimisers as a list, and the parameters that they train, each once."""
     optimisers = [optimiser] if isinstance(optimiser, Optimizer) else list(optimiser)
@@ -514,9 +550,7 @@ def _train_instance(row: TrainedRow, scope: str, bench: Workbench, task: Task) -
         seed=row.seed,
         scope=scope,
         device=bench.device,
-        progress=lambda phase, step, total, scalars: task.update(
-            step, total, " ".join([phase, *(f"{k} {v:.3g}" for k, v in scalars.items())])
-        ),
+        progress=lambda phase, step, total, scalars: task.update(step, total, told(scalars), phase),
         stop=bench.stop,
     )
     for text in cost.warnings:

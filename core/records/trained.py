@@ -56,6 +56,11 @@ class TrainRecord(Record):
         class_: Class that it was trained on, or ``all``.
         seed: Training seed.
         seconds: Wall time spent training, summed over interruptions.
+        cpu_seconds: CPU time of this process meanwhile, all threads together, s. It, ``cores`` and
+            ``other_cores`` are null in records of 0.1.0.
+        cores: Cores that the process could use.
+        other_cores: How many of them other processes used, mean over the training; null where the
+            system does not tell.
         peak_mib: Peak memory since the training began, MiB: allocated on a GPU; resident in the
             process, libraries and data included, on a CPU (where the system is not Linux, since
             the process began).
@@ -79,6 +84,9 @@ class TrainRecord(Record):
     class_: Class
     seed: int
     seconds: Amount
+    cpu_seconds: Annotated[Amount | None, OLDER]
+    cores: Annotated[Count | None, OLDER]
+    other_cores: Annotated[Amount | None, OLDER]
     peak_mib: Amount
     steps: Mapping[str, Count]
     volumes_seen: Count
@@ -103,6 +111,11 @@ class FitRecord(Record):
 
     Attributes:
         seconds: Wall time spent training, summed over interruptions.
+        cpu_seconds: CPU time of this process meanwhile, all threads together, s. It, ``cores`` and
+            ``other_cores`` are null in records of 0.1.0.
+        cores: Cores that the process could use.
+        other_cores: How many of them other processes used, mean over the training; null where the
+            system does not tell.
         peak_mib: Peak memory since the training began, MiB.
         steps: Phase to optimiser steps.
         volumes_seen: Volumes drawn from the data, repetitions counted.
@@ -117,6 +130,9 @@ class FitRecord(Record):
     kind = "fit"
 
     seconds: Amount
+    cpu_seconds: Annotated[Amount | None, OLDER]
+    cores: Annotated[Count | None, OLDER]
+    other_cores: Annotated[Amount | None, OLDER]
     peak_mib: Amount
     steps: Mapping[str, Count]
     volumes_seen: Count

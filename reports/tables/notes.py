@@ -23,7 +23,7 @@ from cerebench.core.statistics import holm
 from cerebench.reports.base import left_out
 from cerebench.reports.formatting import factor, number, plain, span
 from cerebench.reports.statistics.contrast import LEAST_SEEDS
-from cerebench.reports.values import floor
+from cerebench.reports.values import floor, load
 from cerebench.reports.values.summary import Summary, is_p, ranks, summarise
 from cerebench.reports.values.tidy import NOT_RUN, OK, Value
 
@@ -171,6 +171,7 @@ def reading(contents: Contents, values: Sequence[Value], labels: Sequence[str]) 
     yield from _ruled(contents, values, labels)
     yield from _equal_means(contents, values, labels)
     yield from _clipping(values, labels)
+    yield from _load(values, labels)
     yield from _measured(contents, values, labels)
 
 
@@ -518,6 +519,24 @@ def _without_facts(
             f"Scores recorded by an older version, without facts: {listed}; bench run keeps them. "
             "Their notes stand as they were recorded; ranges, tests and warnings that are made "
             "from facts leave them out. To have them made anew, delete their records first."
+        )
+
+
+def _load(values: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
+    """Say which trainings were timed while the machine was busy."""
+    timed = [v for v in values if v.metric == "train-seconds" and v.status == OK]
+    busy = [v for v in timed if load.busy(v.facts)]
+    if busy:
+        rows = {v.row: labels[v.row] for v in busy}
+        ours = sum(v.row in rows for v in timed)
+        others = [load.number(v.facts, load.OTHERS) for v in busy]
+        ends = dict.fromkeys(f"{end:.1f}" for end in (min(others), max(others)))
+        cores = span(int(load.number(v.facts, load.CORES)) for v in busy)
+        some = f" in {len(busy)} of {ours} trainings" if len(busy) < ours else ""
+        yield (
+            f"The machine was busy while {', '.join(rows.values())} trained: other processes used "
+            f"{' to '.join(ends)} of {cores} cores{some}. Training takes less time on an idle one; "
+            "CPU time compares better."
         )
 
 

@@ -34,10 +34,12 @@ from cerebench.reports.values.marks import explanation, marked_label, marks
 from cerebench.reports.values.summary import Summary, competing, leader, runner_up, summarise
 from cerebench.reports.values.tidy import ALL_CLASSES, DEVICE, OK, SAMPLER, Value, values
 
+CPU = "train-cpu-seconds"
 ARROWS = {"lower": "↓", "higher": "↑", "near-real": "→ real"}
 # Cost: group, head and detail of its column, and how a number of it is shown.
 COSTS: dict[str, tuple[str, str, str, Callable[[float], str]]] = {
     "train-seconds": ("training", "training", "time", duration),
+    CPU: ("training", "training", "CPU time", duration),
     "peak-mib": ("training", "training", "peak MiB", "{:.0f}".format),
     DEVICE: ("training", "training", "device", number),
     "parameters": ("training", "trained", "parameters", count),
@@ -158,7 +160,8 @@ def build_table(experiment: RecordedExperiment, *, controls: bool = True) -> Tab
     labels, marked = row_labels(contents.rows), marks(contents, all_values)
     shown_labels = [marked_label(label, marked.get(i, {})) for i, label in enumerate(labels)]
     sheet = _Sheet(contents, places, shown_labels, marked)
-    costs = _costs(contents.rows, {value.metric for value in all_values})
+    measured = {v.metric for v in all_values if v.metric != CPU or v.status == OK}
+    costs = _costs(contents.rows, measured)
     columns = _columns(contents.metrics, costs)
     shown = [i for i in _order(contents.rows) if controls or _role(contents.rows[i]) != "control"]
     blocks = tuple(
@@ -264,7 +267,7 @@ def _costs(rows: Sequence[RowEntry], recorded: Container[str]) -> list[str]:
     """Return the costs that this table has columns for."""
     if not any(row.kind == "method" for row in rows):
         return ["clip-fraction"]
-    return [cost for cost in COSTS if cost != SAMPLER or cost in recorded]
+    return [cost for cost in COSTS if cost not in (SAMPLER, CPU) or cost in recorded]
 
 
 def _columns(metrics: Sequence[MetricEntry], costs: Sequence[str]) -> tuple[Column, ...]:

@@ -19,10 +19,11 @@ from cerebench.core.records.scored import ScoreRecord, ScoreRow
 from cerebench.core.records.trained import SampleRecord, TrainRecord
 from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import first_line
+from cerebench.reports.values import load
 
 Recorded = TypeVar("Recorded", bound=Record)
 OK, FAILED, NOT_RUN, UNAVAILABLE = "ok", "failed", "not run", "unavailable"
-TRAIN_COSTS = ("train-seconds", "peak-mib", "parameters")
+TRAIN_COSTS = ("train-seconds", "train-cpu-seconds", "peak-mib", "parameters")
 DEVICE, SAMPLER = "device", "sampler"  # costs that are words
 ALL_CLASSES = "all"
 
@@ -36,13 +37,15 @@ class Value:
         kind: ``method``, ``samples`` or ``CONTROL_KIND``; ``role`` is ``floor`` or ``control`` for
             a control, else empty.
         class_: Class, or ``all`` for the cost of a model that serves every class.
-        metric: Name of a metric, or of a cost: ``train-seconds``, ``peak-mib``, ``parameters``
-            (trained ones, per trained instance), ``device`` (of training), ``sampler``,
-            ``sample-seconds`` (per volume), ``clip-fraction``, ``foreground`` (voxels).
+        metric: Name of a metric, or of a cost: ``train-seconds``, ``train-cpu-seconds``,
+            ``peak-mib``, ``parameters`` (trained ones, per trained instance), ``device`` (of
+            training), ``sampler``, ``sample-seconds`` (per volume), ``clip-fraction``,
+            ``foreground`` (voxels).
         value: Unscaled, unrounded; None if missing.
         notes: What a metric left to read beside the value; of ``train-seconds`` the warnings.
         facts: Numbers and short strings that a metric recorded beside the value, by name; None in
-            records of versions that knew only notes.
+            records of versions that knew only notes. Of ``train-seconds`` what load the machine
+            had.
         real_value: The same statistic of the real set, or what new real volumes would score.
         text: What ``device`` and ``sampler`` have in place of a value, else empty.
         replicates: Set (``generated``, ``real``) to the leave-out values that ``se`` comes from;
@@ -248,10 +251,16 @@ def _train_costs(
     yield replace(start, metric=DEVICE, text=device)
     device += f", {threads} thread{'s' * (threads > 1)}" if threads else ""
     start = replace(start, device=device)
-    amounts = (record.seconds, record.peak_mib, sum(record.parameters.values()))
+    parameters = sum(record.parameters.values())
+    amounts = (record.seconds, record.cpu_seconds, record.peak_mib, parameters)
     for cost, amount in zip(TRAIN_COSTS, amounts, strict=True):
-        warnings = record.warnings if cost == "train-seconds" else ()
-        yield replace(start, metric=cost, notes=warnings, value=float(amount))
+        if amount is None:
+            yield replace(start, metric=cost, **_missing("", "an older version did not measure it"))
+        elif cost == "train-seconds":
+            told = {"notes": record.warnings, "facts": load.facts(record)}
+            yield replace(start, metric=cost, value=float(amount), **told)
+        else:
+            yield replace(start, metric=cost, value=float(amount))
 
 
 def _sampler(experiment: RecordedExperiment, start: Value, cell: CellEntry) -> Iterator[Value]:

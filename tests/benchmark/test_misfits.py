@@ -106,7 +106,7 @@ def stage_of(plan, kind) -> Stage:
 
 def without_times(path) -> str:
     """Return a file but for what differs from run to run."""
-    times = "utc|seconds|seconds_per_sample|peak_mib|mtime_ns|ctime_ns"
+    times = "utc|seconds|cpu_seconds|other_cores|seconds_per_sample|peak_mib|mtime_ns|ctime_ns"
     return re.sub(rf'"({times})": [^\n]+', "", path.read_text("utf-8"))
 
 

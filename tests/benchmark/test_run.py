@@ -28,6 +28,17 @@ class Broken(WGANGP):
 """
 
 
+def test_the_data_set_is_named_once_and_every_stage_by_its_number(tiny_run):
+    first, *lines = tiny_run.out.splitlines()
+    (folder,) = (tiny_run.folder / "runs").iterdir()
+    told = [line for line in lines if " · done · " in line and not line.startswith("prepare")]
+    assert first == f"{folder.name} · {len(told)} stages to do"
+    numbers = [f"{i}/{len(told)}" for i in range(1, len(told) + 1)]
+    assert [line.split(" · ")[0] for line in told] == numbers
+    assert told[1].startswith(f"2/{len(told)} · wgan-gp · seed 0 · train LGG · done")
+    assert not [line for line in told if folder.name in line]
+
+
 def contents_of(folder: Path) -> Path:
     """Return the only table of contents below a folder."""
     (path,) = folder.glob("runs/*/experiment-*.json")

@@ -477,8 +477,8 @@ def test_an_interrupted_protocol_ends_with_the_same_predictions(plugins, tmp_pat
         attempt(folder, stop=lambda: next(calls) == 1)
     assert (folder / "repeat-0" / "pretrain" / "checkpoint" / "state.pt").exists()
 
-    def kill(done, total, text):
-        if "finetune" in text and done == 2:
+    def kill(done, total, text, part):
+        if "finetune" in part and done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -487,8 +487,9 @@ def test_an_interrupted_protocol_ends_with_the_same_predictions(plugins, tmp_pat
     told = []
     found, trainer = attempt(folder, progress=lambda *step: told.append(step))
     assert (folder / "repeat-0" / "pretrain" / "record.json").read_bytes() == done
-    assert [(step, total) for step, total, _ in told] == [(i, 4) for i in (1, 2, 3, 4)]
-    assert all(text.startswith("repeat-0/finetune loss") for _, _, text in told)
+    assert [(step, total) for step, total, *_ in told] == [(i, 4) for i in (1, 2, 3, 4)]
+    assert all(text.startswith("loss") for _, _, text, _ in told)
+    assert {part for *_, part in told} == {"repeat-0/finetune"}
     assert found.repeats == expected.repeats
     assert found.seconds == pytest.approx(sum(cost.seconds for cost in trainer.costs))
     assert len(trainer.costs) == 2

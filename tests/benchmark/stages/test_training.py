@@ -28,6 +28,7 @@ from cerebench.benchmark.stages.training import (
     seeded,
     train,
 )
+from cerebench.core.machine import CpuTime, usable_cores
 from cerebench.methods.base import (
     Conditions,
     Count,
@@ -563,3 +564,45 @@ def test_the_example_of_the_documentation_trains_and_samples(tmp_path):
 def test_data_without_masks_give_none():
     data = TrainingData(np.zeros((2, 1, 8, 8, 8), np.float16), None, [0, 0], ["a", "b"], "cpu")
     assert data.take(torch.tensor([1])).masks is None
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """Let each reading of CPU time find 3 s more of this process and 1 s more of others."""
+    readings = [0]
+
+    def read():
+        readings[0] += 1
+        return CpuTime(own=3.0 * readings[0], others=100.0 + readings[0])
+
+    monkeypatch.setattr(training, "cpu_time", read)
+
+
+def test_cpu_time_is_counted_from_the_start_of_a_training(tmp_path, used):
+    cost = _train(tmp_path)
+    assert cost.cpu_seconds == 3.0
+    assert cost.other_cores == pytest.approx(1.0 / cost.seconds)
+    assert cost.cores == usable_cores()
+
+
+def test_cpu_time_is_kept_over_interruptions_as_wall_time_is(tmp_path, used):
+    for count in (1, 2):
+        with pytest.raises(Interrupted):
+            _train(tmp_path, stop=lambda: True)
+        state = torch.load(tmp_path / "checkpoint" / "state.pt", weights_only=True)
+        assert (state["cpu_seconds"], state["other_cpu_seconds"]) == (3.0 * count, 1.0 * count)
+    cost = _train(tmp_path)
+    assert cost.cpu_seconds == 9.0
+    assert cost.other_cores == pytest.approx(3.0 / cost.seconds)
+
+
+def test_after_a_checkpoint_that_tells_no_cpu_time_none_is_claimed(tmp_path, used):
+    with pytest.raises(Interrupted):
+        _train(tmp_path, stop=lambda: True)
+    path = tmp_path / "checkpoint" / "state.pt"
+    state = torch.load(path, weights_only=True)
+    del state["cpu_seconds"], state["other_cpu_seconds"]
+    torch.save(state, path)
+    cost = _train(tmp_path)
+    assert cost.seconds > 0
+    assert cost.cpu_seconds is cost.other_cores is None

@@ -254,7 +254,7 @@ def test_facts_are_canonical_json_in_the_csv_and_empty_where_there_are_none(runs
     table = frame(runs.read()).set_index(["method", "metric", "class"])["facts"]
     told = table.loc["ddpm", "ms-ssim", "LGG"]
     assert told == '{"a":"é","b":0.30000000000000004,"c":null}'
-    assert table.loc["ddpm", "nn-ratio", "LGG"] == table.loc["ddpm", "train-seconds", "LGG"] == ""
+    assert table.loc["ddpm", "nn-ratio", "LGG"] == table.loc["ddpm", "peak-mib", "LGG"] == ""
     assert '"{""a"":""é"",""b"":0.30000000000000004,""c"":null}"' in csv([frame(runs.read())])
 
 

@@ -53,9 +53,10 @@ def test_headers_carry_direction_view_and_scale(runs):
         ("NN ratio", "→ real"),
     ]
     assert ("FD[rand2d-v1]", "sagittal ↓") in heads
-    assert heads[-8:] == [
+    assert heads[-9:] == [
         ("n", "real/gen."),
         ("training", "time"),
+        ("training", "CPU time"),
         ("training", "peak MiB"),
         ("training", "device"),
         ("trained", "parameters"),
@@ -417,15 +418,37 @@ def cost(runs, name, label, block=0):
 
 
 def test_every_cost_of_a_method_has_a_column(runs):
-    costs = ("train-seconds", "peak-mib", "device", "parameters", "sample-seconds", "clip-fraction")
-    told = [cost(runs, name, "3D-WGAN-GP") for name in costs]
-    texts = ["100.0 s", "812", "cpu, bf16", "1.5 M", "0.05", "0.01"]
-    assert told == [(text, "") for text in texts]
+    texts = {
+        "train-seconds": "100.0 s",
+        "train-cpu-seconds": "3.0 min",
+        "peak-mib": "812",
+        "device": "cpu, bf16",
+        "parameters": "1.5 M",
+        "sample-seconds": "0.05",
+        "clip-fraction": "0.01",
+    }
+    told = [cost(runs, name, "3D-WGAN-GP") for name in texts]
+    assert told == [(text, "") for text in texts.values()]
     failed = "failed: train LGG: out of memory at 128³"
     assert cost(runs, "peak-mib", "3D-α-WGAN") == cost(runs, "device", "3D-α-WGAN") == ("—", failed)
     assert cost(runs, "device", "mine_v2 & co") == ("—", "not recorded")
     told = build_table(runs.read()).protocol
     assert any("a running average of them is not counted again" in line for line in told)
+
+
+def test_records_that_tell_no_cpu_time_have_a_dash_and_no_column_where_none_tells(runs):
+    old = {"cpu_seconds": None, "cores": None, "other_cores": None}
+    for name in ("LGG", "HGG"):
+        runs.edit(f"ddpm-quick-89abcdef/seed-0/train/{name}/record.json", **old)
+    reason = "an older version did not measure it"
+    text, note = cost(runs, "train-cpu-seconds", "3D-DDPM")
+    assert text == "—"
+    assert reason in note
+    assert cost(runs, "train-cpu-seconds", "3D-WGAN-GP") == ("3.0 min", "")
+    for name in ("LGG", "HGG"):
+        runs.edit(f"wgan-gp-quick-89abcdef/seed-0/train/{name}/record.json", **old)
+    runs.edit("broken-quick-89abcdef/seed-0/train/HGG/record.json", **old)
+    assert not [c for c in build_table(runs.read()).columns if c.metric == "train-cpu-seconds"]
 
 
 def test_devices_of_seeds_stand_side_by_side(three_seeds):

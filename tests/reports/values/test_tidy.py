@@ -126,6 +126,12 @@ def test_costs_are_rows_with_their_class_and_device(runs):
     found = where(frames.frame(runs.read()), method="wgan-gp")
     assert only(found, "train-seconds", "HGG")["value"] == 150.0
     assert only(found, "train-seconds", "HGG")["device"] == "cpu, bf16, 2 threads"
+    assert only(found, "train-cpu-seconds", "HGG")["value"] == 270.0
+    assert json.loads(only(found, "train-seconds", "HGG")["facts"]) == {
+        "cores": 2,
+        "usable_cores": 2,
+        "other_cores": 0.125,
+    }
     assert only(found, "parameters", "LGG")["value"] == 1_500_000
     assert only(found, "peak-mib", "LGG")["value"] == 812.0
     assert only(found, "sample-seconds", "all")["value"] == 0.05
