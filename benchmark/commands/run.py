@@ -296,13 +296,19 @@ def _write_reports(registries: Registries, contents: Path) -> tuple[list[Path], 
 
 
 def _print_answer(contents: Path, written: Sequence[Path]) -> None:
-    """Print one line a row, what to type for more, and where the report files are."""
-    from cerebench.benchmark.tables import console
+    """Print one line a row, what to type for more, and where the report files are.
+
+    Folders of samples get the full table: its notes say what in them was set aside or clipped.
+    """
+    from cerebench.benchmark.tables import console, print_terminal
     from cerebench.reports.answer import render
     from cerebench.reports.base import RecordedExperiment
 
     experiment, screen = RecordedExperiment.read(contents), console()
-    render(experiment, screen)
+    if any(row.kind == "samples" for row in experiment.contents.rows):
+        print_terminal([experiment], screen)
+    else:
+        render(experiment, screen)
     out = contents.parents[1]
     place = "" if out == Path("runs") else f" --out {out}"
     screen.print(

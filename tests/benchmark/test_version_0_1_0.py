@@ -131,7 +131,16 @@ def test_every_number_is_read_as_it_was(run, store):
     code, out, error = run("report", "--csv")
     assert code == 0, error
     rows = list(csv.DictReader(io.StringIO(out)))
-    read = [{name: row[name] for name in expected[0]} for row in rows]
+    # Where 0.1.0 had an empty cell the CSV has a word now.
+    words = {"role": "method", "preset": "none", "view": "all", "protocol": "none"}
+    words |= {"level": "score"}
+    read = [
+        {
+            n: "" if words.get(n) == row[n] and (n != "role" or row["kind"] != "anchor") else row[n]
+            for n in expected[0]
+        }
+        for row in rows
+    ]
     cpu = [row for row in read if row["metric"] == "train-cpu-seconds"]  # which nobody measured
     assert {row["value"] for row in cpu} == {""}
     old = [row for row in read if row not in cpu]

@@ -84,7 +84,7 @@ def test_the_paper_preset_is_the_main_script():
 def test_levels_follow_the_size():
     assert Config().for_size(64).channels == (64, 128, 256)
     assert QUICK.config.for_size(64).channels == (8, 8, 16)
-    assert LITE.config.for_size(32).channels == (64, 128)
+    assert LITE.config.for_size(32).channels == (32, 64)
 
 
 @pytest.mark.parametrize(
