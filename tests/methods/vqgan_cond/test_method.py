@@ -420,7 +420,10 @@ def test_a_few_hundred_steps_learn_to_reconstruct_and_to_honour_the_label(tmp_pa
         codes=64,
         discriminator_channels=8,
         layers=2,
+        latent_size=4,
         width=64,
+        heads=4,
+        mask_ratio=0.5,
         autoencoder_steps=200,
         batch=4,
         mean_start=False,  # the paper's start, weights and start of the discriminator
