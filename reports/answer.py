@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from cerebench.core.records.contents import Contents, MetricEntry
 from cerebench.reports.base import RecordedExperiment
-from cerebench.reports.formatting import DASH, duration, factor, plain, span, superscript
+from cerebench.reports.formatting import DASH, duration, plain, span, superscript
 from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.sections import study
-from cerebench.reports.tables.table import ARROWS
+from cerebench.reports.tables.table import ARROWS, unit
 from cerebench.reports.values import floor
 from cerebench.reports.values.downstream import DEFAULT_TEST
 from cerebench.reports.values.labels import row_labels
@@ -72,20 +72,20 @@ def build(experiment: RecordedExperiment) -> Answer:
     footnotes = Footnotes()
     signs = {row: superscript(footnotes.mark(brief(why))) for row, why in marked.items()}
     protocols = study(experiment, DEFAULT_TEST)
-    classified = _classified(protocols)
+    classified = _classified(protocols)[: COLUMNS - 2]
     timed = any(row.kind == "method" for row in contents.rows)
-    metrics = _chosen(contents.metrics, COLUMNS - timed - len(classified[: COLUMNS - 2]))
+    metrics = _chosen(contents.metrics, COLUMNS - timed - len(classified))
     heads = [_head(metric, view) for metric, view in metrics]
-    heads += [(label, "", "AUC") for label, _ in classified[: COLUMNS - 2]]
+    heads += [(label, "", "AUC") for label, _ in classified]
     heads += [("training", "", "time")] * timed
     rows = []
     for i in sheet.shown:
         entry = contents.rows[i]
         cells = [sheet.cell(i, metric, view) for metric, view in metrics]
-        cells += [of_rows.get(entry.name, "") for _, of_rows in classified[: COLUMNS - 2]]
+        cells += [of_rows.get(entry.name, "") for _, of_rows in classified]
         cells += [sheet.time(i)] * timed
         rows.append((labels[i] + signs.get(i, ""), tuple(cells)))
-    for label, aucs in _alone(protocols, classified[: COLUMNS - 2]):
+    for label, aucs in _alone(protocols, classified):
         rows.append((label, ("",) * len(metrics) + aucs + ("",) * timed))
     notes = [f"{superscript(n)} {text}." for n, text in enumerate(footnotes.texts, 1)]
     return Answer(
@@ -144,11 +144,9 @@ class _Sheet:
     def __init__(self, contents: Contents, recorded: Sequence[Value]) -> None:
         self._contents = contents
         self._places: dict[tuple[int, str, str, str], list[Value]] = {}
-        ratios = {metric.name for metric in contents.metrics if metric.as_ratio}
-        for value in recorded:
-            shown = floor.as_ratio(value) if value.metric in ratios else value
+        for value in floor.shown(contents, recorded):
             place = (value.row, value.class_, value.metric, value.view)
-            self._places.setdefault(place, []).append(shown)
+            self._places.setdefault(place, []).append(value)
         roles = {i: row.role or "method" for i, row in enumerate(contents.rows)}
         floors = [i for i, role in roles.items() if role == "floor"]
         # The last floor is the one of held-out volumes, whose number is that of the methods.
@@ -219,8 +217,7 @@ def _chosen(metrics: Sequence[MetricEntry], most: int) -> list[tuple[MetricEntry
 
 def _head(metric: MetricEntry, view: str) -> tuple[str, str, str]:
     label, bracket, space = plain(metric.label).partition("[")
-    scale = "× real" if metric.as_ratio else factor(metric.scale) * (not metric.label.endswith("%"))
-    detail = " ".join(part for part in (view, scale, ARROWS[metric.better]) if part)
+    detail = " ".join(part for part in (view, unit(metric), ARROWS[metric.better]) if part)
     return label, bracket + space, detail
 
 

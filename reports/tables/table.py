@@ -151,12 +151,8 @@ def build_table(experiment: RecordedExperiment, *, controls: bool = True) -> Tab
     contents, all_values = experiment.contents, values(experiment)
     _refuse_mixed_recipes(all_values)
     places: dict[tuple[int, str, str, str], list[Value]] = {}
-    ratios = {metric.name for metric in contents.metrics if metric.as_ratio}
-    for value in all_values:
-        shown_value = floor.as_ratio(value) if value.metric in ratios else value
-        places.setdefault((value.row, value.class_, value.metric, value.view), []).append(
-            shown_value
-        )
+    for value in floor.shown(contents, all_values):
+        places.setdefault((value.row, value.class_, value.metric, value.view), []).append(value)
     labels, marked = row_labels(contents.rows), marks(contents, all_values)
     shown_labels = [marked_label(label, marked.get(i, {})) for i, label in enumerate(labels)]
     sheet = _Sheet(contents, places, shown_labels, marked)
@@ -270,13 +266,19 @@ def _costs(rows: Sequence[RowEntry], recorded: Container[str]) -> list[str]:
     return [cost for cost in COSTS if cost not in (SAMPLER, CPU) or cost in recorded]
 
 
+def unit(metric: MetricEntry) -> str:
+    """Return what the numbers of a metric's column are multiples of; empty where that is 1."""
+    if plain(metric.label).endswith("%"):  # which says it
+        return ""
+    return "× real" if metric.as_ratio else factor(metric.scale)
+
+
 def _columns(metrics: Sequence[MetricEntry], costs: Sequence[str]) -> tuple[Column, ...]:
     columns = []
     for metric in metrics:
         if metric.unavailable:
             continue
-        label, scale = plain(metric.label), "× real" if metric.as_ratio else factor(metric.scale)
-        scale = "" if label.endswith("%") else scale  # which says it
+        label, scale = plain(metric.label), unit(metric)
         _, _, space = label.partition("[")
         for view in metric.views:
             parts = (view, ARROWS[metric.better], scale)

@@ -56,6 +56,12 @@ def as_ratio(value: Value) -> Value:
     )
 
 
+def shown(contents: Contents, values: Sequence[Value]) -> list[Value]:
+    """Return values as tables show them: those of metrics with a real floor as ratios to it."""
+    ratios = {metric.name for metric in contents.metrics if metric.as_ratio}
+    return [as_ratio(value) if value.metric in ratios else value for value in values]
+
+
 def notes(contents: Contents, values: Sequence[Value]) -> Iterator[str]:
     """Yield what the ratios of each metric are to."""
     for metric in contents.metrics:
