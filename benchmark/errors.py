@@ -37,6 +37,10 @@ class Interrupted(UserError):
     exit_code = EXIT_INTERRUPTED
 
 
+class TakenOver(RuntimeError):
+    """Another process took this one for dead and works on its stage; this one publishes nothing."""
+
+
 class PluginExit(RuntimeError):
     """A plugin called ``sys.exit()``, which would have ended the command as if all were well."""
 

@@ -74,6 +74,13 @@ class Pace:
         self._stage_began = time.monotonic()
         return f"{found + 1}/{self.total}"
 
+    def over(self, stages: Iterable[Stage]) -> None:
+        """Take stages as done that this process did not do."""
+        records = {stage.record for stage in stages}
+        for line in self._lines:
+            if any(stage.record in records for stage in line.stages):
+                line.stages = [stage for stage in line.stages if stage.record not in records]
+
     def done(self, stage: Stage, seconds: float | None = None, *, failed: bool = False) -> None:
         """Take a stage of this line as ended.
 
@@ -92,14 +99,17 @@ class Pace:
         """Return where the run is, as ``display.Run`` says."""
         now = time.monotonic()
         # A terminal asks from a thread of its own, while stages end: what changes is copied.
-        line, after = self._lines[self._at], self._lines[self._at + 1 :]
+        line = self._lines[self._at]
+        rest_of = [other for other in list(self._lines) if other is not line]
         stages = list(line.stages)
         spent = now - self._stage_began
         guess = None if left is None or line.several or not stages else spent + left
         stage = self._stage_left(line, stages, spent, left, whole) if stages else Left(0.0)
         like = set(_likes(line.row, stages[0])) if guess is not None else set()
         rest = [
-            self._expected(later.row, each, like, guess) for later in after for each in later.stages
+            self._expected(other.row, each, like, guess)
+            for other in rest_of
+            for each in list(other.stages)
         ]
         known = [seconds for seconds in (stage.seconds, *rest) if seconds is not None]
         least = stage.least or len(known) <= len(rest)

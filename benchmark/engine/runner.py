@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,19 +13,22 @@ from pathlib import Path
 from cerebench.benchmark.device import hardware, refuse_imitated_bf16
 from cerebench.benchmark.display import Display, Task
 from cerebench.benchmark.engine import store
+from cerebench.benchmark.engine.claims import Claims
 from cerebench.benchmark.engine.contents import contents
 from cerebench.benchmark.engine.pace import Pace
 from cerebench.benchmark.engine.registry import Registries, suite_version
 from cerebench.benchmark.engine.rows import Row, stages_of
 from cerebench.benchmark.engine.stage import Stage, lines, misfits, pending
 from cerebench.benchmark.engine.workbench import Workbench
-from cerebench.benchmark.errors import ForeignFolder, Interrupted
+from cerebench.benchmark.errors import ForeignFolder, Interrupted, TakenOver
 from cerebench.benchmark.planning.plan import Plan, missing_weights, to_be_trained
 from cerebench.core.machine import commit, versions
 from cerebench.core.records.cells import CellFile, Hardware
+from cerebench.core.records.claims import Claim
 from cerebench.metrics.base import MissingWeights
 
 CELL = "cell.json"  # what explains the results of a row, beside them
+POLL = 0.5  # seconds between two looks at what other processes work on
 
 
 @dataclass
@@ -37,8 +41,19 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass
+class _Turn:
+    """What became of a row: whether something was done for it, and what others work on."""
+
+    worked: bool = False
+    claimed: list[Claim] = field(default_factory=list)
+
+
 class Runner:
-    """Runs the stages of a plan on this machine, one after the other.
+    """Runs the stages of a plan in this process, one after the other.
+
+    Several may run on one folder of results: each takes what no other works on, and ends when all
+    is done or has failed.
 
     Args:
         plan: What to run.
@@ -52,9 +67,11 @@ class Runner:
         self, plan: Plan, registries: Registries, cache: Path, device: str, display: Display
     ) -> None:
         self.plan, self.display = plan, display
-        self.bench = Workbench(plan, registries, cache, device, display, lambda: self._stop)
+        self.bench = Workbench(plan, registries, cache, device, display, self._asked_to_stop)
         self.outcome = Outcome(plan.table_of_contents)
         self._stop = False
+        self._claims = Claims(plan.folder)
+        self._failed: set[Path] = set()  # records of stages that are not tried again
 
     def run(self) -> Outcome:
         """Do everything that is missing.
@@ -81,11 +98,21 @@ class Runner:
             pace = Pace(plan.rows, todo, plan.folder)
             stages_to_do = f"{pace.total} stage{'s' * (pace.total != 1)} to do"
             self.display.say(f"{plan.folder.name} · {stages_to_do}")
-            with self._signals():
+            self._began = store.now()
+            with self._signals(), self._claims:
                 self.bench.open()
-                for row in plan.rows:
-                    self._row(row, pace)
+                while True:
+                    turns = [self._row(row, pace) for row in plan.rows]
+                    claimed = [claim for turn in turns for claim in turn.claimed]
+                    if not claimed:
+                        break
+                    if not any(turn.worked for turn in turns):
+                        self._wait(claimed, pace)
         return self.outcome
+
+    def _asked_to_stop(self) -> bool:
+        """Say whether long work should stop: a signal came, or another process has taken over."""
+        return self._stop or self._claims.lost()
 
     def _mend(self, todo: Sequence[Stage]) -> None:
         """Say which files do not fit their schema; stages make records anew, this ``cell.json``."""
@@ -96,22 +123,59 @@ class Runner:
                 self._describe(row)
                 self.display.say(f"{fault}; it is made anew.")
 
-    def _row(self, row: Row, pace: Pace) -> None:
-        """Run what a row lacks, line by line."""
-        folder, described = self.plan.folder, False
+    def _row(self, row: Row, pace: Pace) -> _Turn:
+        """Run what a row lacks, line by line, but for what other processes work on."""
+        turn = _Turn()
         for line, stages in lines(row.stages):
             # Asked again here: what ran before may have done a stage, or undone one.
-            ready = [s for s in pending(stages, folder) if self._ready(row, s)]
-            if ready and not described:
-                self._describe(row)
-                described = True
-            if ready:
-                number = pace.begin(row.name, ready)
-                self._line(number, f"{row.title} · {line}", ready, pace)
+            missing = self._open(stages)
+            pace.over(s for s in stages if s not in missing or self._blocked(row, s))
+            ready = [stage for stage in missing if self._ready(row, stage)]
+            taken = {stage: self._claims.take(stage.record) for stage in ready}
+            turn.claimed += [claim for claim in taken.values() if claim is not None]
+            own = [stage for stage, claim in taken.items() if claim is None]
+            # And once more: another process may have ended them before they were taken.
+            todo = self._open(own)
+            try:
+                if todo and not turn.worked:
+                    self._describe(row)
+                    turn.worked = True
+                if todo:
+                    number = pace.begin(row.name, todo)
+                    self._line(number, f"{row.title} · {line}", todo, pace)
+            finally:
+                for stage in own:
+                    self._claims.free(stage.record)
+        return turn
+
+    def _open(self, stages: Iterable[Stage]) -> list[Stage]:
+        """Return the stages that are neither done nor have failed since this run began."""
+        waiting = [s for s in pending(stages, self.plan.folder) if s.record not in self._failed]
+        for stage in waiting:
+            failure = store.read_failure(self.plan.folder / stage.record)
+            if failure is not None and failure.utc > self._began:
+                self._failed.add(stage.record)
+                self.outcome.failed[failure.stage] = f"{failure.error}: {failure.reason}"
+        return [stage for stage in waiting if stage.record not in self._failed]
 
     def _ready(self, row: Row, stage: Stage) -> bool:
         """Say whether everything that a stage needs is done."""
         return all(row.stage(name).done(self.plan.folder) for name in stage.needs)
+
+    def _blocked(self, row: Row, stage: Stage) -> bool:
+        """Say whether something that a stage needs has failed, or what that needs."""
+        needed = [row.stage(name) for name in stage.needs]
+        return any(s.record in self._failed or self._blocked(row, s) for s in needed)
+
+    def _wait(self, claimed: Sequence[Claim], pace: Pace) -> None:
+        """Wait until one of the stages that other processes work on ends, or one of those dies."""
+        title = f"waiting for {_told(claimed)}"
+        with self.display.task(title) as task:
+            while all(self._claims.taken(claim) for claim in claimed):
+                if self._stop:
+                    raise Interrupted
+                task.update(0, 0)
+                time.sleep(POLL)
 
     def _line(self, number: str, title: str, stages: Sequence[Stage], pace: Pace) -> None:
         """Run stages that people see as one; one that fails does not stop the next."""
@@ -129,6 +193,8 @@ class Runner:
         except ForeignFolder:
             status = "failed"
             raise
+        except TakenOver:
+            status = "taken over by another process"
         finally:
             reasons = dict.fromkeys(list(self.outcome.failed.values())[failures:])
             seconds = time.perf_counter() - began
@@ -136,19 +202,26 @@ class Runner:
 
     def _stage(self, title: str, stage: Stage, task: Task, pace: Pace) -> None:
         """Run one stage and write its record, or beside it why it failed."""
-        record = self.plan.folder / stage.record
+        record, root = self.plan.folder / stage.record, self.plan.folder
         try:
-            made = stage.finish(self.plan.folder, self.bench, task)
+            made = stage.finish(root, self.bench, task, lambda: self._claims.held(stage.record))
             stage.clean(record, self.plan.out)
-        except (Interrupted, ForeignFolder):  # the latter: not even a failure is written there
+        except Interrupted:
+            if self._stop:
+                raise
+            raise TakenOver from None
+        except (TakenOver, ForeignFolder):  # of the latter not even a failure is written there
             raise
         except Exception as error:  # the one place that isolates a stage
+            self._failed.add(stage.record)
             store.write_failure(record, title, error)
             self.outcome.failed[title] = f"{type(error).__name__}: {error}"
             pace.done(stage, failed=True)
         else:
             self.outcome.done += 1
             pace.done(stage, getattr(made, "seconds", None))
+        finally:
+            self._claims.free(stage.record)
 
     def _describe(self, row: Row) -> None:
         """Write cell.json: everything that explains a result but is not the result."""
@@ -182,3 +255,14 @@ class Runner:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _told(claims: Sequence[Claim]) -> str:
+    """Say what is waited for: stages and processes, of many the first."""
+    first, *others = dict.fromkeys(
+        (c.host, c.pid, Path(c.record).parent.as_posix()) for c in claims
+    )
+    host, pid, place = first
+    where = f"process {pid}" if pid else "a process"
+    where += f" on {host}" * (host not in ("", platform.node()))
+    return f"{place} ({where})" + f" and {len(others)} more" * bool(others)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cerebench.benchmark.engine import store
-from cerebench.benchmark.errors import no_exit
+from cerebench.benchmark.errors import TakenOver, no_exit
 from cerebench.core.records.base import Misfit, Record
 
 if TYPE_CHECKING:
@@ -70,10 +70,23 @@ class Stage:
             bool(self.left) and not path.exists() and all((folder / p).exists() for p in self.left)
         )
 
-    def finish(self, folder: Path, bench: Workbench, task: Task) -> Record:
+    def finish(
+        self,
+        folder: Path,
+        bench: Workbench,
+        task: Task,
+        held: Callable[[], bool] = lambda: True,
+    ) -> Record:
         """Do the work, write its record and return it.
 
+        Args:
+            folder: The data set's folder.
+            bench: What the work needs.
+            task: Where progress is told.
+            held: Asked before the record is written: whether no other process has taken over.
+
         Raises:
+            TakenOver: If one has.
             Misfit: If a folder is where the record belongs, or the record does not fit its schema.
             TypeError: If the work returned something else. As in all cases, no record is written.
         """
@@ -85,6 +98,8 @@ class Stage:
         if type(record) is not self.made:
             got, expected = type(record).__name__, self.made.__name__
             raise TypeError(f"The stage '{self.name}' returned {got}; expected {expected}.")
+        if not held():
+            raise TakenOver
         return store.write_record(path, self.key, record)
 
 

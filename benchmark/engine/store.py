@@ -187,6 +187,15 @@ def failure_path(record: Path) -> Path:
     return record.with_name(name)
 
 
+def read_failure(record: Path) -> Failure | None:
+    """Return why the stage of this record failed; None where it did not, or nobody can read it."""
+    try:
+        found = read(Failure, failure_path(record))
+    except Misfit:
+        return None
+    return found[1] if found else None
+
+
 def write_failure(record: Path, stage: str, error: BaseException) -> None:
     """Record why a stage failed, beside where its record would be."""
     failure = Failure(
