@@ -18,7 +18,7 @@ import shutil
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -90,13 +90,14 @@ def prepare(
     """Preprocess every case of a dataset, or open what an earlier call has prepared.
 
     Work happens in a hidden folder that gets its name only when it is complete, so a killed
-    preparation leaves nothing that could be taken for one; the next call continues it. Two at once
-    do not disturb each other.
+    preparation leaves nothing that could be taken for one; the next call continues it. Of several
+    processes at once one works and the others wait.
 
     Args:
         dataset: What to prepare.
         cache: Folder that holds all prepared datasets; created if missing.
-        progress: Called with (cases done, all cases) after each case.
+        progress: Called with (cases done, all cases) after each case, and now and then while
+            another process prepares the same.
         workers: Processes that load cases; None for as many as suit, one where there are no files.
             More than one needs a dataset that can be pickled and, in a script, the call under
             ``if __name__ == "__main__":``.
@@ -119,7 +120,9 @@ def prepare(
     fingerprint = dataset.fingerprint(file_hashes(paths, cache / "hashes.json"))
     folder = cache / f"{dataset.info.name}-{dataset.size}-{fingerprint[:16]}"
     if not folder.exists():
-        with _partial(folder) as place:
+        with _partial(folder, lambda: progress and progress(0, len(cases))) as place:
+            if place is None:
+                return _open(folder, fingerprint)
             processes = workers or (default_workers(len(cases)) if paths else 1)
             rows = _fill(place, dataset, cases, progress, processes)
             manifest = {
@@ -196,33 +199,26 @@ def _read_index(index: Path) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def _partial(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill; it takes its final name at the end.
+def _partial(folder: Path, waiting: Callable[[], Any]) -> Iterator[Path | None]:
+    """Give a folder to fill, which takes its final name at the end; None if another process did.
 
-    One process at a time holds the folder that a killed one can be continued from; a second one
-    works in a folder of its own, which does not outlive it. Of bad data nothing stays; after any
-    other end the first folder does.
+    One process at a time holds it; ``waiting`` is called now and then by the others. Of bad data
+    nothing stays; after any other end the folder does, to be continued from.
     """
-    shared = folder.with_name(f".{folder.name}.partial")
+    place = folder.with_name(f".{folder.name}.partial")
     _remove_leftovers(folder.parent)
-    with _lock(shared.with_name(f"{shared.name}.lock")) as mine:
-        place = (
-            shared if mine else shared.with_name(f"{shared.name}-{os.getpid()}-{time.time_ns()}")
-        )
+    with _lock(place.with_name(f"{place.name}.lock"), waiting):
+        if folder.exists():
+            yield None
+            return
         place.mkdir(exist_ok=True)
         try:
             yield place
             (place / _JOURNAL).unlink()
-            try:
-                place.rename(folder)
-            except OSError:
-                if not folder.exists():  # else another process was faster, with the same content
-                    raise
-                shutil.rmtree(place)
-        except BaseException as error:
+            place.rename(folder)
+        except DatasetError:
             # Only an interrupted preparation can be continued: repaired files are other contents.
-            if not mine or isinstance(error, DatasetError):
-                shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(place, ignore_errors=True)
             raise
 
 
@@ -239,16 +235,17 @@ def _remove_leftovers(cache: Path) -> None:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[bool]:
-    """Tell whether this process is the only one here; the system frees the lock when it dies."""
-    lock = FileLock(path, timeout=0)
+def _lock(path: Path, waiting: Callable[[], Any]) -> Iterator[None]:
+    """Be the only process here; the system frees the lock when one dies."""
+    lock = FileLock(path, timeout=0.2)
+    while True:
+        try:
+            lock.acquire()
+            break
+        except Timeout:
+            waiting()
     try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
+        yield
         with suppress(PermissionError):  # Windows removes no open file; an empty one may stay
             path.unlink(missing_ok=True)
     finally:

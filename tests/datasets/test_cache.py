@@ -266,13 +266,43 @@ def test_only_leftovers_of_our_own_are_removed_and_links_are_not_followed(tmp_pa
     assert all((folder / "photo.jpg").read_text() == "mine" for folder in (mine, *kept))
 
 
-def test_a_faster_process_wins_and_the_slower_one_uses_its_folder(tmp_path):
-    def overtake(done, total):
-        if done == 6:
-            prepare(Tiny(), tmp_path)
+def test_of_several_processes_one_prepares_and_the_others_wait(tmp_path):
+    script = KILLED.replace(
+        "    def load(self, case): ",
+        """    def load(self, case):
+        import time
+        time.sleep(0.3)
+        with open(sys.argv[1] + "/loaded", "a") as log:
+            log.write(case.id)
+        """,
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), "finish"]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate()[0].strip() for process in started] == ["2"] * 3
+    assert (tmp_path / "loaded").read_text() == "ab"
+    assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == ["tiny-2-" + "f" * 16]
 
-    prepared = prepare(Tiny(), tmp_path, progress=overtake)
-    assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == [prepared.folder.name]
+
+def test_who_waits_for_another_process_can_be_stopped(tmp_path):
+    hold = KILLED.replace("os.kill(os.getpid(), 9)", "(print(flush=True), input())")
+    command = [sys.executable, "-c", hold, str(tmp_path), "kill"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    holder = subprocess.Popen(command, text=True, **pipes)
+    holder.stdout.readline()  # it has loaded a case and holds the folder
+
+    class Same(Tiny):
+        def fingerprint(self, hashes):
+            return "f" * 64
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            prepare(Same(2), tmp_path, progress=stop)
+    finally:
+        holder.kill()
+        holder.wait()
 
 
 @pytest.mark.parametrize("name", ["volumes.npy", "masks.npy", "cases.json"])
