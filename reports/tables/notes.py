@@ -24,6 +24,7 @@ from cerebench.reports.base import left_out
 from cerebench.reports.formatting import factor, number, plain, span
 from cerebench.reports.statistics.contrast import LEAST_SEEDS
 from cerebench.reports.values import floor, load
+from cerebench.reports.values.labels import legends
 from cerebench.reports.values.summary import Summary, is_p, ranks, summarise
 from cerebench.reports.values.tidy import NOT_RUN, OK, Value
 
@@ -141,6 +142,7 @@ def reading(contents: Contents, values: Sequence[Value], labels: Sequence[str]) 
         if near
         else "."
     )
+    yield from legends(contents.metrics)
     yield bold(contents)
     if any(v.se is not None for v in values):
         yield left_aside(contents)

@@ -19,7 +19,6 @@ from cerebench.reports.formatting import (
     DASH,
     count,
     duration,
-    factor,
     like,
     number,
     plain,
@@ -29,7 +28,7 @@ from cerebench.reports.tables import notes
 from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.ranges import ends, within
 from cerebench.reports.values import floor
-from cerebench.reports.values.labels import row_labels
+from cerebench.reports.values.labels import row_labels, unit
 from cerebench.reports.values.marks import explanation, marked_label, marks
 from cerebench.reports.values.summary import Summary, competing, leader, runner_up, summarise
 from cerebench.reports.values.tidy import ALL_CLASSES, DEVICE, OK, SAMPLER, Value, values
@@ -264,13 +263,6 @@ def _costs(rows: Sequence[RowEntry], recorded: Container[str]) -> list[str]:
     if not any(row.kind == "method" for row in rows):
         return ["clip-fraction"]
     return [cost for cost in COSTS if cost not in (SAMPLER, CPU) or cost in recorded]
-
-
-def unit(metric: MetricEntry) -> str:
-    """Return what the numbers of a metric's column are multiples of; empty where that is 1."""
-    if plain(metric.label).endswith("%"):  # which says it
-        return ""
-    return "× real" if metric.as_ratio else factor(metric.scale)
 
 
 def _columns(metrics: Sequence[MetricEntry], costs: Sequence[str]) -> tuple[Column, ...]:
