@@ -1,4 +1,7 @@
-"""Table on a terminal, split into panels that fit its width."""
+"""Table on a terminal, split into panels that fit its width.
+
+Where classes have the same rows, a row is named once in a panel, with a line for each class.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,18 @@ from typing import TYPE_CHECKING
 from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import superscript
 from cerebench.reports.tables.sections import further, study
-from cerebench.reports.tables.table import Table, TableCell, build_table, panels
+from cerebench.reports.tables.table import Table, TableCell, TableRow, build_table, panels
 from cerebench.reports.values.downstream import DEFAULT_TEST
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
     from rich.table import Table as Grid
     from rich.text import Text
+
+REAL = "real set"  # stands before the values that methods are compared with
+BETWEEN = 2  # spaces between the name of a row and that of a block
 
 
 def render(
@@ -60,7 +68,7 @@ def _body(table: Table, below: list[str], console: Console) -> None:
     from rich.text import Text
 
     console.print(Text(table.caption, style="dim"))
-    for part in panels(table, console.width, gap=3):
+    for part in panels(table, console.width, gap=3, left=left(table)):
         console.print()
         console.print(_grid(table, part))
     console.print()
@@ -94,6 +102,77 @@ def _grid(table: Table, part: list[int]) -> Grid:
         column = table.columns[index]
         header = Text(f"{column.head}\n{column.detail}")
         grid.add_column(header, justify="right", no_wrap=True)
+    (_add_rows if grouped(table) else _add_blocks)(grid, table, part)
+    return grid
+
+
+def grouped(table: Table) -> bool:
+    """Tell whether all blocks have the same rows, so that each can be named once for all."""
+    first, *others = [[row.label for row in block.rows] for block in table.blocks] or [[]]
+    return bool(others) and all(labels == first for labels in others)
+
+
+def left(table: Table) -> int:
+    """Return the width of what stands left of the numbers."""
+    blocks = [len(block.name) for block in table.blocks]
+    if not grouped(table):
+        return max([*blocks, *(len(row.label) for block in table.blocks for row in block.rows)])
+    names = [_names(row) for row in table.blocks[0].rows]
+    texts = [*(name for lines in names for name in lines), *(r.of for r in table.blocks[0].rows)]
+    return max(map(len, [REAL, *texts])) + BETWEEN + max(blocks)
+
+
+def _names(row: TableRow) -> tuple[str, str]:
+    """Return the label of a row on two lines: what stands last in brackets is on the second."""
+    label = f" {row.label.removeprefix(row.of).lstrip(': ')}" if row.of else row.label
+    name, bracket, rest = label.rpartition(" (")
+    return (name, f"({rest}") if bracket and label.endswith(")") else (label, "")
+
+
+def _add_rows(grid: Grid, table: Table, part: list[int]) -> None:
+    """Add each row once, with a line for each block; what has no cell in this part is left out."""
+    from rich.text import Text
+
+    widths = left(table), max(len(block.name) for block in table.blocks)
+    targets = [[Text(block.targets[i]) for i in part] for block in table.blocks]
+    if any(map(len, (text for line in targets for text in line))):
+        _add_row(grid, widths, (REAL, ""), table, targets, style="dim")
+    rows = list(zip(*(block.rows for block in table.blocks), strict=True))
+    shown = [of for of in rows if any(row.cells[i].text for row in of for i in part)]
+    role = of_row = ""
+    for of_blocks in shown:
+        row = of_blocks[0]
+        if "control" in (role, row.role) and role not in ("", row.role):
+            grid.add_section()
+        if row.of != of_row:
+            grid.add_row(Text(row.of, style="bold cyan"))
+        role, of_row = row.role, row.of
+        cells = [[_cell(one.cells[i]) for i in part] for one in of_blocks]
+        style = "" if row.role == "method" else "dim"
+        _add_row(grid, widths, _names(row), table, cells, style=style)
+
+
+def _add_row(
+    grid: Grid,
+    widths: tuple[int, int],
+    names: tuple[str, str],
+    table: Table,
+    cells: Sequence[Sequence[Text]],
+    style: str,
+) -> None:
+    from rich.text import Text
+
+    whole, blocks = widths
+    for number, (block, texts) in enumerate(zip(table.blocks, cells, strict=True)):
+        name = names[number] if number < len(names) else ""
+        head = Text(f"{name:<{whole - blocks}}", style="bold" if not style else "")
+        grid.add_row(head.append(f"{block.name:<{blocks}}", style="cyan"), *texts, style=style)
+
+
+def _add_blocks(grid: Grid, table: Table, part: list[int]) -> None:
+    """Add blocks under their names, each with rows of its own."""
+    from rich.text import Text
+
     for block in table.blocks:
         targets = (Text(block.targets[i], style="dim") for i in part)
         grid.add_row(Text(block.name, style="bold cyan"), *targets)
@@ -104,7 +183,6 @@ def _grid(table: Table, part: list[int]) -> Grid:
             cells = (_cell(row.cells[i]) for i in part)
             ends = turn or index == last
             grid.add_row(Text(row.label), *cells, style=style, end_section=ends)
-    return grid
 
 
 def _cell(cell: TableCell) -> Text:

@@ -137,8 +137,8 @@ def reading(contents: Contents, values: Sequence[Value], labels: Sequence[str]) 
     """Yield what a reader must know to read the table, warnings included."""
     near = any(m.better == "near-real" and not m.unavailable for m in contents.metrics)
     yield "↓ lower is better, ↑ higher is better" + (
-        "; → real: best when closest to the value beside the class name, which is that of the "
-        "real set; in parentheses the distance to it."
+        "; → real: best when closest to the value behind →, which is that of the real set; in "
+        "parentheses the distance to it."
         if near
         else "."
     )

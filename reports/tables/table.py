@@ -77,11 +77,15 @@ class Column:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of cells, one a column; ``role`` is ``floor``, ``method`` or ``control``."""
+    """A row of cells, one a column; ``role`` is ``floor``, ``method`` or ``control``.
+
+    ``of`` is what several rows belong to, with which their labels begin; empty for most.
+    """
 
     label: str
     role: str
     cells: tuple[TableCell, ...]
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,11 @@ def build_table(experiment: RecordedExperiment, *, controls: bool = True) -> Tab
 
 
 def panels(
-    table: Table, width: int, gap: int = 2, length: Callable[[str], int] = len
+    table: Table,
+    width: int,
+    gap: int = 2,
+    length: Callable[[str], int] = len,
+    left: int | None = None,
 ) -> list[list[int]]:
     """Split columns into panels of at most ``width`` characters, labels included.
 
@@ -198,11 +206,13 @@ def panels(
         width: Characters a line may have.
         gap: Characters between two columns.
         length: Width of a text in characters.
+        left: Width of what stands before the columns; None for the longest label.
     """
     if not table.blocks:
         return []
     labels = [row.label for block in table.blocks for row in block.rows]
-    room = width - max(map(length, [*labels, *(block.name for block in table.blocks)]))
+    names = [*labels, *(block.name for block in table.blocks)]
+    room = width - (max(map(length, names)) if left is None else left)
     sizes = [column_width(table, index, length) + gap for index in range(len(table.columns))]
     groups: list[list[int]] = []
     for index, column in enumerate(table.columns):
