@@ -9,18 +9,24 @@ from typing import TYPE_CHECKING
 
 from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import superscript
-from cerebench.reports.tables.sections import further, study
+from cerebench.reports.tables.sections import diagnosis, further, study
 from cerebench.reports.tables.table import Table, TableCell, TableRow, build_table, panels
 from cerebench.reports.values.downstream import DEFAULT_TEST
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
     from rich.table import Table as Grid
     from rich.text import Text
 
 REAL = "real set"  # stands before the values that methods are compared with
+OFFERED = {  # options that show more of what is recorded
+    "notes": "every note: errors, floors, what metrics left, settings",
+    "all-columns": "memory, device, sampler; metrics that other runs asked for",
+    "diagnostics": "marks with their numbers, trainings, labels, what methods say",
+    "protocol": "recipe and source of every column",
+}
 BETWEEN = 2  # spaces between the name of a row and that of a block
 
 
@@ -30,8 +36,12 @@ def render(
     *,
     controls: bool = False,
     protocol: bool = False,
+    notes: bool = False,
+    all_columns: bool = False,
+    diagnostics: bool = False,
     test: str = DEFAULT_TEST,
     published: bool = False,
+    command: str = "bench report",
 ) -> None:
     """Print the table of an experiment with its banner, footnotes and notes; then further tables.
 
@@ -40,19 +50,45 @@ def render(
         console: Where to print; its width decides how columns are split into panels.
         controls: Whether to show the controls; the floor is always shown.
         protocol: Whether to print the recipe of every column, which Markdown and LaTeX always do.
+        notes: Whether to print every note and setting, which they always do, too.
+        all_columns: Whether to show the costs that few ask for.
+        diagnostics: Whether to show why rows are marked, how trainings went and what methods say
+            about themselves.
         test: One of ``comparison.TESTS``: what downstream comparisons rest on.
         published: Whether to print what papers printed.
+        command: What shows this table, for the lines that say how to see more of it.
 
     Raises:
         ReportError: As in ``cerebench.reports.tables.table.build_table`` and ``sections.study``.
     """
-    table = build_table(experiment, controls=controls)
+    table = build_table(experiment, controls=controls, all_columns=all_columns)
     _heading(table.title, table.banner, console)
-    _body(table, _below(table, experiment, controls, protocol), console)
-    for _, more in further(experiment, study(experiment, test), published=published):
+    told = {"whole": notes, "protocol": protocol}
+    _body(table, _below(table, **told), console)
+    asked = {"controls": controls, "notes": notes, "all-columns": all_columns}
+    asked |= {"diagnostics": diagnostics, "protocol": protocol}
+    if table.blocks:
+        _offer(experiment, command, asked, console)
+    sections = further(experiment, study(experiment, test), published=published, diagnostics=False)
+    for after in [*(one for _, one in sections), *(diagnosis(experiment) if diagnostics else ())]:
         console.print()
-        _heading(more.title, more.banner if more.banner != table.banner else "", console)
-        _body(more, [*more.notes, *(more.protocol if protocol else ())], console)
+        _heading(after.title, after.banner if after.banner != table.banner else "", console)
+        _body(after, _below(after, **told), console)
+
+
+def _offer(
+    experiment: RecordedExperiment, command: str, asked: Mapping[str, bool], console: Console
+) -> None:
+    """Say what was not asked for, and how to see it."""
+    from rich.text import Text
+
+    count = sum(row.role == "control" for row in experiment.contents.rows)
+    offered = OFFERED | {"controls": f"{count} rows: copies, collapse, blur, noise" * bool(count)}
+    hidden = {name: text for name, text in offered.items() if text and not asked[name]}
+    if hidden:
+        console.print(_item("· ", f"{command} shows more with", style="dim"))
+    for name, text in hidden.items():
+        console.print(_item(f"    --{name:<{max(map(len, hidden)) + 2}}", text, style="dim"))
 
 
 def _heading(title: str, banner: str, console: Console) -> None:
@@ -78,17 +114,10 @@ def _body(table: Table, below: list[str], console: Console) -> None:
         console.print(_item("· ", text, style="dim"))
 
 
-def _below(
-    table: Table, experiment: RecordedExperiment, controls: bool, protocol: bool
-) -> list[str]:
-    """Return the lines under a table; what is not shown is said, and how to see it."""
-    if protocol or not table.blocks:
-        return [*table.notes, *(table.protocol if protocol else ())]
-    rows = experiment.contents.rows
-    count = 0 if controls else sum(row.role == "control" for row in rows)
-    hidden = f"{count} control rows (copies, collapse, blur, noise): bench report --controls. "
-    more = f"{hidden * bool(count)}Recipe of every column: bench report --protocol."
-    return [*table.notes, *table.methods, more]
+def _below(table: Table, *, whole: bool, protocol: bool) -> list[str]:
+    """Return the lines under a table."""
+    lines = [*table.notes, *table.methods] if whole or not table.brief else [*table.brief]
+    return [*lines, *(table.protocol if protocol else ())]
 
 
 def _grid(table: Table, part: list[int]) -> Grid:
@@ -113,7 +142,9 @@ def grouped(table: Table) -> bool:
 
 
 def left(table: Table) -> int:
-    """Return the width of what stands left of the numbers."""
+    """Return the width of what stands left of the numbers; 0 for a table without any."""
+    if not table.blocks:
+        return 0
     blocks = [len(block.name) for block in table.blocks]
     if not grouped(table):
         return max([*blocks, *(len(row.label) for block in table.blocks for row in block.rows)])
