@@ -5,12 +5,20 @@ Where classes have the same rows, a row is named once in a panel, with a line fo
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import superscript
 from cerebench.reports.tables.sections import diagnosis, further, study
-from cerebench.reports.tables.table import Table, TableCell, TableRow, build_table, panels
+from cerebench.reports.tables.table import (
+    Table,
+    TableBlock,
+    TableCell,
+    TableRow,
+    build_table,
+    panels,
+)
 from cerebench.reports.values.downstream import DEFAULT_TEST
 
 if TYPE_CHECKING:
@@ -80,8 +88,6 @@ def _offer(
     experiment: RecordedExperiment, command: str, asked: Mapping[str, bool], console: Console
 ) -> None:
     """Say what was not asked for, and how to see it."""
-    from rich.text import Text
-
     count = sum(row.role == "control" for row in experiment.contents.rows)
     offered = OFFERED | {"controls": f"{count} rows: copies, collapse, blur, noise" * bool(count)}
     hidden = {name: text for name, text in offered.items() if text and not asked[name]}
@@ -131,26 +137,29 @@ def _grid(table: Table, part: list[int]) -> Grid:
         column = table.columns[index]
         header = Text(f"{column.head}\n{column.detail}")
         grid.add_column(header, justify="right", no_wrap=True)
-    (_add_rows if grouped(table) else _add_blocks)(grid, table, part)
+    for blocks in _alike(table):
+        (_add_rows if len(blocks) > 1 else _add_block)(grid, left(table), blocks, part)
+        grid.add_section()
     return grid
 
 
-def grouped(table: Table) -> bool:
-    """Tell whether all blocks have the same rows, so that each can be named once for all."""
-    first, *others = [[row.label for row in block.rows] for block in table.blocks] or [[]]
-    return bool(others) and all(labels == first for labels in others)
+def _alike(table: Table) -> list[list[TableBlock]]:
+    """Return blocks that follow each other with the same rows together: each is named once."""
+    runs = itertools.groupby(table.blocks, lambda block: [row.label for row in block.rows])
+    return [list(blocks) for _, blocks in runs]
 
 
 def left(table: Table) -> int:
     """Return the width of what stands left of the numbers; 0 for a table without any."""
-    if not table.blocks:
-        return 0
-    blocks = [len(block.name) for block in table.blocks]
-    if not grouped(table):
-        return max([*blocks, *(len(row.label) for block in table.blocks for row in block.rows)])
-    names = [_names(row) for row in table.blocks[0].rows]
-    texts = [*(name for lines in names for name in lines), *(r.of for r in table.blocks[0].rows)]
-    return max(map(len, [REAL, *texts])) + BETWEEN + max(blocks)
+    widths = [0]
+    for blocks in _alike(table):
+        names = [block.name for block in blocks]
+        if len(blocks) == 1:
+            widths += map(len, [*names, *(row.label for row in blocks[0].rows)])
+        else:
+            own = [text for row in blocks[0].rows for text in (*_names(row), row.of)]
+            widths.append(max(map(len, [REAL, *own])) + BETWEEN + max(map(len, names)))
+    return max(widths)
 
 
 def _names(row: TableRow) -> tuple[str, str]:
@@ -160,60 +169,62 @@ def _names(row: TableRow) -> tuple[str, str]:
     return (name, f"({rest}") if bracket and label.endswith(")") else (label, "")
 
 
-def _add_rows(grid: Grid, table: Table, part: list[int]) -> None:
+def _add_rows(grid: Grid, wide: int, blocks: Sequence[TableBlock], part: list[int]) -> None:
     """Add each row once, with a line for each block; what has no cell in this part is left out."""
     from rich.text import Text
 
-    widths = left(table), max(len(block.name) for block in table.blocks)
-    targets = [[Text(block.targets[i]) for i in part] for block in table.blocks]
-    if any(map(len, (text for line in targets for text in line))):
-        _add_row(grid, widths, (REAL, ""), table, targets, style="dim")
-    rows = list(zip(*(block.rows for block in table.blocks), strict=True))
-    shown = [of for of in rows if any(row.cells[i].text for row in of for i in part)]
+    names = [block.name for block in blocks]
+    targets = [[Text(block.targets[i]) for i in part] for block in blocks]
+    if any(text.plain for line in targets for text in line):
+        _add_row(grid, wide, (REAL, ""), names, targets, style="dim")
+    rows = list(zip(*(block.rows for block in blocks), strict=True))
     role = of_row = ""
-    for of_blocks in shown:
+    for of_blocks in rows:
         row = of_blocks[0]
-        if "control" in (role, row.role) and role not in ("", row.role):
+        if not any(one.cells[i].text for one in of_blocks for i in part):
+            continue
+        if role and row.role != role and "control" in (role, row.role):
             grid.add_section()
         if row.of != of_row:
             grid.add_row(Text(row.of, style="bold cyan"))
         role, of_row = row.role, row.of
         cells = [[_cell(one.cells[i]) for i in part] for one in of_blocks]
         style = "" if row.role == "method" else "dim"
-        _add_row(grid, widths, _names(row), table, cells, style=style)
+        _add_row(grid, wide, _names(row), names, cells, style=style)
 
 
 def _add_row(
     grid: Grid,
-    widths: tuple[int, int],
-    names: tuple[str, str],
-    table: Table,
+    wide: int,
+    label: tuple[str, str],
+    blocks: Sequence[str],
     cells: Sequence[Sequence[Text]],
     style: str,
 ) -> None:
+    """Add a line for each block: the first two have the label, all the name of the block."""
     from rich.text import Text
 
-    whole, blocks = widths
-    for number, (block, texts) in enumerate(zip(table.blocks, cells, strict=True)):
-        name = names[number] if number < len(names) else ""
-        head = Text(f"{name:<{whole - blocks}}", style="bold" if not style else "")
-        grid.add_row(head.append(f"{block.name:<{blocks}}", style="cyan"), *texts, style=style)
+    size = max(map(len, blocks))
+    for part, block, texts in zip((*label, *[""] * len(blocks)), blocks, cells, strict=False):
+        head = Text(f"{part:<{wide - size}}", style="bold" if not style else "")
+        grid.add_row(head.append(f"{block:<{size}}", style="cyan"), *texts, style=style)
 
 
-def _add_blocks(grid: Grid, table: Table, part: list[int]) -> None:
-    """Add blocks under their names, each with rows of its own."""
+def _add_block(grid: Grid, _: int, blocks: Sequence[TableBlock], part: list[int]) -> None:
+    """Add the only block that has its rows, under its name."""
     from rich.text import Text
 
-    for block in table.blocks:
-        targets = (Text(block.targets[i], style="dim") for i in part)
-        grid.add_row(Text(block.name, style="bold cyan"), *targets)
-        last = len(block.rows) - 1
-        for index, row in enumerate(block.rows):
-            style = "" if row.role == "method" else "dim"
-            turn = index < last and block.rows[index + 1].role == "control" != row.role
-            cells = (_cell(row.cells[i]) for i in part)
-            ends = turn or index == last
-            grid.add_row(Text(row.label), *cells, style=style, end_section=ends)
+    (block,) = blocks
+    grid.add_row(
+        Text(block.name, style="bold cyan"), *(Text(block.targets[i], style="dim") for i in part)
+    )
+    role = ""
+    for row in block.rows:
+        if row.role == "control" != role and role:
+            grid.add_section()
+        role = row.role
+        cells = (_cell(row.cells[i]) for i in part)
+        grid.add_row(Text(row.label), *cells, style="" if role == "method" else "dim")
 
 
 def _cell(cell: TableCell) -> Text:

@@ -120,9 +120,9 @@ def report(
     if not files:
         style = {"controls": controls, "protocol": protocol, "notes": notes}
         style |= {"all_columns": all_columns, "diagnostics": diagnostics}
-        style["command"] = tables.command(experiment, out, rows=rows)
-        shown = tables.console()
-        tables.print_terminal(found, shown, test=test, published=with_published, **style)
+        typed = tables.command(experiment, out, rows=rows)
+        shown, tests = tables.console(), {"test": test, "published": with_published}
+        tables.print_terminal(found, shown, command=typed, **tests, **style)
         for remark in store.remarks:
             shown.print(remark, style="yellow", markup=False, highlight=False)
     for remark in store.remarks if files else ():  # never among the rows of a table

@@ -24,7 +24,7 @@ from cerebench.reports.base import left_out
 from cerebench.reports.formatting import factor, number, plain, span
 from cerebench.reports.statistics.contrast import LEAST_SEEDS
 from cerebench.reports.values import floor, load
-from cerebench.reports.values.labels import legends
+from cerebench.reports.values.labels import factors, legends
 from cerebench.reports.values.summary import Summary, is_p, ranks, summarise
 from cerebench.reports.values.tidy import NOT_RUN, OK, Value
 
@@ -148,6 +148,8 @@ def reading(
     """
     yield _arrows(contents)
     yield from legends(contents.metrics)
+    if multiples := factors(contents.metrics):
+        yield multiples
     yield bold(contents) if whole or contents.banner else BOLD
     yield from _errors(contents, values) if whole else _ratios(contents)
     yield from _never_bold(contents)

@@ -25,18 +25,20 @@ def row_labels(rows: Sequence[RowEntry]) -> list[str]:
 
 
 def legends(metrics: Sequence[MetricEntry]) -> Iterator[str]:
-    """Yield what columns of these metrics mean where their heads do not tell, and their factors."""
-    shown = [metric for metric in metrics if not metric.unavailable]
-    for metric in shown:
-        if metric.legend:
+    """Yield what columns of these metrics mean where their heads do not tell."""
+    for metric in metrics:
+        if metric.legend and not metric.unavailable:
             yield f"{metric.label}: {metric.legend}."
-    factors: dict[str, list[str]] = {}
-    for metric in shown:
-        if scale := unit(metric).removeprefix(REAL_DRAWS):
-            factors.setdefault(scale, []).append(metric.label)
-    if factors:
-        listed = "; ".join(f"{', '.join(labels)} {scale}" for scale, labels in factors.items())
-        yield f"Printed value = recorded value × factor: {listed}."
+
+
+def factors(metrics: Sequence[MetricEntry]) -> str:
+    """Say which columns are multiples of what is recorded; empty where none is."""
+    scaled: dict[str, list[str]] = {}
+    for metric in metrics:
+        if not metric.unavailable and (scale := unit(metric).removeprefix(REAL_DRAWS)):
+            scaled.setdefault(scale, []).append(metric.label)
+    listed = "; ".join(f"{', '.join(labels)} {scale}" for scale, labels in scaled.items())
+    return f"Printed value = recorded value × factor: {listed}." if listed else ""
 
 
 def unit(metric: MetricEntry) -> str:

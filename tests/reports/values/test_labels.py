@@ -37,8 +37,10 @@ def test_a_metric_that_was_not_computed_has_no_line(explained):
 def test_factors_are_said_where_numbers_are_printed_with_one(runs):
     (line,) = [note for note in build_table(runs.read()).notes if "× factor" in note]
     assert line == ("Printed value = recorded value × factor: MMD ×10⁻⁴; KID[radlite-v2] ×10³.")
+    assert "×10…: printed = recorded × that" in answer.build(runs.read()).notes[0]
     for metric in runs.contents["metrics"]:
         metric["scale"] = 1.0
+    assert "printed" not in " ".join(answer.build(runs.read()).notes)
     assert not [note for note in build_table(runs.read()).notes if "× factor" in note]
 
 
