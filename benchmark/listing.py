@@ -220,6 +220,7 @@ def show_metric(name: str, registries: Registries) -> dict[str, Any]:
         "scale": metric.scale,
         "source": metric.source,
         "definition": _documentation(metric.compute.__module__),
+        **({"legend": metric.legend} if metric.legend else {}),
         "blind_to": metric.blind_to,
         **measured(name),
         "recipe": dict(metric.recipe),

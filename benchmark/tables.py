@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,23 +29,59 @@ IN_SHOW_ALONE = {"metrics": ("source", "needs"), "extractors": ("source",)}
 FIGURE = "figure"  # the renderer that draws figures, those of other packages, too
 
 
+@dataclass(frozen=True)
+class Found:
+    """The tables of contents of a results folder.
+
+    Attributes:
+        every: All that can be read, oldest first.
+        shown: The newest of each (dataset folder, name), or what else was asked for.
+        broken: What is wrong with those that cannot be read.
+        remarks: What a reader must know of experiments and rows that are not shown.
+    """
+
+    every: list[RecordedExperiment]
+    shown: list[RecordedExperiment]
+    broken: list[str]
+    remarks: Sequence[str] = ()
+
+
 def find(
-    out: Path, name: str | None = None, *, older: bool = False
-) -> tuple[list[RecordedExperiment], list[str]]:
-    """Return tables of contents, oldest first: the newest of each (dataset folder, name).
+    out: Path,
+    name: str | None = None,
+    *,
+    older: bool = False,
+    rows: str | None = None,
+    all_columns: bool = False,
+) -> Found:
+    """Read the tables of contents of a results folder.
 
     Args:
         out: Folder of results.
-        name: Only experiments of this name.
-        older: Also return those that a later run of the same name has replaced.
-
-    Returns:
-        The experiments, and what is wrong with further tables of contents that cannot be read.
+        name: Show only experiments of this name.
+        older: Also show those that a later run of the same name has replaced.
+        rows: Show one table, of these rows of all experiments: ``all``, or names of rows or
+            methods, separated by commas.
+        all_columns: Add to each table the metrics that other experiments recorded for its rows.
 
     Raises:
-        UsageError: If the folder holds none, or none of this name.
+        UsageError: If the folder holds none, none of this name, or no row of a name.
         BadContents: If none of them can be read.
     """
+    found = _newest(out, name, older)
+    if rows is not None:
+        found = _side_by_side(found, rows, all_columns)
+    if all_columns:
+        from cerebench.reports.side_by_side import with_every_metric
+
+        shown = [with_every_metric(e, found.every) for e in found.shown]
+        found = replace(found, shown=shown)
+    return found
+
+
+def _newest(out: Path, name: str | None, older: bool) -> Found:
+    from cerebench.reports.history import earlier
+
     everything, broken = [], []
     for path in sorted(out.glob("*/experiment-*.json")):
         try:
@@ -61,8 +98,29 @@ def find(
         raise UsageError(suggest("experiment with results", name, names))
     everything.sort(key=lambda e: e.contents.utc)
     wanted = [e for e in everything if name in (None, e.name)]
-    newest = {(e.folder, e.name): e for e in wanted}
-    return (wanted if older else list(newest.values())), broken
+    if older:
+        return Found(everything, wanted, broken)
+    newest = list({(e.folder, e.name): e for e in wanted}.values())
+    remarks = [line for e in newest for line in earlier(e, everything)]
+    hint = "Shown by bench report --all; side by side by bench report --rows all."
+    return Found(everything, newest, broken, [*remarks, *([hint] if remarks else [])])
+
+
+def _side_by_side(found: Found, rows: str, partial: bool) -> Found:
+    """Put rows of all experiments into one table, that of the newest one shown which has any."""
+    from cerebench.reports.side_by_side import generators, join
+
+    names = None if rows == "all" else {name.strip() for name in rows.split(",") if name.strip()}
+    of = [{n for r in generators(e.contents) for n in (r.name, r.method) if n} for e in found.every]
+    known = set().union(*of)
+    for name in sorted((names or set()) - known):
+        raise UsageError(suggest("row with results", name, sorted(known)))
+    wanted = known if names is None else names
+    able = [
+        e for e, held in zip(found.every, of, strict=True) if e in found.shown and held & wanted
+    ]
+    joined = join((able or found.shown)[-1], found.every, names, partial=partial)
+    return replace(found, shown=[joined.experiment], remarks=joined.left_out)
 
 
 def report_folder(experiment: RecordedExperiment) -> Path:
@@ -132,6 +190,13 @@ def print_markdown(experiments: Sequence[RecordedExperiment], **options: Any) ->
     with tempfile.TemporaryDirectory() as folder:
         for path in write(markdown.write, experiments, Path(folder), **options):
             sys.stdout.write(path.read_text(encoding="utf-8"))
+
+
+def command(experiment: str | None, out: Path, *, rows: str | None = None) -> str:
+    """Return what a user types to see the tables of a results folder."""
+    parts = ["bench report", *([experiment] if experiment else [])]
+    parts += ["--rows", rows] if rows else []
+    return " ".join([*parts, *(["--out", str(out)] if out != Path("runs") else [])])
 
 
 def console() -> Console:

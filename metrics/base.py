@@ -212,6 +212,8 @@ class Metric:
         scale: Factor with which reports display the value; stored values are unscaled.
         version: Changes when the number does.
         blind_to: What the metric cannot see, one sentence.
+        legend: What the number is and which direction is good, where the label does not tell;
+            stands under every table that has the column, behind the label and a colon.
         never_bold: True where the best value must not be marked (it rewards collapse).
         held_out: True where the metric asks whether training cases were copied: it compares with
             training and with held-out cases, whatever the reference of other metrics is.
@@ -241,6 +243,7 @@ class Metric:
     scale: float = 1.0
     version: int = 1
     blind_to: str = ""
+    legend: str = ""
     never_bold: bool = False
     held_out: bool = False
     family: str = ""

@@ -45,6 +45,26 @@ def report(
     protocol: Annotated[
         bool, typer.Option("--protocol", help="Print the recipe of every column.")
     ] = False,
+    notes: Annotated[
+        bool,
+        typer.Option(
+            "--notes", help="Print every note: errors, floors, what metrics left, settings."
+        ),
+    ] = False,
+    all_columns: Annotated[
+        bool,
+        typer.Option(
+            "--all-columns",
+            help="Show every recorded column: all costs, and metrics that other runs asked for.",
+        ),
+    ] = False,
+    diagnostics: Annotated[
+        bool,
+        typer.Option(
+            "--diagnostics",
+            help="Show why rows are marked, how trainings went, what labels and methods say.",
+        ),
+    ] = False,
     test: Annotated[
         str,
         typer.Option(
@@ -59,6 +79,14 @@ def report(
     older: Annotated[
         bool, typer.Option("--all", help="Also tables that a later run of the same name replaced.")
     ] = False,
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            "--rows",
+            help="One table of all rows with equal data, size and metrics, presets and versions "
+            "side by side: all, or names of rows or methods. EXPERIMENT chooses data and metrics.",
+        ),
+    ] = None,
     out: Out = Path("runs"),
     to: Annotated[
         Path | None, typer.Option(help="Folder for files; default: report/ beside the records.")
@@ -73,7 +101,8 @@ def report(
     from cerebench.benchmark import tables
 
     registries = open_registries(plugin)
-    found, broken = tables.find(out, experiment, older=older)
+    store = tables.find(out, experiment, older=older, rows=rows, all_columns=all_columns)
+    found, files = store.shown, bool(csv or markdown or latex or figure or formats)
     if csv:
         tables.print_csv(found)
     if markdown:
@@ -88,13 +117,19 @@ def report(
     written += [path for name in names for path in _write(name, registries, found, to)]
     for path in written:
         typer.echo(str(path))
-    if not (csv or markdown or latex or figure or formats):
-        style = {"controls": controls, "protocol": protocol}
-        shown = tables.console()
-        tables.print_terminal(found, shown, test=test, published=with_published, **style)
-    for fault in broken:
+    if not files:
+        style = {"controls": controls, "protocol": protocol, "notes": notes}
+        style |= {"all_columns": all_columns, "diagnostics": diagnostics}
+        typed = tables.command(experiment, out, rows=rows)
+        shown, tests = tables.console(), {"test": test, "published": with_published}
+        tables.print_terminal(found, shown, command=typed, **tests, **style)
+        for remark in store.remarks:
+            shown.print(remark, style="yellow", markup=False, highlight=False)
+    for remark in store.remarks if files else ():  # never among the rows of a table
+        complain(remark)
+    for fault in store.broken:
         complain(fault)
-    if broken:
+    if store.broken:
         raise typer.Exit(EXIT_DATA)
 
 

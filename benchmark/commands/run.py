@@ -300,24 +300,24 @@ def _print_answer(contents: Path, written: Sequence[Path]) -> None:
 
     Folders of samples get the full table: its notes say what in them was set aside or clipped.
     """
-    from cerebench.benchmark.tables import console, print_terminal
+    from cerebench.benchmark.tables import command, console, find, print_terminal
     from cerebench.reports.answer import render
     from cerebench.reports.base import RecordedExperiment
+    from cerebench.reports.history import earlier
 
     experiment, screen = RecordedExperiment.read(contents), console()
+    out = contents.parents[1]
+    again, lines = command(experiment.name, out), []
     if any(row.kind == "samples" for row in experiment.contents.rows):
-        print_terminal([experiment], screen)
+        print_terminal([experiment], screen, command=again)
+        lines += ["Figures and tables in"]
     else:
         render(experiment, screen)
-    out = contents.parents[1]
-    place = "" if out == Path("runs") else f" --out {out}"
-    screen.print(
-        f"Every column, error and note: bench report {experiment.name}{place}\n"
-        f"Also: bench report --controls, --protocol, --latex, --csv; figures and tables in",
-        style="dim",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+        lines += [f"Full tables: {again}"]
+        lines += ["Add --notes, --all-columns, --diagnostics, --controls, --latex, --csv; files in"]
+    if earlier(experiment, find(out, experiment.name).every):
+        lines.insert(0, f"Earlier runs of this name held more: {again} --all")
+    for line in lines:
+        screen.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
     for folder in dict.fromkeys(path.parent for path in written):
         screen.print(str(folder), markup=False, highlight=False, soft_wrap=True)

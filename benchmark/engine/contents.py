@@ -77,6 +77,7 @@ def metric_entry(planned: PlannedMetric) -> MetricEntry:
         never_bold=m.never_bold,
         family=m.family,
         blind_to=m.blind_to,
+        legend=m.legend,
         source=m.source,
         recipe=dict(m.recipe),
         recipe_hash=planned.recipe_hash,

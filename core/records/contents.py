@@ -34,6 +34,8 @@ class MetricEntry(Part):
         family: Kind of quantity, for notes that speak of all of a kind; empty where version 0.1.0
             wrote none.
         blind_to: What it cannot see.
+        legend: What the number is and which direction is good; empty where the label tells, and in
+            files of older versions.
         source: Paper and section or equation.
         recipe: Every field that defines the number.
         recipe_hash: SHA-256 that identifies metric, version, recipe and feature space.
@@ -50,6 +52,7 @@ class MetricEntry(Part):
     never_bold: bool
     family: str = ""
     blind_to: str
+    legend: str = ""
     source: str
     recipe: Settings
     recipe_hash: Sha256

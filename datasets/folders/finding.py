@@ -24,6 +24,7 @@ from cerebench.datasets.folders.names import (
 )
 from cerebench.datasets.folders.ranges import scans
 from cerebench.datasets.layouts.base import (
+    GRADES,
     CsvRow,
     known_value,
     read_table,
@@ -132,7 +133,8 @@ def find(folder: Path, classes: Sequence[str] | None = None) -> Found:
 
     Args:
         folder: The folder; or one file with an array, whose volumes are of one class.
-        classes: Labels that are expected; None where any may be there.
+        classes: Labels that are expected; None where any may be there, which then stand in the
+            order that cases of a dataset have: grades first, the others by name.
 
     Raises:
         DatasetError: If there is no volume, the layout is ambiguous, it holds scans instead of
@@ -174,7 +176,7 @@ def find(folder: Path, classes: Sequence[str] | None = None) -> Found:
         labelled = _by_folder(folder, files.images, of_top, one)
     check_labels(labelled, folder / TABLE if subjects else folder)
     labelled = {name: _once(volumes, files) for name, volumes in labelled.items()}
-    order = sorted(labelled) if classes is None else [c for c in classes if c in labelled]
+    order = [c for c in classes or (*GRADES, *sorted({*labelled} - {*GRADES})) if c in labelled]
     return Found(
         {name: tuple(labelled[name]) for name in order},
         tuple(files.faults),

@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 from cerebench.datasets.base import DatasetError, Finding
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")
+GRADES = ("LGG", "HGG")  # in label order, wherever classes are grades
 IMAGES = (".nii.gz", ".nii", ".mha")
 # Tables that decide which layout a folder is, or what its cases are.
 TABLES = (

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from cerebench.datasets.base import Case, DatasetError, DatasetNotFound, Finding
 from cerebench.datasets.folders.names import label_fault, shown
 from cerebench.datasets.layouts.base import (
+    GRADES,
     MODALITIES,
     TABLES,
     CsvRow,
@@ -49,7 +50,6 @@ LAYOUTS: dict[str, Layout] = {
         Decathlon(), Bids(), Manifest(), ClassFolders(),
     )
 }  # fmt: skip
-GRADES = ("LGG", "HGG")
 UNGRADED = ("glioma",)
 _LABELS = ("labels.csv", "labels.tsv")
 _COMMON = ("readme", "license", "licence", "changes", "changelog", "copying", "citation")

@@ -28,8 +28,8 @@ from cerebench.datasets.base import (
     Recipe,
     Split,
 )
-from cerebench.datasets.layouts.base import LABELS, MODALITIES
-from cerebench.datasets.layouts.listing import GRADES, CaseList, list_cases, some
+from cerebench.datasets.layouts.base import GRADES, LABELS, MODALITIES
+from cerebench.datasets.layouts.listing import CaseList, list_cases, some
 from cerebench.datasets.parallel import default_workers, in_order
 from cerebench.datasets.scans import checking, skipping
 from cerebench.datasets.scans.reading import CAVITY, HEADERS, UnusableCase, grid_faults, read_scan

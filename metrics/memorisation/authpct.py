@@ -93,6 +93,9 @@ AUTHPCT = Metric(
     },
     source="Alaa et al. 2022, arXiv:2102.08921, section 3.3",
     needs="radlite-v1",
+    legend="share of volumes farther from their nearest training case than that is from its own "
+    "nearest one; best near the value of held-out real volumes: below it copies, above it volumes "
+    "unlike any real one",
     blind_to="quality: noise is authentic, and so are copies of training cases that occur twice",
     held_out=True,
 )

@@ -72,6 +72,8 @@ CT_Z = Metric(
     },
     source="Meehan et al. 2020, arXiv:2004.05675",
     needs="radlite-v1",
+    legend="rank statistic (Z) of the distance to the nearest training case, against held-out real "
+    "volumes; best near 0: far below copies, far above volumes unlike any real one",
     blind_to=(
         "a few copies among many volumes, copies that were flipped or changed in intensity; its "
         "size grows with the numbers of volumes"

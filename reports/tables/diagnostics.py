@@ -219,7 +219,7 @@ def _rows(sheet: _Sheet, of_class: Sequence[Reading]) -> Iterator[TableRow]:
                 for set_ in sheet.sets
             )
             label = f"{labels[row]}: {plain(name)}" if name else labels[row]
-            yield TableRow(label, "method", tuple(cells))
+            yield TableRow(label, "method", tuple(cells), labels[row] if name else "")
 
 
 def _pool(sheet: _Sheet, set_: str, of_set: Sequence[Reading]) -> TableCell:

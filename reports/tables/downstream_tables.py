@@ -16,7 +16,7 @@ from cerebench.reports.tables import downstream_comparison
 from cerebench.reports.tables.downstream_comparison import TITLE
 from cerebench.reports.tables.downstream_notes import bold, caption, data_notes
 from cerebench.reports.tables.footnotes import Footnotes
-from cerebench.reports.tables.notes import changed, of_data
+from cerebench.reports.tables.notes import BOLD, changed, of_data
 from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell, TableRow, explain
 from cerebench.reports.values import shuffled
 from cerebench.reports.values.downstream import ProtocolResults
@@ -60,6 +60,7 @@ def _results(study: Study) -> Table:
         blocks=tuple(blocks),
         footnotes=footnotes.texts,
         notes=tuple(_reading(study, shown)),
+        brief=tuple(_reading(study, shown, whole=False)),
         methods=(),
         protocol=tuple(_protocol(study)),
     )
@@ -162,9 +163,45 @@ def _swapped(block: ProtocolResults) -> Iterator[str]:
         )
 
 
-def _reading(study: Study, shown: Sequence[Result]) -> Iterator[str]:
-    """Yield what a reader must know to read the results."""
-    yield bold(study)
+def _reading(study: Study, shown: Sequence[Result], *, whole: bool = True) -> Iterator[str]:
+    """Yield what a reader must know to read the results.
+
+    Not ``whole``: only what stands in the way of reading the numbers as they are.
+    """
+    yield bold(study) if whole or study.banner else BOLD
+    if whole:
+        yield from _errors(study, shown)
+    few = min((min(r.of_class()) for r in shown if r.runs), default=LEAST_CASES)
+    if few < LEAST_CASES:
+        yield f"{few} test cases of a class, fewer than {LEAST_CASES}: no test, nothing bold."
+    if not study.experiment.contents.reference:
+        yield "No reference method, so nothing is tested: bench run --reference NAME."
+    elif len(study.experiment.contents.seeds) < LEAST_SEEDS:
+        yield (
+            f"Fewer than {LEAST_SEEDS} generator seeds: no asterisk and no bold, since what other "
+            "trainings of a generator would give is not known: bench run --seeds 3."
+        )
+    yield from of_data(study.experiment.contents)
+    yield from data_notes(study, study.experiments)
+    for block in study.experiments:
+        yield from _swapped(block)
+    for block in study.blocks:
+        yield from shuffled.notes(block)
+    if whole:
+        yield from _described(study)
+
+
+def _described(study: Study) -> Iterator[str]:
+    """Yield what each protocol trains on, and what it left to read."""
+    for block in study.blocks:
+        yield f"{block.label}: {block.description}"
+    for block in study.blocks:
+        for result in block.results:
+            yield from (f"{block.label}, {result.label}: {note}" for note in result.notes)
+
+
+def _errors(study: Study, shown: Sequence[Result]) -> Iterator[str]:
+    """Yield what errors leave out, and in which steps accuracy moves."""
     few_seeds = len(study.experiment.contents.seeds) < 2
     yield (
         "± leaves out which real cases fine-tune and validate"
@@ -183,27 +220,6 @@ def _reading(study: Study, shown: Sequence[Result]) -> Iterator[str]:
             f"With {n} test cases accuracy moves in steps of {1 / n:.2g}: rows less than "
             f"{2 / n:.2g} apart differ by fewer than 2 cases a run."
         )
-    few = min((min(r.of_class()) for r in shown if r.runs), default=LEAST_CASES)
-    if few < LEAST_CASES:
-        yield f"{few} test cases of a class, fewer than {LEAST_CASES}: no test, nothing bold."
-    if not study.experiment.contents.reference:
-        yield "No reference method, so nothing is tested: bench run --reference NAME."
-    elif len(study.experiment.contents.seeds) < LEAST_SEEDS:
-        yield (
-            f"Fewer than {LEAST_SEEDS} generator seeds: no asterisk and no bold, since what other "
-            "trainings of a generator would give is not known: bench run --seeds 3."
-        )
-    yield from of_data(study.experiment.contents)
-    yield from data_notes(study, study.experiments)
-    for block in study.experiments:
-        yield from _swapped(block)
-    for block in study.blocks:
-        yield from shuffled.notes(block)
-    for block in study.blocks:
-        yield f"{block.label}: {block.description}"
-    for block in study.blocks:
-        for result in block.results:
-            yield from (f"{block.label}, {result.label}: {note}" for note in result.notes)
 
 
 def _protocol(study: Study) -> Iterator[str]:

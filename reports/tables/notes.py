@@ -24,10 +24,12 @@ from cerebench.reports.base import left_out
 from cerebench.reports.formatting import factor, number, plain, span
 from cerebench.reports.statistics.contrast import LEAST_SEEDS
 from cerebench.reports.values import floor, load
+from cerebench.reports.values.labels import factors, legends
 from cerebench.reports.values.summary import Summary, is_p, ranks, summarise
 from cerebench.reports.values.tidy import NOT_RUN, OK, Value
 
 CLIPPED = 1e-3  # fraction of voxels outside [-1, 1] above which a reader must know
+BOLD = "Bold: better than every other row, each at p < 0.05; rows with a mark do not compete."
 _HEADERS = {
     "image": "Axes: the header of a case's first image was taken for all its files (--same-axes).",
     "own": "Axes: each file was turned by its own header, though they differ (--trust-headers).",
@@ -132,47 +134,85 @@ def left_aside(contents: Contents) -> str:
     )
 
 
-def reading(contents: Contents, values: Sequence[Value], labels: Sequence[str]) -> Iterator[str]:
-    """Yield what a reader must know to read the table, warnings included."""
-    near = any(m.better == "near-real" and not m.unavailable for m in contents.metrics)
-    yield "↓ lower is better, ↑ higher is better" + (
-        "; → real: best when closest to the value beside the class name, which is that of the "
-        "real set; in parentheses the distance to it."
-        if near
-        else "."
-    )
-    yield bold(contents)
-    if any(v.se is not None for v in values):
-        yield left_aside(contents)
-    seeds = len(contents.seeds)
-    if seeds > 1 and any(_has_p(v) for v in values):
-        yield "A p-value of several seeds is the largest of them: it says it of every training."
-    yield from floor.notes(contents, values)
-    yield from floor.of_sites(contents, values)
-    for metric in contents.metrics:
-        if metric.never_bold and not metric.unavailable:
-            yield f"{metric.label} is never bold: {metric.blind_to}"
-    lacking: dict[str, list[str]] = {}
-    for metric in contents.metrics:
-        if metric.unavailable:
-            lacking.setdefault(metric.unavailable, []).append(metric.label)
-    for reason, names in lacking.items():
-        yield f"Not computed: {', '.join(names)}: {reason}"
+def reading(
+    contents: Contents, values: Sequence[Value], labels: Sequence[str], *, whole: bool = True
+) -> Iterator[str]:
+    """Yield what a reader must know to read the table, warnings included.
+
+    Args:
+        contents: Table of contents.
+        values: Values of the rows shown, as recorded.
+        labels: One a row.
+        whole: Whether to explain errors and floors and print what metrics left to read; else only
+            what stands in the way of reading the numbers as they are.
+    """
+    yield _arrows(contents)
+    yield from legends(contents.metrics)
+    if multiples := factors(contents.metrics):
+        yield multiples
+    yield bold(contents) if whole or contents.banner else BOLD
+    yield from _errors(contents, values) if whole else _ratios(contents)
+    yield from _never_bold(contents)
+    yield from _lacking(contents)
     if any(v.status == NOT_RUN == v.reason for v in values):
         yield (
             "Not run: repeat the bench run command, which runs only what is missing; that may be "
             "scores whose recipe a new version has changed."
         )
     yield from of_data(contents)
-    yield from _short_floor(contents, values, labels)
+    if whole:
+        yield from _short_floor(contents, values, labels)
     yield from _below_floor(contents, values, labels)
     yield from _contradictions(contents, values, labels)
     yield from _collapse(contents, values, labels)
     yield from _ruled(contents, values, labels)
-    yield from _equal_means(contents, values, labels)
     yield from _clipping(values, labels)
     yield from _load(values, labels)
-    yield from _measured(contents, values, labels)
+    if whole:
+        yield from _equal_means(contents, values, labels)
+        yield from _measured(contents, values, labels)
+
+
+def _arrows(contents: Contents) -> str:
+    near = any(m.better == "near-real" and not m.unavailable for m in contents.metrics)
+    return "↓ lower is better, ↑ higher is better" + (
+        "; → real: best when closest to the value behind →, which is that of the real set; in "
+        "parentheses the distance to it."
+        if near
+        else "."
+    )
+
+
+def _ratios(contents: Contents) -> Iterator[str]:
+    """Say in a few words what a column of ratios is."""
+    if any(metric.as_ratio and not metric.unavailable for metric in contents.metrics):
+        yield "× real: 1 is as good as other real volumes."
+
+
+def _never_bold(contents: Contents) -> Iterator[str]:
+    for metric in contents.metrics:
+        if metric.never_bold and not metric.unavailable:
+            yield f"{metric.label} is never bold: {metric.blind_to}"
+
+
+def _lacking(contents: Contents) -> Iterator[str]:
+    """Say which metrics could not be computed at all, and why."""
+    lacking: dict[str, list[str]] = {}
+    for metric in contents.metrics:
+        if metric.unavailable:
+            lacking.setdefault(metric.unavailable, []).append(metric.label)
+    for reason, names in lacking.items():
+        yield f"Not computed: {', '.join(names)}: {reason}"
+
+
+def _errors(contents: Contents, values: Sequence[Value]) -> Iterator[str]:
+    """Yield what errors, p-values and floors are, and what they leave out."""
+    if any(v.se is not None for v in values):
+        yield left_aside(contents)
+    if len(contents.seeds) > 1 and any(_has_p(v) for v in values):
+        yield "A p-value of several seeds is the largest of them: it says it of every training."
+    yield from floor.notes(contents, values)
+    yield from floor.of_sites(contents, values)
 
 
 def _has_p(value: Value) -> bool:
@@ -434,11 +474,19 @@ def protocol(
         yield f"Cite: {contents.cite}"
 
 
-def methods(contents: Contents, labels: Sequence[str]) -> Iterator[str]:
-    """Yield what each method is and which settings differ from its preset ``paper``."""
+def methods(contents: Contents, labels: Sequence[str], *, whole: bool = True) -> Iterator[str]:
+    """Yield what each method is and which settings differ from its preset ``paper``.
+
+    Not ``whole``: how many they are. What must be known of a folder of samples is always there.
+    """
+    counts = []
     for row, label in zip(contents.rows, labels, strict=True):
-        if row.kind != CONTROL_KIND:
+        if row.kind == "samples" or (whole and row.kind != CONTROL_KIND):
             yield _row(row, label)
+        elif row.kind == "method" and row.differences:
+            counts.append(f"{label} {len(row.differences)}")
+    if counts:
+        yield f"Settings that differ from preset paper: {', '.join(counts)} (--notes lists them)."
 
 
 def _row(row: RowEntry, label: str) -> str:

@@ -19,7 +19,6 @@ from cerebench.reports.formatting import (
     DASH,
     count,
     duration,
-    factor,
     like,
     number,
     plain,
@@ -29,8 +28,8 @@ from cerebench.reports.tables import notes
 from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.ranges import ends, within
 from cerebench.reports.values import floor
-from cerebench.reports.values.labels import row_labels
-from cerebench.reports.values.marks import explanation, marked_label, marks
+from cerebench.reports.values.labels import row_labels, unit
+from cerebench.reports.values.marks import brief, explanation, marked_label, marks
 from cerebench.reports.values.summary import Summary, competing, leader, runner_up, summarise
 from cerebench.reports.values.tidy import ALL_CLASSES, DEVICE, OK, SAMPLER, Value, values
 
@@ -47,6 +46,7 @@ COSTS: dict[str, tuple[str, str, str, Callable[[float], str]]] = {
     "sample-seconds": ("sampling", "sampling", "s/volume", number),
     "clip-fraction": ("sampling", "clipped", "%", lambda fraction: number(100 * fraction)),
 }
+MINOR = {"peak-mib", DEVICE, SAMPLER}  # costs that a terminal shows when asked
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,15 @@ class Column:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of cells, one a column; ``role`` is ``floor``, ``method`` or ``control``."""
+    """A row of cells, one a column; ``role`` is ``floor``, ``method`` or ``control``.
+
+    ``of`` is what several rows belong to, with which their labels begin; empty for most.
+    """
 
     label: str
     role: str
     cells: tuple[TableCell, ...]
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ class Table:
         blocks: One a class.
         footnotes: Text of mark i at index i - 1.
         notes: What a reader must know to read the table.
+        brief: What of it stands in the way of reading the numbers as they are, with the number of
+            settings that differ from the papers'; empty where that is all there is.
         methods: What each method is, and how its settings differ from the paper's.
         protocol: What a reader needs to repeat it: recipes, sources, differences from the papers.
     """
@@ -119,6 +125,7 @@ class Table:
     notes: tuple[str, ...]
     methods: tuple[str, ...]
     protocol: tuple[str, ...]
+    brief: tuple[str, ...] = ()
 
 
 @dataclass
@@ -137,12 +144,15 @@ class _Sheet:
         return own or self.places.get((row, ALL_CLASSES, metric, view), [])
 
 
-def build_table(experiment: RecordedExperiment, *, controls: bool = True) -> Table:
+def build_table(
+    experiment: RecordedExperiment, *, controls: bool = True, all_columns: bool = True
+) -> Table:
     """Build the table of an experiment.
 
     Args:
         experiment: Table of contents with its folder.
         controls: Whether to show the controls; the floor is always shown.
+        all_columns: Whether to show the costs that few ask for (``MINOR``).
 
     Raises:
         ReportError: If the path of a record leaves the folder, or a column would hold numbers made
@@ -157,7 +167,7 @@ def build_table(experiment: RecordedExperiment, *, controls: bool = True) -> Tab
     shown_labels = [marked_label(label, marked.get(i, {})) for i, label in enumerate(labels)]
     sheet = _Sheet(contents, places, shown_labels, marked)
     measured = {v.metric for v in all_values if v.metric != CPU or v.status == OK}
-    costs = _costs(contents.rows, measured)
+    costs = _costs(contents.rows, measured - (set() if all_columns else MINOR))
     columns = _columns(contents.metrics, costs)
     shown = [i for i in _order(contents.rows) if controls or _role(contents.rows[i]) != "control"]
     blocks = tuple(
@@ -182,13 +192,24 @@ def build_table(experiment: RecordedExperiment, *, controls: bool = True) -> Tab
                 *(notes.reading(contents, kept, labels) if blocks else ()),
             )
         ),
+        brief=_lines(
+            (
+                *(f"{labels[row]} is {brief(why)}." for row, why in marked.items()),
+                *(notes.reading(contents, kept, labels, whole=False) if blocks else ()),
+                *notes.methods(contents, labels, whole=False),
+            )
+        ),
         methods=_lines(notes.methods(contents, labels)),
         protocol=_lines(notes.protocol(contents, kept, labels, shown)),
     )
 
 
 def panels(
-    table: Table, width: int, gap: int = 2, length: Callable[[str], int] = len
+    table: Table,
+    width: int,
+    gap: int = 2,
+    length: Callable[[str], int] = len,
+    left: int | None = None,
 ) -> list[list[int]]:
     """Split columns into panels of at most ``width`` characters, labels included.
 
@@ -199,11 +220,13 @@ def panels(
         width: Characters a line may have.
         gap: Characters between two columns.
         length: Width of a text in characters.
+        left: Width of what stands before the columns; None for the longest label.
     """
     if not table.blocks:
         return []
     labels = [row.label for block in table.blocks for row in block.rows]
-    room = width - max(map(length, [*labels, *(block.name for block in table.blocks)]))
+    names = [*labels, *(block.name for block in table.blocks)]
+    room = width - (max(map(length, names)) if left is None else left)
     sizes = [column_width(table, index, length) + gap for index in range(len(table.columns))]
     groups: list[list[int]] = []
     for index, column in enumerate(table.columns):
@@ -263,14 +286,8 @@ def _costs(rows: Sequence[RowEntry], recorded: Container[str]) -> list[str]:
     """Return the costs that this table has columns for."""
     if not any(row.kind == "method" for row in rows):
         return ["clip-fraction"]
-    return [cost for cost in COSTS if cost not in (SAMPLER, CPU) or cost in recorded]
-
-
-def unit(metric: MetricEntry) -> str:
-    """Return what the numbers of a metric's column are multiples of; empty where that is 1."""
-    if plain(metric.label).endswith("%"):  # which says it
-        return ""
-    return "× real" if metric.as_ratio else factor(metric.scale)
+    optional = {SAMPLER, CPU, *MINOR}
+    return [cost for cost in COSTS if cost not in optional or cost in recorded]
 
 
 def _columns(metrics: Sequence[MetricEntry], costs: Sequence[str]) -> tuple[Column, ...]:

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 # What the CSV says where a row has none: a pivot over an empty cell drops the row.
-WORDS = {"role": "method", "preset": "none", "view": "all", "protocol": "none", "level": "score"}
+WORDS = {
+    "role": "method",
+    "preset": "none",
+    "view": "all",
+    "protocol": "none",
+    "protocol_preset": "none",
+    "level": "score",
+}
 
 
 def frame(experiment: RecordedExperiment) -> DataFrame:

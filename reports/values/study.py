@@ -35,7 +35,8 @@ class Study:
 
     def marked(self, block: ProtocolResults, result: Result) -> dict[str, Sequence[str]]:
         """Return the marks of a row; a row with one is never called best."""
-        odd = {"unequal data": [""]} if result in unequal(self, block) else {}
+        other = unequal(self, block).get(result)
+        odd = {} if other is None else {"unequal data": [f"stage 1 trained on {other}"]}
         return {**self.marks.get(result.name, {}), **odd}
 
     def label(self, block: ProtocolResults, result: Result) -> str:

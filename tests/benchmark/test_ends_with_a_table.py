@@ -228,3 +228,33 @@ def test_without_anything_to_compare_a_run_says_what_to_give(bench, protocols):
     code, _, error = bench("run", "tiny.toml", "--methods", "none", "--protocols", protocols)
     assert code == 2
     assert "--protocols real-only" in error
+
+
+QUICK = ("run", "tiny.toml", "--metrics", "ms-ssim,nn-ratio")
+
+
+def test_a_run_ends_with_what_to_type_for_more_and_tells_of_earlier_runs(bench):
+    code, first, _ = bench(*QUICK)
+    assert code == 0
+    assert "Full tables: bench report tiny\n" in first
+    for option in ("--notes", "--all-columns", "--diagnostics"):
+        assert option in first
+    assert "NN ratio: share of volumes" in first
+    assert "Earlier runs" not in first
+    code, second, _ = bench(*QUICK, "--set", "wgan-gp.steps=3")
+    assert code == 0
+    assert "Earlier runs of this name held more: bench report tiny --all\n" in second
+    _, table, _ = bench("report", "--rows", "all")
+    assert "3D-WGAN-GP (smoke, steps 2)" in table
+    assert "3D-WGAN-GP (smoke, steps 3)" in table
+
+
+def test_a_run_with_a_folder_of_samples_does_not_point_to_the_table_that_it_printed(bench):
+    assert bench(*QUICK)[0] == 0
+    (samples,) = bench.folder.glob("runs/*/wgan-gp-*/seed-0/sample")
+    code, out, _ = bench(*QUICK, "--methods", "none", "--samples", f"mine={samples}")
+    assert code == 0
+    assert "Full tables: bench report" not in out
+    assert "mine: source " in " ".join(out.split())
+    assert "bench report tiny shows more with" in out
+    assert "Figures and tables in" in out

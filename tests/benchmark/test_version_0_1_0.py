@@ -126,11 +126,20 @@ def test_a_finished_evaluation_is_not_done_again(run):
     assert (answer["done"], answer["failed"]) == (0, {})
 
 
+def as_before(row):
+    """Give a downstream row the preset and role of its protocol, as 0.1.0 did."""
+    if row["protocol"] == "none":
+        return row
+    role = "experiment" if row["role"] == "method" else row["role"]
+    return row | {"preset": row["protocol_preset"], "role": role}
+
+
 def test_every_number_is_read_as_it_was(run, store):
     expected = list(csv.DictReader(io.StringIO((store / "values.csv").read_text("utf-8"))))
     code, out, error = run("report", "--csv")
     assert code == 0, error
     rows = list(csv.DictReader(io.StringIO(out)))
+    rows = [as_before(row) for row in rows if row["metric"] != "auc-stage-1"]  # it had none
     # Where 0.1.0 had an empty cell the CSV has a word now.
     words = {"role": "method", "preset": "none", "view": "all", "protocol": "none"}
     words |= {"level": "score"}
@@ -144,7 +153,11 @@ def test_every_number_is_read_as_it_was(run, store):
     cpu = [row for row in read if row["metric"] == "train-cpu-seconds"]  # which nobody measured
     assert {row["value"] for row in cpu} == {""}
     old = [row for row in read if row not in cpu]
-    assert [row for row in old if not row["level"]] == [r for r in expected if not r["level"]]
+    # Since then bench evaluate has its classes in the order of a run.
+    scores, before = (
+        sorted(tuple(r.values()) for r in told if not r["level"]) for told in (old, expected)
+    )
+    assert scores == before
     runs, expected = ([r for r in told if r["level"] == "run"] for told in (read, expected))
     for row, before in zip(runs, expected, strict=True):
         if row["status"] == "undefined":  # counted as 0 then

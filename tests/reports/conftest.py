@@ -372,6 +372,18 @@ class Builder:
             },
         ]
 
+    def log(self, name: str, phase: str, **scalars: list[float]) -> None:
+        """Leave what a method logged, the same for every class, a line a step."""
+        steps = zip(*scalars.values(), strict=True)
+        entries = [dict(zip(scalars, step, strict=True)) for step in steps]
+        lines = [
+            json.dumps({"phase": phase, "step": i, **entry}) for i, entry in enumerate(entries, 1)
+        ]
+        for cell in next(r for r in self.contents["rows"] if r["name"] == name)["cells"]:
+            for path in cell["train"].values():
+                log = (self.folder / path).parent / "log.jsonl"
+                log.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
     def maps(self, path: str, level: float) -> None:
         """Write maps that rise to the right and have a corner of 1, front right, as slices have."""
         arrays: dict[str, Any] = {}

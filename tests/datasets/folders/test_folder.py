@@ -87,6 +87,11 @@ def test_any_class_may_be_there_where_none_is_expected(tmp_path):
     assert list(read(tmp_path, Options()).classes) == ["A c", "a", "b"]
 
 
+def test_classes_that_are_grades_stand_in_the_order_of_a_run(tmp_path):
+    fakes.make(tmp_path, classes=("HGG", "LGG"))
+    assert list(read(tmp_path, Options()).classes) == ["LGG", "HGG"]
+
+
 def test_classes_may_be_contrasts(tmp_path):
     fakes.make(tmp_path, classes=("T1", "FLAIR"))
     assert list(read(tmp_path, Options()).classes) == ["FLAIR", "T1"]

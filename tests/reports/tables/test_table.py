@@ -9,6 +9,7 @@ from cerebench.reports.tables.sections import study
 from cerebench.reports.tables.table import build_table, column_width, panels
 from cerebench.reports.values.downstream import DEFAULT_TEST
 from cerebench.reports.values.frames import frames
+from cerebench.reports.values.marks import Reason
 
 SCORE = "{}-quick-89abcdef/seed-0/score/{}@4567cdef.json"
 
@@ -122,7 +123,7 @@ def test_nothing_is_bold_with_fewer_than_three_seeds(seeded, seeds):
 
 def test_a_marked_row_is_neither_bold_nor_second(seeded, monkeypatch):
     rows = [row["name"] for row in seeded.contents["rows"]]
-    told = {rows.index("mine"): {"copying": ["max-corr"]}}
+    told = {rows.index("mine"): {"copying": [Reason("max-corr", "copies")]}}
     monkeypatch.setattr("cerebench.reports.tables.table.marks", lambda *_: told)
     table = build_table(seeded.read())
     assert bold(table, "fd-radlite-v2") == []

@@ -6,6 +6,7 @@ import pytest
 
 from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.values import frames, tidy
+from cerebench.reports.values.study import read_study
 
 
 def where(frame, **columns):
@@ -50,6 +51,58 @@ def test_what_rows_are_told_apart_by_is_a_word_in_every_row(classified, tmp_path
     for name in ("experiment", "version", "class", "metric", "view", "protocol", "level", "role"):
         assert (found[name] != "").all(), name
     assert set(found["level"]) == {"score", "run", "mean", "comparison"}
+
+
+def test_downstream_rows_have_the_preset_and_the_mark_of_their_generator(classified, tmp_path):
+    import pandas as pd
+
+    path = "ddpm-quick-89abcdef/seed-0/score/ms-ssim@4567cdef.json"
+    rows = json.loads((classified.folder / path).read_text())["rows"]
+    classified.edit(path, rows=[row | {"value": 0.95} for row in rows])
+    for row in classified.contents["rows"]:
+        if row["name"] == "wgan-gp":
+            row["preset"] = "paper"
+    (csv,) = frames.write(classified.read(), tmp_path)
+    found = pd.read_csv(csv, keep_default_na=False)
+    told = where(found, protocol="exp2", level="mean", metric="auc").set_index("method")
+    assert told["preset"].to_dict() == {"wgan-gp": "paper", "ddpm": "quick"}
+    assert set(told["protocol_preset"]) == {"quick"}
+    assert set(told["role"]) == {"method"}
+    assert told.loc["ddpm", "mark"].startswith("under-trained: ms-ssim 0.95 (LGG)")
+    image = where(found, level="score", metric="ms-ssim", method="ddpm")
+    assert set(image["mark"]) == {told.loc["ddpm", "mark"]}
+    assert told.loc["wgan-gp", "mark"] == ""
+    assert set(where(found, protocol="trad-aug")["role"]) == {"baseline"}
+
+
+def test_the_auc_of_stage_1_is_there_for_every_run_and_as_a_mean(classified, tmp_path):
+    import pandas as pd
+
+    (csv,) = frames.write(classified.read(), tmp_path)
+    found = where(pd.read_csv(csv), protocol="exp1", metric="auc-stage-1", method="wgan-gp")
+    runs, mean = where(found, level="run"), where(found, level="mean")
+    study = read_study(classified.read())
+    (block,) = [block for block in study.blocks if block.name == "exp1"]
+    expected = block.find("wgan-gp").before.values("auc")
+    assert runs["value"].tolist() == pytest.approx(expected)
+    assert runs["repeat"].tolist() == [0, 1, 2]
+    assert mean["value"].item() == pytest.approx(sum(expected) / 3)
+    assert mean["low"].item() < mean["value"].item() < mean["high"].item()
+    without = pd.read_csv(csv)
+    assert where(without, protocol="trad-aug", metric="auc-stage-1").empty
+
+
+def test_a_row_with_other_data_in_stage_1_is_marked_with_both(classified, tmp_path):
+    import pandas as pd
+
+    path = "ddpm-quick-89abcdef/seed-0/downstream/exp2@01234567.json"
+    repeats = json.loads((classified.folder / path).read_text())["repeats"]
+    made = {"n": {"pretrain": {"LGG": 64, "HGG": 64}}, "n_synthetic": {"pretrain": {"LGG": 64}}}
+    classified.edit(path, repeats=[repeat | made for repeat in repeats])
+    (csv,) = frames.write(classified.read(), tmp_path)
+    found = pd.read_csv(csv, keep_default_na=False)
+    marks = set(where(found, protocol="exp2", method="ddpm")["mark"])
+    assert marks == {"unequal data: stage 1 trained on 64 generated LGG, 64 real HGG"}
 
 
 def test_values_are_neither_rounded_nor_scaled(runs, tmp_path):

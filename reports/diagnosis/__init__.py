@@ -1,0 +1,1 @@
+"""What ``bench report --diagnostics`` shows: why rows are marked, how trainings went, labels."""
