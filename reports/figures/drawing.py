@@ -19,7 +19,8 @@ from cerebench.core.records.rows import CONTROL_KIND, RowEntry
 from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.formatting import plain, tick
 from cerebench.reports.tables.notes import provenance
-from cerebench.reports.values.tidy import broken
+from cerebench.reports.values.marks import marked_labels, marks
+from cerebench.reports.values.tidy import broken, values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -405,6 +406,12 @@ def lack(experiment: RecordedExperiment, row: RowEntry | None, what: str) -> str
     """Say why a row has no files: the stage that failed, else that there is no ``what``."""
     reasons = (broken(experiment, cell) for cell in (row.cells if row else ()))
     return next((reason for reason in reasons if reason), f"no {what}")
+
+
+def labels(experiment: RecordedExperiment) -> list[str]:
+    """Return one label a row of the table of contents, with its marks behind it as in tables."""
+    contents = experiment.contents
+    return marked_labels(contents, marks(contents, values(experiment)))
 
 
 def generators(experiment: RecordedExperiment) -> list[tuple[int, RowEntry]]:

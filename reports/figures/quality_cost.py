@@ -31,8 +31,7 @@ from cerebench.reports.figures.drawing import (
 )
 from cerebench.reports.formatting import factor, plain, span
 from cerebench.reports.tables.table import explain
-from cerebench.reports.values.labels import row_labels
-from cerebench.reports.values.marks import marked_label, marks
+from cerebench.reports.values.marks import marked_labels, marks
 from cerebench.reports.values.summary import summarise
 from cerebench.reports.values.tidy import OK, Value, values
 
@@ -124,8 +123,7 @@ def draw(experiment: RecordedExperiment, metric: str = "") -> Figure:
     if not methods:
         raise NotDrawn(f"no method has both {plain(declared.label)} and a training time.")
     looks = styles(contents.rows)
-    names = row_labels(contents.rows)
-    labels = [marked_label(name, marked.get(row, {})) for row, name in enumerate(names)]
+    labels = marked_labels(contents, marked)
     shown = sorted({p.row for p in methods})
     devices, scale = sorted({p.device for p in methods}), _shown_scale(declared)
     controls = {

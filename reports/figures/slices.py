@@ -25,11 +25,11 @@ from cerebench.reports.figures.drawing import (
     frame,
     generators,
     head,
+    labels,
     lack,
     radiological,
     real_row,
 )
-from cerebench.reports.values.labels import row_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,9 +102,9 @@ def load(path: Path) -> dict[str, NDArray[np.uint8]]:
 
 def _rows(experiment: RecordedExperiment) -> list[tuple[str, dict[str, NDArray[np.uint8]], str]]:
     """Return (label, slices by class, reason if there are none) from top to bottom."""
-    labels = row_labels(experiment.contents.rows)
+    names = labels(experiment)
     rows = [("real", real_row(experiment))]
-    rows += [(labels[position], row) for position, row in generators(experiment)]
+    rows += [(names[position], row) for position, row in generators(experiment)]
     lines = []
     for label, row in rows:
         paths = files(experiment, row, "preview")

@@ -27,8 +27,7 @@ from cerebench.reports.tables.table import (
     best_of,
     score,
 )
-from cerebench.reports.values.labels import row_labels
-from cerebench.reports.values.marks import explanation, marked_label, marks
+from cerebench.reports.values.marks import explanation, marked_labels, marks
 from cerebench.reports.values.summary import summarise
 from cerebench.reports.values.tidy import Value, values
 
@@ -93,7 +92,7 @@ def _image_quality(experiment: RecordedExperiment) -> dict[int, Table]:
     rows = contents.rows
     shown = [i for i, row in enumerate(rows) if row.kind != CONTROL_KIND]
     marked = marks(contents, all_values)
-    labels = [marked_label(label, marked.get(i, {})) for i, label in enumerate(row_labels(rows))]
+    labels = marked_labels(contents, marked)
     quality = _Quality(experiment, all_values, labels, shown, marked)
     columns = [
         (metric, view, head, detail)

@@ -30,7 +30,7 @@ from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.ranges import ends, within
 from cerebench.reports.values import floor
 from cerebench.reports.values.labels import row_labels
-from cerebench.reports.values.marks import explanation, marked_label, marks
+from cerebench.reports.values.marks import explanation, marked_labels, marks
 from cerebench.reports.values.summary import Summary, competing, leader, runner_up, summarise
 from cerebench.reports.values.tidy import ALL_CLASSES, DEVICE, OK, SAMPLER, Value, values
 
@@ -154,8 +154,7 @@ def build_table(experiment: RecordedExperiment, *, controls: bool = True) -> Tab
     for value in floor.shown(contents, all_values):
         places.setdefault((value.row, value.class_, value.metric, value.view), []).append(value)
     labels, marked = row_labels(contents.rows), marks(contents, all_values)
-    shown_labels = [marked_label(label, marked.get(i, {})) for i, label in enumerate(labels)]
-    sheet = _Sheet(contents, places, shown_labels, marked)
+    sheet = _Sheet(contents, places, marked_labels(contents, marked), marked)
     measured = {v.metric for v in all_values if v.metric != CPU or v.status == OK}
     costs = _costs(contents.rows, measured)
     columns = _columns(contents.metrics, costs)

@@ -17,6 +17,7 @@ from cerebench.core.records.rows import CONTROL_KIND
 from cerebench.core.settings import BELOW_PAPER
 from cerebench.reports.formatting import number
 from cerebench.reports.values.copying import copying
+from cerebench.reports.values.labels import row_labels
 from cerebench.reports.values.summary import Summary, summarise
 from cerebench.reports.values.tidy import Value
 
@@ -93,6 +94,19 @@ def _faults(
 def marked_label(label: str, marks: Mapping[str, Sequence[str]]) -> str:
     """Return a row's label with its marks behind it: '3D-DDPM (under-trained)'."""
     return f"{label} ({', '.join(marks)})" if marks else label
+
+
+def marked_labels(
+    contents: Contents, marked: Mapping[int, Mapping[str, Sequence[str]]]
+) -> list[str]:
+    """Return one label a row with its marks behind it.
+
+    Args:
+        contents: Table of contents.
+        marked: Row to its marks, as from ``marks``.
+    """
+    labels = row_labels(contents.rows)
+    return [marked_label(label, marked.get(row, {})) for row, label in enumerate(labels)]
 
 
 def explanation(marks: Mapping[str, Sequence[str]]) -> str:
