@@ -82,9 +82,7 @@ def rows(experiment: RecordedExperiment) -> list[FigureRow]:
         group = block.label + early if block.needs_samples else WITHOUT
         for result in block.results:
             look = looks.get(result.name, Style(CONTROL, "o"))
-            figure_rows.append(
-                FigureRow(group, shown.get(result.name, result.label), look, result)
-            )
+            figure_rows.append(FigureRow(group, shown.get(result.name, result.label), look, result))
     return figure_rows
 
 
@@ -228,7 +226,9 @@ def _name_groups(
             place = {"ha": "left", "va": "bottom", "transform": axes.get_yaxis_transform()}
             x = (EDGE - margin) / width
             paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # over the chance line
-            text = axes.text(x, y - row.height / 2, row.group, fontsize=TEXT, parse_math=False, **place)
+            text = axes.text(
+                x, y - row.height / 2, row.group, fontsize=TEXT, parse_math=False, **place
+            )
             text.set_bbox(paper)
         group = row.group
 
