@@ -446,7 +446,7 @@ def bare(figure: Figure) -> tuple[float, float]:
     for text in figure.texts:
         mark, y = (text.get_gid() or "").partition(" ")[0], text.get_position()[1] * height
         if mark == HEADING:
-            high = min(high, y - text.get_fontsize() * LINE / 72 + EDGE / 2)
+            high = min(high, y - float(text.get_fontsize()) * LINE / 72 + EDGE / 2)
         elif mark == FOOT:
             low = max(low, y)
         text.set_visible(mark not in (HEADING, FOOT))

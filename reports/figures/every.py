@@ -92,7 +92,7 @@ def write(
         lines.append(f"- `{stem}`: {' '.join(told)}")
         title, text = (told or [plain(plot.label)])[0], " ".join(told[1:])
         floats.append(figure_float(stem, title, text, (figure.get_figwidth(), high - low)))
-    texts = {"md": "\n".join(lines), "tex": "\n\n".join(floats)}
+    texts = {"tex": "\n\n".join(floats), "md": "\n".join(lines)}
     for ending, text in texts.items():
         listing = folder / f"{experiment.name}-figures.{ending}"
         listing.write_text(text + "\n", encoding="utf-8")

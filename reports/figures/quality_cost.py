@@ -29,7 +29,7 @@ from cerebench.reports.figures.drawing import (
     points,
     styles,
 )
-from cerebench.reports.formatting import factor, plain, span
+from cerebench.reports.formatting import plain, span, units
 from cerebench.reports.tables.table import explain
 from cerebench.reports.values.marks import marked_labels, marks
 from cerebench.reports.values.summary import summarise
@@ -217,7 +217,7 @@ def _shown_scale(metric: MetricEntry) -> float:
 
 def _label(metric: MetricEntry) -> str:
     """Return the name of the plotted quantity; near-real metrics are distances to the real set."""
-    parts = (plain(metric.label), metric.views[0], factor(metric.scale))
+    parts = (plain(metric.label), metric.views[0], units(metric.scale))
     name = " ".join(part for part in parts if part)
     return f"|{name} − real|" if metric.better == "near-real" else name
 

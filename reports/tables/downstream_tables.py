@@ -7,7 +7,7 @@ from statistics import fmean
 
 import numpy as np
 
-from cerebench.reports.formatting import DASH, between, duration, plain
+from cerebench.reports.formatting import DASH, duration, plain
 from cerebench.reports.statistics.classification import METRICS
 from cerebench.reports.statistics.contrast import LEAST_SEEDS, Contrast
 from cerebench.reports.statistics.generators import LEAST_CASES, error, too_few
@@ -135,7 +135,7 @@ def _interval(result: Result) -> TableCell:
 
 def _cut(spread: Contrast) -> str:
     low, high = spread.interval
-    return between(spread.difference, max(low, 0.0), min(high, 1.0))
+    return f"{spread.difference:.3f} [{max(low, 0.0):.3f}, {min(high, 1.0):.3f}]"
 
 
 def _early(result: Result) -> TableCell:

@@ -21,7 +21,7 @@ from cerebench.core.records.contents import Contents, MetricEntry
 from cerebench.core.records.rows import CONTROL_KIND, Difference, RowEntry
 from cerebench.core.statistics import holm
 from cerebench.reports.base import left_out
-from cerebench.reports.formatting import factor, number, plain, span
+from cerebench.reports.formatting import number, plain, span, units
 from cerebench.reports.statistics.contrast import LEAST_SEEDS
 from cerebench.reports.values import floor, load
 from cerebench.reports.values.summary import Summary, is_p, ranks, summarise
@@ -141,6 +141,9 @@ def reading(contents: Contents, values: Sequence[Value], labels: Sequence[str]) 
         if near
         else "."
     )
+    scales = [m.scale for m in contents.metrics if not (m.unavailable or m.as_ratio)]
+    if powers := [unit for unit in dict.fromkeys(map(units, scales)) if unit.startswith("(10")]:
+        yield f"{', '.join(powers)} in a head: a number times this is the value."
     yield bold(contents)
     if any(v.se is not None for v in values):
         yield left_aside(contents)
@@ -478,9 +481,9 @@ def _recipe(metric: MetricEntry, uncertainty: str) -> str:
         f"{name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
         for name, value in metric.recipe.items()
     )
-    scale = factor(metric.scale)
+    scale = units(metric.scale)
     shown = f" Standard error: {uncertainty}." if uncertainty else ""
-    shown += f" Printed: recorded value {scale}." if scale else ""
+    shown += f" Printed in units of {scale.strip('()')}." if scale else ""
     return (
         f"{metric.label} = {metric.name} version {metric.version} ({metric.source}), "
         f"recipe {metric.recipe_hash[:8]}: {settings}.{shown}"

@@ -49,7 +49,7 @@ def test_siunitx_sets_every_number_of_a_cell(runs, tmp_path):
     text = paths[0].read_text()
     assert r"\num{1.720} $\pm$ \num{0.012}" in text
     assert r"\num{0.0} $\pm$ \num{1.2}" in text
-    assert r"\num{-0.21} $\pm$ \num{0.40}" in text
+    assert r"\num{-0.2} $\pm$ \num{0.4}" in text
     assert r"\usepackage{siunitx}" in paths[-1].read_text()
 
 

@@ -19,7 +19,7 @@ def two(monkeypatch):
 
 def test_every_figure_is_written_as_pdf_and_png_beside_a_list(two, runs, tmp_path):
     runs.contents["rows"][1]["label"] = "$\\nosuch$"  # no formula
-    pdf, png, listing, floats = figures.write(runs.read(), tmp_path / "out")
+    pdf, png, floats, listing = figures.write(runs.read(), tmp_path / "out")
     assert [p.name for p in (pdf, png)] == ["made-up-slices.pdf", "made-up-slices.png"]
     assert pdf.read_bytes().startswith(b"%PDF")
     assert png.read_bytes().startswith(b"\x89PNG")

@@ -167,9 +167,9 @@ VERDICT = Test("t", 0.5, 1.0, 0.1, 0.0, 0.2, 3, "seeds")
 
 @pytest.mark.parametrize(
     ("p", "shown"),
-    [(0.0123, "0.012*"), (0.049, "0.049*"), (0.05, "0.05"), (1.0, "1"), (3.14e-7, "3.1e-7*")],
+    [(0.0123, "0.012*"), (0.049, "0.049*"), (0.05, "0.050"), (1.0, "1.000"), (3.14e-7, "<0.001*")],
 )
-def test_a_p_value_has_two_digits_and_a_mark_below_5_percent(p, shown):
+def test_a_p_value_has_three_decimals_and_a_mark_below_5_percent(p, shown):
     arrow = "↑" * shown.endswith("*"), "↓" * shown.endswith("*")
     assert significance(Verdict(VERDICT, p)) == shown + arrow[0]
     assert significance(Verdict(replace(VERDICT, difference=-0.1), p)) == shown + arrow[1]

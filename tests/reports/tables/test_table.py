@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -46,10 +47,10 @@ def test_controls_can_be_left_out_but_the_floor_stays(runs):
 def test_headers_carry_direction_view_and_scale(runs):
     heads = [(c.head, c.detail) for c in build_table(runs.read()).columns]
     assert heads[:5] == [
-        ("MMD", "↓ ×10⁻⁴"),
+        ("MMD", "(10⁴) ↓"),
         ("MS-SSIM", "→ real"),
         ("FD[radlite-v2]", "↓"),
-        ("KID[radlite-v2]", "↓ ×10³"),
+        ("KID[radlite-v2]", "(10⁻³) ↓"),
         ("NN ratio", "→ real"),
     ]
     assert ("FD[rand2d-v1]", "sagittal ↓") in heads
@@ -71,8 +72,21 @@ def test_small_and_negative_values_print_as_themselves(runs):
     change(runs, SCORE.format("ddpm", "fd-radlite-v2"), value=5e-5, **kid)
     change(runs, SCORE.format("wgan-gp", "fd-radlite-v2"), value=-3.0, **kid)
     found = cells(build_table(runs.read()), "fd-radlite-v2")
-    assert found["3D-DDPM"].text == "5.0e-5"
-    assert found["3D-WGAN-GP"].text == "-3.0"
+    assert found["3D-DDPM"].text == "0.00"
+    assert found["3D-WGAN-GP"].text == "-3.00"
+    for path in runs.folder.glob("**/fd-radlite-v2@*.json"):
+        change(runs, str(path.relative_to(runs.folder)), value=5e-9, se=1e-10)
+    found = cells(build_table(runs.read()), "fd-radlite-v2")
+    assert found["3D-DDPM"].text == "5.0e-9 ± 1.0e-10"  # no decimals show it
+
+
+def test_all_cells_of_a_column_have_as_many_decimals(runs):
+    table = build_table(runs.read())
+    for index, shown in enumerate(table.columns):
+        if shown.metric in ("mmd2-kwon", "ms-ssim", "fd-radlite-v2", "nn-ratio", "sample-seconds"):
+            rows = (row for block in table.blocks for row in block.rows)
+            numbers = re.findall(r"\d+\.\d+", " ".join(row.cells[index].text for row in rows))
+            assert len({len(one.partition(".")[2]) for one in numbers}) == 1, shown.metric
 
 
 def test_the_display_factor_multiplies_value_and_uncertainty(runs):
@@ -81,7 +95,7 @@ def test_the_display_factor_multiplies_value_and_uncertainty(runs):
 
 def test_near_real_shows_the_distance_and_the_real_value(runs):
     table = build_table(runs.read())
-    assert table.blocks[0].targets[column(table, "ms-ssim")] == "→ 0.6412"
+    assert table.blocks[0].targets[column(table, "ms-ssim")] == "→ 0.641"
     assert cells(table, "ms-ssim")["3D-WGAN-GP"].text == "0.712 ± 0.012 (0.071)"
 
 
@@ -141,7 +155,9 @@ def test_plus_minus_says_what_it_leaves_out(runs, seeded):
 
 def test_a_share_does_not_leave_its_range(runs):
     change(runs, SCORE.format("ddpm", "nn-ratio"), value=0.0, se=1.1)
-    assert cells(build_table(runs.read()), "nn-ratio")["3D-DDPM"].text.startswith("0.0 [0.0, 1.0]")
+    assert cells(build_table(runs.read()), "nn-ratio")["3D-DDPM"].text.startswith(
+        "0.000 [0.000, 1.000]"
+    )
 
 
 def test_the_target_of_the_neighbour_ratio_is_what_new_cases_score(runs):
@@ -424,8 +440,8 @@ def test_every_cost_of_a_method_has_a_column(runs):
         "peak-mib": "812",
         "device": "cpu, bf16",
         "parameters": "1.5 M",
-        "sample-seconds": "0.05",
-        "clip-fraction": "0.01",
+        "sample-seconds": "0.0500",
+        "clip-fraction": "0.010",
     }
     told = [cost(runs, name, "3D-WGAN-GP") for name in texts]
     assert told == [(text, "") for text in texts.values()]
