@@ -12,7 +12,7 @@ from cerebench.reports.statistics.significance import Test
 from cerebench.reports.tables.downstream_notes import caption
 from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell, TableRow, explain
-from cerebench.reports.values.study import Study, classifier
+from cerebench.reports.values.study import Study
 
 TITLE = "Downstream classification"
 LABELS = {"auc": "AUC", "f1": "F1", "accuracy": "accuracy"}  # the CSV file has all metrics
@@ -52,7 +52,7 @@ def build_comparison_table(study: Study) -> Table:
     shown = [r for b in study.experiments for r in b.results]
     return Table(
         title=f"{TITLE}: difference from {name}",
-        banner=classifier(study.blocks),
+        banner=study.banner,
         caption=f"{caption(study, shown, means=False)} {tested_by(made)}",
         columns=tuple(columns),
         blocks=tuple(blocks),

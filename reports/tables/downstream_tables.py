@@ -20,7 +20,7 @@ from cerebench.reports.tables.notes import changed, of_data
 from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell, TableRow, explain
 from cerebench.reports.values import shuffled
 from cerebench.reports.values.downstream import ProtocolResults
-from cerebench.reports.values.study import Study, classifier
+from cerebench.reports.values.study import Study
 
 WITHOUT = "Baselines and controls"
 LABELS = dict(zip(METRICS, ("AUC", "F1", "accuracy", "precision", "recall"), strict=True))
@@ -54,7 +54,7 @@ def _results(study: Study) -> Table:
     shown = [result for block in study.blocks for result in block.results]
     return Table(
         title=TITLE,
-        banner=classifier(study.blocks),
+        banner=study.banner,
         caption=caption(study, shown),
         columns=tuple(columns),
         blocks=tuple(blocks),

@@ -19,6 +19,7 @@ from cerebench.core.facts import (
 )
 from cerebench.core.records.contents import Contents, MetricEntry
 from cerebench.core.records.rows import CONTROL_KIND, Difference, RowEntry
+from cerebench.core.settings import BY_USER
 from cerebench.core.statistics import holm
 from cerebench.reports.base import left_out
 from cerebench.reports.formatting import number, plain, span, units
@@ -89,7 +90,26 @@ def _trained(contents: Contents) -> list[str]:
     if not contents.preset:
         return []
     seeds = ", ".join(str(seed) for seed in contents.seeds)
-    return [f"preset {contents.preset}", f"seed{'s' * (len(contents.seeds) > 1)} {seeds}"]
+    return [f"preset {preset_of(contents)}", f"seed{'s' * (len(contents.seeds) > 1)} {seeds}"]
+
+
+def preset_of(contents: Contents) -> str:
+    """Return the preset of the methods, and what a user changed in it; empty without methods."""
+    rows = [row for row in contents.rows if row.kind == "method"]
+    changes = {plain(row.label): changed_preset("", row.differences) for row in rows}
+    if len(set(changes.values())) < 2:
+        return contents.preset + next(iter(changes.values()), "")
+    listed = "; ".join(label + change for label, change in changes.items() if change)
+    return f"{contents.preset} ({listed})"
+
+
+def changed_preset(preset: str, differences: Sequence[Difference]) -> str:
+    """Return the name of a preset, and which of its settings a user has changed to what.
+
+    A preset with other settings is not that preset: its name alone would promise the paper's.
+    """
+    parts = [f"{d.setting} {plain(d.value)}" for d in differences if d.source == BY_USER]
+    return f"{preset} with {', '.join(parts)}" if parts else preset
 
 
 def _suites(contents: Contents) -> list[str]:

@@ -77,7 +77,7 @@ def test_small_and_negative_values_print_as_themselves(runs):
     for path in runs.folder.glob("**/fd-radlite-v2@*.json"):
         change(runs, str(path.relative_to(runs.folder)), value=5e-9, se=1e-10)
     found = cells(build_table(runs.read()), "fd-radlite-v2")
-    assert found["3D-DDPM"].text == "5.0e-9 ± 1.0e-10"  # no decimals show it
+    assert found["real, held out"].text == "5.0e-9 ± 1.0e-10"  # no decimals show it
 
 
 def test_all_cells_of_a_column_have_as_many_decimals(runs):
@@ -441,7 +441,7 @@ def test_every_cost_of_a_method_has_a_column(runs):
         "device": "cpu, bf16",
         "parameters": "1.5 M",
         "sample-seconds": "0.0500",
-        "clip-fraction": "0.010",
+        "clip-fraction": "0.0100",
     }
     told = [cost(runs, name, "3D-WGAN-GP") for name in texts]
     assert told == [(text, "") for text in texts.values()]
@@ -534,3 +534,25 @@ def test_a_floor_of_fewer_volumes_than_the_methods_is_no_floor(runs):
     notes = build_table(runs.read()).notes
     assert any("real, held out: only 9 of LGG, 9 of HGG, where methods have 64" in n for n in notes)
     assert not any("below the real-vs-real floor" in note for note in notes)
+
+
+def test_a_cell_with_one_of_two_seeds_keeps_the_error_of_its_volumes(tmp_path, runs):
+    two = type(runs)(tmp_path / "two", seeds=(0, 1))
+    two.method("wgan-gp", "3D-WGAN-GP")
+    two.method("ddpm", "3D-DDPM")
+    two.fail("ddpm-quick-89abcdef/seed-1/train/LGG/record.json", "out of memory")
+    table = build_table(two.read())
+    cell = cells(table, "mmd2-kwon")["3D-DDPM"]
+    assert cell.text == "1.590 ± 0.010"
+    told = "1 of 2 seeds; seed 1 failed: train LGG: out of memory"
+    assert table.footnotes[cell.mark - 1] == told
+
+
+def test_settings_that_a_user_changed_stand_beside_the_preset(runs):
+    changed = {"setting": "steps", "value": 15, "paper": 12000, "source": "[user: --set]"}
+    runs.contents["rows"][1]["differences"] = [changed]
+    assert "preset quick (3D-WGAN-GP with steps 15);" in build_table(runs.read()).caption
+    for row in runs.contents["rows"]:
+        if row["kind"] == "method":
+            row["differences"] = [changed]
+    assert "preset quick with steps 15;" in build_table(runs.read()).caption
