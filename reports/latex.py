@@ -20,11 +20,12 @@ from cerebench.reports.tables.table import Table, TableBlock, TableCell, build_t
 from cerebench.reports.tex import breakable, caption, escape
 from cerebench.reports.values.downstream import DEFAULT_TEST
 
-# Size of a table, and characters of it that fit 16.6 cm; the smaller only to spare a float.
-SIZES = ((r"\footnotesize", 110), (r"\scriptsize", 120))
-# Of main.tex, in points: height of its page, of a line of a caption, a table and notes, of what is
-# around a panel and around a float.
-PAGE, CAPTION_LINE, TABLE_LINE, NOTE_LINE, RULES, AROUND = 700, 12, 10.5, 8, 24, 24
+# Size of a table, characters of it that fit 16.6 cm, and height of its lines in points; the smaller
+# only to spare a float or a panel.
+SIZES = ((r"\footnotesize", 110, 10.5), (r"\scriptsize", 120, 8.8))
+# Of main.tex, in points: height of its page, of a line of a caption and of notes, of what is around
+# a panel and around a float.
+PAGE, CAPTION_LINE, NOTE_LINE, RULES, AROUND = 700, 12, 8, 24, 24
 STRETCH = 1.1  # of table lines: an underline then stays with its own line
 CAPTION_WIDE, NOTE_WIDE = 90, 115  # characters of a line
 LARGEST = (6.5, 8.0)  # width and height of a figure, inches
@@ -116,9 +117,9 @@ def _floats(table: Table, name: str, *, siunitx: bool) -> Iterator[str]:
     """
     label = f"tab:{name.replace('_', '-')}"
     short, rest = caption(table.title, table.caption, table.banner)
-    size, floats = _packed(table)
+    size, line, floats = _packed(table)
     note = "\\par\n".join(filter(None, (rest, *map(breakable, table.notes))))
-    room = not note or _height(table, floats[-1], note) < PAGE
+    room = not note or _height(table, floats[-1], line, note) < PAGE
     for number, panels_of_it in enumerate(floats):
         texts = _footnotes(table, [column for part in panels_of_it for column in part])
         if note and number == len(floats) - 1:
@@ -154,31 +155,31 @@ def _below(texts: Sequence[str]) -> list[str]:
     ]
 
 
-def _packed(table: Table) -> tuple[str, list[list[list[int]]]]:
-    """Return the size of type, and the panels of each float: the fewest floats, then the larger."""
+def _packed(table: Table) -> tuple[str, float, list[list[list[int]]]]:
+    """Return size of type, height of lines, panels of each float: few floats, then large type."""
     choices = []
-    for size, width in SIZES:
+    for size, width, line in SIZES:
         floats: list[list[list[int]]] = [[]]
         for part in panels(table, width, length=_length):
-            if floats[-1] and _height(table, [*floats[-1], part]) > PAGE:
+            if floats[-1] and _height(table, [*floats[-1], part], line) > PAGE:
                 floats.append([])
             floats[-1].append(part)
         # A table that one panel holds is better small than in two panels, one above the other.
-        choices.append((len(floats), sum(map(len, floats)) > 1, size, floats))
-    _, _, size, floats = min(choices, key=lambda choice: choice[:2])
-    return size, floats
+        rank = len(floats), sum(map(len, floats)) > 1
+        choices.append((rank, (size, line, floats)))
+    return min(choices, key=lambda choice: choice[0])[1]
 
 
-def _height(table: Table, parts: Sequence[Sequence[int]], note: str = "") -> float:
-    """Estimate the height of a float of these panels, in points."""
+def _height(table: Table, parts: Sequence[Sequence[int]], line: float, note: str = "") -> float:
+    """Estimate the height of a float of these panels with lines of this height, in points."""
     rows = sum(len(block.rows) + 1 for block in table.blocks) + 2
     head = len(table.banner) + len(table.title) + len(table.caption)
     used = _used(table, [column for part in parts for column in part])
     texts = [*(table.footnotes[mark - 1] for mark in used), note]
-    lines = sum(1 + len(line) // NOTE_WIDE for text in texts for line in text.split("\n"))
+    lines = sum(1 + len(one) // NOTE_WIDE for text in texts for one in text.split("\n"))
     return (
         CAPTION_LINE * (1 + head // CAPTION_WIDE)
-        + len(parts) * (TABLE_LINE * rows + RULES)
+        + len(parts) * (line * rows + RULES)
         + NOTE_LINE * lines
         + AROUND
     )
