@@ -19,6 +19,7 @@ from cerebench.core.bounds import BadConfig, Precision, typed
 
 # Presets that show that a method works: a table of them says so above it.
 SHOWN_TO_WORK = ("smoke", "quick")
+BY_USER = "[user: --set]"  # the source of a value that a user gave
 # Presets with less training than the source's own: a row of them may be marked under-trained.
 BELOW_PAPER = (*SHOWN_TO_WORK, "lite")
 

@@ -19,7 +19,7 @@ from cerebench.reports.tables.sections import study
 from cerebench.reports.tables.table import ARROWS
 from cerebench.reports.values import floor
 from cerebench.reports.values.downstream import DEFAULT_TEST
-from cerebench.reports.values.labels import factors, legends, row_labels, unit
+from cerebench.reports.values.labels import legends, powers_of_ten, row_labels, unit
 from cerebench.reports.values.marks import brief, marks
 from cerebench.reports.values.summary import is_p, summarise
 from cerebench.reports.values.tidy import OK, Value, values
@@ -264,8 +264,8 @@ def _legend(contents: Contents, metrics: Sequence[MetricEntry]) -> Iterator[str]
         parts.append("× real: 1 is as good as other real volumes")
     if any(metric.better == "near-real" for metric in metrics):
         parts.append("→ real: best near the top row")
-    if factors(metrics):
-        parts.append("×10…: printed = recorded × that")
+    if powers_of_ten(metrics):
+        parts.append("(10…): a number times this is the value")
     if parts:
         yield plain("; ".join(parts) + ".")
     yield from map(plain, legends(metrics))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
+from statistics import median_low
 
 DASH = "—"
+LARGE = 1e5  # from which on numbers have powers of ten
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -16,22 +18,29 @@ def plain(text: object) -> str:
     return " ".join(kept.split())
 
 
-def number(value: float, spread: float | None = None) -> str:
+def number(value: float, spread: float | None = None, places: int | None = None) -> str:
     """Format a value, with its uncertainty if there is one.
 
-    Alone, a value gets up to four significant digits and at least one decimal. With an
+    With ``places`` both have so many decimals, as all of a column have, unless they are too large.
+    Else, alone, a value gets up to four significant digits and at least one decimal. With an
     uncertainty, both end at the second significant digit of the uncertainty; a value that would
     then read as zero keeps two digits of its own, unless that takes a power of ten.
 
     Example:
         >>> number(5e-5), number(-3.0), number(0.71234, 0.0213), number(5e-5, 0.01)
         ('5.0e-5', '-3.0', '0.712 ± 0.021', '0.000 ± 0.010')
+        >>> number(0.71234, 0.0213, places=2), number(-0.001, places=2)
+        ('0.71 ± 0.02', '0.00')
     """
+    if places is not None:
+        numbers = [value] if spread is None else [value, spread]
+        if all(math.isfinite(one) and abs(one) < LARGE for one in numbers):
+            return " ± ".join(_fixed(one, places) for one in numbers)
     if spread is None:
         return _alone(value, 4)
     if not math.isfinite(spread) or spread <= 0 or not math.isfinite(value):
         return f"{_alone(value, 4)} ± {_alone(spread, 2)}"
-    if max(abs(value), spread) >= 1e5:
+    if max(abs(value), spread) >= LARGE:
         lost = math.floor(math.log10(max(abs(value), spread))) - math.floor(math.log10(spread))
         return f"{_scientific(value, max(lost, 0) + 1)} ± {_scientific(spread, 1)}"
     decimals = 1 - math.floor(math.log10(spread))
@@ -42,6 +51,51 @@ def number(value: float, spread: float | None = None) -> str:
         own = _alone(value, 2)
         text = own if "e" not in own and value != 0 else text.removeprefix("-")
     return f"{text} ± {spread:.{max(decimals, 0)}f}"
+
+
+def decimals(values: Iterable[float], errors: Iterable[float]) -> int | None:
+    """Return the decimals that all numbers of a column shall have, at most 5.
+
+    That is down to the second digit of the usual error, and up to two more where a smaller error
+    would read as zero. Without errors, down to the third digit of the usual value.
+
+    Args:
+        values: Of the column.
+        errors: Of those that have one.
+
+    Returns:
+        The decimals; None where there is nothing to go by, or five show too little.
+
+    Example:
+        >>> decimals([1.72, 150.1], [0.012, 1.5]), decimals([0.05, 1.2], []), decimals([1e-9], [])
+        (3, 4, None)
+    """
+    spreads, sizes = (
+        sorted(abs(n) for n in numbers if n and math.isfinite(n) and abs(n) < LARGE)
+        for numbers in (errors, values)
+    )
+    known = spreads or sizes
+    if not known:
+        return None
+    usual = (1 if spreads else 2) - math.floor(math.log10(median_low(known)))
+    least = -math.floor(math.log10(known[0]))
+    places = max(usual, min(least, usual + 2), 0)
+    return min(places, 5) if usual <= 6 else None
+
+
+def _fixed(value: float, places: int) -> str:
+    text = f"{value:.{places}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def probability(p: float) -> str:
+    """Format a p-value with three decimals.
+
+    Example:
+        >>> probability(0.0412), probability(2e-5)
+        ('0.041', '<0.001')
+    """
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
 def like(value: float, spread: float | None) -> str:
@@ -85,14 +139,24 @@ def _trim(decimal: str) -> str:
     return whole + point + (decimals.rstrip("0") or "0") if point else whole
 
 
-def factor(scale: float) -> str:
-    """Format the display factor of a column: '' for 1, '×10⁻⁴' for 1e-4, '×2.5' otherwise."""
+def units(scale: float) -> str:
+    """Format what a printed number is in units of, as a table's head has it.
+
+    Args:
+        scale: What a value is multiplied by before it is printed.
+
+    Example:
+        >>> units(1e-4), units(1e3), units(100), units(1), units(2.5)
+        ('(10⁴)', '(10⁻³)', '(%)', '', '(0.4)')
+    """
     if scale == 1:
         return ""
-    exponent = round(math.log10(scale)) if scale > 0 else 0
-    if math.isclose(scale, 10.0**exponent):
-        return "×10" + str(exponent).translate(_SUPERSCRIPT)
-    return f"×{scale:g}"
+    if scale == 100:
+        return "(%)"
+    exponent = -round(math.log10(scale)) if scale > 0 else 0
+    if scale > 0 and math.isclose(scale, 10.0**-exponent):
+        return f"(10{superscript(exponent)})"
+    return f"({1 / scale:g})"
 
 
 def tick(value: float) -> str:

@@ -3,13 +3,13 @@ r"""LaTeX tables (booktabs) that compile with pdflatex, and a document that show
 ``<name>.tex`` is the float with every metric, ``<name>-table<N>.tex`` those in the layout of the
 MIDL 2024 paper (``tables/paper_tables.py``); ``<name>-downstream.tex``, ``-comparison``,
 ``-diagnostics`` and ``-published`` are further floats, ``<name>-protocol.tex`` the list for an
-appendix, ``main.tex`` a document with all of them.
+appendix, ``main.tex`` a document with all of them and the figures, whose floats
+``figures/every.py`` writes.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,82 +17,18 @@ from cerebench.reports.base import RecordedExperiment, Renderer
 from cerebench.reports.tables.paper_tables import build_paper_tables
 from cerebench.reports.tables.sections import further, study
 from cerebench.reports.tables.table import Table, TableBlock, TableCell, build_table, panels
+from cerebench.reports.tex import breakable, caption, escape
 from cerebench.reports.values.downstream import DEFAULT_TEST
 
-# Size of a table, and characters of it that fit 16.6 cm; the smaller only to spare a second float.
-SIZES = ((r"\footnotesize", 110), (r"\scriptsize", 120))
-# Of main.tex, in points: height of its page, of a line of a caption, a table and notes, of rules.
-PAGE, CAPTION_LINE, TABLE_LINE, NOTE_LINE, RULES = 720, 12, 9.5, 8, 40
+# Size of a table, characters of it that fit 16.6 cm, and height of its lines in points; the smaller
+# only to spare a float or a panel.
+SIZES = ((r"\footnotesize", 110, 10.5), (r"\scriptsize", 120, 8.8))
+# Of main.tex, in points: height of its page, of a line of a caption and of notes, of what is around
+# a panel and around a float.
+PAGE, CAPTION_LINE, NOTE_LINE, RULES, AROUND = 700, 12, 8, 24, 24
+STRETCH = 1.1  # of table lines: an underline then stays with its own line
 CAPTION_WIDE, NOTE_WIDE = 90, 115  # characters of a line
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "`": "{`}",
-    "—": "---",
-    "–": "--",
-    "−": "$-$",
-    "…": r"\dots{}",
-    "‘": "`",
-    "’": "'",
-    "“": "``",
-    "”": "''",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "·": r"$\cdot$",
-    "→": r"$\to$",
-    "↓": r"$\downarrow$",
-    "↑": r"$\uparrow$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "≠": r"$\neq$",
-    "≈": r"$\approx$",
-    "∞": r"$\infty$",
-    "√": r"$\surd$",
-    "°": r"$^\circ$",
-    "⁻": r"$^-$",
-    "ß": r"\ss{}",
-    "æ": r"\ae{}",
-    "ø": r"\o{}",
-    "å": r"\aa{}",
-    "ł": r"\l{}",
-    "ı": r"\i{}",
-    "Æ": r"\AE{}",
-    "Ø": r"\O{}",
-    "Å": r"\AA{}",
-    "Ł": r"\L{}",
-    "µ": r"$\mu$",
-}
-_GREEK = (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
-    "upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega"
-)
-_ACCENTS = {
-    "\u0300": "`",
-    "\u0301": "'",
-    "\u0302": "^",
-    "\u0303": "~",
-    "\u0304": "=",
-    "\u0306": "u",
-    "\u0307": ".",
-    "\u0308": '"',
-    "\u030a": "r",
-    "\u030b": "H",
-    "\u030c": "v",
-    "\u0327": "c",
-    "\u0328": "k",
-}
+LARGEST = (6.5, 8.0)  # width and height of a figure, inches
 
 
 def write(
@@ -140,45 +76,26 @@ def write(
     return [folder / file for file in texts]
 
 
-def escape(text: str) -> str:
-    """Escape a string so that pdflatex prints it as itself, whatever the document's encoding.
+def figure_float(stem: str, title: str, text: str, size: tuple[float, float]) -> str:
+    """Return the float of a figure with its caption; what that has no room for stands below.
 
-    A letter that pdflatex has no glyph for appears as its code point, such as [U+4E2D].
+    Args:
+        stem: Of the name of its file; also its label.
+        title: What it shows.
+        text: Sentences about it.
+        size: Its width and height, inches: it is set as drawn, or as large as the page allows.
     """
-    # Two hyphens would join to one dash.
-    letters = re.sub(
-        r"(-(?=-))|.",
-        lambda match: "-{}" if match[1] else _letter(match[0]),
-        unicodedata.normalize("NFC", text),
-        flags=re.DOTALL,
-    )
-    # At the start of a table row, LaTeX would read these as options of the line before.
-    return f"{{{letters[0]}}}{letters[1:]}" if letters[:1] in ("[", "*") else letters
-
-
-def _breakable(text: str) -> str:
-    """Escape a sentence and let long words break: addresses, paths, hashes."""
-    text = re.sub(r"(?<=[^\s/]/)(?=[^\s/])", r"\\allowbreak{}", escape(text))
-    return re.sub(r"[^\s\\{}$]{24}", r"\g<0>\\allowbreak{}", text)
-
-
-def _letter(letter: str) -> str:
-    if letter in _SPECIAL:
-        return _SPECIAL[letter]
-    if letter.isascii():
-        return letter
-    greek = unicodedata.name(letter, "").removeprefix("GREEK ").removesuffix(" LETTER")
-    kind, _, spelled = greek.partition(" LETTER ")
-    spelled = {"LAMDA": "LAMBDA"}.get(spelled, spelled)
-    command = spelled.lower() if kind == "SMALL" else spelled.capitalize()
-    if command in _GREEK.split():
-        return f"$\\{command}$"
-    apart = unicodedata.normalize("NFKD", letter)
-    if unicodedata.decomposition(letter).startswith("<super>"):
-        return rf"\textsuperscript{{{escape(apart)}}}"
-    if len(apart) == 2 and apart[0].isascii() and apart[1] in _ACCENTS:
-        return rf"\{_ACCENTS[apart[1]]}{{{apart[0]}}}"
-    return f"[U+{ord(letter):04X}]"
+    short, rest = caption(title, text)
+    scale = min(1.0, *(most / own for most, own in zip(LARGEST, size, strict=True)))
+    lines = [
+        r"\begin{figure}[tp]",
+        rf"\centering\includegraphics[scale={scale:.4g}]{{{stem}.pdf}}",
+        rf"\caption{{{short}}}",
+        rf"\label{{fig:{stem.replace('_', '-')}}}",
+        *_below([rf"\textit{{Note.}} {rest}"] if rest else []),
+        r"\end{figure}",
+    ]
+    return "\n".join(lines)
 
 
 def _file(stem: str, tables: Sequence[Table], *, siunitx: bool) -> str:
@@ -193,60 +110,79 @@ def _file(stem: str, tables: Sequence[Table], *, siunitx: bool) -> str:
 
 
 def _floats(table: Table, name: str, *, siunitx: bool) -> Iterator[str]:
-    """Yield one float a panel, so that none outgrows a page; the first carries the notes.
+    """Yield the floats of a table, of as many panels each as a page holds.
 
-    Notes that do not fit there follow all floats as text, which may break across pages.
+    One note follows the last panel; where that leaves no room on the page, it follows all floats as
+    text, which may break across pages.
     """
     label = f"tab:{name.replace('_', '-')}"
-    banner = rf"\textbf{{{escape(table.banner)}.}} " if table.banner else ""
-    title = escape(table.title)
-    size, parts = _parts(table)
-    notes = [*map(_breakable, table.notes)]
-    room = _fits(table)
-    for number, part in enumerate(parts):
-        full = rf"{banner}{title}. {_breakable(table.caption)}"
-        caption = rf"{banner}{title}, continued from Table~\ref{{{label}}}." if number else full
-        texts = _footnotes(table, part)
-        if number == 0:
-            texts += notes if room else ["Notes: in the text."]
+    short, rest = caption(table.title, table.caption, table.banner)
+    size, line, floats = _packed(table)
+    note = "\\par\n".join(filter(None, (rest, *map(breakable, table.notes))))
+    room = not note or _height(table, floats[-1], line, note) < PAGE
+    for number, panels_of_it in enumerate(floats):
+        texts = _footnotes(table, [column for part in panels_of_it for column in part])
+        if note and number == len(floats) - 1:
+            texts.append(rf"\textit{{Note.}} {note if room else 'In the text.'}")
+        further = rf"{escape(table.title)}, continued from Table~\ref{{{label}}}."
         lines = [
             r"\begin{table}[tp]",
             rf"\centering{size}",
             r"\setlength{\tabcolsep}{4pt}",
-            rf"\caption{{{caption}}}",
+            rf"\renewcommand{{\arraystretch}}{{{STRETCH}}}",
+            rf"\caption{{{further if number else short}}}",
             rf"\label{{{label}{f'-panel-{number + 1}' if number else ''}}}",
             r"\par\medskip",
-            _grid(table, part, siunitx=siunitx),
-            r"\par\medskip",
-            r"\begin{minipage}{\linewidth}\scriptsize\raggedright",
-            "\\par\n".join(texts),
-            r"\end{minipage}",
+            "\n\\par\\medskip\n".join(_grid(table, p, siunitx=siunitx) for p in panels_of_it),
+            *_below(texts),
             r"\end{table}",
         ]
         yield "\n".join(lines)
     if not room:
-        text = "\\par\n".join(notes)
-        head = rf"\textbf{{Notes to Table~\ref{{{label}}}.}}"
-        yield f"{{\\scriptsize\\raggedright\\noindent {head}\\par\n{text}\\par}}"
+        head = rf"\textbf{{Note to Table~\ref{{{label}}}.}}"
+        yield f"{{\\scriptsize\\raggedright\\noindent {head} {note}\\par}}"
 
 
-def _fits(table: Table) -> bool:
-    """Say whether caption, rows, footnotes and notes are shorter than a page, by rough count."""
+def _below(texts: Sequence[str]) -> list[str]:
+    """Return lines that set texts below a float, a paragraph each."""
+    if not texts:
+        return []
+    return [
+        r"\par\medskip",
+        r"\begin{minipage}{\linewidth}\scriptsize\raggedright",
+        "\\par\n".join(texts),
+        r"\end{minipage}",
+    ]
+
+
+def _packed(table: Table) -> tuple[str, float, list[list[list[int]]]]:
+    """Return size of type, height of lines, panels of each float: few floats, then large type."""
+    choices = []
+    for size, width, line in SIZES:
+        floats: list[list[list[int]]] = [[]]
+        for part in panels(table, width, length=_length):
+            if floats[-1] and _height(table, [*floats[-1], part], line) > PAGE:
+                floats.append([])
+            floats[-1].append(part)
+        # A table that one panel holds is better small than in two panels, one above the other.
+        rank = len(floats), sum(map(len, floats)) > 1
+        choices.append((rank, (size, line, floats)))
+    return min(choices, key=lambda choice: choice[0])[1]
+
+
+def _height(table: Table, parts: Sequence[Sequence[int]], line: float, note: str = "") -> float:
+    """Estimate the height of a float of these panels with lines of this height, in points."""
     rows = sum(len(block.rows) + 1 for block in table.blocks) + 2
     head = len(table.banner) + len(table.title) + len(table.caption)
-    notes = sum(1 + len(text) // NOTE_WIDE for text in (*table.footnotes, *table.notes))
-    height = CAPTION_LINE * (1 + head // CAPTION_WIDE) + TABLE_LINE * rows + NOTE_LINE * notes
-    return height + RULES < PAGE
-
-
-def _parts(table: Table) -> tuple[str, list[list[int]]]:
-    """Return the size of type, and the columns of each float."""
-    for size, width in SIZES:
-        parts = panels(table, width, length=_length)
-        if len(parts) == 1:
-            return size, parts
-    size, width = SIZES[0]
-    return size, panels(table, width, length=_length)
+    used = _used(table, [column for part in parts for column in part])
+    texts = [*(table.footnotes[mark - 1] for mark in used), note]
+    lines = sum(1 + len(one) // NOTE_WIDE for text in texts for one in text.split("\n"))
+    return (
+        CAPTION_LINE * (1 + head // CAPTION_WIDE)
+        + len(parts) * (line * rows + RULES)
+        + NOTE_LINE * lines
+        + AROUND
+    )
 
 
 def _length(text: str) -> int:
@@ -254,12 +190,17 @@ def _length(text: str) -> int:
     return len(re.sub(r"(?<=\d)e(?=-?\d)", "× 10", text))
 
 
-def _footnotes(table: Table, part: list[int]) -> list[str]:
+def _used(table: Table, part: Sequence[int]) -> list[int]:
+    """Return the numbers of the footnotes of some columns."""
     rows = (row for block in table.blocks for row in block.rows)
-    used = sorted({row.cells[i].mark for row in rows for i in part} - {0})
+    return sorted({row.cells[i].mark for row in rows for i in part} - {0})
+
+
+def _footnotes(table: Table, part: Sequence[int]) -> list[str]:
     seconds = any(row.cells[i].second for block in table.blocks for row in block.rows for i in part)
+    marks = _used(table, part)
     return [
-        *(rf"\textsuperscript{{{mark}}}~{_breakable(table.footnotes[mark - 1])}" for mark in used),
+        *(rf"\textsuperscript{{{mark}}}~{breakable(table.footnotes[mark - 1])}" for mark in marks),
         *(["Underlined: second best by its value alone, unless values tie."] if seconds else []),
     ]
 
@@ -299,9 +240,12 @@ def _block(
 
 
 def _cell(cell: TableCell, *, siunitx: bool) -> str:
-    text = _numbers(cell.text, siunitx=siunitx)
-    text = rf"\textbf{{{text}}}" if cell.bold else text
-    text = rf"\underline{{{text}}}" if cell.second else text
+    # The line under a value alone lies close to it; that under brackets would be nearer to the next
+    # row, and read as a line over it.
+    lead, gap, rest = cell.text.partition(" ") if cell.second else (cell.text, "", "")
+    lead, rest = (_numbers(text, siunitx=siunitx) for text in (lead, rest))
+    lead = rf"\underline{{{lead}}}" if cell.second else lead
+    text = rf"\textbf{{{lead}{gap}{rest}}}" if cell.bold else f"{lead}{gap}{rest}"
     return text + (rf"\textsuperscript{{{cell.mark}}}" if cell.mark else "")
 
 
@@ -314,22 +258,25 @@ def _numbers(text: str, *, siunitx: bool) -> str:
 
 
 def _protocol(texts: Sequence[str]) -> str:
-    items = "\n".join(rf"\item {_breakable(text)}" for text in texts)
+    items = "\n".join(rf"\item {breakable(text)}" for text in texts)
     begin = r"\begin{itemize}\footnotesize\raggedright\setlength{\itemsep}{0pt}"
     return f"{begin}\n{items}\n\\end{{itemize}}\n"
 
 
 def _document(name: str, groups: list[list[str]], *, siunitx: bool) -> str:
-    """Return a document of all floats; groups do not mix on a page."""
+    """Return a document of all floats, figures too where they are drawn; groups do not mix."""
     inputs = ["\n".join(rf"\input{{{stem}}}" for stem in group) for group in groups]
     return "\n".join(
         [
             r"\documentclass[a4paper]{article}",
             r"\usepackage[margin=2.2cm]{geometry}",
             r"\usepackage{booktabs}",
+            r"\usepackage{graphicx}",
             *([r"\usepackage{siunitx}", r"\sisetup{detect-all}"] if siunitx else []),
+            r"\pdfsuppresswarningpagegroup=1",  # figures may be transparent
             r"\begin{document}\emergencystretch=3em",
             *(f"{text}\n\\clearpage" for text in inputs),
+            rf"\IfFileExists{{{name}-figures.tex}}{{\input{{{name}-figures}}\clearpage}}{{}}",
             r"\section*{Protocol}",
             rf"\input{{{name}-protocol}}",
             r"\end{document}",

@@ -30,6 +30,12 @@ def report(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print tidy rows, one value a row.")] = False,
     figure: Annotated[bool, typer.Option("--figure", help="Write all figures (PDF, PNG).")] = False,
+    headings: Annotated[
+        bool,
+        typer.Option(
+            "--headings", help="With --figure: write what the captions say into the pictures, too."
+        ),
+    ] = False,
     formats: Annotated[
         list[str] | None,
         typer.Option("--format", help="Write what this renderer writes (bench list reports)."),
@@ -114,7 +120,7 @@ def report(
         style = {"siunitx": siunitx, "controls": controls}
         written += tables.write(write, found, to, test=test, published=with_published, **style)
     names = [*[tables.FIGURE] * figure, *(formats or [])]
-    written += [path for name in names for path in _write(name, registries, found, to)]
+    written += [path for name in names for path in _write(name, registries, found, to, headings)]
     for path in written:
         typer.echo(str(path))
     if not files:
@@ -134,14 +140,19 @@ def report(
 
 
 def _write(
-    name: str, registries: Registries, experiments: Sequence[RecordedExperiment], to: Path | None
+    name: str,
+    registries: Registries,
+    experiments: Sequence[RecordedExperiment],
+    to: Path | None,
+    headings: bool,
 ) -> list[Path]:
     """Write what a renderer writes; all figures, those of other packages too, for ``figure``."""
     from cerebench.benchmark import tables
 
     renderers, plots, broken = tables.reporters(registries)
     if name in renderers:
-        options = {"say": typer.echo, "further": plots} if name == tables.FIGURE else {}
+        own = {"say": typer.echo, "further": plots, "headings": headings}
+        options = own if name == tables.FIGURE else {}
         return tables.write(renderers[name].write, experiments, to, **options)
     registries.reports.load(name)  # says that there is none, or what is wrong with it
     reason = broken.get(name, "it is a figure, which --figure draws")

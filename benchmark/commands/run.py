@@ -246,10 +246,11 @@ def chosen_experiment(
     base = experiments.read(name)
     changes = {key: value for key, value in overrides.items() if value is not None}
     if changes.get("dataset", base.dataset) != base.dataset:
-        changes["split"] = {}  # a split rule belongs to its dataset, and so do options and a title
+        changes["split"] = {}  # a split rule belongs to its dataset, and so do options
         changes.setdefault("data", {})
         changes.setdefault("split_file", "")
-        changes["title"] = f"{base.name} on {changes['dataset']}"
+    if title := _title(base, changes):
+        changes["title"] = title
     if headers:
         changes["data"] = {**changes.get("data", base.data), **headers}
     if "preset" in changes:
@@ -259,6 +260,21 @@ def chosen_experiment(
     for method, fields in override_table(settings).items():
         table.setdefault(method, {}).update(fields)
     return dataclasses.replace(base, **changes, set=table)
+
+
+def _title(base: Experiment, changes: dict[str, Any]) -> str:
+    """Return a title that fits what is run; empty where that of the experiment still does.
+
+    A title speaks of data, methods, preset and protocols; with others the file's own is wrong.
+    """
+    parts = []
+    for name in ("dataset", "methods", "preset", "protocols"):
+        own, given = getattr(base, name), changes.get(name, getattr(base, name))
+        own, given = [n.split(",") if isinstance(n, str) else list(n) for n in (own, given)]
+        if own != given:
+            listed = ", ".join(given) or "none"
+            parts.append(f"on {listed}" if name == "dataset" else f"{name} {listed}")
+    return f"{base.name}: {'; '.join(parts)}" if parts else ""
 
 
 def _check_weights(plan: Plan, *, metrics: bool, protocols: list[str]) -> None:

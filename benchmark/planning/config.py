@@ -12,7 +12,7 @@ from cerebench.benchmark.engine.registry import suggest
 from cerebench.core import bounds
 from cerebench.core.bounds import BadConfig
 from cerebench.core.errors import UsageError
-from cerebench.core.settings import Preset, accepted, check
+from cerebench.core.settings import BY_USER, Preset, accepted, check
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def resolve(
         config = config if size is None else config.for_size(size)
     except ValueError as error:
         raise BadConfig(f"{name} ({preset}): {error}") from error
-    sources = {**found.sources, **dict.fromkeys(changes, "[user: --set]")}
+    sources = {**found.sources, **dict.fromkeys(changes, BY_USER)}
     return Resolved(config, preset, json_values(config), sources)
 
 

@@ -55,13 +55,31 @@ def centre_slice(volume: Volume) -> NDArray[np.uint8]:
     return centre_slices(volume)[1]
 
 
+def other_views(volume: Volume) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the centre coronal (D, W) and sagittal (D, H) slice, as ``centre_slices``."""
+    _, height, width = volume.shape[1:]
+    parts = volume[0, :, height // 2], volume[0, :, :, width // 2]
+    coronal, sagittal = (np.rint((np.clip(part, -1, 1) + 1) * 127.5) for part in parts)
+    return coronal.astype(np.uint8), sagittal.astype(np.uint8)
+
+
 def preview(volumes: Mapping[str, VolumeSet]) -> Arrays:
-    """Return ``preview.npz``: three centre axial slices of a few volumes per class, by seed."""
+    """Return ``preview.npz``: slices of a few volumes per class, chosen by seed.
+
+    Returns:
+        Per class, uint8 of k volumes: ``<c>/axial`` (k, 3, H, W), the three centre slices;
+        ``<c>/coronal`` (k, D, W) and ``<c>/sagittal`` (k, D, H); ``<c>/ids``, k strings.
+    """
     arrays: Arrays = {}
     for name, group in volumes.items():
         rng = np.random.RandomState(SCORE_SEED)
         chosen = rng.permutation(len(group))[:PREVIEWS]
         arrays[f"{name}/axial"] = np.stack([centre_slices(group[i]) for i in chosen])
+        coronal, sagittal = zip(*(other_views(group[i]) for i in chosen), strict=True)
+        arrays[f"{name}/coronal"], arrays[f"{name}/sagittal"] = (
+            np.stack(coronal),
+            np.stack(sagittal),
+        )
         arrays[f"{name}/ids"] = np.array([group.ids[i] for i in chosen])
     return arrays
 

@@ -2,7 +2,8 @@
 
 Blocks must be independent: data sets count once, whatever their sizes, classes, views and seeds.
 One table of contents has one data set, so the diagram looks at the newest one of the same name and
-preset on every other data set of the store.
+preset on every other data set of the store. Fingerprints tell data sets apart, so that two folders
+of one layout are two; a name counts at one size.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cerebench.reports.figures.drawing import (
     Style,
     canvas,
     generators,
+    labels,
     points,
     styles,
     text_width,
@@ -64,9 +66,9 @@ def draw(experiment: RecordedExperiment, metric: str = "") -> Figure:
     declared = ranking_metric(experiment.contents.metrics, metric)
     blocks = [losses(other, declared.name) for other in experiments]
     rows = experiment.contents.rows
-    looks, labels = styles(rows), row_labels(rows)
+    looks, names = styles(rows), row_labels(rows)
     shared = {
-        (row.name, row.preset): (labels[i], looks[i])
+        (row.name, row.preset): (names[i], looks[i])
         for i, row in generators(experiment)
         if all((row.name, row.preset) in block for block in blocks)
     }
@@ -84,8 +86,9 @@ def draw(experiment: RecordedExperiment, metric: str = "") -> Figure:
             f"data sets (p = {number(test.p)})."
         )
     width = statistics.critical_difference(len(shared), test.n)
+    marked = labels(experiment)
     lacking = [
-        labels[i] for i, row in generators(experiment) if (row.name, row.preset) not in shared
+        marked[i] for i, row in generators(experiment) if (row.name, row.preset) not in shared
     ]
     return _diagram(
         experiment,
@@ -121,24 +124,32 @@ def _source(blocks: Sequence[RecordedExperiment]) -> str:
 def peers(experiment: RecordedExperiment) -> tuple[list[RecordedExperiment], list[str]]:
     """Return the newest experiment of the same name and preset of each data set in the store.
 
+    Data sets are told apart by fingerprint; those of one name count at one size.
+
     Returns:
         The experiments, and what is wrong with tables of contents that cannot be read.
     """
     contents, broken = experiment.contents, []
-    newest = {contents.dataset.name: experiment}
+    same = [experiment]
     for path in sorted(experiment.folder.parent.glob("*/experiment-*.json")):
         try:
             other = RecordedExperiment.read(path)
         except BadContents as error:
             broken.append(str(error))
             continue
-        others_contents = other.contents
-        same = (others_contents.name, others_contents.preset) == (contents.name, contents.preset)
-        held = newest.get(others_contents.dataset.name)
-        newer = held is None or others_contents.utc > held.contents.utc
-        if same and newer and held is not experiment:
-            newest[others_contents.dataset.name] = other
-    return list(newest.values()), broken
+        theirs = other.contents
+        if (theirs.name, theirs.preset) == (contents.name, contents.preset):
+            same.append(other)
+    # The newest first, but before all the one that was asked for.
+    same[1:] = sorted(same[1:], key=lambda other: other.contents.utc, reverse=True)
+    sizes: dict[str, int] = {}
+    chosen: dict[str, RecordedExperiment] = {}
+    for other in same:
+        data = other.contents.dataset
+        # Another size of the same files has another fingerprint, and is no other data set.
+        if sizes.setdefault(data.name, data.size) == data.size:
+            chosen.setdefault(data.fingerprint, other)
+    return list(chosen.values()), broken
 
 
 def losses(experiment: RecordedExperiment, metric: str) -> dict[Method, float]:

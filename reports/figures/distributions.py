@@ -21,6 +21,7 @@ from cerebench.reports.figures.drawing import (
     files,
     generators,
     head,
+    labels,
     lack,
     line,
     name,
@@ -29,7 +30,6 @@ from cerebench.reports.figures.drawing import (
     styles,
 )
 from cerebench.reports.formatting import span
-from cerebench.reports.values.labels import row_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +83,7 @@ def draw(experiment: RecordedExperiment) -> Figure:
             "versions lack them, bench run adds them."
         )
     classes, looks = contents.dataset.classes, styles(contents.rows)
-    labels = row_labels(contents.rows)
+    names = labels(experiment)
     figure, place = canvas(
         experiment,
         "Intensity and volume of the foreground, real and generated",
@@ -106,7 +106,7 @@ def draw(experiment: RecordedExperiment) -> Figure:
             if kind == "volume":  # the last tick would run into the next panel's first
                 axes.xaxis.set_major_locator(MaxNLocator(nbins=3, prune="upper"))
             if not c:
-                name(axes, labels[position])
+                name(axes, names[position])
             if r == 0:
                 head(axes, f"{class_}\n{kind}")
             if r < len(rows) - 1:

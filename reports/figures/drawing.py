@@ -19,7 +19,8 @@ from cerebench.core.records.rows import CONTROL_KIND, RowEntry
 from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.formatting import plain, tick
 from cerebench.reports.tables.notes import provenance
-from cerebench.reports.values.tidy import broken
+from cerebench.reports.values.marks import marked_labels, marks
+from cerebench.reports.values.tidy import broken, values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +32,8 @@ COLUMN = 3.5  # inches: a column of a two-column page, in which figures are read
 LABELS = 0.82  # inches that the names of rows take
 TITLE, TEXT, SMALL = 7.5, 6.5, 5.5  # points
 LINE = 1.25  # distance of two lines, in font sizes
-CONTINUED = "continued"  # mark of a line of text that goes on from the one above
+HEADING, FOOT, WARNING = "heading", "foot", "banner"  # marks of text above and below the panels
+CONTINUED = "continued"  # after a mark: the line goes on from the one above
 EDGE = 0.05  # inches between text and the edge of the figure
 REAL, CONTROL, BANNER = "#000000", "#767676", "#A40000"
 
@@ -101,7 +103,8 @@ def text_width(text: str, points: float) -> float:
 
 def wrap(text: str, width: float, points: float) -> list[str]:
     """Break a text into lines of at most ``width`` inches in a font of ``points``."""
-    return textwrap.wrap(text, max(8, int(width / text_width("x", points))))
+    letters = max(8, int(width / text_width("x", points)))
+    return textwrap.wrap(text, letters, break_on_hyphens=False)
 
 
 def canvas(
@@ -121,7 +124,8 @@ def canvas(
     """Open a figure with its heading and, at the bottom, what is missing from it.
 
     The heading holds what the figure shows, the title of the experiment, facts that a reader
-    needs, data, preset, seeds and versions and, in red, the banner of the experiment.
+    needs, data, preset, seeds and versions and, in red, the banner of the experiment. ``save``
+    leaves all but the banner out: a paper has a caption for them, as ``caption`` returns it.
 
     Args:
         experiment: Its title and banner are shown.
@@ -143,25 +147,26 @@ def canvas(
 
     banner = plain(experiment.contents.banner or "")
     name = plain(experiment.contents.title or experiment.contents.name)
-    parts = [(title, TITLE, "black"), (name, TEXT, "0.3")]
+    parts = [(title, TITLE, "black", HEADING), (name, TEXT, "0.3", HEADING)]
     sentences = (*facts, source or provenance(experiment.contents))
-    parts += [(fact, SMALL, "0.3") for fact in sentences] + [(banner, SMALL, BANNER)] * bool(banner)
-    head = [(wrap(text, width - 2 * EDGE, p), p, colour) for text, p, colour in parts]
-    tail = [(wrap(text, width - 2 * EDGE, SMALL), SMALL, "0.3") for text in foot]
+    parts += [(fact, SMALL, "0.3", HEADING) for fact in sentences]
+    parts += [(banner, SMALL, BANNER, WARNING)] * bool(banner)
+    head = [(wrap(text, width - 2 * EDGE, p), p, *look) for text, p, *look in parts]
+    tail = [(wrap(text, width - 2 * EDGE, SMALL), SMALL, "0.3", FOOT) for text in foot]
     top, bottom = (
-        sum(len(lines) * p * LINE / 72 for lines, p, _ in part) + EDGE for part in (head, tail)
+        sum(len(lines) * p * LINE / 72 for lines, p, *_ in part) + EDGE for part in (head, tail)
     )
     height = top + above + body + below + bottom
     figure = Figure(figsize=(width, height))
     for part, start in ((head, height - EDGE), (tail, bottom)):
         y = start
-        for lines, points, colour in part:
+        for lines, points, colour, mark in part:
             for number, line in enumerate(lines):
                 figure.text(
                     EDGE / width,
                     y / height,
                     line,
-                    gid=CONTINUED if number else None,
+                    gid=f"{mark} {CONTINUED}" if number else mark,
                     ha="left",
                     va="top",
                     fontsize=points,
@@ -174,15 +179,20 @@ def canvas(
     return figure, sides | ends
 
 
-def caption(figure: Figure) -> str:
-    """Return heading and foot of a figure as one line, with a full stop after each part."""
-    parts: list[str] = []
+def parts(figure: Figure) -> list[str]:
+    """Return the parts of heading and foot of a figure, each with a full stop; its title first."""
+    whole: list[str] = []
     for text in figure.texts:
-        if text.get_gid() == CONTINUED:
-            parts[-1] += f" {text.get_text()}"
+        if (text.get_gid() or "").endswith(CONTINUED):
+            whole[-1] += f" {text.get_text()}"
         else:
-            parts.append(text.get_text())
-    return " ".join(part.rstrip(".") + "." for part in parts)
+            whole.append(text.get_text())
+    return [part.rstrip(".") + "." for part in whole]
+
+
+def caption(figure: Figure) -> str:
+    """Return heading and foot of a figure as one line."""
+    return " ".join(parts(figure))
 
 
 def frame(axes: Axes, label: str = "") -> None:
@@ -407,6 +417,12 @@ def lack(experiment: RecordedExperiment, row: RowEntry | None, what: str) -> str
     return next((reason for reason in reasons if reason), f"no {what}")
 
 
+def labels(experiment: RecordedExperiment) -> list[str]:
+    """Return one label a row of the table of contents, with its marks behind it as in tables."""
+    contents = experiment.contents
+    return marked_labels(contents, marks(contents, values(experiment)))
+
+
 def generators(experiment: RecordedExperiment) -> list[tuple[int, RowEntry]]:
     """Return position and row of every method and folder of samples."""
     rows = enumerate(experiment.contents.rows)
@@ -419,14 +435,44 @@ def real_row(experiment: RecordedExperiment) -> RowEntry | None:
     return next((row for row in rows if row.kind == CONTROL_KIND), None)
 
 
-def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
-    """Write ``<stem>.pdf`` and ``<stem>.png`` (300 dpi, images in the PDF too)."""
+def bare(figure: Figure) -> tuple[float, float]:
+    """Hide heading and foot of a figure; return the lower and the upper end of what is left.
+
+    Returns:
+        Inches from the bottom. A banner stays, since a picture is passed on without its caption.
+    """
+    height = figure.get_figheight()
+    low, high = 0.0, height
+    for text in figure.texts:
+        mark, y = (text.get_gid() or "").partition(" ")[0], text.get_position()[1] * height
+        if mark == HEADING:
+            high = min(high, y - float(text.get_fontsize()) * LINE / 72 + EDGE / 2)
+        elif mark == FOOT:
+            low = max(low, y)
+        text.set_visible(mark not in (HEADING, FOOT))
+    return low, high
+
+
+def save(
+    figure: Figure, folder: Path, stem: str, ends: tuple[float, float] | None = None
+) -> list[Path]:
+    """Write ``<stem>.pdf`` and ``<stem>.png`` (300 dpi, images in the PDF too).
+
+    Args:
+        figure: What to write.
+        folder: Where to write.
+        stem: Of the names of the files.
+        ends: Lower and upper end of what is written, inches; None for the whole figure.
+    """
     import matplotlib
+    from matplotlib.transforms import Bbox
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{stem}.{ending}" for ending in ("pdf", "png")]
+    low, high = ends or (0.0, figure.get_figheight())
+    part = Bbox.from_extents(0, low, figure.get_figwidth(), high)
     # Type 42 keeps text as text; without a date the same records give the same file.
     with matplotlib.rc_context({"pdf.fonttype": 42}):
-        figure.savefig(paths[0], dpi=300, metadata={"CreationDate": None})
-        figure.savefig(paths[1], dpi=300)
+        figure.savefig(paths[0], dpi=300, bbox_inches=part, metadata={"CreationDate": None})
+        figure.savefig(paths[1], dpi=300, bbox_inches=part)
     return paths

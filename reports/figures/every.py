@@ -19,15 +19,18 @@ from cerebench.reports.figures import (
     repeats,
     slices,
     synthetic_volumes,
+    views,
 )
-from cerebench.reports.figures.drawing import caption, save
+from cerebench.reports.figures.drawing import bare, parts, save
 from cerebench.reports.formatting import plain
+from cerebench.reports.latex import figure_float
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MODULES = (
     slices,
+    views,
     importance,
     distributions,
     neighbours,
@@ -44,8 +47,13 @@ def write(
     folder: Path,
     say: Callable[[str], None] = lambda line: None,
     further: Sequence[Plot] = (),
+    *,
+    headings: bool = False,
 ) -> list[Path]:
-    """Write ``<name>-<figure>.pdf`` and ``.png``, and ``<name>-figures.md`` about them.
+    """Write ``<name>-<figure>.pdf`` and ``.png``, and two files about them.
+
+    ``<name>-figures.md`` lists what each shows or why it is missing, ``<name>-figures.tex`` holds a
+    float with a caption for each that is drawn, which ``main.tex`` includes.
 
     A file of a figure that cannot be drawn any more is removed.
 
@@ -54,6 +62,7 @@ def write(
         folder: Where to write.
         say: Called with one line for each figure that is not drawn.
         further: Figures of other packages, drawn after the suite's own.
+        headings: Whether the files show what their captions say, too.
 
     Returns:
         Every file written.
@@ -65,6 +74,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
     lines: list[str] = []
+    floats = ["% Needs graphicx."]
     faults: list[str] = []
     for plot in (*FIGURES.values(), *further):
         stem = f"{experiment.name}-{plot.name}"
@@ -76,13 +86,20 @@ def write(
             say(f"not drawn: {stem}: {reason}")
             lines.append(f"- `{stem}`: not drawn: {plain(reason)}")
             continue
-        paths += save(figure, folder, stem)
-        lines.append(f"- `{stem}`: {caption(figure)}")
-    listing = folder / f"{experiment.name}-figures.md"
-    listing.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        told = parts(figure)
+        low, high = (0.0, figure.get_figheight()) if headings else bare(figure)
+        paths += save(figure, folder, stem, (low, high))
+        lines.append(f"- `{stem}`: {' '.join(told)}")
+        title, text = (told or [plain(plot.label)])[0], " ".join(told[1:])
+        floats.append(figure_float(stem, title, text, (figure.get_figwidth(), high - low)))
+    texts = {"tex": "\n\n".join(floats), "md": "\n".join(lines)}
+    for ending, text in texts.items():
+        listing = folder / f"{experiment.name}-figures.{ending}"
+        listing.write_text(text + "\n", encoding="utf-8")
+        paths.append(listing)
     if faults:
         raise ReportError("; ".join(faults))
-    return [*paths, listing]
+    return paths
 
 
 def _drawn(plot: Plot, experiment: RecordedExperiment, faults: list[str]) -> Figure:

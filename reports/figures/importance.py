@@ -28,9 +28,9 @@ from cerebench.reports.figures.drawing import (
     canvas,
     frame,
     head,
+    labels,
     radiological,
 )
-from cerebench.reports.values.labels import row_labels
 from cerebench.reports.values.tidy import stage
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _rows(experiment: RecordedExperiment) -> list[tuple[str, Path]]:
     """Return label and file of the first seed with maps for each method that has any."""
     contents = experiment.contents.rows
     rows = []
-    for label, row in zip(row_labels(contents), contents, strict=True):
+    for label, row in zip(labels(experiment), contents, strict=True):
         cell = _first_cell(experiment, row)
         if cell is not None:
             path = experiment.path(f"{cell.diagnosis.rpartition('/')[0]}/{FILE}")
@@ -151,7 +151,7 @@ def _rows(experiment: RecordedExperiment) -> list[tuple[str, Path]]:
 def _lost(experiment: RecordedExperiment) -> Iterator[str]:
     """Say of each diagnosis that should be there why it is not."""
     contents = experiment.contents.rows
-    for label, row in zip(row_labels(contents), contents, strict=True):
+    for label, row in zip(labels(experiment), contents, strict=True):
         for cell in row.cells:
             if reason := stage(experiment, cell.diagnosis, DiagnosisRecord)[1]:
                 yield f"Not shown: {label}, seed {cell.seed} ({reason})."

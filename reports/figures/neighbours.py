@@ -27,11 +27,11 @@ from cerebench.reports.figures.drawing import (
     frame,
     generators,
     head,
+    labels,
     lack,
     radiological,
 )
 from cerebench.reports.formatting import number, plain
-from cerebench.reports.values.labels import row_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,12 +100,12 @@ def draw(experiment: RecordedExperiment) -> Figure:
         ReportError: If a file cannot be read or lies outside the folder.
     """
     contents = experiment.contents
-    classes, labels = contents.dataset.classes, row_labels(contents.rows)
+    classes, names = contents.dataset.classes, labels(experiment)
     rows = []
     for position, row in generators(experiment):
         paths = files(experiment, row, "neighbours")
         reason = lack(experiment, row, "pairs: NN ratio was not computed")
-        rows.append((labels[position], load(paths[0]) if paths else {}, reason))
+        rows.append((names[position], load(paths[0]) if paths else {}, reason))
     if not any(pairs for _, pairs, _ in rows):
         raise NotDrawn("no closest training cases; they come with the metric nn-ratio.")
     numbers = {class_: _numbers([pairs for _, pairs, _ in rows], class_) for class_ in classes}

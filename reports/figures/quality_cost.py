@@ -29,10 +29,9 @@ from cerebench.reports.figures.drawing import (
     points,
     styles,
 )
-from cerebench.reports.formatting import factor, plain, span
+from cerebench.reports.formatting import plain, span, units
 from cerebench.reports.tables.table import explain
-from cerebench.reports.values.labels import row_labels
-from cerebench.reports.values.marks import marked_label, marks
+from cerebench.reports.values.marks import marked_labels, marks
 from cerebench.reports.values.summary import summarise
 from cerebench.reports.values.tidy import OK, Value, values
 
@@ -124,8 +123,7 @@ def draw(experiment: RecordedExperiment, metric: str = "") -> Figure:
     if not methods:
         raise NotDrawn(f"no method has both {plain(declared.label)} and a training time.")
     looks = styles(contents.rows)
-    names = row_labels(contents.rows)
-    labels = [marked_label(name, marked.get(row, {})) for row, name in enumerate(names)]
+    labels = marked_labels(contents, marked)
     shown = sorted({p.row for p in methods})
     devices, scale = sorted({p.device for p in methods}), _shown_scale(declared)
     controls = {
@@ -219,7 +217,7 @@ def _shown_scale(metric: MetricEntry) -> float:
 
 def _label(metric: MetricEntry) -> str:
     """Return the name of the plotted quantity; near-real metrics are distances to the real set."""
-    parts = (plain(metric.label), metric.views[0], factor(metric.scale))
+    parts = (plain(metric.label), metric.views[0], units(metric.scale))
     name = " ".join(part for part in parts if part)
     return f"|{name} − real|" if metric.better == "near-real" else name
 

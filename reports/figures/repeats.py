@@ -15,15 +15,18 @@ from cerebench.reports.base import NotDrawn, Plot, RecordedExperiment
 from cerebench.reports.figures.drawing import (
     CONTROL,
     EDGE,
+    LINE,
     SMALL,
     TEXT,
     Style,
     canvas,
+    labels,
     plot_axes,
     points,
     size_in_inches,
     styles,
     text_width,
+    wrap,
 )
 from cerebench.reports.formatting import span
 from cerebench.reports.statistics.classification import METRICS
@@ -31,7 +34,6 @@ from cerebench.reports.statistics.results import Result
 from cerebench.reports.statistics.significance import StatisticsError, bootstrap_interval
 from cerebench.reports.tables.table import explain
 from cerebench.reports.values.downstream import SHUFFLED, read_protocols
-from cerebench.reports.values.labels import row_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 Numbers = NDArray[np.float64]
 SHOWN = {"AUC": "auc", "F1": "f1"}
 ROW, HEAD = 0.145, 0.19  # inches
+WIDEST = 1.3  # inches that a label may take before it breaks
 DRAWS = 2000  # of the patient bootstrap
 WITHOUT = "Without generated volumes"
 
@@ -53,6 +56,16 @@ class FigureRow:
     style: Style
     result: Result
 
+    @property
+    def lines(self) -> list[str]:
+        """The label, broken where it is too long."""
+        return wrap(self.label, WIDEST, SMALL)
+
+    @property
+    def height(self) -> float:
+        """Inches that it takes."""
+        return max(ROW, (len(self.lines) * LINE * SMALL + 1) / 72)
+
 
 def rows(experiment: RecordedExperiment) -> list[FigureRow]:
     """Return a row for each result, grouped by protocol; those without samples share a group.
@@ -62,16 +75,14 @@ def rows(experiment: RecordedExperiment) -> list[FigureRow]:
     """
     contents = experiment.contents.rows
     looks = dict(zip((row.name for row in contents), styles(contents), strict=True))
-    labels = dict(zip((row.name for row in contents), row_labels(contents), strict=True))
+    shown = dict(zip((row.name for row in contents), labels(experiment), strict=True))
     figure_rows = []
     for block in read_protocols(experiment):
         early = ", before fine-tuning" * (block.name == SHUFFLED)
         group = block.label + early if block.needs_samples else WITHOUT
         for result in block.results:
             look = looks.get(result.name, Style(CONTROL, "o"))
-            figure_rows.append(
-                FigureRow(group, labels.get(result.name, result.label), look, result)
-            )
+            figure_rows.append(FigureRow(group, shown.get(result.name, result.label), look, result))
     return figure_rows
 
 
@@ -90,7 +101,7 @@ def draw(experiment: RecordedExperiment) -> Figure:
             else "it has no downstream protocols."
         )
     places, depth = _places(figure_rows)
-    left = EDGE + 0.2 + max(text_width(row.label, SMALL) for row in figure_rows)
+    left = EDGE + 0.2 + max(text_width(part, SMALL) for row in figure_rows for part in row.lines)
     drawn = {
         title: [_strip(row.result, metric) for row in figure_rows]
         for title, metric in SHOWN.items()
@@ -126,7 +137,8 @@ def draw(experiment: RecordedExperiment) -> Figure:
             _row(axes, one, y, row.style)
             if column == 0:
                 side = {"ha": "right", "va": "center", "transform": axes.get_yaxis_transform()}
-                axes.text(-0.04, y, row.label, fontsize=SMALL, parse_math=False, **side)
+                label = "\n".join(row.lines)
+                axes.text(-0.04, y, label, fontsize=SMALL, parse_math=False, **side)
         if title == "AUC":
             axes.axvline(0.5, color=CONTROL, linestyle=":", linewidth=0.7, zorder=0)
     _name_groups(figure.axes[0], figure_rows, places, left)
@@ -198,8 +210,8 @@ def _places(rows: Sequence[FigureRow]) -> tuple[list[float], float]:
     for row in rows:
         depth += HEAD * (row.group != group)
         group = row.group
-        places.append(depth + ROW / 2)
-        depth += ROW
+        places.append(depth + row.height / 2)
+        depth += row.height
     return places, depth + 0.03
 
 
@@ -214,7 +226,9 @@ def _name_groups(
             place = {"ha": "left", "va": "bottom", "transform": axes.get_yaxis_transform()}
             x = (EDGE - margin) / width
             paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # over the chance line
-            text = axes.text(x, y - ROW / 2, row.group, fontsize=TEXT, parse_math=False, **place)
+            text = axes.text(
+                x, y - row.height / 2, row.group, fontsize=TEXT, parse_math=False, **place
+            )
             text.set_bbox(paper)
         group = row.group
 

@@ -25,11 +25,11 @@ from cerebench.reports.figures.drawing import (
     frame,
     generators,
     head,
+    labels,
     lack,
     radiological,
     real_row,
 )
-from cerebench.reports.values.labels import row_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ def draw(experiment: RecordedExperiment) -> Figure:
         ReportError: If a preview cannot be read or lies outside the folder.
     """
     classes = experiment.contents.dataset.classes
-    rows = _rows(experiment)
+    rows = [(label, load(path) if path else {}, why) for label, path, why in previews(experiment)]
     gaps = GAP * (len(classes) - 1)
     edge = max(LEAST, (COLUMN - LABELS - 0.05 - gaps) / (SLICES * len(classes)))
     across = edge * SLICES * len(classes) + gaps
@@ -100,16 +100,19 @@ def load(path: Path) -> dict[str, NDArray[np.uint8]]:
     return images
 
 
-def _rows(experiment: RecordedExperiment) -> list[tuple[str, dict[str, NDArray[np.uint8]], str]]:
-    """Return (label, slices by class, reason if there are none) from top to bottom."""
-    labels = row_labels(experiment.contents.rows)
+def previews(experiment: RecordedExperiment) -> list[tuple[str, Path | None, str]]:
+    """Return rows from top to bottom: label, ``preview.npz``, and the reason where it lacks one.
+
+    Real cases come first; of several seeds the first that has samples is shown.
+    """
+    names = labels(experiment)
     rows = [("real", real_row(experiment))]
-    rows += [(labels[position], row) for position, row in generators(experiment)]
+    rows += [(names[position], row) for position, row in generators(experiment)]
     lines = []
     for label, row in rows:
         paths = files(experiment, row, "preview")
-        previews = load(paths[0]) if paths else {}
-        lines.append((label, previews, lack(experiment, row, "preview")))
+        reason = lack(experiment, row, "preview")
+        lines.append((label, paths[0] if paths else None, reason))
     return lines
 
 

@@ -19,6 +19,7 @@ from cerebench.reports.figures.drawing import (
     SMALL,
     Style,
     canvas,
+    labels,
     legend,
     legend_height,
     levels,
@@ -31,7 +32,6 @@ from cerebench.reports.figures.drawing import (
 from cerebench.reports.figures.repeats import DRAWS, WITHOUT, Strip, lost, rows, strip
 from cerebench.reports.formatting import plain, span
 from cerebench.reports.values.downstream import fault
-from cerebench.reports.values.labels import row_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,7 +105,7 @@ def curves(experiment: RecordedExperiment) -> dict[str, list[Curve]]:
     """
     contents = experiment.contents.rows
     looks = dict(zip((row.name for row in contents), styles(contents), strict=True))
-    labels = dict(zip((row.name for row in contents), row_labels(contents), strict=True))
+    shown = dict(zip((row.name for row in contents), labels(experiment), strict=True))
     groups: dict[str, list[Curve]] = {}
     for protocol in experiment.contents.downstream:
         if NUMBER not in protocol.config or protocol.role != "experiment":
@@ -118,7 +118,7 @@ def curves(experiment: RecordedExperiment) -> dict[str, list[Curve]]:
             if len(numbers) > 1:
                 cases = len(next(iter(numbers.values()))[0].test.ids)
                 strips = {n: _strip(numbers[n]) for n in sorted(numbers)}
-                curve = Curve(labels[row.name], looks[row.name], strips, cases)
+                curve = Curve(shown[row.name], looks[row.name], strips, cases)
                 groups.setdefault(plain(protocol.label), []).append(curve)
     return groups
 

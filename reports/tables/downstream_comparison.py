@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from cerebench.reports.formatting import DASH, between, span
+from cerebench.reports.formatting import DASH, number, probability, span
 from cerebench.reports.statistics.comparison import TESTS, Verdict
 from cerebench.reports.statistics.contrast import LEAST_SEEDS, SIGNIFICANT
 from cerebench.reports.statistics.results import Result
@@ -12,7 +12,7 @@ from cerebench.reports.statistics.significance import Test
 from cerebench.reports.tables.downstream_notes import caption
 from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell, TableRow, explain
-from cerebench.reports.values.study import Study, classifier
+from cerebench.reports.values.study import Study
 
 TITLE = "Downstream classification"
 LABELS = {"auc": "AUC", "f1": "F1", "accuracy": "accuracy"}  # the CSV file has all metrics
@@ -52,7 +52,7 @@ def build_comparison_table(study: Study) -> Table:
     shown = [r for b in study.experiments for r in b.results]
     return Table(
         title=f"{TITLE}: difference from {name}",
-        banner=classifier(study.blocks),
+        banner=study.banner,
         caption=f"{caption(study, shown, means=False)} {tested_by(made)}",
         columns=tuple(columns),
         blocks=tuple(blocks),
@@ -71,21 +71,24 @@ def _claim(footnotes: Footnotes, verdict: Verdict, row: Result) -> Iterator[Tabl
     """Yield the difference of the means over runs, and p of the test of generators."""
     test = verdict.test
     if test is not None and test.low is not None and test.high is not None:
-        yield TableCell(between(test.difference, test.low, test.high))
+        ends = f"[{_fixed(test.low)}, {_fixed(test.high)}]"
+        yield TableCell(f"{_fixed(test.difference)} {ends}")
         yield TableCell(significance(verdict))
         return
     reason = verdict.reason if row.runs else explain(row.missing, row.asked)
     apart = verdict.difference
-    yield TableCell(DASH if apart is None else f"{apart:.3f}", mark=footnotes.mark(reason))
+    yield TableCell(DASH if apart is None else _fixed(apart), mark=footnotes.mark(reason))
     yield TableCell(DASH)
+
+
+def _fixed(difference: float) -> str:
+    """Return a difference with as many decimals as every other."""
+    return number(difference, places=3)
 
 
 def p_value(verdict: Verdict) -> str:
     """Return the corrected p, or a dash."""
-    if verdict.p is None:
-        return DASH
-    mantissa, power, exponent = f"{verdict.p:.2g}".partition("e")
-    return f"{mantissa}e{int(exponent)}" if power else mantissa
+    return DASH if verdict.p is None else probability(verdict.p)
 
 
 def significance(verdict: Verdict) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from cerebench.reports.formatting import DASH, plain, span
 from cerebench.reports.statistics.results import Result
-from cerebench.reports.tables.notes import versions
+from cerebench.reports.tables.notes import changed_preset, preset_of, versions
 from cerebench.reports.values.downstream import ProtocolResults
 from cerebench.reports.values.study import Study, unequal
 
@@ -25,7 +25,9 @@ def caption(study: Study, shown: Sequence[Result], *, means: bool = True) -> str
     classes = ", ".join(f"{n} {c}" for n, c in zip(counts, data.classes, strict=False))
     patients = span(len(set(result.patients)) for result in made)
     seeds = ", ".join(map(str, contents.seeds))
-    presets = ", ".join(dict.fromkeys(block.preset for block in study.blocks))
+    presets = "; ".join(
+        dict.fromkeys(changed_preset(block.preset, block.differences) for block in study.blocks)
+    )
     suites = contents.suites
     over = "Mean over" if means else "Each row has"
     error = " ± its standard error, test patients and seeds joined" * means
@@ -35,7 +37,7 @@ def caption(study: Study, shown: Sequence[Result], *, means: bool = True) -> str
         f"{over} {span(len(result.runs) for result in made)} runs{error}: repeats of generator "
         f"seed{'s' * (len(contents.seeds) > 1)} {seeds}.",
         f"Positive class {data.classes[-1]}, threshold 0.5{_constant(made)}. Preset of classifiers "
-        f"{presets}, of generators {contents.preset or DASH}.",
+        f"{presets}, of generators {preset_of(contents) or DASH}.",
         f"Suite{'s' * (len(suites) > 1)} {', '.join(suites)}." if suites else "",
         versions(contents),
     ]
@@ -63,7 +65,7 @@ def data_notes(study: Study, blocks: Iterable[ProtocolResults]) -> Iterator[str]
 def bold(study: Study) -> str:
     """Say what bold means and when there is none."""
     if study.banner:
-        return f"Nothing is bold: {study.banner}."
+        return "Nothing is bold: see the warning on top."
     return (
         "Bold: better than every other row, each at p < 0.05 by the test of generators (seeds and "
         "patients); of equal rows, two or seven, one is bold in at most 5 % of columns. Rows with "

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import numpy as np
 
-from cerebench.reports.formatting import DASH, between, duration, plain
+from cerebench.reports.formatting import DASH, duration, plain
 from cerebench.reports.statistics.classification import METRICS
 from cerebench.reports.statistics.contrast import LEAST_SEEDS, Contrast
 from cerebench.reports.statistics.generators import LEAST_CASES, error, too_few
@@ -20,7 +20,7 @@ from cerebench.reports.tables.notes import BOLD, changed, of_data
 from cerebench.reports.tables.table import Column, Table, TableBlock, TableCell, TableRow, explain
 from cerebench.reports.values import shuffled
 from cerebench.reports.values.downstream import ProtocolResults
-from cerebench.reports.values.study import Study, classifier
+from cerebench.reports.values.study import Study
 
 WITHOUT = "Baselines and controls"
 LABELS = dict(zip(METRICS, ("AUC", "F1", "accuracy", "precision", "recall"), strict=True))
@@ -54,7 +54,7 @@ def _results(study: Study) -> Table:
     shown = [result for block in study.blocks for result in block.results]
     return Table(
         title=TITLE,
-        banner=classifier(study.blocks),
+        banner=study.banner,
         caption=caption(study, shown),
         columns=tuple(columns),
         blocks=tuple(blocks),
@@ -136,7 +136,7 @@ def _interval(result: Result) -> TableCell:
 
 def _cut(spread: Contrast) -> str:
     low, high = spread.interval
-    return between(spread.difference, max(low, 0.0), min(high, 1.0))
+    return f"{spread.difference:.3f} [{max(low, 0.0):.3f}, {min(high, 1.0):.3f}]"
 
 
 def _early(result: Result) -> TableCell:

@@ -19,12 +19,13 @@ from cerebench.core.facts import (
 )
 from cerebench.core.records.contents import Contents, MetricEntry
 from cerebench.core.records.rows import CONTROL_KIND, Difference, RowEntry
+from cerebench.core.settings import BY_USER
 from cerebench.core.statistics import holm
 from cerebench.reports.base import left_out
-from cerebench.reports.formatting import factor, number, plain, span
+from cerebench.reports.formatting import number, plain, span, units
 from cerebench.reports.statistics.contrast import LEAST_SEEDS
 from cerebench.reports.values import floor, load
-from cerebench.reports.values.labels import factors, legends
+from cerebench.reports.values.labels import legends, powers_of_ten
 from cerebench.reports.values.summary import Summary, is_p, ranks, summarise
 from cerebench.reports.values.tidy import NOT_RUN, OK, Value
 
@@ -91,7 +92,26 @@ def _trained(contents: Contents) -> list[str]:
     if not contents.preset:
         return []
     seeds = ", ".join(str(seed) for seed in contents.seeds)
-    return [f"preset {contents.preset}", f"seed{'s' * (len(contents.seeds) > 1)} {seeds}"]
+    return [f"preset {preset_of(contents)}", f"seed{'s' * (len(contents.seeds) > 1)} {seeds}"]
+
+
+def preset_of(contents: Contents) -> str:
+    """Return the preset of the methods, and what a user changed in it; empty without methods."""
+    rows = [row for row in contents.rows if row.kind == "method"]
+    changes = {plain(row.label): changed_preset("", row.differences) for row in rows}
+    if len(set(changes.values())) < 2:
+        return contents.preset + next(iter(changes.values()), "")
+    listed = "; ".join(label + change for label, change in changes.items() if change)
+    return f"{contents.preset} ({listed})"
+
+
+def changed_preset(preset: str, differences: Sequence[Difference]) -> str:
+    """Return the name of a preset, and which of its settings a user has changed to what.
+
+    A preset with other settings is not that preset: its name alone would promise the paper's.
+    """
+    parts = [f"{d.setting} {plain(d.value)}" for d in differences if d.source == BY_USER]
+    return f"{preset} with {', '.join(parts)}" if parts else preset
 
 
 def _suites(contents: Contents) -> list[str]:
@@ -148,8 +168,8 @@ def reading(
     """
     yield _arrows(contents)
     yield from legends(contents.metrics)
-    if multiples := factors(contents.metrics):
-        yield multiples
+    if powers := powers_of_ten(contents.metrics):
+        yield powers
     yield bold(contents) if whole or contents.banner else BOLD
     yield from _errors(contents, values) if whole else _ratios(contents)
     yield from _never_bold(contents)
@@ -526,9 +546,9 @@ def _recipe(metric: MetricEntry, uncertainty: str) -> str:
         f"{name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
         for name, value in metric.recipe.items()
     )
-    scale = factor(metric.scale)
+    scale = units(metric.scale)
     shown = f" Standard error: {uncertainty}." if uncertainty else ""
-    shown += f" Printed: recorded value {scale}." if scale else ""
+    shown += f" Printed in units of {scale.strip('()')}." if scale else ""
     return (
         f"{metric.label} = {metric.name} version {metric.version} ({metric.source}), "
         f"recipe {metric.recipe_hash[:8]}: {settings}.{shown}"

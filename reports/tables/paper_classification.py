@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from cerebench.reports.formatting import plain
 from cerebench.reports.statistics.results import Result
 from cerebench.reports.tables.downstream_comparison import asterisk, marks_of, tested_by
 from cerebench.reports.tables.downstream_notes import bold, caption, data_notes
@@ -13,7 +12,7 @@ from cerebench.reports.tables.downstream_tables import score
 from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.table import Column, Table, TableBlock, TableRow
 from cerebench.reports.values.downstream import ProtocolResults
-from cerebench.reports.values.study import Study, classifier
+from cerebench.reports.values.study import Study
 
 SOURCE = "in the layout of Table {} of Zhou and Khalvati (MIDL 2024)"
 SHORT = {"auc": "AUC", "f1": "F1", "accuracy": "Acc.", "precision": "Prec.", "recall": "Rec."}
@@ -40,7 +39,7 @@ def build_classification_tables(study: Study) -> dict[int, Table]:
     reference = study.reference(blocks["exp2"]) if "exp2" in blocks else None
     if frozen and reference is not None:
         rows = [*frozen, (blocks["exp2"], reference)]
-        title = f"MedicalNet against {blocks['exp2'].label}"
+        title = f"MedicalNet against {reference.label} of {blocks['exp2'].label}"
         tables[7] = _table(study, 7, title, {"": rows}, tuple(SHORT))
     return tables
 
@@ -61,10 +60,9 @@ def _table(
     )
     shown = [pair for listed in blocks.values() for pair in listed]
     used = list(dict.fromkeys(block for block, _ in shown if block in study.experiments))
-    banners = (study.experiment.contents.banner or "", classifier(study.blocks))
     return Table(
         title=f"{title}, {SOURCE.format(number)}",
-        banner=plain("; ".join(filter(None, banners))),
+        banner=study.banner,
         caption=f"{caption(study, [row for _, row in shown])} {_tested(study, used, metrics)}",
         columns=tuple(Column(SHORT[metric], "", metric, metric) for metric in metrics),
         blocks=drawn,

@@ -7,14 +7,14 @@ metrics of either downstream experiment, 7 MedicalNet against the reference.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cerebench.core.records.contents import Contents, MetricEntry
 from cerebench.core.records.rows import CONTROL_KIND
 from cerebench.reports.base import RecordedExperiment
-from cerebench.reports.formatting import DASH, number, plain
+from cerebench.reports.formatting import DASH, number, plain, units
 from cerebench.reports.tables import notes
 from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.table import (
@@ -25,11 +25,11 @@ from cerebench.reports.tables.table import (
     TableCell,
     TableRow,
     best_of,
+    digits,
     score,
 )
-from cerebench.reports.values.labels import row_labels
-from cerebench.reports.values.marks import explanation, marked_label, marks
-from cerebench.reports.values.summary import summarise
+from cerebench.reports.values.marks import explanation, marked_labels, marks
+from cerebench.reports.values.summary import Summary, summarise
 from cerebench.reports.values.tidy import Value, values
 
 if TYPE_CHECKING:
@@ -93,13 +93,13 @@ def _image_quality(experiment: RecordedExperiment) -> dict[int, Table]:
     rows = contents.rows
     shown = [i for i, row in enumerate(rows) if row.kind != CONTROL_KIND]
     marked = marks(contents, all_values)
-    labels = [marked_label(label, marked.get(i, {})) for i, label in enumerate(row_labels(rows))]
+    labels = marked_labels(contents, marked)
     quality = _Quality(experiment, all_values, labels, shown, marked)
     columns = [
         (metric, view, head, detail)
-        for names, heads in ((MMD, ("MMD", "10⁴")), (SIMILARITY, ("", "%")), (SLICES, ("", "")))
+        for names, head in ((MMD, "MMD"), (SIMILARITY, ""), (SLICES, ""))
         if (metric := quality.metric(names)) is not None
-        for view, head, detail in _heads(metric, *heads)
+        for view, head, detail in _heads(metric, head)
     ]
     if not shown or quality.metric(MMD) is None or quality.metric(SIMILARITY) is None:
         return {}
@@ -111,12 +111,18 @@ def _image_quality(experiment: RecordedExperiment) -> dict[int, Table]:
     return {1: _table1(quality, columns, explained)}
 
 
-def _heads(metric: MetricEntry, head: str, unit: str) -> Iterator[tuple[str, str, str]]:
+def _heads(metric: MetricEntry, head: str) -> Iterator[tuple[str, str, str]]:
     """Yield view, head and detail of each column of a metric."""
-    label, arrow = plain(head or metric.label), ARROWS[metric.better]
+    label = plain(head or metric.label)
+    detail = " ".join(filter(None, (units(_scale(metric)), ARROWS[metric.better])))
     for view in metric.views:
         letter = f"-{view[0].upper()}" if view else ""
-        yield view, f"{label}{letter}", f"{f'({unit}) ' * bool(unit)}{arrow}"
+        yield view, f"{label}{letter}", detail
+
+
+def _scale(metric: MetricEntry) -> float:
+    """Return what values are multiplied by before they are printed: similarities are in percent."""
+    return 100.0 if metric.name in SIMILARITY else metric.scale
 
 
 def _ablated(contents: Contents) -> int:
@@ -221,18 +227,21 @@ def _no_fid(quality: _Quality) -> Iterator[str]:
 def _column(quality: _Quality, class_: str, metric: MetricEntry, view: str) -> dict[int, TableCell]:
     """Return a cell a row; the best may lead only where the metric may rank."""
     seeds_by_row = quality.at(class_, metric, view)
-    summaries = {
-        row: s for row, seeds in seeds_by_row.items() if (s := summarise(seeds)) is not None
-    }
+    summaries = _summaries(seeds_by_row)
     best, second = best_of(metric, quality.experiment.contents, summaries, quality.marked)
-    if metric.name in SIMILARITY:
-        seeds_by_row = {
-            row: [replace(v, scale=100.0) for v in seeds] for row, seeds in seeds_by_row.items()
-        }
-    return {
-        row: replace(
-            score(quality.footnotes, seeds, summaries.get(row), bold=row == best),
-            second=row == second,
-        )
-        for row, seeds in seeds_by_row.items()
-    }
+    scale = _scale(metric)
+    classes = quality.experiment.contents.dataset.classes
+    everywhere = [_summaries(quality.at(name, metric, view)).values() for name in classes]
+    places = digits([summary for of_class in everywhere for summary in of_class], scale)
+    cells = {}
+    for row, seeds in seeds_by_row.items():
+        seeds = [replace(value, scale=scale) for value in seeds]
+        summary = summaries.get(row)
+        cell = score(quality.footnotes, seeds, summary, bold=row == best, places=places)
+        cells[row] = replace(cell, second=row == second)
+    return cells
+
+
+def _summaries(seeds_by_row: Mapping[int, list[Value]]) -> dict[int, Summary]:
+    found = {row: summarise(seeds) for row, seeds in seeds_by_row.items()}
+    return {row: summary for row, summary in found.items() if summary is not None}

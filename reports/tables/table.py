@@ -18,10 +18,11 @@ from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.formatting import (
     DASH,
     count,
+    decimals,
     duration,
-    like,
     number,
     plain,
+    probability,
     span,
 )
 from cerebench.reports.tables import notes
@@ -29,22 +30,23 @@ from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.ranges import ends, within
 from cerebench.reports.values import floor
 from cerebench.reports.values.labels import row_labels, unit
-from cerebench.reports.values.marks import brief, explanation, marked_label, marks
-from cerebench.reports.values.summary import Summary, competing, leader, runner_up, summarise
+from cerebench.reports.values.marks import brief, explanation, marked_labels, marks
+from cerebench.reports.values.summary import Summary, competing, is_p, leader, runner_up, summarise
 from cerebench.reports.values.tidy import ALL_CLASSES, DEVICE, OK, SAMPLER, Value, values
 
 CPU = "train-cpu-seconds"
 ARROWS = {"lower": "↓", "higher": "↑", "near-real": "→ real"}
-# Cost: group, head and detail of its column, and how a number of it is shown.
-COSTS: dict[str, tuple[str, str, str, Callable[[float], str]]] = {
+# Cost: group, head and detail of its column, and how a number of it is shown; None: with the
+# decimals of its column.
+COSTS: dict[str, tuple[str, str, str, Callable[[float], str] | None]] = {
     "train-seconds": ("training", "training", "time", duration),
     CPU: ("training", "training", "CPU time", duration),
     "peak-mib": ("training", "training", "peak MiB", "{:.0f}".format),
     DEVICE: ("training", "training", "device", number),
     "parameters": ("training", "trained", "parameters", count),
     SAMPLER: ("sampling", "sampler", "steps", number),
-    "sample-seconds": ("sampling", "sampling", "s/volume", number),
-    "clip-fraction": ("sampling", "clipped", "%", lambda fraction: number(100 * fraction)),
+    "sample-seconds": ("sampling", "sampling", "s/volume", None),
+    "clip-fraction": ("sampling", "clipped", "%", None),
 }
 MINOR = {"peak-mib", DEVICE, SAMPLER}  # costs that a terminal shows when asked
 
@@ -136,7 +138,28 @@ class _Sheet:
     places: dict[tuple[int, str, str, str], list[Value]]
     labels: list[str]
     marked: Collection[int] = ()
+    shown: Sequence[int] = ()
     footnotes: Footnotes = field(default_factory=Footnotes)
+    _summaries: dict[tuple[int, str, str, str], Summary | None] = field(default_factory=dict)
+
+    def summary(self, row: int, class_: str, column: Column) -> Summary | None:
+        """Return the summary of a cell; None if no seed has a value."""
+        place = (row, class_, column.metric, column.view)
+        if place not in self._summaries:
+            self._summaries[place] = summarise(self.at(*place))
+        return self._summaries[place]
+
+    def places_of(self, column: Column) -> int | None:
+        """Return the decimals of a column, the same in every class."""
+        classes = self.contents.dataset.classes
+        found = [self.summary(row, class_, column) for class_ in classes for row in self.shown]
+        return digits([s for s in found if s is not None], self.scale(column))
+
+    def scale(self, column: Column) -> float:
+        """Return what values of a column are multiplied by before they are printed."""
+        if column.metric == "clip-fraction":
+            return 100.0
+        return next((m.scale for m in self.contents.metrics if m.name == column.metric), 1.0)
 
     def at(self, row: int, class_: str, metric: str, view: str = "") -> list[Value]:
         """Return one value a seed; a model of every class answers for each of them."""
@@ -164,14 +187,13 @@ def build_table(
     for value in floor.shown(contents, all_values):
         places.setdefault((value.row, value.class_, value.metric, value.view), []).append(value)
     labels, marked = row_labels(contents.rows), marks(contents, all_values)
-    shown_labels = [marked_label(label, marked.get(i, {})) for i, label in enumerate(labels)]
-    sheet = _Sheet(contents, places, shown_labels, marked)
+    shown = [i for i in _order(contents.rows) if controls or _role(contents.rows[i]) != "control"]
+    sheet = _Sheet(contents, places, marked_labels(contents, marked), marked, shown)
     measured = {v.metric for v in all_values if v.metric != CPU or v.status == OK}
     costs = _costs(contents.rows, measured - (set() if all_columns else MINOR))
     columns = _columns(contents.metrics, costs)
-    shown = [i for i in _order(contents.rows) if controls or _role(contents.rows[i]) != "control"]
     blocks = tuple(
-        _block(sheet, name, columns, shown)
+        _block(sheet, name, columns)
         for name in contents.dataset.classes
         if shown  # protocols without samples have no row here
     )
@@ -298,7 +320,7 @@ def _columns(metrics: Sequence[MetricEntry], costs: Sequence[str]) -> tuple[Colu
         label, scale = plain(metric.label), unit(metric)
         _, _, space = label.partition("[")
         for view in metric.views:
-            parts = (view, ARROWS[metric.better], scale)
+            parts = (view, scale, ARROWS[metric.better])
             detail = " ".join(part for part in parts if part)
             columns.append(Column(label, detail, space or label, metric.name, view))
     columns.append(Column("n", "real/gen.", "n"))
@@ -308,24 +330,25 @@ def _columns(metrics: Sequence[MetricEntry], costs: Sequence[str]) -> tuple[Colu
     return tuple(columns)
 
 
-def _block(
-    sheet: _Sheet, class_: str, columns: Sequence[Column], shown: Sequence[int]
-) -> TableBlock:
-    rows = sheet.contents.rows
+def _block(sheet: _Sheet, class_: str, columns: Sequence[Column]) -> TableBlock:
+    rows, shown = sheet.contents.rows, sheet.shown
     drawn: list[list[TableCell]] = [[] for _ in shown]
     targets = []
     for column in columns:
         seeds = {i: sheet.at(i, class_, column.metric, column.view) for i in shown}
-        summaries = {i: summary for i in shown if (summary := summarise(seeds[i])) is not None}
-        targets.append(_target(column, sheet, summaries))
+        summaries = {i: s for i in shown if (s := sheet.summary(i, class_, column)) is not None}
+        places = sheet.places_of(column) if column.metric else None
+        targets.append(_target(column, sheet, summaries, places))
         best, second = _best(column, sheet, summaries)
         for cells, i in zip(drawn, shown, strict=True):
             if not column.metric:
                 cells.append(_n(sheet, i, class_))
             elif column.metric in COSTS:
-                cells.append(_cost(sheet, column.metric, i, seeds[i], summaries.get(i)))
+                cells.append(_cost(sheet, column, i, seeds[i], summaries.get(i), places))
             else:
-                cell = score(sheet.footnotes, seeds[i], summaries.get(i), bold=i == best)
+                cell = score(
+                    sheet.footnotes, seeds[i], summaries.get(i), bold=i == best, places=places
+                )
                 cells.append(replace(cell, second=i == second))
     return TableBlock(
         plain(class_),
@@ -370,18 +393,37 @@ def best_of(
     return leader(able), runner_up(able)
 
 
-def _target(column: Column, sheet: _Sheet, summaries: Mapping[int, Summary]) -> str:
+def _target(
+    column: Column, sheet: _Sheet, summaries: Mapping[int, Summary], places: int | None
+) -> str:
     """Return the real set's value that methods are compared with, '→ 0.6412'."""
     rows = sheet.contents.rows
     methods = [s for i, s in summaries.items() if _role(rows[i]) == "method"]
     near = [s for s in methods or summaries.values() if s.better == "near-real"]
-    scale = next((m.scale for m in sheet.contents.metrics if m.name == column.metric), 1)
-    reals = dict.fromkeys(number(s.real_value * scale) for s in near if s.real_value is not None)
+    values = [s.real_value * sheet.scale(column) for s in near if s.real_value is not None]
+    reals = dict.fromkeys(number(value, places=places) for value in values)
     return f"→ {' … '.join(reals)}" if reals else ""
 
 
+def digits(summaries: Iterable[Summary], scale: float) -> int | None:
+    """Return the decimals that all cells of a column shall have; None for those of each.
+
+    Args:
+        summaries: Of the column.
+        scale: What their numbers are multiplied by before they are printed.
+    """
+    cells = list(summaries)
+    errors = [cell.error * scale for cell in cells if cell.error is not None]
+    return decimals([cell.value * scale for cell in cells], errors)
+
+
 def score(
-    footnotes: Footnotes, seeds: Sequence[Value], summary: Summary | None, *, bold: bool
+    footnotes: Footnotes,
+    seeds: Sequence[Value],
+    summary: Summary | None,
+    *,
+    bold: bool,
+    places: int | None = None,
 ) -> TableCell:
     """Return a value ± error with what belongs to it, or a dash.
 
@@ -394,11 +436,14 @@ def score(
     error = None if summary.error is None else summary.error * scale
     bounds = ends(seeds[0].metric, seeds[0].view)
     scaled = None if bounds is None else (bounds[0] * scale, bounds[1] * scale)
-    text = within(summary.value * scale, error, scaled)
+    if is_p(seeds[0].view):
+        text = probability(summary.value)
+    else:
+        text = within(summary.value * scale, error, scaled, places)
     if summary.better == "near-real" and summary.difference is not None:
-        text += f" ({like(summary.difference * scale, error)})"
+        text += f" ({number(summary.difference * scale, places=places)})"
     if permuted := [p for v in seeds for _, p in of(v.facts or {}, PERMUTATION_P)]:
-        text += f", p {max(permuted):.3f}"
+        text += f", p {probability(max(permuted))}"
     return TableCell(text, bold, footnotes.mark(_incomplete(seeds, summary)))
 
 
@@ -461,9 +506,14 @@ def _n(sheet: _Sheet, row: int, class_: str) -> TableCell:
 
 
 def _cost(
-    sheet: _Sheet, cost: str, row: int, seeds: Sequence[Value], summary: Summary | None
+    sheet: _Sheet,
+    column: Column,
+    row: int,
+    seeds: Sequence[Value],
+    summary: Summary | None,
+    places: int | None,
 ) -> TableCell:
-    kind = sheet.contents.rows[row].kind
+    cost, kind = column.metric, sheet.contents.rows[row].kind
     if kind == CONTROL_KIND:
         return TableCell()
     if cost == SAMPLER and not seeds:
@@ -476,9 +526,9 @@ def _cost(
         return TableCell(DASH, mark=sheet.footnotes.mark(explain(seeds, len(seeds))))
     warnings = _warnings(seeds) if cost == "train-seconds" else ""
     *_, show = COSTS[cost]
-    return TableCell(
-        show(summary.value), mark=sheet.footnotes.mark(_incomplete(seeds, summary), warnings)
-    )
+    scaled = summary.value * sheet.scale(column)
+    text = number(scaled, places=places) if show is None else show(scaled)
+    return TableCell(text, mark=sheet.footnotes.mark(_incomplete(seeds, summary), warnings))
 
 
 def _warnings(of_seeds: Sequence[Value]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from cerebench.core.records.contents import MetricEntry
 from cerebench.core.records.rows import RowEntry
-from cerebench.reports.formatting import factor, plain
+from cerebench.reports.formatting import plain, units
 
 REAL_DRAWS = "× real"  # heads a column of ratios to real draws of the same size
 
@@ -31,18 +31,15 @@ def legends(metrics: Sequence[MetricEntry]) -> Iterator[str]:
             yield f"{metric.label}: {metric.legend}."
 
 
-def factors(metrics: Sequence[MetricEntry]) -> str:
-    """Say which columns are multiples of what is recorded; empty where none is."""
-    scaled: dict[str, list[str]] = {}
-    for metric in metrics:
-        if not metric.unavailable and (scale := unit(metric).removeprefix(REAL_DRAWS)):
-            scaled.setdefault(scale, []).append(metric.label)
-    listed = "; ".join(f"{', '.join(labels)} {scale}" for scale, labels in scaled.items())
-    return f"Printed value = recorded value × factor: {listed}." if listed else ""
+def powers_of_ten(metrics: Sequence[MetricEntry]) -> str:
+    """Say what powers of ten in heads of columns mean; empty where there is none."""
+    heads = dict.fromkeys(unit(metric) for metric in metrics if not metric.unavailable)
+    powers = [head for head in heads if head.startswith("(10")]
+    return f"{', '.join(powers)} in a head: a number times this is the value." if powers else ""
 
 
 def unit(metric: MetricEntry) -> str:
-    """Return what the numbers of a metric's column are multiples of; empty where that is 1."""
+    """Return what the numbers of a metric's column are in units of; empty where that is 1."""
     if plain(metric.label).endswith("%"):  # which says it
         return ""
-    return REAL_DRAWS if metric.as_ratio else factor(metric.scale)
+    return REAL_DRAWS if metric.as_ratio else units(metric.scale)

@@ -5,7 +5,8 @@ recorded scores tell: radiomic features closer to the real ones than those of no
 volumes, volumes about as alike as real ones. A method that misses a part of this in any class is
 marked; its numbers say how little it was trained, not how good it is. Larger presets are
 never marked so: there a bad number is a result. Copies are marked at every preset, and in folders
-of samples (``cerebench.reports.values.copying``).
+of samples (``cerebench.reports.values.copying``), and so is another number of volumes than most
+rows have.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from cerebench.core.records.rows import CONTROL_KIND
 from cerebench.core.settings import BELOW_PAPER
 from cerebench.reports.formatting import number
 from cerebench.reports.values.copying import copying
+from cerebench.reports.values.labels import row_labels
 from cerebench.reports.values.summary import Summary, summarise
 from cerebench.reports.values.tidy import Value
 
-UNDER_TRAINED, COPYING = "under-trained", "copying"
+UNDER_TRAINED, COPYING, UNEQUAL = "under-trained", "copying", "unequal n"
 DISTANCE, SIMILARITY = "fd-radlite-v2", "ms-ssim"
 WORSE = ("noise", "blur-1", "untrained")  # controls that structured samples leave behind
 LARGEST_GAP = 0.10  # of the mean MS-SSIM of pairs, to that of real pairs
@@ -70,7 +72,34 @@ def marks(contents: Contents, values: Sequence[Value]) -> dict[int, dict[str, li
     for row, reasons in copying(contents, values).items():
         brief = "copies of training cases"
         marked.setdefault(row, {})[COPYING] = [Reason(text, brief) for text in reasons]
+    for row, reasons in _unequal(values).items():
+        marked.setdefault(row, {})[UNEQUAL] = reasons
     return marked
+
+
+def _unequal(values: Sequence[Value]) -> dict[int, list[Reason]]:
+    """Find rows that were scored on other numbers of volumes than most, of equally many the more.
+
+    More volumes lower a Fréchet distance and every error, so such rows do not compare.
+    """
+    counts: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
+    for v in values:
+        if v.kind != CONTROL_KIND and v.better and v.n_generated and v.n_real:
+            of_metric = counts.setdefault((v.metric, v.class_), {})
+            least = of_metric.get(v.row, (v.n_generated, v.n_real))
+            of_metric[v.row] = min(least, (v.n_generated, v.n_real))
+    found: dict[int, dict[str, Reason]] = {}
+    for (_, class_), rows in counts.items():
+        amounts = list(rows.values())
+        usual = max(amounts, key=lambda amount: (amounts.count(amount), amount))
+        for row, amount in rows.items():
+            if amount != usual:
+                (made, real), (others, others_real) = amount, usual
+                against = f" against {real} and {others_real} real ones" * (real != others_real)
+                text = f"{made} {class_} volumes where other rows have {others}{against}"
+                brief = f"{made} volumes, others {others}"
+                found.setdefault(row, {})[text] = Reason(text, brief)
+    return {row: list(reasons.values()) for row, reasons in found.items()}
 
 
 def _faults(
@@ -93,6 +122,19 @@ def _faults(
 def marked_label(label: str, marks: Mapping[str, Sequence[str]]) -> str:
     """Return a row's label with its marks behind it: '3D-DDPM (under-trained)'."""
     return f"{label} ({', '.join(marks)})" if marks else label
+
+
+def marked_labels(
+    contents: Contents, marked: Mapping[int, Mapping[str, Sequence[str]]]
+) -> list[str]:
+    """Return one label a row with its marks behind it.
+
+    Args:
+        contents: Table of contents.
+        marked: Row to its marks, as from ``marks``.
+    """
+    labels = row_labels(contents.rows)
+    return [marked_label(label, marked.get(row, {})) for row, label in enumerate(labels)]
 
 
 def explanation(marks: Mapping[str, Sequence[str]]) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from cerebench.core.settings import BELOW_PAPER
+from cerebench.core.settings import BELOW_PAPER, BY_USER
 from cerebench.reports.base import RecordedExperiment
+from cerebench.reports.formatting import plain
 from cerebench.reports.statistics.comparison import CLAIM, Verdict, check_test, compare
 from cerebench.reports.statistics.generators import leader
 from cerebench.reports.statistics.results import Result
@@ -57,7 +58,8 @@ class Study:
     @property
     def banner(self) -> str:
         """Why nothing is bold in any table; empty where something may be."""
-        return self.experiment.contents.banner or classifier(self.blocks)
+        warnings = (self.experiment.contents.banner or "", classifier(self.blocks))
+        return plain("; ".join(filter(None, warnings)))
 
     def reference(self, block: ProtocolResults) -> Result | None:
         """Return the row of a protocol that tests compare with."""
@@ -127,13 +129,32 @@ def unequal(protocols: Study, block: ProtocolResults) -> dict[Result, str]:
 
 
 def classifier(blocks: Sequence[ProtocolResults]) -> str:
-    """Return the warning above every table of a small classifier, or an empty string."""
+    """Return the warning above every table of a small classifier, or an empty string.
+
+    One is small by its preset, or where a setting of the user made it smaller than the paper's.
+    """
     for block in blocks:
         config = block.config
-        if block.preset in BELOW_PAPER and "depth" in config:
+        if (block.preset in BELOW_PAPER or _smaller(block)) and "depth" in config:
             stages = (config[k] for k in ("pretrain_epochs", "finetune_epochs") if k in config)
             epochs = " + ".join(map(str, stages))
             network = config.get("network", "resnet")  # 0.1.0 knew no other
             network += str(config["depth"]) * (network == "resnet")
-            return f"{block.preset} classifier: {network}, few epochs ({epochs})"
+            name = f"changed {block.preset}" if _smaller(block) else block.preset
+            return f"{name} classifier: {network}, few epochs ({epochs})"
     return ""
+
+
+def _smaller(block: ProtocolResults) -> bool:
+    """Tell whether a user chose a smaller network or fewer epochs than the paper's."""
+    return any(
+        d.setting == "network"
+        or (
+            d.setting in ("depth", "pretrain_epochs", "finetune_epochs")
+            and isinstance(d.value, int)
+            and isinstance(d.paper, int)
+            and d.value < d.paper
+        )
+        for d in block.differences
+        if d.source == BY_USER
+    )

@@ -3,7 +3,16 @@ import doctest
 import pytest
 
 from cerebench.reports import formatting
-from cerebench.reports.formatting import count, duration, factor, first_line, number, plain, span
+from cerebench.reports.formatting import (
+    count,
+    decimals,
+    duration,
+    first_line,
+    number,
+    plain,
+    span,
+    units,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,10 +46,38 @@ def test_examples_in_docstrings_hold():
 
 
 @pytest.mark.parametrize(
-    ("scale", "text"), [(1.0, ""), (1e-4, "×10⁻⁴"), (1e3, "×10³"), (2.5, "×2.5"), (100, "×10²")]
+    ("scale", "text"), [(1.0, ""), (1e-4, "(10⁴)"), (1e3, "(10⁻³)"), (2.5, "(0.4)"), (100, "(%)")]
 )
-def test_a_display_factor_reads_as_a_power_of_ten(scale, text):
-    assert factor(scale) == text
+def test_a_head_says_what_its_numbers_are_in_units_of(scale, text):
+    assert units(scale) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "errors", "places"),
+    [
+        ([1.72, 150.1, 3.0], [0.012, 1.5, 0.3], 2),
+        ([1.72, 150.1], [0.0, float("nan")], 2),  # no error: by the values
+        ([50.0, 49.0, 0.4], [0.6, 1.2, 0.0003], 4),  # the smallest error is not zero
+        ([50.0, 49.0, 0.4], [0.6, 1.2, 1e-7], 4),  # but takes two more decimals at most
+        ([1032.0, 1248.0], [83.0, 53.0], 0),
+        ([1e-9], [1e-10], None),
+        ([0.0], [], None),
+        ([3e20, 1.5], [1e19, 0.5], 2),
+    ],
+)
+def test_a_column_has_the_decimals_of_its_usual_error(values, errors, places):
+    assert decimals(values, errors) == places
+
+
+def test_numbers_of_a_column_have_equal_decimals_unless_they_are_too_large():
+    pairs = ((1.72, 0.012), (150.1, 1.5), (0.0, 0.0), (-0.0001, 0.01), (3.2e25, 1e24))
+    assert [number(*pair, places=2) for pair in pairs] == [
+        "1.72 ± 0.01",
+        "150.10 ± 1.50",
+        "0.00 ± 0.00",
+        "0.00 ± 0.01",
+        "3.2e25 ± 1.0e24",
+    ]
 
 
 def test_amounts_read_in_units_of_their_size():

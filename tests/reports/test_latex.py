@@ -1,10 +1,12 @@
 import json
+import re
 import shutil
 import subprocess
 
 import pytest
 
-from cerebench.reports import latex
+from cerebench.reports import latex, tex
+from cerebench.reports.figures import every
 
 needs_pdflatex = pytest.mark.skipif(
     shutil.which("pdflatex") is None or shutil.which("kpsewhich") is None,
@@ -47,7 +49,7 @@ def test_siunitx_sets_every_number_of_a_cell(runs, tmp_path):
     text = paths[0].read_text()
     assert r"\num{1.720} $\pm$ \num{0.012}" in text
     assert r"\num{0.0} $\pm$ \num{1.2}" in text
-    assert r"\num{-0.21} $\pm$ \num{0.40}" in text
+    assert r"\num{-0.2} $\pm$ \num{0.4}" in text
     assert r"\usepackage{siunitx}" in paths[-1].read_text()
 
 
@@ -65,7 +67,7 @@ def test_siunitx_sets_every_number_of_a_cell(runs, tmp_path):
     ],
 )
 def test_a_string_is_escaped(text, escaped):
-    assert latex.escape(text) == escaped
+    assert tex.escape(text) == escaped
 
 
 @needs_pdflatex
@@ -102,9 +104,9 @@ def test_notes_that_outgrow_the_page_of_their_table_follow_it_as_text(runs, tmp_
     assert status == 0
     assert "Float too large" not in log
     text = (tmp_path / "made-up.tex").read_text(encoding="utf-8")
-    tables, _, notes = text.partition(r"\textbf{Notes to Table~\ref{tab:made-up}.}")
+    tables, _, notes = text.partition(r"\textbf{Note to Table~\ref{tab:made-up}.}")
     assert tables.count(r"\begin{table}") == tables.count(r"\end{table}") > 0
-    assert "Notes: in the text." in tables
+    assert "In the text." in tables
     assert [f"remark {number} on" in notes for number in range(45)] == [True] * 45
     assert "remark" not in tables
     assert r"\begin{table}" not in notes
@@ -151,6 +153,36 @@ def test_downstream_tables_have_a_file_each(classified, tmp_path, golden):
     assert "Experiment 1 = exp1 (A. Author 2020, Table 2)" in (tmp_path / names[-2]).read_text()
 
 
+@needs_pdflatex
+def test_the_document_includes_the_figures_that_were_drawn(runs, tmp_path):
+    experiment = runs.read()
+    runs.contents["title"] = HOSTILE
+    latex.write(experiment, tmp_path)
+    status, log = compiled(tmp_path)
+    assert (status, "made-up-slices.pdf" in log) == (0, False)
+    every.write(runs.read(), tmp_path)
+    for _ in range(2):
+        status, log = compiled(tmp_path)
+    assert status == 0
+    assert "made-up-slices.pdf" in log
+    assert not re.search(r"Overfull|Warning|Float too large", log)
+
+
+def test_a_figure_that_is_too_large_for_a_page_is_set_smaller():
+    texts = [
+        latex.figure_float("a_b-c", "T.", "", size)
+        for size in ((3.5, 2.0), (13.0, 4.0), (3.5, 16.0))
+    ]
+    assert [re.findall(r"scale=([\d.]+)", text) for text in texts] == [["1"], ["0.5"], ["0.5"]]
+    assert r"\label{fig:a-b-c}" in texts[0]
+
+
+def test_an_underline_lies_under_the_value_alone(seeded, tmp_path):
+    latex.write(seeded.read(), tmp_path)
+    text = (tmp_path / "made-up-table6.tex").read_text()
+    assert len(re.findall(r"\\underline\{[\d.]+\} \$\\pm\$ [\d.]+", text)) == 5
+
+
 def test_second_best_is_underlined_and_said(seeded, classified, tmp_path):
     latex.write(seeded.read(), tmp_path, siunitx=True)
     text = (tmp_path / "made-up-table6.tex").read_text()
@@ -160,15 +192,53 @@ def test_second_best_is_underlined_and_said(seeded, classified, tmp_path):
     assert "Underlined" not in (tmp_path / "made-up-table6.tex").read_text()
 
 
-def test_a_table_a_little_too_wide_is_set_smaller_in_place_of_a_second_float(classified, tmp_path):
+def test_a_table_a_little_too_wide_is_set_smaller_in_place_of_a_second_panel(classified, tmp_path):
     name, counts = "made-up-table5.tex", []
     for more in (0, 28, 40):
         classified.contents["rows"][1]["label"] = "3D-WGAN-GP" + "x" * more
         latex.write(classified.read(), tmp_path)
         text = (tmp_path / name).read_text()
         sizes = [size for size in ("footnotesize", "scriptsize") if rf"\centering\{size}" in text]
-        counts.append((*sizes, text.count(r"\begin{table}")))
+        assert text.count(r"\begin{table}") == 1
+        counts.append((*sizes, text.count(r"\begin{tabular}")))
     assert counts == [("footnotesize", 1), ("scriptsize", 1), ("footnotesize", 2)]
+
+
+def words(text):
+    """Count the words of a caption as they are read."""
+    text = text.replace(r"$\pm$", "±").replace(r"\textsuperscript", "")
+    return len(re.sub(r"\\\w+\*?|[$~]", " ", re.sub(r"[{}]", "", text)).split())
+
+
+@needs_pdflatex
+def test_captions_are_short_and_every_table_is_one_float(classified, tmp_path):
+    classified.contents["title"] = "A sentence about numbers that were made up"
+    latex.write(classified.read(), tmp_path, controls=True)
+    paths = [path for path in tmp_path.glob("made-up*.tex") if path.stem != "made-up-protocol"]
+    assert len(paths) > 5
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        captions = re.findall(r"^\\caption\{(.*)\}$", text, re.MULTILINE)
+        assert captions
+        assert max(map(words, captions)) <= 60, path.name
+        assert len(captions) == 1 or path.stem == "made-up"
+        assert text.count(r"\textit{Note.}") == 1
+
+
+@needs_pdflatex
+def test_the_main_table_of_seven_methods_has_at_most_four_floats(three_seeds, tmp_path):
+    for number in range(3):
+        three_seeds.method("wgan-gp", f"Medical Diffusion-C {number}")
+    for number in range(5):  # of three views each: as wide as the metrics of midl2024
+        copy = dict(three_seeds.contents["metrics"][-2])
+        three_seeds.contents["metrics"].append(copy | {"name": f"fd-{number}", "label": "FD[x]"})
+    latex.write(three_seeds.read(), tmp_path)
+    text = (tmp_path / "made-up.tex").read_text(encoding="utf-8")
+    assert 1 < text.count(r"\begin{table}") <= 4
+    status, log = compiled(tmp_path)
+    assert status == 0
+    assert "Overfull" not in log
+    assert "Float too large" not in log
 
 
 def test_published_numbers_have_a_file_only_when_asked_for(classified, tmp_path):

@@ -34,7 +34,7 @@ def test_downstream_and_published_tables_follow_the_main_one(classified, tmp_pat
         "## Downstream classification",
         "## Downstream classification: difference from 3D-WGAN-GP",
     ]
-    assert text.count("> **quick classifier: resnet10, few epochs (4 + 8)**") == 2
+    assert text.count("better; quick classifier: resnet10, few epochs (4 + 8)**") == 2
     assert "- Experiment 1 = exp1 (A. Author 2020, Table 2), preset quick." in text
     (path,) = markdown.write(classified.read(), tmp_path, published=True)
     assert "> **reported in the paper, not made here**" in path.read_text(encoding="utf-8")

@@ -120,3 +120,19 @@ def test_the_case_of_highest_voxel_correlation_stands_beside_each_pair():
         np.testing.assert_array_equal(
             found["LGG/voxel_neighbour"][i], figure_data.centre_slice(case)
         )
+
+
+def test_a_preview_has_the_centre_slices_of_three_views():
+    volume = np.arange(4 * 6 * 8, dtype=np.float32).reshape(1, 4, 6, 8) / 96 - 1
+    found = figure_data.preview({"LGG": VolumeSet([volume, volume], ["a", "b"])})
+    levels = np.rint((volume[0] + 1) * 127.5)
+    assert {key: array.shape for key, array in found.items()} == {
+        "LGG/axial": (2, 3, 6, 8),
+        "LGG/coronal": (2, 4, 8),
+        "LGG/sagittal": (2, 4, 6),
+        "LGG/ids": (2,),
+    }
+    np.testing.assert_array_equal(found["LGG/axial"][0, 1], levels[2])
+    np.testing.assert_array_equal(found["LGG/coronal"][0], levels[:, 3])
+    np.testing.assert_array_equal(found["LGG/sagittal"][0], levels[:, :, 4])
+    assert found["LGG/coronal"].dtype == np.uint8

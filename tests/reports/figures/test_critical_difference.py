@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,10 @@ def store(tmp_path, runs):
         made = []
         for number, losses in enumerate(table):
             builder = type(runs)(tmp_path / f"store/data{number}-32-aa")
-            builder.contents["dataset"]["name"] = f"data{number // sizes}"
+            data = builder.contents["dataset"]
+            data["name"] = f"data{number // sizes}"
+            data["size"] = 32 * (1 + number % sizes)
+            data["fingerprint"] = f"{number:08x}" * 8
             metric = next(m for m in builder.contents["metrics"] if m["name"] == "fd-radlite-v2")
             facts = {name: metric[name] for name in ("recipe", "recipe_hash")}
             for name, loss in zip(NAMES, losses, strict=False):
@@ -53,7 +58,7 @@ def test_ranks_and_critical_difference_are_drawn(store):
     assert [[round(x) for x in tie] for tie in lines(figure, "tie")] == [[1, 2], [2, 3], [3, 4]]
     text = " ".join(t.get_text() for t in figure.texts).replace("\n", " ")
     assert "6 data sets" in text
-    assert "data0 32³ (01234567), data1 32³" in text
+    assert "data0 32³ (00000000), data1 32³ (00000001)" in text
     assert "preset quick; seeds 0." in text
     assert "Left out" not in text
 
@@ -80,6 +85,28 @@ def test_fewer_than_five_data_sets_are_not_enough(store):
 def test_sizes_of_one_data_set_are_not_independent(store):
     with pytest.raises(NotDrawn, match="this store has 3"):
         critical_difference.draw(store(clear(6), sizes=2))
+
+
+def test_data_sets_of_one_name_are_told_apart_by_their_files(store, tmp_path):
+    experiment = store(clear(6))
+    for path in tmp_path.glob("store/*/experiment-*.json"):
+        contents = json.loads(path.read_text())
+        contents["dataset"]["name"] = "brats"
+        path.write_text(json.dumps(contents))
+    experiment = type(experiment).read(next(experiment.folder.glob("experiment-*.json")))
+    assert len(critical_difference.peers(experiment)[0]) == 6
+    assert "6 data sets" in drawing.caption(critical_difference.draw(experiment))
+
+
+def test_a_data_set_that_was_run_twice_counts_once(store, tmp_path):
+    experiment = store(clear(6))
+    for path in tmp_path.glob("store/*/experiment-*.json"):
+        contents = json.loads(path.read_text())
+        contents["dataset"]["fingerprint"] = "ab" * 32
+        contents["dataset"]["name"] = "brats"
+        path.write_text(json.dumps(contents))
+    experiment = type(experiment).read(next(experiment.folder.glob("experiment-*.json")))
+    assert len(critical_difference.peers(experiment)[0]) == 1
 
 
 def test_without_a_difference_nothing_is_drawn(store):

@@ -19,7 +19,7 @@ def two(monkeypatch):
 
 def test_every_figure_is_written_as_pdf_and_png_beside_a_list(two, runs, tmp_path):
     runs.contents["rows"][1]["label"] = "$\\nosuch$"  # no formula
-    pdf, png, listing = figures.write(runs.read(), tmp_path / "out")
+    pdf, png, floats, listing = figures.write(runs.read(), tmp_path / "out")
     assert [p.name for p in (pdf, png)] == ["made-up-slices.pdf", "made-up-slices.png"]
     assert pdf.read_bytes().startswith(b"%PDF")
     assert png.read_bytes().startswith(b"\x89PNG")
@@ -27,6 +27,29 @@ def test_every_figure_is_written_as_pdf_and_png_beside_a_list(two, runs, tmp_pat
     assert slices.startswith("- `made-up-slices`: Central axial slices. Made-up numbers. Three")
     assert "not which generator is better" in slices
     assert never == "- `made-up-never`: not drawn: it takes two stores."
+    text = floats.read_text(encoding="utf-8")
+    assert text.count(r"\begin{figure}") == 1
+    assert r"{made-up-slices.pdf}" in text
+    assert r"\caption{Central axial slices. Made-up numbers. Three consecutive" in text
+
+
+def test_saved_figures_hold_no_heading_unless_asked_for(two, runs, tmp_path, monkeypatch):
+    seen = []
+
+    def save(figure, folder, stem, ends):
+        shown = [t.get_text() for t in figure.texts if t.get_visible()]
+        seen.append((ends, figure.get_figheight(), shown))
+        return []
+
+    monkeypatch.setattr(figures, "save", save)
+    for headings in (False, True):
+        figures.write(runs.read(), tmp_path, headings=headings)
+    (part, height, without), (whole, _, with_) = seen
+    assert without == [runs.contents["banner"]]  # a picture is passed on without its caption
+    assert with_[:2] == ["Central axial slices", "Made-up numbers"]
+    assert whole == (0, height)
+    assert part[0] == 0
+    assert part[1] < height
 
 
 def test_a_figure_that_is_not_drawn_is_said_and_its_old_files_go(two, runs, tmp_path):
@@ -57,7 +80,9 @@ def test_a_figure_of_another_package_is_drawn_and_one_that_fails_takes_no_other_
 
 
 def test_a_store_without_any_file_for_figures_gives_reasons(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "save", lambda figure, folder, stem: [folder / f"{stem}.pdf"])
+    monkeypatch.setattr(
+        figures, "save", lambda figure, folder, stem, ends: [folder / f"{stem}.pdf"]
+    )
     for path in runs.folder.rglob("*.npz"):
         path.unlink()
     said = []

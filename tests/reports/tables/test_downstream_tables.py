@@ -167,9 +167,9 @@ VERDICT = Test("t", 0.5, 1.0, 0.1, 0.0, 0.2, 3, "seeds")
 
 @pytest.mark.parametrize(
     ("p", "shown"),
-    [(0.0123, "0.012*"), (0.049, "0.049*"), (0.05, "0.05"), (1.0, "1"), (3.14e-7, "3.1e-7*")],
+    [(0.0123, "0.012*"), (0.049, "0.049*"), (0.05, "0.050"), (1.0, "1.000"), (3.14e-7, "<0.001*")],
 )
-def test_a_p_value_has_two_digits_and_a_mark_below_5_percent(p, shown):
+def test_a_p_value_has_three_decimals_and_a_mark_below_5_percent(p, shown):
     arrow = "↑" * shown.endswith("*"), "↓" * shown.endswith("*")
     assert significance(Verdict(VERDICT, p)) == shown + arrow[0]
     assert significance(Verdict(replace(VERDICT, difference=-0.1), p)) == shown + arrow[1]
@@ -236,7 +236,8 @@ def test_too_few_test_cases_show_values_without_any_test(runs):
 def test_accuracy_says_how_coarse_it_is_and_a_small_classifier_that_it_is_small(classified):
     tables = build(classified.read())
     assert any("steps of 0.02: rows less than 0.04 apart" in note for note in tables[0].notes)
-    banner = "quick classifier: resnet10, few epochs (4 + 8)"
+    quick = classified.contents["banner"]
+    banner = f"{quick}; quick classifier: resnet10, few epochs (4 + 8)"
     assert [table.banner for table in tables] == [banner] * 2
     for protocol in classified.contents["downstream"]:
         protocol["config"]["network"] = "two-conv"
@@ -244,12 +245,12 @@ def test_accuracy_says_how_coarse_it_is_and_a_small_classifier_that_it_is_small(
         reason |= {"paper_source": "[paper: section 2]"}
         protocol["differences"] = [reason | {"value": "two-conv", "paper": "resnet"}]
     tables = build(classified.read())
-    assert tables[0].banner == "quick classifier: two-conv, few epochs (4 + 8)"
+    assert tables[0].banner == f"{quick}; quick classifier: two-conv, few epochs (4 + 8)"
     told = "in network two-conv (paper: resnet). The network two-conv is not the paper's: three"
     assert all(told in line for line in tables[0].protocol)
     for protocol in classified.contents["downstream"]:
         protocol["preset"] = "paper"
-    assert [table.banner for table in build(classified.read())] == [""] * 2
+    assert [table.banner for table in build(classified.read())] == [quick] * 2
 
 
 def test_shuffled_labels_are_shown_before_fine_tuning(classified):
@@ -344,3 +345,24 @@ def test_the_csv_file_has_both_kinds_of_rows(classified, tmp_path):
     assert {"value", "protocol", "p_holm", "unit"} <= set(head)
     assert sum("fd-radlite-v2" in line for line in lines) > 0
     assert sum(",mean," in line for line in lines) > 0
+
+
+def test_a_preset_with_other_settings_is_not_called_by_its_name_alone(classified):
+    given = {"source": "[user: --set]", "paper_source": "[paper: app. D]"}
+    classified.contents["banner"] = None
+    classified.contents["preset"] = "paper"
+    changed = [
+        {"setting": "depth", "value": 10, "paper": 50} | given,
+        {"setting": "lr", "value": 0.001, "paper": 0.01} | given,
+    ]
+    for protocol in classified.contents["downstream"]:
+        protocol |= {"preset": "paper", "differences": changed}
+    classified.contents["rows"][1]["differences"] = [
+        {"setting": "steps", "value": 15, "paper": 12000} | given
+    ]
+    tables = build(classified.read())
+    for table in tables:
+        assert table.banner == "changed paper classifier: resnet10, few epochs (4 + 8)"
+        assert "Preset of classifiers paper with depth 10, lr 0.001, of generators" in table.caption
+        assert "of generators paper (3D-WGAN-GP with steps 15)." in table.caption
+    assert not any(c.bold for t in tables for b in t.blocks for r in b.rows for c in r.cells)

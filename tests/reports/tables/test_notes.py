@@ -144,7 +144,8 @@ MAY_IMPORT_RE = {
     "benchmark/fake_device.py": "names of operations of torch",
     "benchmark/commands/new.py": "the name of a new plugin, typed by the user",
     "reports/formatting.py": "line breaks of messages and labels",
-    "reports/latex.py": "typesetting: numbers, slashes and long words of any text",
+    "reports/latex.py": "typesetting: numbers of any text",
+    "reports/tex.py": "typesetting: sentences, slashes and long words of any text",
     "reports/markdown.py": "characters that Markdown would take for markup",
 }
 

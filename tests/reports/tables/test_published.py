@@ -3,6 +3,7 @@ from importlib.resources import files
 
 import pytest
 
+from cerebench.methods import BUILTIN
 from cerebench.reports.tables.published import build_published_tables
 
 NAMES = ("midl2024", "midl2024-topk", "midl2024-neighbours")
@@ -45,6 +46,23 @@ def test_distances_to_the_real_ms_ssim_fit_the_printed_values(class_, real):
     for value, distance in pairs:
         assert abs(value - real) == pytest.approx(distance, abs=1e-9)
     assert str(real) in told["note"]
+
+
+@pytest.mark.parametrize(("name", "least"), [("midl2024-topk", 3), ("midl2024-neighbours", 2)])
+def test_the_ablations_have_their_distances_too(name, least):
+    (told,) = quoted(name).values()
+    for class_, real in (("LGG", 85.3), ("HGG", 88.6)):
+        column = f"{class_} MS-SSIM (%)"
+        pairs = [pair for (_, where), pair in rows(told).items() if where == column]
+        assert len(pairs) == least
+        for value, distance in pairs:
+            assert abs(value - real) == pytest.approx(distance, abs=1e-9)
+
+
+def test_methods_are_spelled_as_the_suite_has_them():
+    own = {facts["label"] for _, facts in BUILTIN.values()} | {"Trad. Aug."}
+    printed = {row for told in quoted("midl2024").values() for row, *_ in told["rows"]}
+    assert printed - own == {"MedicalNet (ResNet-34)"}
 
 
 def test_table_2_agrees_with_tables_5_and_6_but_for_the_two_known_places():

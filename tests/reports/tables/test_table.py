@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -47,10 +48,10 @@ def test_controls_can_be_left_out_but_the_floor_stays(runs):
 def test_headers_carry_direction_view_and_scale(runs):
     heads = [(c.head, c.detail) for c in build_table(runs.read()).columns]
     assert heads[:5] == [
-        ("MMD", "↓ ×10⁻⁴"),
+        ("MMD", "(10⁴) ↓"),
         ("MS-SSIM", "→ real"),
         ("FD[radlite-v2]", "↓"),
-        ("KID[radlite-v2]", "↓ ×10³"),
+        ("KID[radlite-v2]", "(10⁻³) ↓"),
         ("NN ratio", "→ real"),
     ]
     assert ("FD[rand2d-v1]", "sagittal ↓") in heads
@@ -72,8 +73,21 @@ def test_small_and_negative_values_print_as_themselves(runs):
     change(runs, SCORE.format("ddpm", "fd-radlite-v2"), value=5e-5, **kid)
     change(runs, SCORE.format("wgan-gp", "fd-radlite-v2"), value=-3.0, **kid)
     found = cells(build_table(runs.read()), "fd-radlite-v2")
-    assert found["3D-DDPM"].text == "5.0e-5"
-    assert found["3D-WGAN-GP"].text == "-3.0"
+    assert found["3D-DDPM"].text == "0.00"
+    assert found["3D-WGAN-GP"].text == "-3.00"
+    for path in runs.folder.glob("**/fd-radlite-v2@*.json"):
+        change(runs, str(path.relative_to(runs.folder)), value=5e-9, se=1e-10)
+    found = cells(build_table(runs.read()), "fd-radlite-v2")
+    assert found["real, held out"].text == "5.0e-9 ± 1.0e-10"  # no decimals show it
+
+
+def test_all_cells_of_a_column_have_as_many_decimals(runs):
+    table = build_table(runs.read())
+    for index, shown in enumerate(table.columns):
+        if shown.metric in ("mmd2-kwon", "ms-ssim", "fd-radlite-v2", "nn-ratio", "sample-seconds"):
+            rows = (row for block in table.blocks for row in block.rows)
+            numbers = re.findall(r"\d+\.\d+", " ".join(row.cells[index].text for row in rows))
+            assert len({len(one.partition(".")[2]) for one in numbers}) == 1, shown.metric
 
 
 def test_the_display_factor_multiplies_value_and_uncertainty(runs):
@@ -82,7 +96,7 @@ def test_the_display_factor_multiplies_value_and_uncertainty(runs):
 
 def test_near_real_shows_the_distance_and_the_real_value(runs):
     table = build_table(runs.read())
-    assert table.blocks[0].targets[column(table, "ms-ssim")] == "→ 0.6412"
+    assert table.blocks[0].targets[column(table, "ms-ssim")] == "→ 0.641"
     assert cells(table, "ms-ssim")["3D-WGAN-GP"].text == "0.712 ± 0.012 (0.071)"
 
 
@@ -142,7 +156,9 @@ def test_plus_minus_says_what_it_leaves_out(runs, seeded):
 
 def test_a_share_does_not_leave_its_range(runs):
     change(runs, SCORE.format("ddpm", "nn-ratio"), value=0.0, se=1.1)
-    assert cells(build_table(runs.read()), "nn-ratio")["3D-DDPM"].text.startswith("0.0 [0.0, 1.0]")
+    assert cells(build_table(runs.read()), "nn-ratio")["3D-DDPM"].text.startswith(
+        "0.000 [0.000, 1.000]"
+    )
 
 
 def test_the_target_of_the_neighbour_ratio_is_what_new_cases_score(runs):
@@ -425,8 +441,8 @@ def test_every_cost_of_a_method_has_a_column(runs):
         "peak-mib": "812",
         "device": "cpu, bf16",
         "parameters": "1.5 M",
-        "sample-seconds": "0.05",
-        "clip-fraction": "0.01",
+        "sample-seconds": "0.0500",
+        "clip-fraction": "0.0100",
     }
     told = [cost(runs, name, "3D-WGAN-GP") for name in texts]
     assert told == [(text, "") for text in texts.values()]
@@ -519,3 +535,25 @@ def test_a_floor_of_fewer_volumes_than_the_methods_is_no_floor(runs):
     notes = build_table(runs.read()).notes
     assert any("real, held out: only 9 of LGG, 9 of HGG, where methods have 64" in n for n in notes)
     assert not any("below the real-vs-real floor" in note for note in notes)
+
+
+def test_a_cell_with_one_of_two_seeds_keeps_the_error_of_its_volumes(tmp_path, runs):
+    two = type(runs)(tmp_path / "two", seeds=(0, 1))
+    two.method("wgan-gp", "3D-WGAN-GP")
+    two.method("ddpm", "3D-DDPM")
+    two.fail("ddpm-quick-89abcdef/seed-1/train/LGG/record.json", "out of memory")
+    table = build_table(two.read())
+    cell = cells(table, "mmd2-kwon")["3D-DDPM"]
+    assert cell.text == "1.590 ± 0.010"
+    told = "1 of 2 seeds; seed 1 failed: train LGG: out of memory"
+    assert table.footnotes[cell.mark - 1] == told
+
+
+def test_settings_that_a_user_changed_stand_beside_the_preset(runs):
+    changed = {"setting": "steps", "value": 15, "paper": 12000, "source": "[user: --set]"}
+    runs.contents["rows"][1]["differences"] = [changed]
+    assert "preset quick (3D-WGAN-GP with steps 15);" in build_table(runs.read()).caption
+    for row in runs.contents["rows"]:
+        if row["kind"] == "method":
+            row["differences"] = [changed]
+    assert "preset quick with steps 15;" in build_table(runs.read()).caption

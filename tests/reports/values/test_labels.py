@@ -34,14 +34,14 @@ def test_a_metric_that_was_not_computed_has_no_line(explained):
     assert not [note for note in build_table(explained.read()).notes if LEGEND in note]
 
 
-def test_factors_are_said_where_numbers_are_printed_with_one(runs):
-    (line,) = [note for note in build_table(runs.read()).notes if "× factor" in note]
-    assert line == ("Printed value = recorded value × factor: MMD ×10⁻⁴; KID[radlite-v2] ×10³.")
-    assert "×10…: printed = recorded × that" in answer.build(runs.read()).notes[0]
+def test_powers_of_ten_are_said_where_numbers_are_printed_with_one(runs):
+    (line,) = [note for note in build_table(runs.read()).notes if "in a head" in note]
+    assert line == "(10⁴), (10⁻³) in a head: a number times this is the value."
+    assert "(10…): a number times this is the value" in answer.build(runs.read()).notes[0]
     for metric in runs.contents["metrics"]:
         metric["scale"] = 1.0
-    assert "printed" not in " ".join(answer.build(runs.read()).notes)
-    assert not [note for note in build_table(runs.read()).notes if "× factor" in note]
+    assert "a number times" not in " ".join(answer.build(runs.read()).notes)
+    assert not [note for note in build_table(runs.read()).notes if "in a head" in note]
 
 
 @pytest.mark.parametrize("name", ["nn-ratio", "ct-z", "authpct"])

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from cerebench.reports import latex, markdown
@@ -17,8 +19,6 @@ def told(runs):
 
 
 def score(runs, metric, value, class_="LGG", name="ddpm", seed=0):
-    import json
-
     path = f"{name}-quick-89abcdef/seed-{seed}/score/{metric}@4567cdef.json"
     if name in ("noise", "blur-1"):
         path = f"_real/score/{name}/{metric}@01234567.json"
@@ -128,8 +128,6 @@ def test_every_format_shows_the_mark_and_its_reason(runs, tmp_path):
 
 def add(runs, metric, value, facts, name="ddpm", n=40):
     """Give a row a metric that the fixture does not have, in both classes."""
-    import json
-
     entry = next(m for m in runs.contents["metrics"] if m["name"] == "nn-ratio")
     known = [m["name"] for m in runs.contents["metrics"]]
     if metric not in known:
@@ -189,6 +187,43 @@ def test_voxels_alone_mark_where_only_the_correlation_was_computed(runs):
 
 def test_few_held_out_cases_raise_the_bar_of_the_ratio(runs):
     add(runs, "nn-ratio", 0.17, {"expected_of_new_cases": 0.095})
-    assert told(runs) == {}
+    assert "copying" not in told(runs)["ddpm"]  # which has an unequal n
     add(runs, "nn-ratio", 0.21, {"expected_of_new_cases": 0.095})
-    assert told(runs) == {"ddpm": {"copying": ["nn-ratio 0.21 (LGG) is over 0.2"]}}
+    assert told(runs)["ddpm"]["copying"] == ["nn-ratio 0.21 (LGG) is over 0.2"]
+
+
+def volumes(runs, name, n):
+    """Score a row on so many generated volumes."""
+    for path in runs.folder.glob(f"{name}-*/seed-0/score/*@*.json"):
+        rows = json.loads(path.read_text())["rows"]
+        runs.edit(path.relative_to(runs.folder), rows=[r | {"n_generated": n} for r in rows])
+
+
+def test_a_row_of_fewer_volumes_than_others_is_marked_and_not_ranked(seeded):
+    table = build_table(seeded.read())
+    best = [
+        (index, row.label)
+        for index, _ in enumerate(table.columns)
+        for row in table.blocks[0].rows
+        if row.cells[index].bold
+    ]
+    assert best
+    name = next(r["name"] for r in seeded.contents["rows"] if r["label"] == best[0][1])
+    for path in seeded.folder.glob(f"{name}-*/seed-*/score/*@*.json"):
+        rows = json.loads(path.read_text())["rows"]
+        seeded.edit(path.relative_to(seeded.folder), rows=[r | {"n_generated": 32} for r in rows])
+    assert told(seeded)[name] == {
+        "unequal n": [f"32 {c} volumes where other rows have 64" for c in ("LGG", "HGG")]
+    }
+    table = build_table(seeded.read())
+    (row,) = (row for row in table.blocks[0].rows if row.label == f"{best[0][1]} (unequal n)")
+    assert not any(cell.bold or cell.second for cell in row.cells)
+    assert any("is unequal n: 32 LGG volumes where other rows have 64" in n for n in table.notes)
+
+
+def test_of_two_numbers_of_volumes_the_larger_is_the_usual_one(runs):
+    runs.contents["rows"] = [r for r in runs.contents["rows"] if r["name"] in ("ddpm", "mine")]
+    volumes(runs, "ddpm", 32)
+    assert list(told(runs)) == ["ddpm"]
+    volumes(runs, "ddpm", 640)
+    assert list(told(runs)) == ["mine"]
