@@ -79,7 +79,7 @@ def _below(
     rows = experiment.contents.rows
     count = 0 if controls else sum(row.role == "control" for row in rows)
     hidden = f"{count} control rows (copies, collapse, blur, noise): bench report --controls. "
-    more = f"{hidden * bool(count)}Recipe of every column: bench report --protocol."
+    more = f"{hidden * bool(count)}Recipe of every column: bench report --recipes."
     return [*table.notes, *table.methods, more]
 
 

@@ -42,9 +42,10 @@ def report(
             help="Show the control rows: copies, collapse, blur, noise.",
         ),
     ] = False,
-    protocol: Annotated[
-        bool, typer.Option("--protocol", help="Print the recipe of every column.")
+    recipes: Annotated[
+        bool, typer.Option("--recipes", help="Print how the numbers of every column are made.")
     ] = False,
+    formerly: Annotated[bool, typer.Option("--protocol", hidden=True)] = False,
     test: Annotated[
         str,
         typer.Option(
@@ -72,6 +73,8 @@ def report(
     """
     from cerebench.benchmark import tables
 
+    if formerly:
+        typer.echo("--protocol is called --recipes; protocols are those of bench run.", err=True)
     registries = open_registries(plugin)
     found, broken = tables.find(out, experiment, older=older)
     if csv:
@@ -89,7 +92,7 @@ def report(
     for path in written:
         typer.echo(str(path))
     if not (csv or markdown or latex or figure or formats):
-        style = {"controls": controls, "protocol": protocol}
+        style = {"controls": controls, "protocol": recipes or formerly}
         shown = tables.console()
         tables.print_terminal(found, shown, test=test, published=with_published, **style)
     for fault in broken:

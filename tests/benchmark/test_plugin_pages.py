@@ -17,7 +17,6 @@ MADE = (
 )
 
 
-@pytest.mark.slow
 def test_the_method_of_the_page_passes_the_conformance_suite(bench, page_code):
     (bench.folder / "mean_volume.py").write_text(
         page_code("adding-a-method.md", "class MeanVolume")
@@ -163,3 +162,11 @@ def test_a_format_that_does_not_exist_is_refused(finished):
     done, _, error = finished("report", "tiny", "--format", "latx")
     assert done == 2
     assert "No report named 'latx'. Did you mean 'latex'?" in error
+
+
+def test_an_option_is_found_by_the_name_it_had_before(finished):
+    now, before = (finished("report", "tiny", word) for word in ("--recipes", "--protocol"))
+    assert now[0] == before[0] == 0
+    assert now[1] == before[1] != finished("report", "tiny")[1]
+    assert "--recipes" in before[2]
+    assert "--protocol" not in finished("report", "--help")[1]

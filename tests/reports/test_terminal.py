@@ -35,7 +35,7 @@ def test_markup_in_a_label_prints_as_itself(runs):
 def test_controls_and_recipes_show_when_asked(runs):
     short = printed(runs.read(), 300)
     assert "bench report --controls" in short
-    assert "bench report --protocol" in short
+    assert "bench report --recipes" in short
     assert "bench report --controls" not in printed(runs.read(), 300, controls=True)
     full = printed(runs.read(), 120, controls=True, protocol=True)
     assert "recipe" in full
