@@ -3,31 +3,37 @@
 What is done with a block depends on its language:
 
 - ``python`` is executed by itself; that it does what its page says is for the test of its subject.
-- ``sh`` holds a command a line. ``bench run`` and ``bench ladder`` are planned (everything but the
-  work), every other command of ``bench`` is carried out, in a folder that has what pages speak of.
+- ``sh`` holds a command a line. ``bench run`` is planned (everything but the work), every other
+  command is carried out, in a folder that has what pages speak of; ``mine.toml`` is the experiment
+  above it on the page.
 - ``toml`` is an experiment, which is planned, or declares entry points.
 - ``json`` is read; ``diff`` has a test of its own (``engine/test_stage.py``).
 - ``text`` is no code, and holds no command.
 
 ``<!-- not run: reason -->`` on the line above a block, which readers do not see, leaves it out;
-``<!-- only read: reason -->`` reads the options of its commands and does nothing.
+``<!-- only read: reason -->`` reads its keys or options and does nothing.
 """
 
+import ast
 import importlib
+import importlib.util
 import json
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 import typer
 
 from cerebench.benchmark import cli
 from cerebench.benchmark.engine.registry import Registries
+from cerebench.benchmark.planning import experiment
 from cerebench.core.errors import EXIT_WEIGHTS
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +41,8 @@ PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 FENCE = re.compile(r"(?:^<!-- ([^\n]*) -->\n)?^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LANGUAGES = ("python", "sh", "toml", "json", "diff", "text")
 MARK = re.compile(r"(not run|only read): \S")
-OTHERS = ("pip install ", "cd ")  # commands beside ``bench`` that blocks may have
+SHELL = ("cp", "du", "mkdir", "tar")  # carried out beside ``bench``
+LEFT = ("cd", "pip")  # left out
 sys.path.append(str(ROOT / "tests" / "datasets" / "fakes"))
 
 
@@ -49,11 +56,16 @@ class Block:
     mark: str
 
     @property
+    def lines(self):
+        """Return the commands, as (text, words); comments are left out."""
+        whole = self.text.replace("\\\n", " ").splitlines()
+        split = [(line, shlex.split(line, comments=True)) for line in whole]
+        return [(line, words) for line, words in split if words]
+
+    @property
     def commands(self):
-        """Return the commands of ``bench``, as lists of words without comments."""
-        lines = self.text.replace("\\\n", " ").splitlines()
-        words = [shlex.split(line, comments=True) for line in lines]
-        return [line[1:] for line in words if line and line[0] == "bench"]
+        """Return the words of the commands of ``bench``, after it."""
+        return [words[1:] for _, words in self.lines if words[0] == "bench"]
 
 
 def blocks_of(page):
@@ -87,14 +99,11 @@ def test_every_block_says_what_it_is(block):
     if block.language == "text":
         assert not block.commands
     if block.language == "sh" and not block.mark.startswith("not run"):
-        lines = block.text.replace("\\\n", " ").splitlines()
-        assert all(line.startswith(("bench ", *OTHERS, "#")) for line in lines if line.strip())
-        assert block.commands
+        assert {words[0] for _, words in block.lines} <= {"bench", *SHELL, *LEFT}
+        assert block.commands or {words[0] for _, words in block.lines} <= {*SHELL}
 
 
 # --- what blocks find in their folder ------------------------------------------------------------
-
-NAMES = {"quickstart": "tiny", "/data/": "data/"}  # what pages say, and what the folder has
 
 
 @pytest.fixture
@@ -107,7 +116,7 @@ def place(finished, monkeypatch, page_code):
         monkeypatch.setenv(name, str(finished.folder / "weights"))
     folder = finished.folder
     _volumes(folder)
-    _scans(folder / "data/brats2020")
+    _scans(folder / "data")
     _plugins(folder, page_code)
     (table,) = folder.glob("runs/*/report/*/tiny.csv")
     shutil.copy(table, folder / "quickstart.csv")
@@ -126,21 +135,26 @@ def _volumes(folder):
         for label in ("LGG", "HGG"):
             (folder / name / label).mkdir(parents=True)
             for i in range(4):
-                volume = np.full((16, 16, 16), -1, np.float32)
-                volume[4:12, 4:12, 4:12] = rng.uniform(-0.5, 0.5 + number / 20, (8, 8, 8))
-                write_nifti(folder / name / label / f"{i:02d}.nii.gz", volume, (8.0, 8.0, 8.0))
+                volume = np.full((32, 32, 32), -1, np.float32)
+                volume[8:24, 8:24, 8:24] = rng.uniform(-0.5, 0.5 + number / 20, (16, 16, 16))
+                write_nifti(folder / name / label / f"{i:02d}.nii.gz", volume, (4.0, 4.0, 4.0))
 
 
-def _scans(root):
-    common, brats = (importlib.import_module(f"fake_{name}") for name in ("common", "brats2020"))
-    root.mkdir(parents=True)
-    brats.make(root, common.make_cases(24, 30))
+def _scans(data):
+    """Write two folders of scans: of BraTS 2020, and of the dataset plugin of the page."""
+    names = ("common", "brats2020", "folders")
+    common, brats, folders = (importlib.import_module(f"fake_{name}") for name in names)
+    cases = common.make_cases(24, 30)
+    (data / "brats2020").mkdir()
+    brats.make(data / "brats2020", cases)
+    folders.make(data / "my-tumours", cases[:4] + cases[-4:], by_case=True)
 
 
 def _plugins(folder, page_code):
     """Write the plugins of the pages under the names that their commands have."""
     for page, word, name in (
         ("adding-a-method.md", "class MeanVolume", "mean_volume.py"),
+        ("adding-a-dataset.md", "class MyTumours", "my_tumours.py"),
         ("adding-a-metric.md", "class Histogram", "histogram.py"),
         ("adding-a-metric.md", "MEAN_GAP", "mean_gap.py"),
         ("figures.md", "JSON_LINES", "json_lines.py"),
@@ -148,20 +162,23 @@ def _plugins(folder, page_code):
         (folder / name).write_text(page_code(page, word))
 
 
-def _here(folder, words):
-    """Return the words of a command as they are in this folder: names, and files of patterns."""
-    found = []
-    for word in words:
-        for said, here in NAMES.items():
-            word = word.replace(said, here) if said == "/data/" or words[0] != "run" else word
-        matches = sorted(folder.glob(word)) if "*" in word and "=" not in word else []
-        found += [str(m.relative_to(folder)) for m in matches] or [word]
-    return found
+def here(words):
+    """Return a command of ``bench`` as it is in this folder, with no work for ``run``."""
+    words = [word.replace("/data/", "data/") for word in words]
+    if words[0] == "report":
+        words = ["tiny" if word == "quickstart" else word for word in words]
+    if words[0] == "run" and "--dry-run" not in words:
+        words = [*words, "--dry-run"]
+    found = [(word, sorted(map(str, Path().glob(word))) if "*/" in word else []) for word in words]
+    return [name for word, names in found for name in names or [word]]
 
 
-def planned(words):
-    """Return a command that makes the plan of a run, with no work."""
-    return [*words, "--dry-run"] if words[0] == "run" and "--dry-run" not in words else words
+def experiment_above(block):
+    """Return the last experiment above a block on its page, or nothing."""
+    page, line = block.place.split(":")
+    places = [(b.place.split(":"), b) for b in BLOCKS if b.language == "toml"]
+    above = [b.text for (name, n), b in places if name == page and int(n) < int(line)]
+    return above[-1] if above else ""
 
 
 def read_options(words):
@@ -177,10 +194,15 @@ def read_options(words):
 
 @in_language("sh")
 def test_commands_work(block, place):
-    for words in block.commands:
-        code, out, err = place(*planned(_here(place.folder, words)))
+    (place.folder / "mine.toml").write_text(experiment_above(block))
+    for line, words in block.lines:
+        if words[0] in SHELL:
+            subprocess.run(["sh", "-c", line], check=True, capture_output=True)
+        if words[0] != "bench":
+            continue
+        code, out, err = place(*here(words[1:]))
         allowed = (0, EXIT_WEIGHTS) if "weight" in err else (0,)  # there are none in this folder
-        assert code in allowed, f"bench {' '.join(words)}\n{out}\n{err}"
+        assert code in allowed, f"{line}\n{out}\n{err}"
 
 
 @in_language("sh", mark="only read")
@@ -208,6 +230,11 @@ def test_experiments_are_planned_and_entry_points_have_groups(block, place):
     assert code == 0, out + err
 
 
+@in_language("toml", mark="only read")
+def test_the_keys_of_experiments_exist(block):
+    experiment.from_table("mine", tomllib.loads(block.text), block.place)
+
+
 @in_language("json")
 def test_json_is_json(block):
     assert json.loads(block.text)
@@ -217,11 +244,67 @@ def test_the_pages_name_no_option_or_command_that_does_not_exist():
     """Commands in running text, too: `bench …` between backticks."""
     for page in PAGES:
         for text in re.findall(r"`bench ([^`…]+)`", page.read_text("utf-8")):
-            words = shlex.split(text)
+            words = [word.split("|")[0] for word in shlex.split(text)]
             command = typer.main.get_command(cli.app)
             while words and hasattr(command, "commands") and words[0] in command.commands:
                 command, words = command.commands[words[0]], words[1:]
             known = {name for p in command.params for name in (*p.opts, *p.secondary_opts)}
             known |= {"--help", "-h"}
             assert {w for w in words if w.startswith("--")} <= known, f"{page.name}: bench {text}"
-            assert not hasattr(command, "commands") or not words, f"{page.name}: bench {text}"
+            group = hasattr(command, "commands")
+            assert not (group and words and words[0][0] != "-"), f"{page.name}: bench {text}"
+
+
+def _plain(function):
+    """Return a function without annotations, as text that tells two apart."""
+    function.returns = None
+    for argument in function.args.args:
+        argument.annotation = None
+    return ast.unparse(function)
+
+
+def test_the_method_of_the_readme_is_what_bench_new_writes(bench):
+    assert bench("new", "method", "my-gan")[0] == 0
+    (written,) = bench.folder.rglob("my_gan.py")
+    made, shown = (
+        {
+            node.name: _plain(node)
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.FunctionDef)
+        }
+        for text in (written.read_text(), next(b.text for b in BLOCKS if b.language == "python"))
+    )
+    assert set(shown) == {"train", "sample"}
+    assert {name: made[name] for name in shown} == shown
+
+
+def test_every_page_is_named_in_the_readme():
+    text = (ROOT / "README.md").read_text("utf-8")
+    for page in PAGES:
+        assert page.name == "README.md" or f"{page.relative_to(ROOT).as_posix()})" in text, page
+
+
+def test_links_lead_to_pages_and_headings_that_are_there():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+            if target.startswith(("http", "mailto:")):
+                continue
+            name, _, anchor = target.partition("#")
+            other = (page.parent / name).resolve() if name else page
+            assert other.exists(), f"{page.name}: {target}"
+            if anchor:
+                titles = re.findall(r"^#+ (.+)$", other.read_text("utf-8"), re.MULTILINE)
+                anchors = {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}
+                assert anchor in anchors, f"{page.name}: {target}"
+
+
+def test_the_picture_of_the_readme_is_drawn_from_a_run(finished, monkeypatch):
+    path = ROOT / "docs" / "make_picture.py"
+    spec = importlib.util.spec_from_file_location("make_picture", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setattr(script, "EXPERIMENT", "tiny")
+    script.main(finished.folder / "runs", finished.folder / "picture.png")
+    image = plt.imread(finished.folder / "picture.png")
+    assert image.shape[1] > image.shape[0] * 0.8  # two columns, two classes and the heads
+    assert image[..., :3].std() > 0.1
