@@ -68,7 +68,7 @@ class Grouped(TyperCommand):
         """Return arguments, then options group by group."""
         place = {name: group for group, names in GROUPS.items() for name in names}
         order = list(place)
-        found = super().get_params(ctx)
+        found: list[Any] = super().get_params(ctx)
         for parameter in found:
             if parameter.name in place:
                 parameter.rich_help_panel = place[parameter.name]

@@ -106,8 +106,18 @@ def test_every_block_says_what_it_is(block):
 # --- what blocks find in their folder ------------------------------------------------------------
 
 
+@pytest.fixture(scope="session")
+def furniture(tmp_path_factory, page_code):
+    """Return a folder with the volumes, scans and plugins that pages name, written once."""
+    folder = tmp_path_factory.mktemp("furniture")
+    _volumes(folder)
+    _scans(folder / "data")
+    _plugins(folder, page_code)
+    return folder
+
+
 @pytest.fixture
-def place(finished, monkeypatch, page_code):
+def place(finished, monkeypatch, furniture):
     """Return ``bench`` in a folder with a finished run and everything that pages name."""
     from cerebench.benchmark.planning import estimate
 
@@ -115,9 +125,7 @@ def place(finished, monkeypatch, page_code):
     for name in ("CEREBENCH_WEIGHTS_DIR", "XDG_DATA_HOME", "TORCH_HOME"):
         monkeypatch.setenv(name, str(finished.folder / "weights"))
     folder = finished.folder
-    _volumes(folder)
-    _scans(folder / "data")
-    _plugins(folder, page_code)
+    shutil.copytree(furniture, folder, dirs_exist_ok=True)
     (table,) = folder.glob("runs/*/report/*/tiny.csv")
     shutil.copy(table, folder / "quickstart.csv")
     return finished
