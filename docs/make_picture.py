@@ -51,7 +51,7 @@ def draw(experiment: RecordedExperiment) -> Figure:
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
             if class_ == classes[0]:
-                axes.set_title(label, fontsize=7.5, pad=4)
+                axes.set_title(label, fontsize=7, pad=4)
     return figure
 
 

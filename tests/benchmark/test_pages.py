@@ -316,3 +316,4 @@ def test_the_picture_of_the_readme_is_drawn_from_a_run(finished, monkeypatch):
     image = plt.imread(finished.folder / "picture.png")
     assert image.shape[1] > image.shape[0] * 0.8  # two columns, two classes and the heads
     assert image[..., :3].std() > 0.1
+    assert (ROOT / "docs" / "picture.png").stat().st_size < 150_000
