@@ -48,7 +48,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(run.run)
+app.command(cls=run.Grouped)(run.run)
 app.command()(evaluate.evaluate)
 app.command()(report.report)
 app.command()(ladder.ladder)

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from cerebench.benchmark import listing
 from cerebench.benchmark.engine.registry import Registries, suite_version
-from cerebench.benchmark.tables import print_rows
+from cerebench.benchmark.tables import print_missing_weights, print_rows
 from cerebench.core import weights
 from cerebench.core.machine import cpu_name
 from cerebench.datasets.cache import default_cache
@@ -58,7 +58,11 @@ def print_findings(found: dict[str, Any], console: Console) -> None:
     for key, value in found.items():
         if key == "packages":
             print_rows(key, [{"name": k, "version": v} for k, v in value.items()], console)
-        elif key in ("weights", "extractors"):
+        elif key == "weights":
+            shown = ("name", "state", "path")
+            print_rows(key, [{k: row[k] for k in shown} for row in value], console)
+            print_missing_weights(console)
+        elif key == "extractors":
             print_rows(key, value, console)
         elif key == "offline":
             console.print(f"offline: {value['note']}", highlight=False)

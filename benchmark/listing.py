@@ -17,7 +17,7 @@ from cerebench.benchmark.planning import experiment as experiments
 from cerebench.benchmark.planning.config import json_values, preset_of
 from cerebench.core.bounds import in_words
 from cerebench.core.settings import accepted
-from cerebench.metrics.suites import SUITES
+from cerebench.metrics.suites import SUITES, named
 
 KINDS = (
     "methods", "metrics", "suites", "datasets", "protocols", "extractors", "reports", "experiments",
@@ -127,8 +127,8 @@ def show(name: str, registries: Registries) -> dict[str, Any]:
         return show_dataset(name, registries)
     if name in registries.extractors.names():
         return _row("extractors", name, registries.extractors) | {"kind": "extractor"}
-    if name in SUITES:
-        return {"kind": "suite", **dataclasses.asdict(SUITES[name])}
+    if suite := named(name):
+        return {"kind": "suite", **dataclasses.asdict(suite)}
     if name in experiments.shipped():
         return {"kind": "experiment", **dataclasses.asdict(experiments.read(name))}
     known = [

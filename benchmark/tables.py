@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -24,7 +25,17 @@ if TYPE_CHECKING:
     from cerebench.reports.ladder import Card
 
 # Facts of a kind that would break the lines of its list; a metric's name tells what it needs.
-IN_SHOW_ALONE = {"metrics": ("source", "needs"), "extractors": ("source",)}
+IN_SHOW_ALONE = {
+    "methods": (),
+    "metrics": ("source", "needs"),
+    "datasets": (),
+    "protocols": ("source", "weights", "version", "presets"),
+    "extractors": ("source",),
+}
+
+# What a screen that is too narrow for whole words leaves out, in this order.
+YIELD = ("origin", "source", "licence", "version")
+_GAP = 2  # blanks between columns
 
 FIGURE = "figure"  # the renderer that draws figures, those of other packages, too
 
@@ -229,7 +240,8 @@ def print_rows(title: str, rows: Sequence[Mapping[str, Any]], console: Console) 
     if {row.get("origin") for row in rows} == {"built in"}:
         left_out.add("origin")
     left_out.update(IN_SHOW_ALONE.get(title, ()))
-    console.print(_table(title, rows, [c for c in columns if c not in left_out]))
+    shown = [c for c in columns if c not in left_out]
+    console.print(_table(title, rows, shown, console.width))
     if title in IN_SHOW_ALONE:
         console.print("[dim]source, definition and every setting:[/] bench show NAME")
     for reason, names in _reasons(rows).items():
@@ -239,19 +251,49 @@ def print_rows(title: str, rows: Sequence[Mapping[str, Any]], console: Console) 
     console.print()
 
 
-def _table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
+def _widths(
+    columns: Sequence[str], rows: Sequence[Mapping[str, Any]], width: int
+) -> dict[str, int]:
+    """Return the columns that have room for their longest words, and how wide each is.
+
+    Columns of ``YIELD`` go first. What is left over goes to those that would fill it.
+    """
+    texts = {c: [c.replace("_", " "), *(_text(row.get(c)) for row in rows)] for c in columns}
+    least = {c: max(cell_len(w) for t in ts for w in t.split() or [""]) for c, ts in texts.items()}
+    whole = {c: max(map(cell_len, ts)) for c, ts in texts.items()}
+    for yielding in YIELD:
+        if sum(least.values()) + len(least) - 1 > width:
+            least.pop(yielding, None)
+    wanted = {c: whole[c] - least[c] for c in least}
+    spare = max(0, width - sum(least.values()) - _GAP * (len(least) - 1))
+    share = min(1.0, spare / max(1, sum(wanted.values())))
+    return {c: least[c] + int(share * wanted[c]) for c in least}
+
+
+def _table(
+    title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], width: int
+) -> Table:
+    widths = _widths(columns, rows, width)
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        whole = column == "name"
-        table.add_column(
-            column.replace("_", " "),
-            header_style="dim",
-            no_wrap=whole,
-            overflow="ellipsis" if whole else "fold",
-        )
+    # One blank between columns, where two would not leave room.
+    table.collapse_padding = sum(widths.values()) + _GAP * (len(widths) - 1) > width
+    for column, size in widths.items():
+        table.add_column(column.replace("_", " "), header_style="dim", width=size, overflow="fold")
     for row in rows:
-        table.add_row(*(escape(_text(row.get(c))) for c in columns))
+        table.add_row(*(escape(_text(row.get(c))) for c in widths))
     return table
+
+
+def print_missing_weights(console: Console) -> None:
+    """Say where the weight files are that this machine lacks, each once and in one piece."""
+    from cerebench.core import weights
+
+    missing = [row for row in weights.status() if not row["path"]]
+    if not missing:
+        return
+    console.print("[dim]missing weight files; fetch one, then:[/] bench weights import FILE")
+    for row in missing:
+        console.print(f"  {row['url']}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _reasons(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

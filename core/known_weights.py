@@ -16,7 +16,8 @@ class Weights:
         sha256_prefix: How the file's SHA-256 begins; empty where its publisher states none.
         layout_sha256: ``layout_hash`` of the tensors in it.
         licence: Licence, as its publisher states it.
-        origin: Where to get it, in words.
+        url: Where to get it.
+        origin: Whose it is, in words.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Weights:
     sha256_prefix: str
     layout_sha256: str
     licence: str
+    url: str
     origin: str
 
 
@@ -34,6 +36,8 @@ def _medicalnet(depth: int, layout: str) -> Weights:
         sha256_prefix="",
         layout_sha256=layout,
         licence="MIT",
+        url=f"https://huggingface.co/TencentMedicalNet/MedicalNet-Resnet{depth}/resolve/main/"
+        f"resnet_{depth}_23dataset.pth",  # as MONAI names it
         origin="the pretrained models of Tencent/MedicalNet at github.com",
     )
 
@@ -47,6 +51,8 @@ KNOWN: Mapping[str, Weights] = {
             sha256_prefix="6726825d",
             layout_sha256="954403df03f5a6d824cbccdc11f2b359003e906b126822a8a9a1afc4b6c8b849",
             licence="Apache-2.0",
+            url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+            "pt_inception-2015-12-05-6726825d.pth",
             origin="the release file of pytorch-fid, tag fid_weights, at github.com/mseitzer",
         ),
         Weights(
@@ -55,6 +61,7 @@ KNOWN: Mapping[str, Weights] = {
             sha256_prefix="397923af",
             layout_sha256="8d869fc271c121044b33fc40cad6ff8f4f77d3fc910f61ff601cd53a5de4e832",
             licence="BSD-3-Clause; the terms of its training data, ImageNet, may apply",
+            url="https://download.pytorch.org/models/vgg16-397923af.pth",
             origin="torchvision, whose models.vgg16(weights='IMAGENET1K_V1') downloads its 528 MB",
         ),
         Weights(
@@ -63,6 +70,7 @@ KNOWN: Mapping[str, Weights] = {
             sha256_prefix="b8a52dc0",  # torchvision names a file by how its SHA-256 begins
             layout_sha256="2ba7747eadf15fffc0b8d689a92ed3015062031f9734a96d5928c2ebd546da41",
             licence="BSD-3-Clause; the terms of its training data, ImageNet, may apply",
+            url="https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
             origin="torchvision, whose models.squeezenet1_1(weights='IMAGENET1K_V1') downloads its "
             "5 MB",
         ),

@@ -48,8 +48,8 @@ def find(name: str) -> Path:
     path, state = _look_up(weights)
     if path is None:
         raise MissingWeights(
-            f"{weights.file} is needed ({state}). Get it from {weights.origin}, "
-            "then run: bench weights import FILE"
+            f"{weights.file} is needed ({state}). Get it at {weights.url} and run: "
+            "bench weights import FILE"
         )
     return path
 
@@ -78,7 +78,8 @@ def status(*names: str) -> list[dict[str, str | None]]:
 
     Returns:
         One table row each, JSON values: ``name``, ``state`` (``ok``, ``missing`` or
-        ``wrong file: PATH``), ``path`` (None unless ok), ``file``, ``licence``, ``origin``.
+        ``wrong file: PATH``), ``path`` (None unless ok), ``file``, ``licence``, ``url`` and
+        ``origin``.
     """
     return [_row(KNOWN[name]) for name in names or KNOWN]
 
@@ -91,6 +92,7 @@ def _row(weights: Weights) -> dict[str, str | None]:
         "path": str(path) if path else None,
         "file": weights.file,
         "licence": weights.licence,
+        "url": weights.url,
         "origin": weights.origin,
     }
 

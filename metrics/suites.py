@@ -105,17 +105,24 @@ SUITES: dict[str, Suite] = {
             "volumes of 128 voxels; a number at another n says so. Needs the MedicalNet weights.",
             ("fd-medicalnet-orig-resnet50-wdm", "ms-ssim-wdm"),
         ),
-        Suite("smoke", "Everything in core, meant for 8 volumes of 32 voxels: seconds.", _CORE),
     )
 }
+FORMERLY = {"smoke": "core"}  # the word of a preset, and a second name of the same list
+
+
+def named(name: str) -> Suite | None:
+    """Return the suite of a name, also of one that it had before; None if there is none."""
+    return SUITES.get(FORMERLY.get(name, name))
 
 
 def expand(names: Iterable[str]) -> list[str]:
     """Replace suites in a list of metric names by their metrics; repeats are dropped."""
-    listed = [m for name in names for m in (SUITES[name].metrics if name in SUITES else (name,))]
+    found = [(name, named(name)) for name in names]
+    listed = [m for name, suite in found for m in (suite.metrics if suite else (name,))]
     return list(dict.fromkeys(listed))
 
 
 def asked(names: Iterable[str]) -> list[str]:
     """Return the suites in a list of metric names, for the headline of a table."""
-    return [name for name in names if name in SUITES]
+    suites = [suite.name for name in names if (suite := named(name))]
+    return list(dict.fromkeys(suites))

@@ -33,7 +33,7 @@ OFFERED = {  # options that show more of what is recorded
     "notes": "every note: errors, floors, what metrics left, settings",
     "all-columns": "memory, device, sampler; metrics that other runs asked for",
     "diagnostics": "marks with their numbers, trainings, labels, what methods say",
-    "protocol": "recipe and source of every column",
+    "recipes": "recipe and source of every column",
 }
 BETWEEN = 2  # spaces between the name of a row and that of a block
 
@@ -43,7 +43,7 @@ def render(
     console: Console,
     *,
     controls: bool = False,
-    protocol: bool = False,
+    recipes: bool = False,
     notes: bool = False,
     all_columns: bool = False,
     diagnostics: bool = False,
@@ -57,7 +57,7 @@ def render(
         experiment: Table of contents with its folder.
         console: Where to print; its width decides how columns are split into panels.
         controls: Whether to show the controls; the floor is always shown.
-        protocol: Whether to print the recipe of every column, which Markdown and LaTeX always do.
+        recipes: Whether to print the recipe of every column, which Markdown and LaTeX always do.
         notes: Whether to print every note and setting, which they always do, too.
         all_columns: Whether to show the costs that few ask for.
         diagnostics: Whether to show why rows are marked, how trainings went and what methods say
@@ -71,10 +71,10 @@ def render(
     """
     table = build_table(experiment, controls=controls, all_columns=all_columns)
     _heading(table.title, table.banner, console)
-    told = {"whole": notes, "protocol": protocol}
+    told = {"whole": notes, "recipes": recipes}
     _body(table, _below(table, **told), console)
     asked = {"controls": controls, "notes": notes, "all-columns": all_columns}
-    asked |= {"diagnostics": diagnostics, "protocol": protocol}
+    asked |= {"diagnostics": diagnostics, "recipes": recipes}
     if table.blocks:
         _offer(experiment, command, asked, console)
     sections = further(experiment, study(experiment, test), published=published, diagnostics=False)
@@ -120,10 +120,10 @@ def _body(table: Table, below: list[str], console: Console) -> None:
         console.print(_item("· ", text, style="dim"))
 
 
-def _below(table: Table, *, whole: bool, protocol: bool) -> list[str]:
+def _below(table: Table, *, whole: bool, recipes: bool) -> list[str]:
     """Return the lines under a table."""
     lines = [*table.notes, *table.methods] if whole or not table.brief else [*table.brief]
-    return [*lines, *(table.protocol if protocol else ())]
+    return [*lines, *(table.protocol if recipes else ())]
 
 
 def _grid(table: Table, part: list[int]) -> Grid:

@@ -130,7 +130,7 @@ def caption(title: str, text: str, banner: str = "") -> tuple[str, str]:
         Both as LaTeX.
 
     Example:
-        >>> caption("Image quality", "Of 3 methods. " + "word " * 60)[0]
+        >>> caption("Image quality", "Of 3 methods. " + "Word " * 60)[0]
         'Image quality. Of 3 methods.'
     """
     head = f"{title.rstrip('.')}."

@@ -5,6 +5,7 @@ One thread a worker and as many workers as pay; the global generators are seeded
 
 import os
 import random
+import re
 import signal
 import socket
 import sys
@@ -16,6 +17,7 @@ import pytest
 for _library in ("OMP", "MKL", "OPENBLAS"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
+ROOT = Path(__file__).parents[1]
 MOST_WORKERS = 8  # each holds about a gigabyte
 
 
@@ -86,6 +88,19 @@ def _stop_if_pressed(item):
         return (yield)
     finally:
         item.session.stash[PRESSES].stop_if_any()
+
+
+@pytest.fixture(scope="session")
+def page_code():
+    """Return a function that takes the one code block with a word from a page of docs/."""
+
+    def find(page, word, language="python"):
+        text = (ROOT / "docs" / page).read_text("utf-8")
+        blocks = re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        (block,) = [one for one in blocks if word in one]
+        return block
+
+    return find
 
 
 def _seed_global_generators():

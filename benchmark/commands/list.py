@@ -36,7 +36,9 @@ def list_plugins(
     if as_json:
         typer.echo(json.dumps(found[kind] if kind else found, indent=1))
         return
-    from cerebench.benchmark.tables import console, print_rows
+    from cerebench.benchmark.tables import console, print_missing_weights, print_rows
 
     for title, rows in found.items():
         print_rows(title, rows, console())
+    if kind in (None, "metrics", "extractors", "protocols"):
+        print_missing_weights(console())

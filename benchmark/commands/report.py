@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from cerebench.reports.base import RecordedExperiment
 
 
+def _say_renamed(given: bool) -> bool:
+    if given:
+        typer.echo("--protocol is called --recipes; protocols are those of bench run.", err=True)
+    return given
+
+
 def report(
     experiment: Annotated[
         str | None, typer.Argument(help="Name of an experiment; all of them without it.")
@@ -48,8 +54,8 @@ def report(
             help="Show the control rows: copies, collapse, blur, noise.",
         ),
     ] = False,
-    protocol: Annotated[
-        bool, typer.Option("--protocol", help="Print the recipe of every column.")
+    recipes: Annotated[
+        bool, typer.Option("--recipes", help="Print how the numbers of every column are made.")
     ] = False,
     notes: Annotated[
         bool,
@@ -70,6 +76,9 @@ def report(
             "--diagnostics",
             help="Show why rows are marked, how trainings went, what labels and methods say.",
         ),
+    ] = False,
+    formerly: Annotated[
+        bool, typer.Option("--protocol", hidden=True, callback=_say_renamed)
     ] = False,
     test: Annotated[
         str,
@@ -124,7 +133,7 @@ def report(
     for path in written:
         typer.echo(str(path))
     if not files:
-        style = {"controls": controls, "protocol": protocol, "notes": notes}
+        style = {"controls": controls, "recipes": recipes or formerly, "notes": notes}
         style |= {"all_columns": all_columns, "diagnostics": diagnostics}
         typed = tables.command(experiment, out, rows=rows)
         shown, tests = tables.console(), {"test": test, "published": with_published}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 from cerebench.benchmark import errors
 from cerebench.benchmark.commands.options import (
@@ -43,6 +44,35 @@ if TYPE_CHECKING:
     from cerebench.benchmark.engine.registry import Registries
     from cerebench.benchmark.planning.experiment import Experiment
     from cerebench.benchmark.planning.plan import Plan
+
+
+# The first group is what everybody needs; a name is that of a parameter.
+GROUPS = {
+    "Options": ("methods", "dataset", "data_root", "preset", "seeds", "dry_run"),
+    "What is measured": (
+        "n", "size", "metrics", "protocols", "protocol_preset", "reference", "settings",
+        "max_copies",
+    ),
+    "Real data": ("data", "split", "skip_bad", "same_axes", "trust_headers"),
+    "Volumes that somebody else made": (
+        "samples", "samples_range", "accept_range", "allow_leakage",
+    ),
+    "Where and how": ("out", "device", "plugin", "as_json", "help"),
+}  # fmt: skip
+
+
+class Grouped(TyperCommand):
+    """A command whose help shows its options in groups."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return arguments, then options group by group."""
+        place = {name: group for group, names in GROUPS.items() for name in names}
+        order = list(place)
+        found: list[Any] = super().get_params(ctx)
+        for parameter in found:
+            if parameter.name in place:
+                parameter.rich_help_panel = place[parameter.name]
+        return sorted(found, key=lambda p: order.index(p.name) if p.name in place else -1)
 
 
 def run(

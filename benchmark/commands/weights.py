@@ -19,14 +19,16 @@ app = typer.Typer(help="List and import weight files.", no_args_is_help=True)
 @app.command("list")
 def weights_list(as_json: Json = False) -> None:
     """List the weight files that extractors and methods can use, and where they were found."""
-    from cerebench.benchmark.tables import print_rows
+    from cerebench.benchmark.tables import print_missing_weights, print_rows
     from cerebench.core import weights
 
     rows = weights.status()
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
     else:
-        print_rows("weights", rows, Console())
+        shown = [{k: v for k, v in row.items() if k not in ("url", "origin")} for row in rows]
+        print_rows("weights", shown, Console())
+        print_missing_weights(Console())
 
 
 @app.command("import")

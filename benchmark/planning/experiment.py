@@ -23,11 +23,19 @@ MOST_SAMPLES = 100_000  # per class: their file names count with five digits
 
 @dataclass(frozen=True)
 class Variant:
-    """A method under another name with some settings changed: a row of an ablation."""
+    """A method under another name, from another preset or with some settings changed.
+
+    Attributes:
+        method: The method.
+        label: What tables call it.
+        set: Setting to value.
+        preset: Its preset; empty: that of the experiment.
+    """
 
     method: str
     label: str
     set: dict[str, Any] = field(default_factory=dict)
+    preset: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,8 +63,8 @@ class Experiment:
         allow_leakage: Score samples of generators that have seen test cases; marks every table.
         methods: Names of methods and of ``variants``, or the words ``all`` (the rows of the MIDL
             2024 paper), ``every`` and ``none``.
-        variants: Name to a method with settings of its own.
-        preset: Preset of every method.
+        variants: Name to a method with a preset or settings of its own.
+        preset: Preset of every method, but of variants that name another.
         seeds: Training seeds.
         samples_per_class: Volumes generated per class.
         metrics: Names of metrics and suites.
@@ -100,13 +108,17 @@ class Experiment:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise BadConfig(f"seeds must be distinct whole numbers >= 0, got {self.seeds}.")
 
-    def banner(self, *, synthetic: bool) -> str:
-        """Return what stands above every table of a small preset or of synthetic data, else ''."""
-        small = self.preset in SHOWN_TO_WORK
+    def banner(self, *, synthetic: bool, presets: Iterable[str] = ()) -> str:
+        """Return what stands above every table of a small preset or of synthetic data, else ''.
+
+        Args:
+            synthetic: Whether a procedure made the volumes.
+            presets: Those of the rows, where variants have their own.
+        """
+        small = next((p for p in (self.preset, *presets) if p in SHOWN_TO_WORK), "")
         if not (small or synthetic):
             return ""
-        kind = self.preset if small else self.dataset
-        return f"{kind} run: shows that it works, not which generator is better"
+        return f"{small or self.dataset} run: shows that it works, not which generator is better"
 
 
 def shipped() -> list[str]:

@@ -185,13 +185,12 @@ def make_plan(
     if experiment.reference and experiment.reference not in titles:
         known = suggest("method of this run", experiment.reference, titles)
         raise UsageError(f"reference: {known} Give --reference NAME, or --reference none.")
-    classes = {name: each.cls for name, each in asked.items()}
     protocols = {
         name: registries.protocols.load(name)
         for name in select_protocols(experiment.protocols, registries.protocols)
     }
     _check_overrides(experiment, asked, protocols)
-    size = experiment.size or _preset_size(classes, experiment.preset)
+    size = experiment.size or _preset_size(asked.values())
     reference = _reference(experiment, registries, size, cache, display, bool(samples))
     preset = experiment.protocol_preset or experiment.preset
     common = DatasetCommon(
@@ -280,7 +279,8 @@ def _heading(
         for row in rows
         if isinstance(row, FolderRow) and row.leaked
     ]
-    usual = experiment.banner(synthetic=reference.dataset.info.synthetic)
+    presets = [row.preset for row in rows if isinstance(row, TrainedRow)]
+    usual = experiment.banner(synthetic=reference.dataset.info.synthetic, presets=presets)
     parts = [f"leakage allowed: {', '.join(leaks)}"] if leaks else []
     return Heading(
         name=experiment.name,
@@ -315,12 +315,13 @@ def _controls(common: DatasetCommon) -> list[ControlRow]:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A method or a variant of one: the class, and where its settings may be named."""
+    """A method or a variant of one: the class, its preset, and what is set on top."""
 
     name: str
     label: str
     method: str  # the plugin's name
     cls: type[Method]
+    preset: str
     overrides: Mapping[str, Any]
 
 
@@ -329,13 +330,15 @@ def _asked(name: str, experiment: Experiment, registries: Registries) -> _Asked:
     variant = experiment.variants.get(name)
     if variant is None:
         cls = registries.methods.load(name)
-        return _Asked(name, cls.info.label, name, cls, _overrides(experiment, cls.Config, name))
+        own = _overrides(experiment, cls.Config, name)
+        return _Asked(name, cls.info.label, name, cls, experiment.preset, own)
     if name in registries.methods.names():
         raise BadConfig(f"variants.{name}: a method has this name. Choose another.")
     cls = registries.methods.load(variant.method)
     own = {**variant.set, **experiment.set.get(name, {})}
     settings = {**_overrides(experiment, cls.Config, variant.method), **own}
-    return _Asked(name, variant.label, variant.method, cls, settings)
+    preset = variant.preset or experiment.preset
+    return _Asked(name, variant.label, variant.method, cls, preset, settings)
 
 
 def _overrides(experiment: Experiment, config: type, name: str) -> dict[str, Any]:
@@ -394,8 +397,8 @@ def _trained(
         common,
         plugin=asked.method,
         method=asked.cls,
-        resolved=configuration.resolve(asked.cls, experiment.preset, size, asked.overrides),
-        preset=experiment.preset,
+        resolved=configuration.resolve(asked.cls, asked.preset, size, asked.overrides),
+        preset=asked.preset,
         source_hash=registries.methods.source_hash(asked.method),
     )
 
@@ -549,12 +552,13 @@ def _check_overrides(
             raise BadConfig(f"--set *: {suggest('setting', field_name, sorted(known))}")
 
 
-def _preset_size(classes: Mapping[str, type[Method]], preset: str) -> int:
-    """Return the size the methods' preset is made for; they must agree."""
-    sizes = {n: cls.presets[preset].size for n, cls in classes.items() if preset in cls.presets}
+def _preset_size(asked: Iterable[_Asked]) -> int:
+    """Return the size the presets of the methods are made for; they must agree."""
+    known = [one for one in asked if one.preset in one.cls.presets]
+    sizes = {f"{one.name} ({one.preset})": one.cls.presets[one.preset].size for one in known}
     if len(set(sizes.values())) == 1:
         return next(iter(sizes.values()))
     if not sizes:
         return 32
     listed = ", ".join(f"{n} {s}" for n, s in sizes.items())
-    raise BadConfig(f"Preset '{preset}' has different sizes ({listed}). Give --size.")
+    raise BadConfig(f"Presets are made for different sizes ({listed}). Give --size.")

@@ -1,11 +1,13 @@
 """``bench list``, ``show``, ``doctor``, ``weights``, ``data``: what scripts rely on."""
 
+import inspect
 import json
 import re
 
 import pytest
 
 from cerebench.benchmark import listing
+from cerebench.benchmark.commands import run
 
 
 def parsed(bench, *arguments):
@@ -181,3 +183,44 @@ def test_a_folder_with_a_broken_case_fails_the_check(bench):
     assert code == 3
     assert "BraTS19_2013_2_1" in out
     assert "error" in out
+
+
+@pytest.mark.parametrize("kind", listing.KINDS)
+def test_lists_break_no_word_at_80_columns(bench, monkeypatch, kind):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = bench("list", kind)
+    table = out.partition("not available:")[0].partition("missing weight files")[0]
+    assert max(map(len, table.splitlines())) <= 80
+    whole = set(table.replace(",", " ").split())
+    for row in parsed(bench, "list", kind):
+        said = [row["name"], row.get("label", ""), *row.get("views", ()), *row.get("classes", ())]
+        assert set(" ".join(said).replace(",", " ").split()) <= whole
+
+
+@pytest.mark.parametrize("command", [("list",), ("weights", "list"), ("doctor",)])
+def test_where_to_get_a_missing_weight_file_stands_once_and_in_one_piece(
+    bench, monkeypatch, command
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in ("CEREBENCH_WEIGHTS_DIR", "XDG_DATA_HOME", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(bench.folder))
+    _, out, _ = bench(*command)
+    for row in parsed(bench, "weights", "list"):
+        assert row["url"].startswith("https://")
+        assert row["url"].endswith(row["file"])
+        assert out.split().count(row["url"]) == 1
+
+
+def test_the_first_options_of_run_are_the_six_that_everybody_needs(bench, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = bench("run", "--help")
+    assert code == 0
+    groups = dict(re.findall(r"─ ([A-Z][a-z ]+) ─+╮\n(.*?)╰", out, re.DOTALL))
+    first = re.findall(r"^│ (--[a-z-]+)", groups["Options"], re.MULTILINE)
+    assert first == ["--methods", "--dataset", "--data-root", "--preset", "--seeds", "--dry-run"]
+    told = set(re.findall(r"--[a-z][a-z-]+", out))
+    declared = {p.name for p in inspect.signature(run.run).parameters.values()}
+    assert {name for names in run.GROUPS.values() for name in names} - {"help"} == (
+        declared - {"experiment"}
+    )
+    assert {"--methods", "--set", "--out", "--samples", "--skip-bad", "--help"} <= told

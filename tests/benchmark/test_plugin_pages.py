@@ -1,8 +1,6 @@
 """The plugins that the pages in docs/ show, taken from the pages and used by the commands."""
 
 import json
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +8,6 @@ import pytest
 from cerebench.benchmark.engine.registry import Registries
 from cerebench.datasets.scans.volumes import write_nifti
 
-DOCS = Path(__file__).parents[2] / "docs"
 MADE = (
     "fd-histogram",
     "fd-histogram-pca64",
@@ -20,11 +17,12 @@ MADE = (
 )
 
 
-def code(page, word):
-    """Return the Python block of a page that contains a word."""
-    text = (DOCS / page).read_text("utf-8")
-    (block,) = [b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if word in b]
-    return block
+def test_the_method_of_the_page_passes_the_conformance_suite(bench, page_code):
+    (bench.folder / "mean_volume.py").write_text(
+        page_code("adding-a-method.md", "class MeanVolume")
+    )
+    done, out, err = bench("check", "mean-volume", "--plugin", "mean_volume.py")
+    assert done == 0, out + err
 
 
 @pytest.fixture
@@ -41,13 +39,13 @@ def folders(bench):
     return bench
 
 
-def test_a_feature_space_takes_fewer_than_40_lines():
-    assert code("adding-a-metric.md", "class Histogram").count("\n") < 40
+def test_a_feature_space_takes_fewer_than_40_lines(page_code):
+    assert page_code("adding-a-metric.md", "class Histogram").count("\n") < 40
 
 
-def test_the_data_set_of_the_page_reads_its_folder(tmp_path):
+def test_the_data_set_of_the_page_reads_its_folder(tmp_path, page_code):
     names = {"__name__": "example"}
-    exec(code("adding-a-dataset.md", "class MyTumours"), names)
+    exec(page_code("adding-a-dataset.md", "class MyTumours"), names)
     for label, case in (("LGG", "a"), ("HGG", "b")):
         volume = np.full((40, 40, 40), -1, np.float32)
         volume[10:30, 10:30, 10:30] = np.random.default_rng(0).uniform(0, 1, (20, 20, 20))
@@ -61,9 +59,9 @@ def test_the_data_set_of_the_page_reads_its_folder(tmp_path):
     assert data.fingerprint(files) != data.fingerprint(dict.fromkeys(files, "1"))
 
 
-def test_the_feature_space_of_the_page_gets_all_metrics_of_a_feature_space(folders):
+def test_the_feature_space_of_the_page_gets_all_metrics_of_a_feature_space(folders, page_code):
     bench = folders
-    (bench.folder / "histogram.py").write_text(code("adding-a-metric.md", "class Histogram"))
+    (bench.folder / "histogram.py").write_text(page_code("adding-a-metric.md", "class Histogram"))
     arguments = ("--real", "real", "--fake", "mine", "--plugin", "histogram.py", "--floor-only")
     done, _, err = bench("evaluate", *arguments, "--metrics", ",".join(MADE))
     assert done == 0, err
@@ -77,13 +75,15 @@ def test_the_feature_space_of_the_page_gets_all_metrics_of_a_feature_space(folde
     assert values["mmd2-rbf-histogram"][0]["facts"]["permutation_p"] < 0.05
 
 
-def test_the_metrics_of_a_plugin_file_are_listed_and_its_source_enters_their_keys(tmp_path):
+def test_the_metrics_of_a_plugin_file_are_listed_and_its_source_enters_their_keys(
+    tmp_path, page_code
+):
     from cerebench.benchmark.planning.planned import plan_metric
 
     path = tmp_path / "histogram.py"
     hashes = []
     for more in ("", "\n# changed\n"):
-        path.write_text(code("adding-a-metric.md", "class Histogram") + more)
+        path.write_text(page_code("adding-a-metric.md", "class Histogram") + more)
         registries = Registries()
         assert registries.add_plugin(str(path)) == "histogram"
         assert set(MADE) <= set(registries.metrics.names())
@@ -92,9 +92,9 @@ def test_the_metrics_of_a_plugin_file_are_listed_and_its_source_enters_their_key
     assert hashes[0] != hashes[1]
 
 
-def test_the_metric_of_the_page_is_a_plugin_file(folders):
+def test_the_metric_of_the_page_is_a_plugin_file(folders, page_code):
     bench = folders
-    (bench.folder / "gap.py").write_text(code("adding-a-metric.md", "MEAN_GAP"))
+    (bench.folder / "gap.py").write_text(page_code("adding-a-metric.md", "MEAN_GAP"))
     arguments = ("--real", "real", "--fake", "mine", "--plugin", "gap.py", "--floor-only")
     done, out, err = bench("evaluate", *arguments, "--metrics", "mean-gap")
     assert done == 0, err
@@ -118,9 +118,9 @@ def test_every_feature_space_of_the_suite_has_the_metrics_of_its_kind():
             assert registries.metrics.load(f"{kind}-{extractor}").name == f"{kind}-{extractor}"
 
 
-def test_the_renderer_of_the_page_is_written_by_report(finished):
+def test_the_renderer_of_the_page_is_written_by_report(finished, page_code):
     bench = finished
-    text = code("figures.md", "JSON_LINES")
+    text = page_code("figures.md", "JSON_LINES")
     assert text.count("\n") < 40
     (bench.folder / "json_lines.py").write_text(text)
     to = ("--format", "json-lines", "--plugin", "json_lines.py", "--to", "out")
@@ -162,3 +162,11 @@ def test_a_format_that_does_not_exist_is_refused(finished):
     done, _, error = finished("report", "tiny", "--format", "latx")
     assert done == 2
     assert "No report named 'latx'. Did you mean 'latex'?" in error
+
+
+def test_an_option_is_found_by_the_name_it_had_before(finished):
+    now, before = (finished("report", "tiny", word) for word in ("--recipes", "--protocol"))
+    assert now[0] == before[0] == 0
+    assert now[1] == before[1] != finished("report", "tiny")[1]
+    assert "--recipes" in before[2]
+    assert "--protocol" not in finished("report", "--help")[1]

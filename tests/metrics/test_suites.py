@@ -13,7 +13,7 @@ def test_every_metric_of_a_suite_exists():
 def test_the_suites_are_those_of_the_specification():
     compat = {"compat-midl2024", "compat-synthanatomy", "compat-aldm"}
     compat |= {"compat-vlm3d-mr", "compat-wdm"}
-    assert set(SUITES) == {"core", "core-v1", "core+fid", "smoke"} | compat
+    assert set(SUITES) == {"core", "core-v1", "core+fid"} | compat
     assert not set(SUITES) & set(BUILTIN)
 
 
@@ -37,8 +37,13 @@ def test_what_core_was_stays_as_it_was():
     assert not {name for name in v1 if name.endswith("radlite-v2")}
 
 
+def test_a_suite_is_found_by_the_name_it_had_before():
+    assert expand(["smoke"]) == list(SUITES["core"].metrics)
+    assert asked(["smoke", "core"]) == ["core"]
+
+
 def test_names_and_suites_mix_without_repeats():
-    found = expand(["vendi-radlite-v1", "core", "ms-ssim", "smoke"])
+    found = expand(["vendi-radlite-v1", "core", "ms-ssim"])
     assert found == ["vendi-radlite-v1", *SUITES["core"].metrics]
     assert asked(["vendi-radlite-v1", "core", "ms-ssim"]) == ["core"]
     assert expand(["no-such-metric"]) == ["no-such-metric"]  # refused where metrics are loaded

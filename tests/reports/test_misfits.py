@@ -109,7 +109,7 @@ def rendered(experiment, folder) -> dict[str, str]:
     """Return what every renderer but the figures makes, without white space."""
     shown = Console(file=io.StringIO(), width=150)
     terminal.render(
-        experiment, shown, controls=True, protocol=True, all_columns=True, diagnostics=True
+        experiment, shown, controls=True, recipes=True, all_columns=True, diagnostics=True
     )
     texts = {"terminal": shown.file.getvalue()}
     for name, write in {

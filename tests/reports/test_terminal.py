@@ -92,7 +92,7 @@ def test_what_was_not_asked_for_is_offered(runs):
     told = printed(runs.read(), 80, command="bench report made-up")
     assert "bench report made-up shows more with" in told
     options = {"notes": "notes", "all_columns": "all-columns", "diagnostics": "diagnostics"}
-    options |= {"protocol": "protocol", "controls": "controls"}
+    options |= {"recipes": "recipes", "controls": "controls"}
     for name, option in options.items():
         assert f"    --{option} " in told
         assert f"    --{option} " not in printed(runs.read(), 80, **{name: True})
@@ -120,7 +120,7 @@ def test_few_costs_show_unless_all_columns_are_asked_for(runs):
 
 def test_controls_and_recipes_show_when_asked(runs):
     short = printed(runs.read(), 300)
-    full = printed(runs.read(), 120, controls=True, protocol=True)
+    full = printed(runs.read(), 120, controls=True, recipes=True)
     assert "recipe" in full
     assert len(full) > len(short)
 
@@ -130,7 +130,7 @@ def test_downstream_tables_look_as_agreed(classified, golden):
     assert max(map(len, text.splitlines())) <= 120
     golden("made-up-downstream-120.txt", text[text.index("Downstream classification") :])
     assert "Experiment 1 = exp1" not in text
-    assert "Experiment 1 = exp1" in printed(classified.read(), 120, protocol=True)
+    assert "Experiment 1 = exp1" in printed(classified.read(), 120, recipes=True)
 
 
 def test_published_numbers_stand_apart_and_only_when_asked_for(classified):

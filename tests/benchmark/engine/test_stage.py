@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -96,9 +95,8 @@ def saturation(row, work=None):
     return Stage("saturation", key, row.folder / "saturation/record.json", count, ("sample",))
 
 
-def test_the_page_changes_lines_that_are_there():
-    page = (Path(__file__).parents[3] / "docs" / "architecture.md").read_text("utf-8")
-    (diff,) = re.findall(r"```diff\n(.*?)```", page, re.DOTALL)
+def test_the_page_changes_lines_that_are_there(page_code):
+    diff = page_code("architecture.md", "SaturationRecord", "diff")
     context = [line[1:] for line in diff.splitlines() if line.startswith(" ") and line.strip()]
     assert len(context) >= 3
     assert set(context) <= set(Path(rows.__file__).read_text("utf-8").splitlines())

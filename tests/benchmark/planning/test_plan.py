@@ -1,4 +1,4 @@
-"""Weight files that methods need: asked for before anything is trained, and only then."""
+"""Plans: weight files that methods need, asked for before anything is trained; variants."""
 
 import dataclasses
 import hashlib
@@ -6,7 +6,11 @@ import json
 
 import pytest
 
+from cerebench.benchmark.commands.run import chosen_experiment
+from cerebench.benchmark.engine.registry import Registries
+from cerebench.benchmark.planning.plan import make_plan
 from cerebench.core import weights
+from cerebench.methods.wgan_gp import WGANGP
 
 NEEDY = """
 from dataclasses import dataclass
@@ -68,8 +72,8 @@ def test_a_run_is_refused_before_anything_is_trained(needy):
     code, _, err = needy(*RUN[:3], "wgan-gp,needy", *RUN[4:], "--seeds", "0,1")
     assert code == 5
     assert err.strip() == (
-        "bench: needy cannot be trained: vgg16-397923af.pth is needed (missing). Get it from "
-        "torchvision, whose models.vgg16(weights='IMAGENET1K_V1') downloads its 528 MB, then run: "
+        "bench: needy cannot be trained: vgg16-397923af.pth is needed (missing). Get it at "
+        "https://download.pytorch.org/models/vgg16-397923af.pth and run: "
         "bench weights import FILE, or run without it: --set needy.perceptual=none"
     )
     assert not (needy.folder / "runs").exists()
@@ -126,3 +130,54 @@ def test_a_file_is_hashed_once_for_all_seeds(needy, weight_file, monkeypatch):
     monkeypatch.setattr(weights, "sha256_file", lambda path: hashed.append(path) or sha256(path))
     assert needy(*RUN, "--seeds", "0,1")[0] == 0
     assert hashed == [weight_file]
+
+
+VARIANTS = """
+dataset = "phantom"
+size = 16
+methods = ["wgan-gp", "longer", "small"]
+preset = "lite"
+samples_per_class = 8
+metrics = ["ms-ssim"]
+
+[split]
+train = 8
+test = 8
+
+[variants.longer]
+method = "wgan-gp"
+label = "3D-WGAN-GP, longer"
+set = { steps = 5 }
+
+[variants.small]
+method = "wgan-gp"
+label = "3D-WGAN-GP, small"
+preset = "smoke"
+"""
+
+
+def test_a_variant_has_a_preset_and_settings_of_its_own(bench):
+    (bench.folder / "v.toml").write_text(VARIANTS)
+    code, _, err = bench("run", "v.toml", "--dry-run", "--set", "longer.steps=7")
+    assert code == 0, err
+    plan = make_plan(
+        chosen_experiment("v.toml", settings=["longer.steps=7", "*.batch=3"]),
+        Registries(), bench.folder / "runs", bench.folder / "cache",
+    )  # fmt: skip
+    rows = {row.name: row for row in plan.of_kind("method")}
+    assert {name: row.preset for name, row in rows.items()} == {
+        "wgan-gp": "lite", "longer": "lite", "small": "smoke",
+    }  # fmt: skip
+    smoke = WGANGP.presets["smoke"].config
+    assert rows["small"].resolved.config == dataclasses.replace(smoke, batch=3)
+    assert rows["longer"].resolved.config.steps == 7
+    assert rows["wgan-gp"].resolved.config.steps == WGANGP.presets["lite"].config.steps
+    assert plan.heading.banner.startswith("smoke run")
+
+
+def test_presets_of_different_sizes_ask_for_one(bench):
+    (bench.folder / "v.toml").write_text(VARIANTS.replace("size = 16", ""))
+    code, _, err = bench("run", "v.toml", "--dry-run")
+    assert code == 2
+    assert "small (smoke) 16" in err
+    assert "Give --size." in err

@@ -4,7 +4,6 @@ import dataclasses
 import importlib
 import math
 import re
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -18,11 +17,11 @@ from cerebench.core.settings import accepted
 from cerebench.core.statistics import auc
 from cerebench.metrics import downstream
 from cerebench.metrics.base import MissingWeights
-from cerebench.metrics.downstream import base, config, experiment
+from cerebench.metrics.downstream import base
 from cerebench.metrics.downstream.base import ProtocolError
 from cerebench.metrics.downstream.config import OneStage
 from cerebench.metrics.downstream.controls import Oversample, RealOnly, ShuffledLabel, shuffled
-from cerebench.metrics.downstream.data import cases, splits
+from cerebench.metrics.downstream.data import splits
 from cerebench.metrics.downstream.data.augmentation import TRANSFORMS
 from cerebench.metrics.downstream.exp1 import Exp1
 from cerebench.metrics.downstream.exp2 import Exp2
@@ -506,13 +505,9 @@ def test_the_residual_network_of_depth_10_is_trained(configured, material, train
     assert len(outcome.repeats) == 1
 
 
-def test_the_example_of_the_documentation_is_a_complete_protocol(ran):
-    page = Path(__file__).parents[3] / "docs" / "downstream.md"
-    code = page.read_text().split("```python\n")[1].split("```")[0]
-    names = {
-        **vars(base), **vars(cases), **vars(config), **vars(experiment), **vars(splits)
-    }  # fmt: skip
-    exec(code, names)
+def test_the_example_of_the_documentation_is_a_complete_protocol(ran, page_code):
+    names = {"__name__": "example"}
+    exec(page_code("downstream.md", "class Mixed"), names)
     outcome, data, fitted = ran(names["Mixed"])
     assert names["Mixed"](OneStage()).demand({"LGG": 51, "HGG": 234}) == {"LGG": 51, "HGG": 51}
     repeat = outcome.repeats[0]

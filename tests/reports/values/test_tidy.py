@@ -1,6 +1,5 @@
 import json
 import math
-from pathlib import Path
 
 import pytest
 
@@ -20,20 +19,12 @@ def test_csv_holds_every_value(runs, tmp_path, golden):
     golden("made-up.csv", path.read_text(encoding="utf-8"))
 
 
-def remade(path):
-    """Run what docs/results.md says about the CSV file on this one; return its table."""
-    page = (Path(__file__).parents[3] / "docs/results.md").read_text("utf-8")
-    _, block = page.split("```python\nimport pandas as pd\n", 1)
-    names = {}
-    code = "import pandas as pd\n" + block.split("```")[0].replace("quickstart.csv", str(path))
-    exec(code, names)
-    return names["means"]
-
-
-def test_the_lines_of_the_docs_remake_the_table(classified, tmp_path, capsys):
+def test_the_lines_of_the_docs_remake_the_table(classified, tmp_path, capsys, page_code):
     experiment = classified.read()
     (path,) = frames.write(experiment, tmp_path)
-    means = remade(path)
+    names = {}
+    exec(page_code("results.md", "pivot_table").replace("quickstart.csv", str(path)), names)
+    means = names["means"]
     recorded = [v for v in tidy.values(experiment) if v.status == "ok" and v.role != "control"]
     recorded = [v for v in recorded if v.value is not None]
     for value in recorded:
