@@ -23,6 +23,7 @@ RULING_MEANS = {  # of that feature in its own unit: (mean, standard deviation) 
     "real": ("ruling_real_mean", "ruling_real_sd"),
 }
 PERMUTATION_P = "permutation_p"  # of a kernel distance, by permuting labels of volumes
+ABSENT = "n_absent"  # outputs of pairs that are missing and count as the worst
 FLOOR = "floor"  # mean of the same distance between real draws of the same size
 FLOOR_SD = "floor_sd"  # standard deviation of the draws
 FLOOR_M, FLOOR_N = "floor_m", "floor_n"  # volumes of a draw, and of the reference

@@ -73,7 +73,14 @@ def test_a_preparation_is_locked_and_free_again(tmp_path):
     from cerebench.datasets.cache import _lock
 
     place = tmp_path / "lock"
-    with _lock(place) as first, _lock(place) as second:
-        assert (first, second) == (True, False)
-    with _lock(place) as again:
-        assert again
+    waited: list[bool] = []
+
+    def waiting() -> None:
+        waited.append(place.exists())
+        raise KeyboardInterrupt  # or it would wait for itself
+
+    with _lock(place, waiting), pytest.raises(KeyboardInterrupt), _lock(place, waiting):
+        pass
+    assert waited == [True]
+    with _lock(place, waiting):
+        assert waited == [True]

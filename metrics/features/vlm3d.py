@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from cerebench.core.facts import ABSENT
 from cerebench.metrics.base import VIEWS, Better, Metric, Result, Sets, Volume
 from cerebench.metrics.estimators import jackknife
 from cerebench.metrics.estimators.standardise import require
@@ -86,7 +87,7 @@ def _frechet(sets: Sets, view: str) -> Result:
             side: sum(int(result.facts[side]) for result in along)
             for side in ("real_slices", "generated_slices")
         }
-        | {"n_absent": len(lost)},
+        | {ABSENT: len(lost)},
     )
 
 

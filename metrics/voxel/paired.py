@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.core.facts import Fact
+from cerebench.core.facts import ABSENT, Fact
 from cerebench.metrics.base import Array, Better, Metric, MetricError, Result, Sets, Volume
 from cerebench.metrics.estimators import jackknife
 from cerebench.metrics.voxel.schemes import ALDM_SIDE, C1, C2, RADIUS, Scheme, gaussian
@@ -137,7 +137,7 @@ def mean_of_pairs(
     notes: tuple[str, ...] = ()
     if worst is not None:
         lost = absent(sets)
-        facts["n_absent"] = len(lost)
+        facts[ABSENT] = len(lost)
         values = np.append(values, np.full(len(lost), worst))
     if lost:
         due = len(set(sets.generated.expected))

@@ -7,6 +7,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from statistics import fmean
 
 from cerebench.core.facts import (
+    ABSENT,
     PERMUTATION_P,
     RULING,
     RULING_FEATURE,
@@ -190,7 +191,8 @@ def reading(
     yield from _load(values, labels)
     if whole:
         yield from _equal_means(contents, values, labels)
-        yield from _measured(contents, values, labels)
+    lacking = [v for v in values if any(n for _, n in of(v.facts or {}, ABSENT))]
+    yield from _measured(contents, values if whole else lacking, labels)
 
 
 def _arrows(contents: Contents) -> str:

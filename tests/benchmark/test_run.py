@@ -527,6 +527,6 @@ def test_a_sampler_set_on_the_command_line_is_that_of_the_report(bench, sampler,
     short = ("--preset", "smoke", "--methods", "med-ddpm", "--metrics", "mmd2-kwon", "--n", "2")
     chosen = ("--set", f"med-ddpm.sampler={sampler}", *settings)
     assert bench("run", "tiny.toml", *short, *chosen, "--json")[0] == 0
-    table = bench("report")[1]
+    table = bench("report", "--all-columns")[1]
     assert told in table
     assert "ddpm 4" not in table  # as without these settings

@@ -56,7 +56,7 @@ def test_a_new_dataset_conforms_and_runs_as_it_is_printed(bench, name):
     few = ("--methods", "wgan-gp", "--metrics", "mmd2-linear", "--n", "4")
     code, out, err = bench(*run, *few)
     assert code == 0, err
-    assert f"quickstart on {name}" in out
+    assert f"quickstart: on {name}; methods wgan-gp" in out
 
 
 def test_a_new_metric_is_scored_beside_others(bench):

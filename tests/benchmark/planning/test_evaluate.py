@@ -218,7 +218,7 @@ def test_classes_come_from_subfolders_or_from_a_table(bench):
     code, out, err = bench("evaluate", "--real", "real", "--fake", "mine", *QUICK)
     assert code == 0, err
     found = rows(bench.folder / "runs", "mmd2-linear", "mine-samples")
-    assert [r["class"] for r in found] == ["HGG", "LGG"]
+    assert [r["class"] for r in found] == ["LGG", "HGG"]
     assert "LGG" in out
 
 
