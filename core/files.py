@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from cerebench.core.machine import is_alive, system_id
+
+# A file that has not taken its name yet: ".<name>.<system>-<process>-<letters>.part". Versions
+# before 0.2.0 did not tell whose it is: ".<name>.<8 letters>".
+_UNFINISHED = re.compile(
+    r"\.(?P<name>[^/]+)\.((?P<system>[0-9a-f]{8})-(?P<pid>\d+)-\w+\.part|\w{8}|\d+\.tmp)"
+)
+_OURS = re.compile(r".+\.(json|jsonl|npy|npz|gz|tsv|csv|safetensors|pt|md|tex|txt)|README|\.\w+")
+_AGE = 24 * 3600  # seconds after which a file whose owner nobody can ask for is a leftover
 
 
 @contextmanager
@@ -18,7 +30,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Readers see the old file or the new one, also after a crash.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    owner = f"{system_id()}-{os.getpid()}-"
+    handle, name = tempfile.mkstemp(".part", f".{path.name}.{owner}", path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -30,6 +43,52 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def unfinished(name: str) -> str:
+    """Return the name that a temporary file of ``replacing`` was to take; empty for another."""
+    found = _UNFINISHED.fullmatch(name)
+    return found["name"] if found else ""
+
+
+def sweep(folder: Path, *, below: bool = True) -> int:
+    """Remove what killed processes left of files that they were writing; return how many.
+
+    A file of a process that lives is never removed. Where that cannot be asked (another machine,
+    an older version), it must not have changed for a day. Links are not followed.
+
+    Args:
+        folder: Where to look; it need not exist.
+        below: Whether to look in the folders below, too.
+    """
+    removed = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            if name.startswith(".") and _is_left(path):
+                with suppress(OSError):
+                    path.unlink()
+                    removed += 1
+        if not below:
+            break
+    return removed
+
+
+def _is_left(path: Path) -> bool:
+    found = _UNFINISHED.fullmatch(path.name)
+    if not found or not (found["system"] or _OURS.fullmatch(found["name"])):
+        return False
+    if found["system"] == system_id():
+        return not is_alive(int(found["pid"]))
+    with suppress(OSError):
+        return time.time() - path.lstat().st_mtime > _AGE
+    return False
+
+
+def write_where_different(path: Path, data: bytes) -> None:
+    """Write a small file unless it has this content: then its times stay as a record knows them."""
+    if not path.is_file() or path.read_bytes() != data:
+        write_bytes(path, data)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
 import time
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +19,29 @@ def versions() -> dict[str, str]:
     """Return the versions of Python and the packages that numbers depend on."""
     packages = ("cerebench", "torch", "monai", "numpy", "scipy", "nibabel")
     return {"python": platform.python_version(), **{p: version(p) for p in packages}}
+
+
+@cache
+def system_id() -> str:
+    """Return 8 hex digits that tell systems apart whose process numbers mean different processes.
+
+    That is a machine since it was started, or a container with process numbers of its own.
+    """
+    facts = [platform.node()]
+    for read in (
+        lambda: Path("/proc/sys/kernel/random/boot_id").read_text("ascii"),
+        lambda: os.readlink("/proc/self/ns/pid"),
+    ):
+        try:
+            facts.append(read())
+        except OSError:  # not Linux
+            facts.append("")
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:8]
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process of this system has this number."""
+    return psutil.pid_exists(pid)
 
 
 def usable_cores() -> int:

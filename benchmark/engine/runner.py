@@ -12,7 +12,7 @@ from pathlib import Path
 from cerebench.benchmark.device import hardware, refuse_imitated_bf16
 from cerebench.benchmark.display import Display, Task
 from cerebench.benchmark.engine import store
-from cerebench.benchmark.engine.contents import contents
+from cerebench.benchmark.engine.contents import publish
 from cerebench.benchmark.engine.pace import Pace
 from cerebench.benchmark.engine.registry import Registries, suite_version
 from cerebench.benchmark.engine.rows import Row, stages_of
@@ -20,6 +20,7 @@ from cerebench.benchmark.engine.stage import Stage, lines, misfits, pending
 from cerebench.benchmark.engine.workbench import Workbench
 from cerebench.benchmark.errors import ForeignFolder, Interrupted
 from cerebench.benchmark.planning.plan import Plan, missing_weights, to_be_trained
+from cerebench.core.files import sweep
 from cerebench.core.machine import commit, versions
 from cerebench.core.records.cells import CellFile, Hardware
 from cerebench.metrics.base import MissingWeights
@@ -67,14 +68,15 @@ class Runner:
             Interrupted: If a signal asked to stop; the same command continues.
         """
         plan = self.plan
+        self._sweep()
         plan.common.reference.check(plan)
         stages = stages_of(plan.rows)
         todo = pending(stages, plan.folder)
         if lacking := missing_weights(plan, todo):
             raise MissingWeights("\n".join(lacking))
         refuse_imitated_bf16(self.bench.device, to_be_trained(plan, todo))
-        self._mend(todo)
-        store.replace(plan.table_of_contents, contents(plan))
+        self._mend(stages, todo)
+        publish(plan)
         plan.common.reference.publish(plan.folder)
         self.outcome.kept = len(stages) - len(todo)
         if todo:
@@ -87,14 +89,38 @@ class Runner:
                     self._row(row, pace)
         return self.outcome
 
-    def _mend(self, todo: Sequence[Stage]) -> None:
-        """Say which files do not fit their schema; stages make records anew, this ``cell.json``."""
-        for fault in misfits(todo, self.plan.folder):
+    def _sweep(self) -> None:
+        """Remove what killed runs left half written, here and in the cache."""
+        cache = self.bench.cache
+        left = sweep(self.plan.folder) + sweep(cache / "features") + sweep(cache, below=False)
+        if left:
+            self.display.say(f"{left} half-written file{'s' * (left != 1)} of killed runs removed.")
+
+    def _mend(self, stages: Sequence[Stage], todo: Sequence[Stage]) -> None:
+        """Say which files are damaged; stages make records anew, this ``cell.json``.
+
+        Records of an older version get the hash of themselves.
+        """
+        folder = self.plan.folder
+        for fault in misfits(todo, folder):
             self.display.say(f"{fault}; it is made anew.")
         for row in self.plan.rows:
-            if fault := store.misfit(self.plan.folder / row.folder / CELL, CellFile):
+            path = folder / row.folder / CELL
+            fault = store.misfit(path, CellFile)
+            begun = any((folder / stage.record).exists() for stage in row.stages)
+            if row.cell() and begun and not path.exists():
+                fault = f"{path}: it is missing"
+            if fault:
                 self._describe(row)
                 self.display.say(f"{fault}; it is made anew.")
+        waiting = {stage.record for stage in todo}
+        done = {folder / s.record: s.made for s in stages if s.record not in waiting}
+        cells = {folder / row.folder / CELL: CellFile for row in self.plan.rows if row.cell()}
+        if sealed := sum(store.seal(path, kind) for path, kind in {**done, **cells}.items()):
+            self.display.say(
+                f"{sealed} file{'s' * (sealed != 1)} of an older version were given the hash of "
+                "their content, by which damage is seen; nothing of them was computed again."
+            )
 
     def _row(self, row: Row, pace: Pace) -> None:
         """Run what a row lacks, line by line."""

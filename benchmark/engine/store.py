@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from cerebench.benchmark.errors import ForeignFolder
-from cerebench.core.files import write_bytes, write_json
+from cerebench.core.files import unfinished, write_bytes, write_json
 from cerebench.core.hashing import sha256_file
 from cerebench.core.records.base import File, Misfit, Record, RecordHead
 from cerebench.core.records.cells import Failure
-from cerebench.core.records.files import dump, parse, read
+from cerebench.core.records.files import dump, parse, read, sealed
 from cerebench.core.records.trained import FileFact
 
 Recorded = TypeVar("Recorded", bound=Record)
@@ -39,8 +39,6 @@ _WRITTEN = {
     r"|training_cases\.tsv|record\.json|failure\.json"
     r"|sub-[^/]+/|sub-[^/]+/anat/|(sub-[^/]+)/anat/\2_[^/]+\.(nii\.gz|json)",
 }
-# A killed process leaves files that had not taken their name yet: ".<name>.<digits or letters>".
-_UNFINISHED = re.compile(r"\.([^/]+)\.(\w{8}|\d+\.tmp)")
 
 
 def now() -> str:
@@ -108,7 +106,24 @@ def write(path: Path, whole: File, **head: str) -> None:
     content = dump(whole, **head)
     # What JSON does not have stands for an object, so that its field is named.
     parse(type(whole), json.dumps(content, default=lambda value: {}).encode(), path)
-    write_json(path, content)
+    write_json(path, sealed(content))
+
+
+def seal(path: Path, kind: type[File]) -> bool:
+    """Give a file of an older version the hash of itself, and change nothing else of it.
+
+    Args:
+        path: Where it lies.
+        kind: What it is.
+
+    Returns:
+        Whether it had none.
+    """
+    found = read(kind, path)
+    if found is None or found[0].sha256 is not None:
+        return False
+    write_json(path, sealed(json.loads(path.read_bytes())))
+    return True
 
 
 def replace(path: Path, whole: File) -> None:
@@ -269,6 +284,5 @@ def _entries(folder: Path) -> Iterator[str]:
 def _is_written(name: str, stage: str) -> bool:
     """Say whether a stage leaves a file or folder of this relative path."""
     parent, slash, last = name.rpartition("/") if not name.endswith("/") else ("", "", name)
-    if unfinished := _UNFINISHED.fullmatch(last):
-        last = unfinished[1]
+    last = unfinished(last) or last  # a killed process leaves files without their name
     return last == MARKER or re.fullmatch(_WRITTEN[stage], f"{parent}{slash}{last}") is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cerebench.benchmark.planning.leakage import refuse_leakage
 from cerebench.benchmark.planning.source import left_out
-from cerebench.core.files import write_bytes
+from cerebench.core.files import write_where_different
 from cerebench.core.hashing import key_of
 from cerebench.datasets.base import Case, Dataset, Split
 from cerebench.datasets.folders.folder import Folder, Shape, spacing_of
@@ -157,7 +157,7 @@ class DatasetReference:
 
     def publish(self, folder: Path) -> None:
         """Write the split."""
-        write_bytes(folder / self.split_file, write_split(self.split, self.cases))
+        write_where_different(folder / self.split_file, write_split(self.split, self.cases))
 
     def open(self, bench: Workbench) -> RealSets:
         """Prepare the cases and return the real sets."""

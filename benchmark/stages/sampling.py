@@ -25,7 +25,7 @@ from cerebench.benchmark.engine.registry import suite_version
 from cerebench.benchmark.engine.stage import Stage
 from cerebench.benchmark.errors import BadSample, Interrupted
 from cerebench.benchmark.stages.training import derive_seed, load_networks
-from cerebench.core.files import json_bytes, read_json, write_bytes
+from cerebench.core.files import json_bytes, read_json, write_bytes, write_where_different
 from cerebench.core.hashing import sha256_bytes, sha256_file
 from cerebench.core.machine import versions
 from cerebench.core.records.trained import WEIGHTS, FileFact, SampleRecord, TrainRecord
@@ -500,7 +500,7 @@ def _describe(
     if spec.training:
         files[derivative.TRAINING] = derivative.training_cases(spec.training)
     for name, data in {DESCRIPTION: json_bytes(description), **files}.items():
-        _write_where_different(folder / name, data)
+        write_where_different(folder / name, data)
     return redrawn
 
 
@@ -516,12 +516,6 @@ def _written(folder: Path, spec: SampleSpec) -> Iterator[Path]:
             yield folder / name
 
 
-def _write_where_different(path: Path, data: bytes) -> None:
-    """Write a small file unless it has this content: then its times stay as a record knows them."""
-    if not path.is_file() or path.read_bytes() != data:
-        write_bytes(path, data)
-
-
 def _participants(folder: Path, spec: SampleSpec) -> None:
     rows = [
         {"participant_id": spec.subject(name, i), "class": name, "seed": spec.seed, "index": i}
@@ -529,7 +523,7 @@ def _participants(folder: Path, spec: SampleSpec) -> None:
         for i in range(spec.n)
     ]
     for name, data in derivative.participants(rows).items():
-        _write_where_different(folder / name, data)
+        write_where_different(folder / name, data)
 
 
 def stage(row: TrainedRow) -> Stage:

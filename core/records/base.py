@@ -59,10 +59,13 @@ class Head(Part):
     Attributes:
         schema: Version of the format.
         kind: What the file is.
+        sha256: SHA-256 of the rest of the file as canonical JSON; not there in files that were
+            written before it was, whose content nothing vouches for.
     """
 
     schema: int
     kind: str
+    sha256: Annotated[str | None, OLDER]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ listed record that is missing has not run.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -145,6 +146,8 @@ class Contents(File):
         rows: Lines of the table.
         downstream: The protocols that were asked for.
         published: Tables of the literature.
+        keys: Place of a record to the key that it must have; empty where an older version wrote
+            the file. Records of figures are not among them.
     """
 
     kind = "experiment"
@@ -166,6 +169,7 @@ class Contents(File):
     rows: tuple[RowEntry, ...]
     downstream: Annotated[tuple[ProtocolEntry, ...], LATER]
     published: Annotated[tuple[PublishedTable, ...], LATER]
+    keys: Annotated[Mapping[Place, str], Field(default_factory=dict)]
 
     def __post_init__(self) -> None:
         """Refuse a name that could not be that of a file."""
