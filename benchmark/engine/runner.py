@@ -16,9 +16,9 @@ from cerebench.benchmark.engine.contents import publish
 from cerebench.benchmark.engine.pace import Pace
 from cerebench.benchmark.engine.registry import Registries, suite_version
 from cerebench.benchmark.engine.rows import Row, stages_of
-from cerebench.benchmark.engine.stage import Stage, lines, misfits, pending
+from cerebench.benchmark.engine.stage import Stage, lines, mended, misfits, pending
 from cerebench.benchmark.engine.workbench import Workbench
-from cerebench.benchmark.errors import ForeignFolder, Interrupted
+from cerebench.benchmark.errors import Damaged, ForeignFolder, Interrupted
 from cerebench.benchmark.planning.plan import Plan, missing_weights, to_be_trained
 from cerebench.core.files import sweep
 from cerebench.core.machine import commit, versions
@@ -55,7 +55,8 @@ class Runner:
         self.plan, self.display = plan, display
         self.bench = Workbench(plan, registries, cache, device, display, lambda: self._stop)
         self.outcome = Outcome(plan.table_of_contents)
-        self._stop = False
+        self._stop = self._damaged = False
+        self._titles: dict[Path, str] = {}  # of failed stages, by record
 
     def run(self) -> Outcome:
         """Do everything that is missing.
@@ -97,10 +98,7 @@ class Runner:
             self.display.say(f"{left} half-written file{'s' * (left != 1)} of killed runs removed.")
 
     def _mend(self, stages: Sequence[Stage], todo: Sequence[Stage]) -> None:
-        """Say which files are damaged; stages make records anew, this ``cell.json``.
-
-        Records of an older version get the hash of themselves.
-        """
+        """Say which files are damaged; stages make records anew, this ``cell.json``."""
         folder = self.plan.folder
         for fault in misfits(todo, folder):
             self.display.say(f"{fault}; it is made anew.")
@@ -113,16 +111,22 @@ class Runner:
             if fault:
                 self._describe(row)
                 self.display.say(f"{fault}; it is made anew.")
+            store.seal(path, CellFile)
         waiting = {stage.record for stage in todo}
-        done = {folder / s.record: s.made for s in stages if s.record not in waiting}
-        cells = {folder / row.folder / CELL: CellFile for row in self.plan.rows if row.cell()}
-        if sealed := sum(store.seal(path, kind) for path, kind in {**done, **cells}.items()):
-            self.display.say(
-                f"{sealed} file{'s' * (sealed != 1)} of an older version were given the hash of "
-                "their content, by which damage is seen; nothing of them was computed again."
-            )
+        for line in mended([s for s in stages if s.record not in waiting], folder):
+            self.display.say(line)
 
     def _row(self, row: Row, pace: Pace) -> None:
+        """Run what a row lacks; where reading found a file damaged, make it again, and once more.
+
+        Size and times of such a file were as recorded, so that the stage that made it was done.
+        """
+        self._damaged = False
+        self._pass(row, pace)
+        if self._damaged:
+            self._pass(row, pace)
+
+    def _pass(self, row: Row, pace: Pace) -> None:
         """Run what a row lacks, line by line."""
         folder, described = self.plan.folder, False
         for line, stages in lines(row.stages):
@@ -171,8 +175,11 @@ class Runner:
         except Exception as error:  # the one place that isolates a stage
             store.write_failure(record, title, error)
             self.outcome.failed[title] = f"{type(error).__name__}: {error}"
+            self._titles[stage.record] = title
+            self._damaged |= isinstance(error, Damaged)
             pace.done(stage, failed=True)
         else:
+            self.outcome.failed.pop(self._titles.pop(stage.record, ""), None)
             self.outcome.done += 1
             pace.done(stage, getattr(made, "seconds", None))
 

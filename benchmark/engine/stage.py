@@ -34,6 +34,8 @@ class Stage:
         left: Files relative to the data set's folder that version 0.1.0 left without a record:
             where there is none and all of them are there, the stage is done.
         clean: Removes what the work left beside its record, given the record and the store.
+        mend: Restores damaged files that explain a finished stage but give no number, given the
+            data set's folder and the record; says what it did, and what is lost.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Stage:
     holds: Callable[[Path, Any], bool] = lambda folder, record: True
     left: tuple[Path, ...] = ()
     clean: Callable[[Path, Path], None] = lambda record, root: None
+    mend: Callable[[Path, Any], Iterable[str]] = lambda folder, record: ()
 
     @property
     def kind(self) -> str:
@@ -86,6 +89,24 @@ class Stage:
             got, expected = type(record).__name__, self.made.__name__
             raise TypeError(f"The stage '{self.name}' returned {got}; expected {expected}.")
         return store.write_record(path, self.key, record)
+
+
+def mended(stages: Iterable[Stage], folder: Path) -> Iterator[str]:
+    """Bring finished stages into the form of this version, and say what was damaged beside them.
+
+    Records of older versions get the hash of themselves.
+    """
+    sealed = 0
+    for stage in stages:
+        path = folder / stage.record
+        sealed += store.seal(path, stage.made)
+        record = store.read_claim(path, stage.key, stage.made)
+        yield from stage.mend(folder, record) if record else ()
+    if sealed:
+        yield (
+            f"{sealed} record{'s' * (sealed != 1)} of an older version were given the hash of "
+            "their content, by which damage is seen; nothing was computed again."
+        )
 
 
 def lines(stages: Iterable[Stage]) -> Iterator[tuple[str, list[Stage]]]:

@@ -13,11 +13,13 @@ import re
 import shutil
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from cerebench.benchmark.errors import ForeignFolder
+from cerebench.benchmark.errors import Damaged, ForeignFolder
 from cerebench.core.files import unfinished, write_bytes, write_json
 from cerebench.core.hashing import sha256_file
 from cerebench.core.records.base import File, Misfit, Record, RecordHead
@@ -31,7 +33,7 @@ MARKER = ".cerebench"  # in every folder that a stage makes and may have to remo
 # What a stage writes into its folder, by relative path; folders end in a slash. Version 0.1.0 left
 # no marker, so its folders are known by holding nothing else.
 _TRAINING = r"model\.safetensors|config\.json|log\.jsonl|record\.json|failure\.json"
-_TRAINING += r"|checkpoint/|checkpoint/state\.pt"
+_TRAINING += r"|checkpoint/|checkpoint/state(-\d+-[0-9a-f]{64})?\.pt"
 _WRITTEN = {
     "train": _TRAINING,
     "downstream": rf"repeat-\d+/((pretrain|finetune)/({_TRAINING})?)?",
@@ -65,11 +67,15 @@ def describe_files(folder: Path, files: Iterable[Path]) -> dict[str, FileFact]:
     return described
 
 
-def file_holds(path: Path, fact: FileFact) -> bool:
+def file_holds(path: Path, fact: FileFact, *, hashed: bool = False) -> bool:
     """Say whether a file has its recorded content.
 
-    The hash is skipped where size, modification and change time are as recorded; the last of them
-    cannot be set, so that no copy or exchange that keeps the others is taken for the same file.
+    Args:
+        path: The file.
+        fact: What was recorded of it.
+        hashed: Hash it in any case, as before its content is read. Else that is skipped where size,
+            modification and change time are as recorded; the last of them cannot be set, so that
+            no copy or exchange that keeps the others is taken for the same file.
     """
     try:
         stat = path.stat()
@@ -78,13 +84,37 @@ def file_holds(path: Path, fact: FileFact) -> bool:
     if not path.is_file() or stat.st_size != fact.size:
         return False
     times = (stat.st_mtime_ns, stat.st_ctime_ns)
-    unchanged = times == (fact.mtime_ns, fact.ctime_ns)
+    unchanged = not hashed and times == (fact.mtime_ns, fact.ctime_ns)
     return unchanged or sha256_file(path) == fact.sha256
 
 
-def damaged(folder: Path, files: Mapping[str, FileFact]) -> list[str]:
+def damaged(folder: Path, files: Mapping[str, FileFact], *, hashed: bool = False) -> list[str]:
     """Return the names of recorded files that are gone or hold something else."""
-    return [name for name, fact in files.items() if not file_holds(folder / name, fact)]
+    holds = partial(file_holds, hashed=hashed)
+    return [name for name, fact in files.items() if not holds(folder / name, fact)]
+
+
+def verify(path: Path, fact: FileFact | None) -> None:
+    """Refuse a file that is about to be read and is not what its record says; it is hashed.
+
+    Its time of change is set to now, so that the next question whether it holds is not answered by
+    size and times.
+
+    Args:
+        path: The file.
+        fact: What the record says; None where none tells.
+
+    Raises:
+        Damaged: If the content is another one, or gone.
+    """
+    if fact is None or file_holds(path, fact, hashed=True):
+        return
+    with suppress(OSError):
+        os.utime(path)
+    raise Damaged(
+        f"{path} is not what its record vouches for, though size and time may be. The bench run "
+        "that made it makes it again."
+    )
 
 
 def files_hold(folder: Path, files: Mapping[str, FileFact]) -> bool:
