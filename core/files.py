@@ -7,11 +7,12 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cerebench.core.hashing import seal_of
 from cerebench.core.machine import is_alive, system_id
 
 # A file that has not taken its name yet: ".<name>.<system>-<process>-<letters>.part". Versions
@@ -102,6 +103,27 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, json_bytes(value))
 
 
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object with the hash of itself, atomically."""
+    write_json(path, {"sha256": seal_of(content), **content})
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """Return a JSON object without its hash; None where there is none, or not what was written.
+
+    One without a hash is of an older version and taken as it is.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        return None
+    try:
+        holds = content.get("sha256") in (None, seal_of(content))
+    except (ValueError, RecursionError):
+        return None
+    content.pop("sha256", None)
+    return content if holds else None
+
+
 def json_bytes(value: Any) -> bytes:
     """Return what ``write_json`` writes."""
     return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
@@ -115,7 +137,7 @@ def read_json(path: Path) -> Any | None:
         FileNotFoundError,
         IsADirectoryError,
         NotADirectoryError,
-        json.JSONDecodeError,
-        UnicodeDecodeError,
+        ValueError,
+        RecursionError,
     ):
         return None
