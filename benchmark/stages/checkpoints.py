@@ -60,7 +60,7 @@ class Checkpoints:
         damaged: list[Path] = []
         newest = self._folder / _UNNAMED
         for path in ([newest] if newest.exists() else []) + [p for _, p in self._numbered()]:
-            if not _is_intact(path):
+            if not is_intact(path):
                 damaged.append(path)
                 continue
             # Torch's types say less of a storage than it has.
@@ -93,7 +93,7 @@ class Checkpoints:
                 yield int(found[1]), path
 
 
-def _is_intact(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Say whether a checkpoint holds what was written.
 
     One without a hash is an archive with a checksum for each of its parts.
