@@ -86,10 +86,16 @@ def _is_left(path: Path) -> bool:
     return False
 
 
-def write_where_different(path: Path, data: bytes) -> None:
-    """Write a small file unless it has this content: then its times stay as a record knows them."""
-    if not path.is_file() or path.read_bytes() != data:
-        write_bytes(path, data)
+def write_where_different(path: Path, data: bytes) -> bool:
+    """Write a small file unless it has this content: then its times stay as a record knows them.
+
+    Returns:
+        Whether it was written.
+    """
+    if path.is_file() and path.read_bytes() == data:
+        return False
+    write_bytes(path, data)
+    return True
 
 
 def write_bytes(path: Path, data: bytes) -> None:

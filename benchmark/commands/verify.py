@@ -23,8 +23,8 @@ def verify(
     """Hash every record and every file that a record vouches for; name what is damaged.
 
     A run trusts files whose size and times are as recorded until it reads them; this does not.
-    Nothing is changed: the bench run that made a damaged file makes it again.
-    Exit code 3 when something is damaged or missing.
+    Nothing is changed but the time stamp of what is damaged, by which the bench run that made it
+    sees that it has to make it again. Exit code 3 when something is damaged or missing.
     """
     from cerebench.benchmark.integrity import verify as integrity
 

@@ -16,13 +16,16 @@ from cerebench.benchmark.engine.contents import publish
 from cerebench.benchmark.engine.pace import Pace
 from cerebench.benchmark.engine.registry import Registries, suite_version
 from cerebench.benchmark.engine.rows import Row, stages_of
-from cerebench.benchmark.engine.stage import Stage, lines, mended, misfits, pending
+from cerebench.benchmark.engine.stage import Stage, faults, lines, mended, pending
 from cerebench.benchmark.engine.workbench import Workbench
 from cerebench.benchmark.errors import Damaged, ForeignFolder, Interrupted
 from cerebench.benchmark.planning.plan import Plan, missing_weights, to_be_trained
 from cerebench.core.files import sweep
 from cerebench.core.machine import commit, versions
+from cerebench.core.records.base import shown
 from cerebench.core.records.cells import CellFile, Hardware
+from cerebench.core.records.contents import Contents
+from cerebench.core.records.files import read
 from cerebench.metrics.base import MissingWeights
 
 CELL = "cell.json"  # what explains the results of a row, beside them
@@ -78,7 +81,6 @@ class Runner:
         refuse_imitated_bf16(self.bench.device, to_be_trained(plan, todo))
         self._mend(stages, todo)
         publish(plan)
-        plan.common.reference.publish(plan.folder)
         self.outcome.kept = len(stages) - len(todo)
         if todo:
             pace = Pace(plan.rows, todo, plan.folder)
@@ -99,22 +101,30 @@ class Runner:
 
     def _mend(self, stages: Sequence[Stage], todo: Sequence[Stage]) -> None:
         """Say which files are damaged; stages make records anew, this ``cell.json``."""
-        folder = self.plan.folder
-        for fault in misfits(todo, folder):
+        folder, reference = self.plan.folder, self.plan.common.reference
+        table = store.misfit(self.plan.table_of_contents, Contents)
+        for fault in filter(None, (*faults(todo, folder), table, reference.publish(folder))):
             self.display.say(f"{fault}; it is made anew.")
         for row in self.plan.rows:
-            path = folder / row.folder / CELL
-            fault = store.misfit(path, CellFile)
-            begun = any((folder / stage.record).exists() for stage in row.stages)
-            if row.cell() and begun and not path.exists():
-                fault = f"{path}: it is missing"
-            if fault:
+            if fault := self._cell_fault(row):
                 self._describe(row)
                 self.display.say(f"{fault}; it is made anew.")
-            store.seal(path, CellFile)
+            store.seal(folder / row.folder / CELL, CellFile)
         waiting = {stage.record for stage in todo}
         for line in mended([s for s in stages if s.record not in waiting], folder):
             self.display.say(line)
+
+    def _cell_fault(self, row: Row) -> str:
+        """Say what is wrong with the ``cell.json`` of a row that was begun; else nothing."""
+        folder, told = self.plan.folder, row.cell()
+        path = folder / row.folder / CELL
+        if fault := store.misfit(path, CellFile):
+            return fault
+        found = read(CellFile, path)
+        if told and found and found[1].name != told["name"]:
+            return f"{path}: name must be {shown(told['name'])}, got {shown(found[1].name)}"
+        begun = any((folder / stage.record).exists() for stage in row.stages)
+        return f"{path}: it is missing" if told and not found and begun else ""
 
     def _row(self, row: Row, pace: Pace) -> None:
         """Run what a row lacks; where reading found a file damaged, make it again, and once more.

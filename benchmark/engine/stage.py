@@ -120,6 +120,22 @@ def pending(stages: Iterable[Stage], folder: Path) -> list[Stage]:
     return [stage for stage in stages if not stage.done(folder)]
 
 
-def misfits(stages: Iterable[Stage], folder: Path) -> Iterator[str]:
-    """Say which records of these stages do not fit their schema, given the data set's folder."""
-    return filter(None, (store.misfit(folder / stage.record, stage.made) for stage in stages))
+def faults(stages: Iterable[Stage], folder: Path) -> Iterator[str]:
+    """Say which records of these stages, or files that they vouch for, are damaged or gone.
+
+    Args:
+        stages: Those that are not done.
+        folder: The data set's folder.
+    """
+    for stage in stages:
+        path = folder / stage.record
+        fault, record = store.misfit(path, stage.made), None
+        if not fault:
+            record = store.read_claim(path, stage.key, stage.made)
+        elif not path.is_dir():  # of which the stage itself says that it cannot replace it
+            yield fault
+        lost = store.damaged(path.parent, getattr(record, "files", {}))
+        lost = [name for name in lost if not (path.parent / name).is_dir()]
+        if lost:
+            more = f" (and {len(lost) - 1} more)" * (len(lost) > 1)
+            yield f"{path.parent / lost[0]}{more}: it is missing or not what was recorded"

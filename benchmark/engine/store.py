@@ -15,7 +15,6 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -89,16 +88,32 @@ def file_holds(path: Path, fact: FileFact, *, hashed: bool = False) -> bool:
 
 
 def damaged(folder: Path, files: Mapping[str, FileFact], *, hashed: bool = False) -> list[str]:
-    """Return the names of recorded files that are gone or hold something else."""
-    holds = partial(file_holds, hashed=hashed)
+    """Return the names of recorded files that are gone or hold something else.
+
+    Args:
+        folder: Where they lie.
+        files: What was recorded of them.
+        hashed: Hash all of them (``found_intact``), not only those of other size or times.
+    """
+    holds = found_intact if hashed else file_holds
     return [name for name, fact in files.items() if not holds(folder / name, fact)]
 
 
-def verify(path: Path, fact: FileFact | None) -> None:
-    """Refuse a file that is about to be read and is not what its record says; it is hashed.
+def found_intact(path: Path, fact: FileFact) -> bool:
+    """Hash a file and say whether it is what was recorded of it.
 
-    Its time of change is set to now, so that the next question whether it holds is not answered by
-    size and times.
+    The time of change of one that is not is set to now, so that the next question whether it holds
+    is not answered by size and times, and the stage that made it is done again.
+    """
+    if file_holds(path, fact, hashed=True):
+        return True
+    with suppress(OSError):  # it is gone, or of somebody else
+        os.utime(path)
+    return False
+
+
+def verify(path: Path, fact: FileFact | None) -> None:
+    """Refuse a file that is about to be read and is not what its record says: ``found_intact``.
 
     Args:
         path: The file.
@@ -107,10 +122,8 @@ def verify(path: Path, fact: FileFact | None) -> None:
     Raises:
         Damaged: If the content is another one, or gone.
     """
-    if fact is None or file_holds(path, fact, hashed=True):
+    if fact is None or found_intact(path, fact):
         return
-    with suppress(OSError):
-        os.utime(path)
     raise Damaged(
         f"{path} is not what its record vouches for, though size and time may be. The bench run "
         "that made it makes it again."

@@ -86,13 +86,13 @@ def _files(out: Path) -> Iterator[Path]:
         below[:] = sorted(name for name in below if name not in _LEFT_OUT)
         # A folder that has the name of a file is told, too.
         yield from (Path(place, name) for name in sorted(names))
-        yield from (Path(place, name) for name in below if name.endswith(".json"))
+        yield from (Path(place, name) for name in below if name.endswith((".json", ".pt")))
 
 
 def _look_at(path: Path, verdict: Verdict) -> None:
     """Check a JSON file, and all files that it vouches for."""
     if path.is_dir():
-        verdict.faults.append(f"{path}: it is a folder where a file belongs.")
+        verdict.faults.append(f"{path}: it is a folder where a file belongs. Move it elsewhere.")
         return
     content = read_json(path)
     told = content.get("kind") if isinstance(content, dict) else None
@@ -162,7 +162,7 @@ def _head(path: Path) -> Head | None:
 
 
 def _hash(path: Path, fact: FileFact, record: str, verdict: Verdict) -> None:
-    if store.file_holds(path, fact, hashed=True):
+    if store.found_intact(path, fact):
         verdict.files, verdict.size = verdict.files + 1, verdict.size + fact.size
         return
     what = "it is missing" if not path.exists() else "it is not what was written"

@@ -129,7 +129,7 @@ def _head(file: BinaryIO) -> tuple[tuple[int, ...], int]:
 
 
 def _check(row: NDArray[np.float32] | bytes, index: int) -> int:
-    return zlib.crc32(row, index)
+    return zlib.crc32(row if isinstance(row, bytes) else row.data, index)
 
 
 def _head_check(file: BinaryIO, start: int, key: str) -> int:

@@ -550,7 +550,9 @@ def _mend(row: TrainedRow, scope: str, root: Path, record: TrainRecord) -> Itera
     """Restore what lies beside the weights of a finished training; say what cannot be restored."""
     folder = (root / row.train_record(scope)).parent
     for name in store.damaged(folder, record.beside or {}):
-        if name == CONFIG and not (folder / name).is_dir():
+        if (folder / name).is_dir():
+            yield f"{folder / name}: it is a folder where a file belongs. Move it elsewhere."
+        elif name == CONFIG:
             _mark(row, scope, folder)
             yield f"{folder / name}: it was damaged or missing, and is written again."
         else:

@@ -15,7 +15,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal, NoReturn
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -89,6 +89,10 @@ class File(Part):
 
     kind: ClassVar[str]
     head: ClassVar[type[Head]] = Head
+
+    def misplaced(self, path: Path) -> str:
+        """Say why it is not the file that belongs to this path; empty where it is."""
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -176,3 +177,9 @@ class Contents(File):
         if self.name in (".", "..") or not re.fullmatch(r"[\w.][\w.-]*", self.name, re.ASCII):
             name = shown(self.name)
             raise ValueError(f"name must be of letters, digits, '.', '_' and '-', got {name}")
+
+    def misplaced(self, path: Path) -> str:
+        """Say that the name of the file is that of another experiment; else nothing."""
+        ours = path.stem == f"experiment-{self.name}-{self.key[:8]}"
+        got = f"{shown(self.name)} and {shown(self.key[:8])}"
+        return "" if ours else f"name and key must be those of the file's name, got {got}"

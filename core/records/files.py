@@ -74,6 +74,8 @@ def read(kind: type[Whole], path: Path, place: object = None) -> tuple[Head, Who
         if at and isinstance(head, RecordHead) and not head.key.startswith(named):
             got = shown(head.key[:8])
             raise Misfit(place, f"key must begin with {named} as the name says, got {got}")
+        if fault := whole.misplaced(path):
+            raise Misfit(place, fault)
         return head, whole
     if path.exists():  # a pipe would be waited for
         raise Misfit(

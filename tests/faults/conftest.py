@@ -84,7 +84,18 @@ test = 4
 [set.real-only]
 finetune_per_class = 3
 """
+OTHER_EXPERIMENT = (
+    (
+        EXPERIMENT.replace("[0, 1]", "[0]").replace(', "nn-ratio"', "").replace("Damaged", "Other")
+    ).partition("protocols")[0]
+    + """
+[split]
+train = 6
+test = 4
+"""
+)
 COMMAND = ("run", "damaged.toml", "--plugin", "fast.py:Fast")
+OTHER_COMMAND = ("run", "other.toml", "--plugin", "fast.py:Fast")
 
 
 class Bench:
@@ -116,16 +127,20 @@ class Bench:
         return code, out.getvalue()
 
     def numbers(self) -> tuple[int, str, dict]:
-        """Return exit code and text of ``bench report --csv``, and its numbers but for costs."""
+        """Return exit code and text of ``bench report --csv``, and its numbers but for costs.
+
+        A number is value, error and text; a row that has none tells its reason.
+        """
         code, text = self("report", "--csv")
         lines = [line for line in text.splitlines(keepends=True) if not line.startswith("bench:")]
-        rows = csv.DictReader(lines)
-        names = ("label", "seed", "class", "metric", "view", "protocol", "level", "repeat", "test")
-        return code, text, {
-            tuple(row.get(n) for n in names): (row["value"], row["se"], row["text"])
-            for row in rows
-            if not (row["metric"] or "").startswith(("train-", "sample-", "device", "peak"))
-        }  # fmt: skip
+        names = ("experiment", "label", "seed", "class", "metric", "view", "protocol", "level")
+        found = {}
+        for row in csv.DictReader(lines):
+            if not (row["metric"] or "").startswith(("train-", "sample-", "device", "peak")):
+                told = tuple(row[name] or "" for name in ("value", "se", "text"))
+                key = tuple(row.get(name) or "" for name in (*names, "repeat", "test"))
+                found[key] = told if any(told) else ("", "", row["reason"] or "")
+        return code, text, found
 
 
 def settle(folder):
@@ -147,22 +162,24 @@ def settle(folder):
 
 @pytest.fixture(scope="session")
 def stores(tmp_path_factory):
-    """Run the experiment to its end, and until its training is stopped for the second time."""
+    """Run the experiment to its end; in a copy stop the training of seed 0 for the second time."""
     from cerebench.benchmark.engine import runner
     from cerebench.reports.figures import every
 
     folder = tmp_path_factory.mktemp("faults")
+    finished, stopped = folder / "finished", folder / "stopped"
+    finished.mkdir()
+    (finished / "fast.py").write_text(METHOD)
+    (finished / "damaged.toml").write_text(EXPERIMENT)
+    (finished / "other.toml").write_text(OTHER_EXPERIMENT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(every, "FIGURES", {})  # drawn where a case needs them
-        for name in ("finished", "stopped"):
-            place = folder / name
-            place.mkdir()
-            (place / "fast.py").write_text(METHOD)
-            (place / "damaged.toml").write_text(EXPERIMENT)
-            bench = Bench(place)
-            if name == "finished":
-                code, text = bench(*COMMAND)
-                assert code == 0, text
+        for command in (OTHER_COMMAND, COMMAND):
+            code, text = Bench(finished)(*command)
+            assert code == 0, text
+        shutil.copytree(finished, stopped)
+        settle(stopped / "runs")
+        shutil.rmtree(next(stopped.glob("runs/*/fast-*/seed-0/train")))
         stopping = runner.Runner._stage
 
         def stop(self, title, stage, task, pace):
@@ -177,7 +194,7 @@ def stores(tmp_path_factory):
 
         patch.setattr(runner.Runner, "_stage", stop)
         for _ in range(2):
-            code, text = bench(*COMMAND)
+            code, text = Bench(stopped)(*COMMAND)
             assert code == 75, text
     return folder
 
@@ -192,15 +209,19 @@ def intact(stores):
 
 @pytest.fixture
 def store(stores, tmp_path, monkeypatch):
-    """Return a function: name of a store to a copy of it, in which ``bench`` runs."""
+    """Return a function: name of a store to the bench of a copy, and what chooses its figure."""
     from cerebench.reports.figures import every
 
+    plots = {module.PLOT.name: module.PLOT for module in every.MODULES}
     monkeypatch.setattr(every, "FIGURES", {})
+
+    def draw(name):
+        monkeypatch.setattr(every, "FIGURES", {name: plots[name]})
 
     def copy(name):
         shutil.copytree(stores / name, tmp_path / "store", symlinks=True)
         settle(tmp_path / "store" / "runs")
-        return Bench(tmp_path / "store")
+        return Bench(tmp_path / "store"), draw
 
     return copy
 
@@ -241,12 +262,12 @@ def on_the_page() -> dict:
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Print the matrix; WRITE_GOLDEN=1 in the environment writes it into the page."""
+    """Print the matrix; WRITE_GOLDEN=1 in the environment writes that of all cases to the page."""
     if not OUTCOMES:
         return
     terminalreporter.write_sep("=", "what damage does")
     terminalreporter.write_line(table())
-    if os.environ.get("WRITE_GOLDEN") == "1":
+    if os.environ.get("WRITE_GOLDEN") == "1" and not terminalreporter.config.option.keyword:
         before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
         _, _, after = rest.partition(END)
         PAGE.write_text(f"{before}{BEGIN}\n{table()}{END}{after}", "utf-8")
