@@ -230,7 +230,7 @@ class Builder:
 
     def cell(self, folder: str, name: str, seed: int) -> dict[str, Any]:
         sampler = {"sampler": "dpmpp", "sampler_steps": 25} if name == "ddpm" else {}
-        self.write(f"{folder}/cell.json", "cell", config={"steps": 300} | sampler)
+        self.write(f"{folder}/cell.json", "cell", seed=seed, config={"steps": 300} | sampler)
         train = {c: f"{folder}/train/{c}/record.json" for c in CLASSES}
         for number, path in enumerate(train.values()):
             self.write(

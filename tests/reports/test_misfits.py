@@ -286,7 +286,7 @@ def test_the_command_says_how_many_files_nothing_vouches_for(report):
 def test_a_digit_that_changed_in_a_file_that_fits_is_seen(runs, kind):
     path = runs.folder / FILES[kind][0]
     told = json.loads(path.read_text())
-    path.write_text(json.dumps(files.sealed(told)).replace('"schema": 1', '"schema": 1, "n": 0'))
+    path.write_text(json.dumps(files.sealed(told)).replace('"schema": 1', '"schema": 1, "x": 0'))
     lost = [reason for _, reason in numbers(runs.read()).values() if FILES[kind][0] in reason]
     assert lost
     assert all("was changed after it was written" in reason for reason in lost)
@@ -295,10 +295,8 @@ def test_a_digit_that_changed_in_a_file_that_fits_is_seen(runs, kind):
 def test_a_record_of_another_key_than_the_table_of_contents_lists_is_left_out(runs):
     place = FILES["train"][0]
     key = json.loads((runs.folder / place).read_text())["key"]
-    contents = runs.folder / "experiment-made-up-00000000.json"
-    told = json.loads(contents.read_text())
     for listed, lost in ((key, 0), ("f" * 64, 1)):
-        contents.write_text(json.dumps(told | {"keys": {place: listed}}))
+        runs.contents["keys"] = {place: listed}
         reasons = {reason for _, reason in numbers(runs.read()).values() if place in reason}
         assert len(reasons) == lost
     assert "its key is not the one that the table of contents lists" in reasons.pop()
