@@ -56,14 +56,16 @@ def sweep(folder: Path, *, below: bool = True) -> int:
     """Remove what killed processes left of files that they were writing; return how many.
 
     A file of a process that lives is never removed. Where that cannot be asked (another machine,
-    an older version), it must not have changed for a day. Links are not followed.
+    an older version), it must not have changed for a day. Links are not followed, and hidden
+    folders, which processes at work use, are left alone.
 
     Args:
         folder: Where to look; it need not exist.
         below: Whether to look in the folders below, too.
     """
     removed = 0
-    for place, _, names in os.walk(folder):
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = Path(place, name)
             if name.startswith(".") and _is_left(path):

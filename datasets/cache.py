@@ -489,7 +489,7 @@ def _mend(
     masks.flush()
     names = ", ".join(rows[i]["id"] for i in lost[:3]) + ", …" * (len(lost) > 3)
     say(
-        f"{prepared.folder}: {len(lost)} prepared case{'s' * (len(lost) != 1)} ({names}) were "
-        "damaged, and loaded again to the same voxels."
+        f"{prepared.folder}: {len(lost)} damaged prepared case{'s' * (len(lost) != 1)} loaded "
+        f"again to the same voxels: {names}."
     )
     return None

@@ -22,9 +22,12 @@ def verify(
 ) -> None:
     """Hash every record and every file that a record vouches for; name what is damaged.
 
-    A run trusts files whose size and times are as recorded until it reads them; this does not.
-    Nothing is changed but the time stamp of what is damaged, by which the bench run that made it
-    sees that it has to make it again. Exit code 3 when something is damaged or missing.
+    A run trusts files whose size and times are as recorded until it reads
+    them; this does not. The time stamp of what is damaged is set to now, by
+    which the bench run that made it sees that it has to make it again.
+    Nothing else is changed.
+
+    Exit code 3 when something is damaged or missing.
     """
     from cerebench.benchmark.integrity import verify as integrity
 
@@ -36,8 +39,8 @@ def verify(
     else:
         for fault in found.faults:
             typer.echo(fault)
-        _tell(found.unsealed, "of an older version carry no hash; bench run adds it")
-        _tell(found.leftovers, "of killed runs are half written; bench run removes them")
+        _tell("Of an older version, without a hash; bench run adds it", found.unsealed)
+        _tell("Half written by killed runs; bench run removes it", found.leftovers)
         typer.echo(
             f"{found.files} files, {found.size / 1e6:.1f} MB hashed: "
             f"{len(found.faults) or 'nothing'} damaged."
@@ -46,7 +49,7 @@ def verify(
         raise typer.Exit(EXIT_DATA)
 
 
-def _tell(names: list[str], what: str) -> None:
+def _tell(what: str, names: list[str]) -> None:
     if names:
-        more = ", …" * (len(names) > _NAMED)
-        typer.echo(f"{len(names)} files {what}: {', '.join(names[:_NAMED])}{more}")
+        more = f", … ({len(names)} in all)" * (len(names) > _NAMED)
+        typer.echo(f"{what}: {', '.join(names[:_NAMED])}{more}")

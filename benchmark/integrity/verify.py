@@ -81,9 +81,9 @@ def _folders(out: Path) -> list[Path]:
 
 
 def _files(out: Path) -> Iterator[Path]:
-    """Yield every file that may vouch for something; links are not followed."""
+    """Yield every file that may vouch for something; links and hidden folders are left out."""
     for place, below, names in os.walk(out):
-        below[:] = sorted(name for name in below if name not in _LEFT_OUT)
+        below[:] = sorted(n for n in below if n not in _LEFT_OUT and not n.startswith("."))
         # A folder that has the name of a file is told, too.
         yield from (Path(place, name) for name in sorted(names))
         yield from (Path(place, name) for name in below if name.endswith((".json", ".pt")))

@@ -594,10 +594,10 @@ def _sample(row: TrainedRow, bench: Workbench, task: Task) -> SampleRecord:
         found=store.read_claim(folder / "sample/record.json", row.sample_key, SampleRecord),
         derived=[folder / stage for stage in DERIVED],
     )
-    if record.restored:
+    if count := len(record.restored):
         bench.display.say(
-            f"{row.name}: {len(record.restored)} damaged or missing files of the samples were "
-            f"drawn again to the recorded bits: {', '.join(record.restored[:3])}"
+            f"{row.name}: {count} damaged or missing file{'s' * (count != 1)} of the samples drawn "
+            f"again to the recorded bits: {', '.join(record.restored[:3])}{', …' * (count > 3)}"
         )
     if record.redrawn:
         bench.display.say(f"{row.name}: all samples were drawn anew: {record.redrawn}")

@@ -84,6 +84,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_of_one_that_lives(tmp
         leave(tmp_path / ".record.json.abcd1234", DAYS),  # of version 0.1.0
     ]
     kept = [
+        leave(tmp_path / f".claims/.a.json.{here}-{dead}-abcd1234.part", DAYS),
         leave(tmp_path / f".record.json.{here}-{os.getpid()}-abcd1234.part", DAYS),
         leave(tmp_path / f".x.json.{other}-{dead}-abcd1234.part2"),
         leave(tmp_path / f".y.json.{other}-{dead}-abcd1234.part"),
