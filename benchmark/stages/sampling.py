@@ -594,10 +594,11 @@ def _sample(row: TrainedRow, bench: Workbench, task: Task) -> SampleRecord:
         found=store.read_claim(folder / "sample/record.json", row.sample_key, SampleRecord),
         derived=[folder / stage for stage in DERIVED],
     )
-    if count := len(record.restored):
+    restored = record.restored or ()
+    if count := len(restored):
         bench.display.say(
             f"{row.name}: {count} damaged or missing file{'s' * (count != 1)} of the samples drawn "
-            f"again to the recorded bits: {', '.join(record.restored[:3])}{', …' * (count > 3)}"
+            f"again to the recorded bits: {', '.join(restored[:3])}{', …' * (count > 3)}"
         )
     if record.redrawn:
         bench.display.say(f"{row.name}: all samples were drawn anew: {record.redrawn}")
