@@ -22,6 +22,7 @@ from cerebench.benchmark.commands import (
     run,
     sample,
     show,
+    verify,
     weights,
 )
 from cerebench.benchmark.commands.options import complain
@@ -56,6 +57,7 @@ app.command("list")(list.list_plugins)
 app.command()(show.show)
 app.command()(sample.sample)
 app.command()(check.check)
+app.command()(verify.verify)
 app.command()(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(new.app, name="new")

@@ -224,6 +224,7 @@ def _prepared(dataset: Dataset, source: Source, display: Display) -> caching.Pre
     began = time.perf_counter()
     title = f"{dataset.info.name}-{source.size} · prepare {len(dataset.cases())} cases"
     with display.task(title) as task:
-        prepared = caching.prepare(dataset, caching.default_cache(), progress=task.update)
+        place, say = caching.default_cache(), display.say
+        prepared = caching.prepare(dataset, place, task.update, say=say)
     display.ended(title, "done", time.perf_counter() - began)
     return prepared

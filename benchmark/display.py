@@ -25,7 +25,7 @@ WIDEST_BAR, NARROWEST_BAR = 40, 8  # columns
 LEFT = len("at least about 12.5 h left")  # columns, so that bars keep their width
 ECHO = 4  # columns kept free: a "^C" that wraps would move the bars off where they are wiped
 
-_STYLE = {"done": "green", "kept": "dim", "failed": "bold red", "interrupted": "yellow"}
+_STYLE = {"done": "green", "kept": "dim", "failed": "bold red", "interrupted": "yellow"}  # others have none
 
 
 # What a terminal or log without the character gets instead; letters lose their accents.
@@ -257,7 +257,7 @@ class Plain:
         self.console.print(escape(text), highlight=False, soft_wrap=True)
 
     def ended(self, title: str, status: str, seconds: float, reason: str = "") -> None:
-        style = _STYLE.get(status, "")
+        style = _STYLE.get(status, "none")
         line = f"{escape(title)} · [{style}]{status}[/] · {duration(seconds)}"
         self.console.print(line, highlight=False, soft_wrap=True)
         if reason:

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cerebench.core.errors import EXIT_DISK, EXIT_INTERRUPTED, UsageError, UserError
+from cerebench.core.errors import EXIT_DATA, EXIT_DISK, EXIT_INTERRUPTED, UsageError, UserError
 
 
 class UnknownPlugin(UsageError):
@@ -23,6 +23,12 @@ class BadSample(ValueError):
 
 class BadPrediction(ValueError):
     """A downstream protocol returned something that is not one probability per test case."""
+
+
+class Damaged(UserError):
+    """A file holds something else than its record says, though size and times are as recorded."""
+
+    exit_code = EXIT_DATA
 
 
 class ForeignFolder(UserError):

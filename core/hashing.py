@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ def key_of(value: Any) -> str:
         '07ac8340cb8a1f1a'
     """
     return sha256_bytes(canonical(value).encode("ascii"))
+
+
+def seal_of(content: Mapping[str, Any]) -> str:
+    """Return what the ``sha256`` of a JSON object must be: the key of all its other fields.
+
+    Example:
+        >>> seal_of({"a": 1, "sha256": "whatever"}) == key_of({"a": 1})
+        True
+    """
+    return key_of({name: value for name, value in content.items() if name != "sha256"})
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:

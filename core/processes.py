@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from functools import cache
@@ -23,6 +24,12 @@ def machine() -> str:
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return f"{platform.node()} {psutil.boot_time():.0f}"
+
+
+@cache
+def mark() -> str:
+    """Return 8 hex digits of ``machine``, for names of files."""
+    return hashlib.sha256(machine().encode()).hexdigest()[:8]
 
 
 def began(pid: int) -> str:

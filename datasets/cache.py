@@ -5,11 +5,16 @@ A dataset is prepared once per size and content into ``<cache>/<name>-<size>-<fi
 - ``volumes.npy``: (N, C, S, S, S) float16. Rounding changes a value in [-1, 1] by at most 2.5e-4;
   the background stays exactly -1.
 - ``masks.npy``: (N, 1, S, S, S) uint8.
-- ``cases.json``: fingerprint, recipe, and per case id, patient, label, class and facts, in order.
+- ``cases.json``: fingerprint, recipe, and per case id, patient, label, class, facts and the CRC-32
+  of its volume and mask, in order; and the hash of itself.
+
+What is damaged is loaded again. A checksum a case is enough against damage, and cheaper than a
+hash: looking through all cases costs less than reading them from a disk.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -23,6 +28,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -30,7 +36,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from cerebench.core.files import write_bytes
+from cerebench.core.files import read_sealed, write_sealed
 from cerebench.datasets.base import Case, Dataset, DatasetError, Loaded, Progress
 from cerebench.datasets.folders.names import is_name, shown
 from cerebench.datasets.parallel import default_workers, in_order
@@ -40,6 +46,8 @@ _SETTLED_NS = 2_000_000_000
 _BLOCK = 16_384  # bytes; of three blocks a stamp takes a hash
 _LEFTOVER_SECONDS = 7 * 24 * 3600
 _JOURNAL = "journal.jsonl"
+_CASES, _VOLUMES, _MASKS = "cases.json", "volumes.npy", "masks.npy"
+_CHECKSUM = "crc32"
 _LEFTOVER = re.compile(r"\..+-\d+-[0-9a-f]+\.partial(-\d+-\d+|\.lock)?")
 
 
@@ -86,6 +94,7 @@ def prepare(
     cache: Path,
     progress: Progress | None = None,
     workers: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Prepared:
     """Preprocess every case of a dataset, or open what an earlier call has prepared.
 
@@ -101,13 +110,14 @@ def prepare(
         workers: Processes that load cases; None for as many as suit, one where there are no files.
             More than one needs a dataset that can be pickled and, in a script, the call under
             ``if __name__ == "__main__":``.
+        say: Told in a line what was damaged and is loaded again.
 
     Returns:
         The prepared dataset.
 
     Raises:
-        DatasetError: If cases cannot be loaded (all of them are named), or the cached folder is
-            damaged.
+        DatasetError: If cases cannot be loaded (all of them are named), loading damaged ones again
+            gives other voxels, or memory does not suffice.
     """
     if not is_name(dataset.info.name):
         raise DatasetError(
@@ -119,6 +129,9 @@ def prepare(
     paths = [path for case in cases for path in case.files.values()]
     fingerprint = dataset.fingerprint(file_hashes(paths, cache / "hashes.json"))
     folder = cache / f"{dataset.info.name}-{dataset.size}-{fingerprint[:16]}"
+    if folder.exists() and _open(folder, fingerprint) is None:
+        say(f"{folder}: these prepared cases are damaged; all are loaded again.")
+        _discard(folder)
     if not folder.exists():
         with _partial(folder, lambda: progress and progress(0, len(cases))) as place:
             if place is None:
@@ -132,8 +145,12 @@ def prepare(
                 "recipe": dataset.recipe.facts,
                 "cases": rows,
             }
-            write_bytes(place / "cases.json", json.dumps(manifest, indent=1).encode())
-    return _open(folder, fingerprint)
+            write_sealed(place / _CASES, manifest)
+    prepared = _open(folder, fingerprint)
+    if prepared is None:
+        raise DatasetError(f"{folder} was damaged while it was written. Run again.")
+    _mend(prepared, dataset, cases, say)
+    return prepared
 
 
 def file_hashes(paths: Iterable[Path], index: Path) -> dict[str, str]:
@@ -174,7 +191,7 @@ def file_hashes(paths: Iterable[Path], index: Path) -> dict[str, str]:
         hashes[str(path)] = sha256
     if learned:
         index.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(index, json.dumps(known | learned).encode())
+        write_sealed(index, known | learned)
     return hashes
 
 
@@ -190,11 +207,7 @@ def _stamp(file: BinaryIO, status: os.stat_result) -> list[Any]:
 
 def _read_index(index: Path) -> dict[str, dict[str, Any]]:
     """Return what is remembered; what has another form, such as that of 0.1.0, is forgotten."""
-    try:
-        content = json.loads(index.read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    entries = content.items() if isinstance(content, dict) else ()
+    entries = (read_sealed(index) or {}).items()
     return {k: v for k, v in entries if isinstance(v, dict) and v.keys() == {"stamp", "sha256"}}
 
 
@@ -266,9 +279,9 @@ def _fill(
     """
     edges = (dataset.size,) * 3
     volumes = _array(
-        folder / "volumes.npy", np.float16, (len(cases), len(dataset.info.channels), *edges)
+        folder / _VOLUMES, np.float16, (len(cases), len(dataset.info.channels), *edges)
     )
-    masks = _array(folder / "masks.npy", np.uint8, (len(cases), 1, *edges))
+    masks = _array(folder / _MASKS, np.uint8, (len(cases), 1, *edges))
     done = _journal(folder / _JOURNAL, volumes, masks)
     failures: list[str] = []
     missing = [index for index in range(len(cases)) if index not in done]
@@ -279,8 +292,10 @@ def _fill(
                 failures.append(result)
             else:
                 volumes[index], masks[index] = result.volume, result.mask
-                done[index] = _row(cases[index], dataset, result)
-                entry = [index, _checksum(volumes, masks, index), done[index]]
+                checksum = _checksum(volumes, masks, index)
+                row = _row(cases[index], dataset, result)
+                done[index] = {**row, _CHECKSUM: checksum}
+                entry = [index, checksum, row]
                 journal.write(json.dumps(entry) + "\n")
                 journal.flush()
             if progress:
@@ -333,7 +348,7 @@ def _journal(
         except ValueError:  # the last line, cut short
             continue
         if index < len(volumes) and checksum == _checksum(volumes, masks, index):
-            done[index] = row
+            done[index] = {**row, _CHECKSUM: checksum}
     return done
 
 
@@ -381,16 +396,31 @@ def loaded_fault(loaded: Loaded, shape: tuple[int, ...]) -> str | None:
     return None
 
 
-def _open(folder: Path, fingerprint: str) -> Prepared:
-    try:
-        manifest = json.loads((folder / "cases.json").read_text())
-        volumes = np.load(folder / "volumes.npy", mmap_mode="r")
-        masks = np.load(folder / "masks.npy", mmap_mode="r")
-    except (OSError, ValueError) as e:
-        raise DatasetError(f"{folder} is damaged ({e}). Delete it and run again.") from e
+def _open(folder: Path, fingerprint: str) -> Prepared | None:
+    """Open what was prepared; None where it cannot be what was written.
+
+    Raises:
+        DatasetError: If memory does not suffice.
+        OSError: If a file is there and cannot be read.
+    """
+    manifest = read_sealed(folder / _CASES)
+    if manifest is None or manifest.get("fingerprint") != fingerprint:
+        return None
     rows = manifest["cases"]
-    if manifest["fingerprint"] != fingerprint or not len(rows) == len(volumes) == len(masks):
-        raise DatasetError(f"{folder} does not hold what its name says. Delete it and run again.")
+    try:
+        volumes = np.load(folder / _VOLUMES, mmap_mode="r")
+        masks = np.load(folder / _MASKS, mmap_mode="r")
+    except (FileNotFoundError, IsADirectoryError, ValueError, EOFError, SyntaxError, TokenError):
+        return None
+    except OSError as e:
+        if e.errno != errno.ENOMEM:
+            raise
+        raise DatasetError(
+            f"{folder} cannot be opened: memory or address space does not suffice for its volumes. "
+            "Close other programs, lift the limit (ulimit -v), or ask for a smaller --size."
+        ) from e
+    if not len(rows) == len(volumes) == len(masks) or volumes.dtype != np.float16:
+        return None
     return Prepared(
         folder=folder,
         fingerprint=fingerprint,
@@ -400,3 +430,63 @@ def _open(folder: Path, fingerprint: str) -> Prepared:
         volumes=volumes,
         masks=masks,
     )
+
+
+def _discard(folder: Path) -> None:
+    """Remove a damaged folder; of a link, the link alone.
+
+    Raises:
+        DatasetError: If it holds something else besides.
+    """
+    if folder.is_symlink():
+        return folder.unlink()
+    try:
+        for name in (_CASES, _VOLUMES, _MASKS):
+            (folder / name).unlink(missing_ok=True)
+        return folder.rmdir()
+    except OSError as e:
+        raise DatasetError(
+            f"{folder} is damaged and cannot be made anew ({e.strerror}: {e.filename}). Move what "
+            "is not of Cerebench elsewhere, delete the folder and run again."
+        ) from e
+
+
+def _mend(
+    prepared: Prepared, dataset: Dataset, cases: Sequence[Case], say: Callable[[str], None]
+) -> None:
+    """Load the cases again whose voxels are not those that were written.
+
+    Raises:
+        DatasetError: If that does not give the same voxels.
+    """
+    path, volumes, masks = prepared.folder / _CASES, prepared.volumes, prepared.masks
+    manifest = read_sealed(path) or {}
+    rows, by_id = manifest["cases"], {case.id: case for case in cases}
+    now = [_checksum(volumes, masks, index) for index in range(len(rows))]
+    if not all(_CHECKSUM in row for row in rows):  # of an older version, which wrote none
+        rows = [{**row, _CHECKSUM: found} for row, found in zip(rows, now, strict=True)]
+        return write_sealed(path, {**manifest, "cases": rows})
+    lost = [i for i, row in enumerate(rows) if row[_CHECKSUM] != now[i]]
+    if not lost:
+        return None
+    volumes = np.load(prepared.folder / _VOLUMES, mmap_mode="r+")
+    masks = np.load(prepared.folder / _MASKS, mmap_mode="r+")
+    for index in lost:
+        name = rows[index]["id"]
+        result = _attempt(dataset, by_id[name])
+        if not isinstance(result, str):
+            volumes[index], masks[index] = result.volume, result.mask
+        if isinstance(result, str) or _checksum(volumes, masks, index) != rows[index][_CHECKSUM]:
+            why = result if isinstance(result, str) else "loading it gave other voxels than before"
+            raise DatasetError(
+                f"{prepared.folder}: the prepared case {name} is damaged, and {why}. Delete the "
+                "folder and run again: all cases are then loaded anew."
+            )
+    volumes.flush()
+    masks.flush()
+    names = ", ".join(rows[i]["id"] for i in lost[:3]) + ", …" * (len(lost) > 3)
+    say(
+        f"{prepared.folder}: {len(lost)} damaged prepared case{'s' * (len(lost) != 1)} loaded "
+        f"again to the same voxels: {names}."
+    )
+    return None

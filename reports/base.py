@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cerebench.core.errors import EXIT_DATA, UserError
-from cerebench.core.records.base import File, Misfit
+from cerebench.core.records.base import File, Head, Misfit, RecordHead
 from cerebench.core.records.contents import Contents
 from cerebench.core.records.files import read
 from cerebench.reports.formatting import plain
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Whole = TypeVar("Whole", bound=File)
+_AGAIN = "; run the same bench command again to make it anew"
+_OF_ANOTHER = "its key is not the one that the table of contents lists, so it is another result"
 
 
 class ReportError(UserError, ValueError):
@@ -95,6 +97,12 @@ class RecordedExperiment:
     """One table of contents with the folder that its paths are relative to.
 
     Files are read once, so that all tables of a report show one state of a run that goes on.
+
+    Attributes:
+        folder: The data set's folder.
+        contents: The table of contents.
+        unsealed: Those of the files read so far that carry no hash of themselves: an older version
+            wrote them, and a digit that has changed since would not be seen.
     """
 
     folder: Path
@@ -102,6 +110,7 @@ class RecordedExperiment:
     _read: dict[tuple[str, type[File]], tuple[Any, str]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    unsealed: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @classmethod
     def read(cls, path: Path) -> RecordedExperiment:
@@ -110,11 +119,14 @@ class RecordedExperiment:
         Raises:
             BadContents: If the file is not a table of contents.
         """
-        contents, reason = _load(Contents, path)
-        if contents is None:
+        head, contents, reason = _load(Contents, path)
+        if head is None or contents is None:
             reason = reason or f"{path}: it does not exist"
             raise BadContents(f"This is not a table of contents: {reason}.")
-        return cls(path.parent, contents)
+        found = cls(path.parent, contents)
+        if head.sha256 is None:
+            found.unsealed.add(path.name)
+        return found
 
     @property
     def name(self) -> str:
@@ -155,17 +167,22 @@ class RecordedExperiment:
         """
         if (relative, kind) not in self._read:
             self.path(relative)
-            self._read[relative, kind] = _load(kind, self.folder / relative)
+            head, whole, reason = _load(kind, self.folder / relative)
+            asked = self.contents.keys.get(relative)
+            if isinstance(head, RecordHead) and asked and head.key != asked:
+                whole, reason = None, plain(f"{self.folder / relative}: {_OF_ANOTHER}{_AGAIN}")
+            if head is not None and head.sha256 is None:
+                self.unsealed.add(relative)
+            self._read[relative, kind] = whole, reason
         return self._read[relative, kind]
 
 
-def _load(kind: type[Whole], path: Path) -> tuple[Whole | None, str]:
+def _load(kind: type[Whole], path: Path) -> tuple[Head | None, Whole | None, str]:
     """Read a file that may be missing; else the reason why it cannot be used."""
     try:
         file = read(kind, path)
     except Misfit as fault:
-        again = "" if fault.newer else "; run the same bench command again to make it anew"
-        return None, plain(f"{fault}{again}")
+        return None, None, plain(f"{fault}{'' if fault.newer else _AGAIN}")
     except OSError as error:
-        return None, plain(f"{path}: it cannot be read: {error.strerror or error}")
-    return (None, "") if file is None else (file[1], "")
+        return None, None, plain(f"{path}: it cannot be read: {error.strerror or error}")
+    return (None, None, "") if file is None else (*file, "")

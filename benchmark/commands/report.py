@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cerebench.benchmark.engine.registry import Registries
+    from cerebench.benchmark.tables import Found
     from cerebench.reports.base import RecordedExperiment
 
 
@@ -21,6 +22,18 @@ def _say_renamed(given: bool) -> bool:
     if given:
         typer.echo("--protocol is called --recipes; protocols are those of bench run.", err=True)
     return given
+
+
+def _complain(store: Found) -> None:
+    """Say what in a store cannot be vouched for, or not be read."""
+    if unsealed := len({one.folder / name for one in store.shown for name in one.unsealed}):
+        complain(
+            f"{unsealed} of the files read are of an older version and carry no hash of their "
+            "content: a digit that has changed since would not be seen. The bench run that made "
+            "them adds it and computes nothing again."
+        )
+    for fault in store.broken:
+        complain(fault)
 
 
 def report(
@@ -142,8 +155,7 @@ def report(
             shown.print(remark, style="yellow", markup=False, highlight=False)
     for remark in store.remarks if files else ():  # never among the rows of a table
         complain(remark)
-    for fault in store.broken:
-        complain(fault)
+    _complain(store)
     if store.broken:
         raise typer.Exit(EXIT_DATA)
 

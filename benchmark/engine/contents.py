@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from cerebench.benchmark.engine import rows as planned_rows
+from cerebench.benchmark.engine import store
 from cerebench.benchmark.engine.registry import suite_version
 from cerebench.benchmark.engine.rows import ControlRow, FolderRow, TrainedRow
-from cerebench.benchmark.engine.store import now
 from cerebench.benchmark.planning import config as configuration
 from cerebench.benchmark.planning.plan import Plan
 from cerebench.benchmark.planning.planned import PlannedMetric, PlannedProtocol
 from cerebench.benchmark.stages import figure_data
+from cerebench.core.records.base import Misfit
 from cerebench.core.records.contents import (
     Contents,
     MetricEntry,
@@ -25,6 +27,7 @@ from cerebench.core.records.contents import (
     ProtocolRow,
 )
 from cerebench.core.records.data import DatasetEntry, PublishedTable
+from cerebench.core.records.files import dump, read
 from cerebench.core.records.rows import (
     CONTROL_KIND,
     CellEntry,
@@ -46,7 +49,7 @@ def contents(plan: Plan) -> Contents:
         name=heading.name,
         key=plan.key,
         suite_version=suite_version(),
-        utc=now(),
+        utc=store.now(),
         title=heading.title,
         cite=heading.cite,
         preset=heading.preset,
@@ -60,7 +63,39 @@ def contents(plan: Plan) -> Contents:
         rows=(*map(_control, plan.of_kind(CONTROL_KIND)), *map(_generator, generators)),
         downstream=tuple(_protocol(p, plan) for p in common.protocols),
         published=tuple(PublishedTable(**dataclasses.asdict(t)) for t in heading.published),
+        # What figures show of volumes is of any run with these settings, whatever its numbers.
+        keys={
+            stage.record.as_posix(): stage.key
+            for row in plan.rows
+            for stage in row.stages
+            if stage.kind != "figures"
+        },
     )
+
+
+def publish(plan: Plan) -> None:
+    """Write the table of contents, unless the newest of its name says the same already.
+
+    Raises:
+        Misfit: As from ``store.replace``.
+    """
+    path, made = plan.table_of_contents, contents(plan)
+    found = _read(path)
+    if found is None or dump(dataclasses.replace(found, utc=made.utc)) != dump(made):
+        return store.replace(path, made)
+    others = [p for p in path.parent.glob(f"experiment-{made.name}-????????.json") if p != path]
+    if any(other.utc >= found.utc for other in map(_read, others) if other):
+        return store.replace(path, made)  # its time makes it the newest
+    store.seal(path, Contents)
+    return None
+
+
+def _read(path: Path) -> Contents | None:
+    try:
+        found = read(Contents, path)
+    except Misfit:
+        return None
+    return found[1] if found else None
 
 
 def metric_entry(planned: PlannedMetric) -> MetricEntry:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -287,8 +287,9 @@ class TrainedRow(_Line):
     def judged(self, bench: Workbench) -> scoring.Judged:
         """Return the stored samples beside the real sets."""
         folder = (bench.folder / self.stage("sample").record).parent
+        donors = partial(sampling.mask_donors, folder, self.sample_key)
         sets = {
-            name: scoring.volume_set(v, bench.features, sampling.mask_donors(folder, v.ids))
+            name: scoring.volume_set(v, bench.features, donors(v.ids))
             for name, v in self.volumes(bench).items()
         }
         return scoring.Judged(bench.real, sets)

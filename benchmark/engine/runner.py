@@ -14,17 +14,21 @@ from cerebench.benchmark.device import hardware, refuse_imitated_bf16
 from cerebench.benchmark.display import Display, Task
 from cerebench.benchmark.engine import store
 from cerebench.benchmark.engine.claims import Claims
-from cerebench.benchmark.engine.contents import contents
+from cerebench.benchmark.engine.contents import publish
 from cerebench.benchmark.engine.pace import Pace
 from cerebench.benchmark.engine.registry import Registries, suite_version
 from cerebench.benchmark.engine.rows import Row, stages_of
-from cerebench.benchmark.engine.stage import Stage, lines, misfits, pending
+from cerebench.benchmark.engine.stage import Stage, faults, lines, mended, pending
 from cerebench.benchmark.engine.workbench import Workbench
-from cerebench.benchmark.errors import ForeignFolder, Interrupted, TakenOver
+from cerebench.benchmark.errors import Damaged, ForeignFolder, Interrupted, TakenOver
 from cerebench.benchmark.planning.plan import Plan, missing_weights, to_be_trained
+from cerebench.core.files import sweep
 from cerebench.core.machine import commit, versions
+from cerebench.core.records.base import shown
 from cerebench.core.records.cells import CellFile, Hardware
 from cerebench.core.records.claims import Claim
+from cerebench.core.records.contents import Contents
+from cerebench.core.records.files import read
 from cerebench.metrics.base import MissingWeights
 
 CELL = "cell.json"  # what explains the results of a row, beside them
@@ -71,7 +75,11 @@ class Runner:
         self.outcome = Outcome(plan.table_of_contents)
         self._stop = False
         self._claims = Claims(plan.folder)
-        self._failed: set[Path] = set()  # records of stages that are not tried again
+        # Records of stages that are not tried again; that read something damaged; that did so and
+        # are tried once more.
+        self._failed: set[Path] = set()
+        self._damaged: set[Path] = set()
+        self._again: set[Path] = set()
 
     def run(self) -> Outcome:
         """Do everything that is missing.
@@ -84,15 +92,15 @@ class Runner:
             Interrupted: If a signal asked to stop; the same command continues.
         """
         plan = self.plan
+        self._sweep()
         plan.common.reference.check(plan)
         stages = stages_of(plan.rows)
         todo = pending(stages, plan.folder)
         if lacking := missing_weights(plan, todo):
             raise MissingWeights("\n".join(lacking))
         refuse_imitated_bf16(self.bench.device, to_be_trained(plan, todo))
-        self._mend(todo)
-        store.replace(plan.table_of_contents, contents(plan))
-        plan.common.reference.publish(plan.folder)
+        self._mend(stages, todo)
+        publish(plan)
         self.outcome.kept = len(stages) - len(todo)
         if todo:
             pace = Pace(plan.rows, todo, plan.folder)
@@ -114,16 +122,54 @@ class Runner:
         """Say whether long work should stop: a signal came, or another process has taken over."""
         return self._stop or self._claims.lost()
 
-    def _mend(self, todo: Sequence[Stage]) -> None:
-        """Say which files do not fit their schema; stages make records anew, this ``cell.json``."""
-        for fault in misfits(todo, self.plan.folder):
+    def _sweep(self) -> None:
+        """Remove what killed runs left half written, here and in the cache."""
+        cache = self.bench.cache
+        left = sweep(self.plan.folder) + sweep(cache / "features") + sweep(cache, below=False)
+        if left:
+            self.display.say(f"{left} half-written file{'s' * (left != 1)} of killed runs removed.")
+
+    def _mend(self, stages: Sequence[Stage], todo: Sequence[Stage]) -> None:
+        """Say which files are damaged; stages make records anew, this ``cell.json``."""
+        folder, reference = self.plan.folder, self.plan.common.reference
+        table = store.misfit(self.plan.table_of_contents, Contents)
+        for fault in filter(None, (*faults(todo, folder), table, reference.publish(folder))):
             self.display.say(f"{fault}; it is made anew.")
         for row in self.plan.rows:
-            if fault := store.misfit(self.plan.folder / row.folder / CELL, CellFile):
+            if fault := self._cell_fault(row):
                 self._describe(row)
                 self.display.say(f"{fault}; it is made anew.")
+            store.seal(folder / row.folder / CELL, CellFile)
+        waiting = {stage.record for stage in todo}
+        for line in mended([s for s in stages if s.record not in waiting], folder):
+            self.display.say(line)
+
+    def _cell_fault(self, row: Row) -> str:
+        """Say what is wrong with the ``cell.json`` of a row that was begun; else nothing."""
+        folder, told = self.plan.folder, row.cell()
+        path = folder / row.folder / CELL
+        if fault := store.misfit(path, CellFile):
+            return fault
+        found = read(CellFile, path)
+        if told and found and found[1].name != told["name"]:
+            return f"{path}: name must be {shown(told['name'])}, got {shown(found[1].name)}"
+        begun = any((folder / stage.record).exists() for stage in row.stages)
+        return f"{path}: it is missing" if told and not found and begun else ""
 
     def _row(self, row: Row, pace: Pace) -> _Turn:
+        """Run what a row lacks; where reading found a file damaged, make it again, and once more.
+
+        Size and times of such a file were as recorded, so that the stage that made it was done.
+        """
+        turn = self._pass(row, pace)
+        if not self._damaged:
+            return turn
+        self._failed -= self._damaged
+        self._again |= self._damaged
+        self._damaged.clear()
+        return self._pass(row, pace)
+
+    def _pass(self, row: Row, pace: Pace) -> _Turn:
         """Run what a row lacks, line by line, but for what other processes work on."""
         turn = _Turn()
         for line, stages in lines(row.stages):
@@ -190,6 +236,8 @@ class Runner:
                     name = title if len(stages) == 1 else f"{title}, {stage.name}"
                     self._stage(name, stage, task, pace)
             status = "failed" if len(self.outcome.failed) > failures else "done"
+            if any(stage.record in self._damaged for stage in stages):
+                status = "to be repeated"
         except ForeignFolder:
             status = "failed"
             raise
@@ -214,8 +262,12 @@ class Runner:
             raise
         except Exception as error:  # the one place that isolates a stage
             self._failed.add(stage.record)
-            store.write_failure(record, title, error)
-            self.outcome.failed[title] = f"{type(error).__name__}: {error}"
+            if isinstance(error, Damaged) and stage.record not in self._again:
+                self._damaged.add(stage.record)
+                self.display.say(f"{error} It is made again.")
+            else:
+                store.write_failure(record, title, error)
+                self.outcome.failed[title] = f"{type(error).__name__}: {error}"
             pace.done(stage, failed=True)
         else:
             self.outcome.done += 1

@@ -34,6 +34,8 @@ class Stage:
         left: Files relative to the data set's folder that version 0.1.0 left without a record:
             where there is none and all of them are there, the stage is done.
         clean: Removes what the work left beside its record, given the record and the store.
+        mend: Restores damaged files that explain a finished stage but give no number, given the
+            data set's folder and the record; says what it did, and what is lost.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Stage:
     holds: Callable[[Path, Any], bool] = lambda folder, record: True
     left: tuple[Path, ...] = ()
     clean: Callable[[Path, Path], None] = lambda record, root: None
+    mend: Callable[[Path, Any], Iterable[str]] = lambda folder, record: ()
 
     @property
     def kind(self) -> str:
@@ -103,6 +106,24 @@ class Stage:
         return store.write_record(path, self.key, record)
 
 
+def mended(stages: Iterable[Stage], folder: Path) -> Iterator[str]:
+    """Bring finished stages into the form of this version, and say what was damaged beside them.
+
+    Records of older versions get the hash of themselves.
+    """
+    sealed = 0
+    for stage in stages:
+        path = folder / stage.record
+        sealed += store.seal(path, stage.made)
+        record = store.read_claim(path, stage.key, stage.made)
+        yield from stage.mend(folder, record) if record else ()
+    if sealed:
+        yield (
+            f"{sealed} record{'s' * (sealed != 1)} of an older version were given the hash of "
+            "their content, by which damage is seen; nothing was computed again."
+        )
+
+
 def lines(stages: Iterable[Stage]) -> Iterator[tuple[str, list[Stage]]]:
     """Yield the stages of a row as people see them: the name of each line, and its stages."""
     for name, told in groupby(stages, key=lambda stage: stage.line or stage.name):
@@ -114,6 +135,22 @@ def pending(stages: Iterable[Stage], folder: Path) -> list[Stage]:
     return [stage for stage in stages if not stage.done(folder)]
 
 
-def misfits(stages: Iterable[Stage], folder: Path) -> Iterator[str]:
-    """Say which records of these stages do not fit their schema, given the data set's folder."""
-    return filter(None, (store.misfit(folder / stage.record, stage.made) for stage in stages))
+def faults(stages: Iterable[Stage], folder: Path) -> Iterator[str]:
+    """Say which records of these stages, or files that they vouch for, are damaged or gone.
+
+    Args:
+        stages: Those that are not done.
+        folder: The data set's folder.
+    """
+    for stage in stages:
+        path = folder / stage.record
+        fault, record = store.misfit(path, stage.made), None
+        if not fault:
+            record = store.read_claim(path, stage.key, stage.made)
+        elif not path.is_dir():  # of which the stage itself says that it cannot replace it
+            yield fault
+        lost = store.damaged(path.parent, getattr(record, "files", {}))
+        lost = [name for name in lost if not (path.parent / name).is_dir()]
+        if lost:
+            more = f" (and {len(lost) - 1} more)" * (len(lost) > 1)
+            yield f"{path.parent / lost[0]}{more}: it is missing or not what was recorded"

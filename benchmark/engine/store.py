@@ -13,16 +13,17 @@ import re
 import shutil
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from cerebench.benchmark.errors import ForeignFolder
-from cerebench.core.files import write_bytes, write_json
+from cerebench.benchmark.errors import Damaged, ForeignFolder
+from cerebench.core.files import unfinished, write_bytes, write_json
 from cerebench.core.hashing import sha256_file
 from cerebench.core.records.base import File, Misfit, Record, RecordHead
 from cerebench.core.records.cells import Failure
-from cerebench.core.records.files import dump, parse, read
+from cerebench.core.records.files import dump, parse, read, sealed
 from cerebench.core.records.trained import FileFact
 
 Recorded = TypeVar("Recorded", bound=Record)
@@ -31,7 +32,7 @@ MARKER = ".cerebench"  # in every folder that a stage makes and may have to remo
 # What a stage writes into its folder, by relative path; folders end in a slash. Version 0.1.0 left
 # no marker, so its folders are known by holding nothing else.
 _TRAINING = r"model\.safetensors|config\.json|log\.jsonl|record\.json|failure\.json"
-_TRAINING += r"|checkpoint/|checkpoint/state\.pt"
+_TRAINING += r"|checkpoint/|checkpoint/state(-\d+-[0-9a-f]{64})?\.pt"
 _WRITTEN = {
     "train": _TRAINING,
     "downstream": rf"repeat-\d+/((pretrain|finetune)/({_TRAINING})?)?",
@@ -39,8 +40,6 @@ _WRITTEN = {
     r"|training_cases\.tsv|record\.json|failure\.json"
     r"|sub-[^/]+/|sub-[^/]+/anat/|(sub-[^/]+)/anat/\2_[^/]+\.(nii\.gz|json)",
 }
-# A killed process leaves files that had not taken their name yet: ".<name>.<digits or letters>".
-_UNFINISHED = re.compile(r"\.([^/]+)\.(\w{8}|\d+\.tmp)")
 
 
 def now() -> str:
@@ -67,11 +66,15 @@ def describe_files(folder: Path, files: Iterable[Path]) -> dict[str, FileFact]:
     return described
 
 
-def file_holds(path: Path, fact: FileFact) -> bool:
+def file_holds(path: Path, fact: FileFact, *, hashed: bool = False) -> bool:
     """Say whether a file has its recorded content.
 
-    The hash is skipped where size, modification and change time are as recorded; the last of them
-    cannot be set, so that no copy or exchange that keeps the others is taken for the same file.
+    Args:
+        path: The file.
+        fact: What was recorded of it.
+        hashed: Hash it in any case, as before its content is read. Else that is skipped where size,
+            modification and change time are as recorded; the last of them cannot be set, so that
+            no copy or exchange that keeps the others is taken for the same file.
     """
     try:
         stat = path.stat()
@@ -80,13 +83,51 @@ def file_holds(path: Path, fact: FileFact) -> bool:
     if not path.is_file() or stat.st_size != fact.size:
         return False
     times = (stat.st_mtime_ns, stat.st_ctime_ns)
-    unchanged = times == (fact.mtime_ns, fact.ctime_ns)
+    unchanged = not hashed and times == (fact.mtime_ns, fact.ctime_ns)
     return unchanged or sha256_file(path) == fact.sha256
 
 
-def damaged(folder: Path, files: Mapping[str, FileFact]) -> list[str]:
-    """Return the names of recorded files that are gone or hold something else."""
-    return [name for name, fact in files.items() if not file_holds(folder / name, fact)]
+def damaged(folder: Path, files: Mapping[str, FileFact], *, hashed: bool = False) -> list[str]:
+    """Return the names of recorded files that are gone or hold something else.
+
+    Args:
+        folder: Where they lie.
+        files: What was recorded of them.
+        hashed: Hash all of them (``found_intact``), not only those of other size or times.
+    """
+    holds = found_intact if hashed else file_holds
+    return [name for name, fact in files.items() if not holds(folder / name, fact)]
+
+
+def found_intact(path: Path, fact: FileFact) -> bool:
+    """Hash a file and say whether it is what was recorded of it.
+
+    The time of change of one that is not is set to now, so that the next question whether it holds
+    is not answered by size and times, and the stage that made it is done again.
+    """
+    if file_holds(path, fact, hashed=True):
+        return True
+    with suppress(OSError):  # it is gone, or of somebody else
+        os.utime(path)
+    return False
+
+
+def verify(path: Path, fact: FileFact | None) -> None:
+    """Refuse a file that is about to be read and is not what its record says: ``found_intact``.
+
+    Args:
+        path: The file.
+        fact: What the record says; None where none tells.
+
+    Raises:
+        Damaged: If the content is another one, or gone.
+    """
+    if fact is None or found_intact(path, fact):
+        return
+    raise Damaged(
+        f"{path} is not what its record vouches for, though size and time may be. The bench run "
+        "that made it makes it again."
+    )
 
 
 def files_hold(folder: Path, files: Mapping[str, FileFact]) -> bool:
@@ -108,7 +149,24 @@ def write(path: Path, whole: File, **head: str) -> None:
     content = dump(whole, **head)
     # What JSON does not have stands for an object, so that its field is named.
     parse(type(whole), json.dumps(content, default=lambda value: {}).encode(), path)
-    write_json(path, content)
+    write_json(path, sealed(content))
+
+
+def seal(path: Path, kind: type[File]) -> bool:
+    """Give a file of an older version the hash of itself, and change nothing else of it.
+
+    Args:
+        path: Where it lies.
+        kind: What it is.
+
+    Returns:
+        Whether it had none.
+    """
+    found = read(kind, path)
+    if found is None or found[0].sha256 is not None:
+        return False
+    write_json(path, sealed(json.loads(path.read_bytes())))
+    return True
 
 
 def replace(path: Path, whole: File) -> None:
@@ -278,6 +336,5 @@ def _entries(folder: Path) -> Iterator[str]:
 def _is_written(name: str, stage: str) -> bool:
     """Say whether a stage leaves a file or folder of this relative path."""
     parent, slash, last = name.rpartition("/") if not name.endswith("/") else ("", "", name)
-    if unfinished := _UNFINISHED.fullmatch(last):
-        last = unfinished[1]
+    last = unfinished(last) or last  # a killed process leaves files without their name
     return last == MARKER or re.fullmatch(_WRITTEN[stage], f"{parent}{slash}{last}") is not None

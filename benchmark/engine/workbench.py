@@ -69,7 +69,8 @@ class Workbench:
     def features(self) -> FeatureCache:
         """Return the features that are kept on disk."""
         folder, extractors = self.cache / "features", self.registries.extractors
-        return FeatureCache(folder, extractors, workers=usable_cores(), device=str(self.device))
+        device, say = str(self.device), self.display.say
+        return FeatureCache(folder, extractors, usable_cores(), device, say)
 
     @property
     def cases(self) -> DatasetReference:
@@ -93,7 +94,7 @@ class Workbench:
                 if self.stop():  # the next run continues here
                     raise Interrupted
 
-            made = prepare(reference.dataset, self.cache, progress=update)
+            made = prepare(reference.dataset, self.cache, update, say=self.display.say)
         self.display.ended(title, "done", time.perf_counter() - began)
         return made
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cerebench.benchmark.engine.store import file_holds
 from cerebench.core.records.base import Misfit
 from cerebench.core.records.files import read
-from cerebench.core.records.trained import TrainRecord
+from cerebench.core.records.trained import SampleRecord, TrainRecord
 from cerebench.datasets.base import Case, DatasetError, Split
-from cerebench.datasets.folders.derivative import read_training_cases
+from cerebench.datasets.folders.derivative import TRAINING, read_training_cases
 from cerebench.datasets.folders.folder import Folder
 from cerebench.datasets.splits import overlap
 
@@ -56,7 +57,18 @@ def _told(folder: Path, stage: Stage) -> Iterator[tuple[str, str]]:
     """Return what a stage left behind says that its generator was trained on."""
     if stage.made is TrainRecord:
         yield from ((name, "") for name in _trained_on(folder / stage.record))
-    yield from read_training_cases((folder / stage.record).parent) or ()
+    elif not _is_rewritten(folder / stage.record):
+        yield from read_training_cases((folder / stage.record).parent) or ()
+
+
+def _is_rewritten(record: Path) -> bool:
+    """Say whether the training list beside a record of samples is damaged, as it is made anew."""
+    try:
+        found = read(SampleRecord, record)
+    except Misfit:
+        return False
+    fact = found[1].files.get(TRAINING) if found else None
+    return fact is not None and not file_holds(record.with_name(TRAINING), fact)
 
 
 def _trained_on(record: Path) -> Sequence[str]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cerebench.benchmark.planning.leakage import refuse_leakage
 from cerebench.benchmark.planning.source import left_out
-from cerebench.core.files import write_bytes
+from cerebench.core.files import write_where_different
 from cerebench.core.hashing import key_of
+from cerebench.core.records.base import Misfit
 from cerebench.datasets.base import Case, Dataset, Split
 from cerebench.datasets.folders.folder import Folder, Shape, spacing_of
 from cerebench.datasets.splits import split_sha256, write_split
@@ -50,8 +51,8 @@ class Reference(Protocol):
         """Refuse a plan that must not run on these data."""
         ...
 
-    def publish(self, folder: Path) -> None:
-        """Write what belongs beside the results."""
+    def publish(self, folder: Path) -> str:
+        """Write what belongs beside the results; say what was damaged."""
         ...
 
     def open(self, bench: Workbench) -> RealSets:
@@ -155,9 +156,14 @@ class DatasetReference:
         """
         refuse_leakage(self, plan.folder, plan.rows)
 
-    def publish(self, folder: Path) -> None:
-        """Write the split."""
-        write_bytes(folder / self.split_file, write_split(self.split, self.cases))
+    def publish(self, folder: Path) -> str:
+        """Write the split; say whether it was damaged."""
+        path = folder / self.split_file
+        if path.is_dir():
+            raise Misfit(path, "it is a folder where a file belongs. Move it elsewhere")
+        was_there = path.exists()
+        written = write_where_different(path, write_split(self.split, self.cases))
+        return f"{path}: it was not the split that its name tells" if written and was_there else ""
 
     def open(self, bench: Workbench) -> RealSets:
         """Prepare the cases and return the real sets."""
@@ -268,8 +274,9 @@ class FolderReference:
     def check(self, plan: Plan) -> None:
         """Nothing is refused."""
 
-    def publish(self, folder: Path) -> None:
+    def publish(self, folder: Path) -> str:
         """Nothing is written beside the results."""
+        return ""
 
     def open(self, bench: Workbench) -> RealSets:
         """Copy the real volumes to temporary files, so that each NIfTI file is unpacked once."""

@@ -120,7 +120,15 @@ def stages(row: TrainedRow) -> Iterator[Stage]:
         asked = {"sample": row.sample_key, "real": row.common.reference.key, "n": row.common.n}
         key, record = key_of({"kind": "diagnosis", **asked}), row.folder / "diagnosis/record.json"
         needs = tuple(f"train {scope}" for scope in row.scopes)
-        yield Stage("diagnosis", key, record, partial(_diagnose, row), needs)
+        run, folder = partial(_diagnose, row), record.parent
+        yield Stage(
+            "diagnosis",
+            key,
+            record,
+            run,
+            needs,
+            holds=lambda root, found: not store.damaged(root / folder, found.files, hashed=True),
+        )
 
 
 def _diagnose(row: TrainedRow, bench: Workbench, task: Task) -> DiagnosisRecord:

@@ -61,6 +61,7 @@ class HarnessTrainer:
         device: Where to train.
         progress: Told after every step.
         stop: Asked after every step; true means: write a checkpoint and stop.
+        say: Told in a line where a checkpoint is damaged.
 
     Attributes:
         costs: What the trainings took so far, in their order.
@@ -73,11 +74,12 @@ class HarnessTrainer:
         device: torch.device,
         progress: Progress,
         stop: Callable[[], bool],
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.device = device
         self.costs: list[FitRecord] = []
         self._folder, self._key = folder, key
-        self._progress, self._stop = progress, stop
+        self._progress, self._stop, self._say = progress, stop, say
 
     def data(self, cases: Cases) -> TrainingData:
         """Return cases as batches on the device."""
@@ -102,7 +104,7 @@ class HarnessTrainer:
             files = store.describe_files(folder, [model])
             done = store.write_record(record, self._key, FitRecord(**asdict(cost), files=files))
         else:
-            load_networks(learner.nets, model, self.device)
+            load_networks(learner.nets, model, self.device, done.files[model.name])
         self.costs.append(done)
 
     def _train(self, learner: Learner, cases: Cases, name: str, seed: int) -> Cost:
@@ -117,6 +119,8 @@ class HarnessTrainer:
                 step, total, told(scalars), name
             ),
             stop=self._stop,
+            key=self._key,
+            say=self._say,
         )
 
 
@@ -276,7 +280,8 @@ def _classify(
     real = bench.cases
     given = material(bench.prepared, real.split, real.classes, row.volumes(bench))
     work = (bench.folder / record).with_suffix("")
-    trainer = HarnessTrainer(work, key, bench.device, task.update, bench.stop)
+    say = bench.display.say
+    trainer = HarnessTrainer(work, key, bench.device, task.update, bench.stop, say)
     return run(planned, given, trainer)
 
 

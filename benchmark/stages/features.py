@@ -6,10 +6,9 @@ does not grow with the number of volumes.
 
 from __future__ import annotations
 
-import io
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cerebench.benchmark.engine.registry import Registry
-from cerebench.core.files import replacing, write_bytes
+from cerebench.benchmark.stages.feature_files import RowWriter, StoredRows, state_of
+from cerebench.core.files import replacing
 from cerebench.core.hashing import key_of, sha256_bytes
 from cerebench.metrics.base import VIEWS, Extractor, VolumeSet
 
@@ -31,31 +31,6 @@ _NEIGHBOURS = {"middle": (0,), "center3": (-1, 0, 1)}  # of the middle slice
 _STEPS = {"every4": 4}  # from the first slice on
 
 
-class StoredRows:
-    """The slice features of a set in one file, read one volume at a time.
-
-    Args:
-        path: ``.npy`` file, (N, S, dim) float32.
-        slices: Which slices to take; all of them by default.
-    """
-
-    def __init__(self, path: Path, slices: Sequence[int] | None = None) -> None:
-        with path.open("rb") as file:
-            np.lib.format.read_magic(file)
-            self.shape, _, _ = np.lib.format.read_array_header_1_0(file)
-            self._start = file.tell()
-        self._path, self._slices = path, slices
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, index: int) -> NDArray[np.float32]:
-        count = self.shape[1] * self.shape[2]
-        offset = self._start + range(len(self))[index] * count * 4
-        rows = np.fromfile(self._path, np.float32, count, offset=offset).reshape(self.shape[1:])
-        return rows if self._slices is None else rows[list(self._slices)]
-
-
 class FeatureCache:
     """Extract and keep raw features; the injected ``features`` of every ``VolumeSet``.
 
@@ -64,13 +39,20 @@ class FeatureCache:
         extractors: The registry of feature spaces.
         workers: Processes that share the work of extractors which declare ``in_processes``.
         device: Where extractors that have a ``device`` run.
+        say: Told in a line where a file is damaged.
     """
 
     def __init__(
-        self, folder: Path, extractors: Registry, workers: int = 1, device: str = "cpu"
+        self,
+        folder: Path,
+        extractors: Registry,
+        workers: int = 1,
+        device: str = "cpu",
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.folder, self._registry, self._workers = folder, extractors, workers
-        self._device = device
+        self._device, self._say = device, say
+        self._whole: set[Path] = set()  # files that were looked through
         self._extractors: dict[str, Extractor] = {}
         self._rows: dict[tuple[str, str], NDArray[np.float32]] = {}  # 3D features by volume hash
 
@@ -80,11 +62,37 @@ class FeatureCache:
         if extractor.ndim == 2:
             return self._slice_rows(volumes, name, view)
         path = self._path(volumes, name, view)
-        if not path.exists():
-            buffer = io.BytesIO()
-            np.save(buffer, self._volume_rows(volumes, extractor))
-            write_bytes(path, buffer.getvalue())
+        if not self._is_whole(path):
+            self._keep_intact(path, volumes, extractor)
+            rows = self._volume_rows(volumes, extractor)
+            with replacing(path) as temporary:
+                writer = RowWriter(temporary, len(rows), path.stem)
+                for row in rows:
+                    writer.add(row)
+            self._whole.add(path)
         return np.load(path, mmap_mode="r")
+
+    def _is_whole(self, path: Path) -> bool:
+        """Say whether a file is there and as it was written; each is looked through once."""
+        if path not in self._whole and state_of(path).whole:
+            self._whole.add(path)
+        return path in self._whole
+
+    def _intact(self, path: Path) -> Mapping[int, NDArray[np.float32]]:
+        """Return the intact rows of a damaged file; empty where there is none. It is said."""
+        if not path.exists():
+            return {}
+        found = state_of(path)
+        lost = f"those of {len(found.damaged)} of {found.rows} volumes" if found.rows else "all"
+        self._say(f"{path}: these features are damaged; {lost} are extracted again.")
+        rows = np.load(path, mmap_mode="r") if found.rows else ()
+        return {i: np.array(rows[i]) for i in range(found.rows) if i not in found.damaged}
+
+    def _keep_intact(self, path: Path, volumes: VolumeSet, extractor: Extractor) -> None:
+        """Take what is left of a damaged file as extracted."""
+        hashes = _hashes(volumes)
+        for index, row in self._intact(path).items():
+            self._rows.setdefault(_row_key(extractor, hashes[index]), row)
 
     def names(self, name: str) -> Sequence[str]:
         """Return what ``VolumeSet.feature_names`` describes."""
@@ -119,7 +127,7 @@ class FeatureCache:
 
     def _volume_rows(self, volumes: VolumeSet, extractor: Extractor) -> NDArray[np.float32]:
         """Extract each distinct volume once."""
-        keys = [(f"{extractor.name} {extractor.version}", d) for d in _hashes(volumes)]
+        keys = [_row_key(extractor, digest) for digest in _hashes(volumes)]
         first = {key: i for i, key in reversed(list(enumerate(keys))) if key not in self._rows}
         todo = list(first.items())
         voxels = volumes[0].size
@@ -155,39 +163,39 @@ class FeatureCache:
         """
         plane, _, choice = view.partition("/")
         whole = self._path(volumes, name, plane)
-        if choice and whole.exists():
+        if choice and self._is_whole(whole):
             return StoredRows(whole, chosen(StoredRows(whole).shape[1], choice))
         path = self._path(volumes, name, view)
-        if not path.exists():
+        if not self._is_whole(path):
             wanted = {
                 other: self._path(volumes, name, f"{other}/{choice}" if choice else other)
                 for other in VIEWS
             }
-            missing = {other: path for other, path in wanted.items() if not path.exists()}
+            missing = {other: path for other, path in wanted.items() if not self._is_whole(path)}
             self._extract_slices(volumes, self._extractors[name], missing, choice)
+            self._whole.update(missing.values())
         return StoredRows(path)
 
     def _extract_slices(
         self, volumes: VolumeSet, extractor: Extractor, files: dict[str, Path], choice: str
     ) -> None:
         """Read each distinct volume once and write the features of its slices along each view."""
-        hashes = _hashes(volumes)
+        hashes, kept = _hashes(volumes), {view: self._intact(path) for view, path in files.items()}
         first: dict[str, int] = {}
         prepare = getattr(extractor, "prepare_volume", lambda volume: volume)
         with ExitStack() as stack:
             writers = {
-                view: _RowWriter(stack.enter_context(replacing(path)), len(volumes))
+                view: RowWriter(stack.enter_context(replacing(path)), len(volumes), path.stem)
                 for view, path in files.items()
             }
             for index, digest in enumerate(hashes):
-                copy_of = first.setdefault(digest, index)
-                volume = prepare(volumes[index]) if copy_of == index else None
+                copy_of, volume = first.setdefault(digest, index), None
                 for view, writer in writers.items():
-                    writer.add(
-                        writer.read(copy_of)
-                        if volume is None
-                        else _slice_features(extractor, volume, view, choice)
-                    )
+                    rows = writer.read(copy_of) if copy_of < index else kept[view].get(index)
+                    if rows is None:
+                        volume = prepare(volumes[index]) if volume is None else volume
+                        rows = _slice_features(extractor, volume, view, choice)
+                    writer.add(rows)
 
 
 @contextmanager
@@ -206,23 +214,9 @@ def one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-class _RowWriter:
-    """Write (N, S, dim) float32 as ``.npy``, one volume after the other."""
-
-    def __init__(self, path: Path, count: int) -> None:
-        self._path, self._count = path, count
-
-    def add(self, rows: NDArray[np.float32]) -> None:
-        rows = np.ascontiguousarray(rows, dtype=np.float32)
-        with self._path.open("ab") as file:
-            if file.tell() == 0:
-                shape = (self._count, *rows.shape)
-                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, header)
-            rows.tofile(file)
-
-    def read(self, index: int) -> NDArray[np.float32]:
-        return StoredRows(self._path)[index]
+def _row_key(extractor: Extractor, digest: str) -> tuple[str, str]:
+    """Return what identifies the features of the volume of a hash."""
+    return f"{extractor.name} {extractor.version}", digest
 
 
 def _hashes(volumes: VolumeSet) -> list[str]:

@@ -181,8 +181,17 @@ def stage(row: JudgedRow, upstream: Mapping[str, Any], needs: tuple[str, ...] = 
     left, asked = files(row), {"kind": "figures", "real": row.common.reference.key}
     key = key_of({**asked, "n": row.common.n, "files": sorted(left), **upstream})
     record = left["preview"].with_name("figures.json")
-    run = partial(_write, row)
-    return Stage("figures", key, record, run, needs, line="score", left=tuple(left.values()))
+    run, folder = partial(_write, row), record.parent
+    return Stage(
+        "figures",
+        key,
+        record,
+        run,
+        needs,
+        line="score",
+        left=tuple(left.values()),
+        holds=lambda root, found: not store.damaged(root / folder, found.files, hashed=True),
+    )
 
 
 def _write(row: JudgedRow, bench: Workbench, task: Task) -> FiguresRecord:

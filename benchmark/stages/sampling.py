@@ -25,9 +25,10 @@ from cerebench.benchmark.engine.registry import suite_version
 from cerebench.benchmark.engine.stage import Stage
 from cerebench.benchmark.errors import BadSample, Interrupted
 from cerebench.benchmark.stages.training import derive_seed, load_networks
-from cerebench.core.files import json_bytes, read_json, write_bytes
+from cerebench.core.files import json_bytes, read_json, write_bytes, write_where_different
 from cerebench.core.hashing import sha256_bytes, sha256_file
 from cerebench.core.machine import versions
+from cerebench.core.records.files import read
 from cerebench.core.records.trained import WEIGHTS, FileFact, SampleRecord, TrainRecord
 from cerebench.datasets.folders import derivative
 from cerebench.datasets.folders.derivative import sidecar, sidecar_facts, volume_name
@@ -265,9 +266,10 @@ def _lacking(
     index: int,
     recorded: Mapping[str, FileFact],
 ) -> list[Path]:
-    """Return the files of one sample that are missing or damaged.
+    """Return the files of one sample that are missing or damaged; all are hashed.
 
-    A record tells the content of a file; without one the sidecar, which is written last, does.
+    The record of the whole set will vouch for those that stay, too. A record tells the content of a
+    file; without one the sidecar, which is written last, does.
     """
     lacking = []
     for volume in _volume_paths(folder, spec, name, index):
@@ -276,13 +278,15 @@ def _lacking(
         told = facts if isinstance(facts, dict) and facts.keys() >= _SIDECAR else {}
         claims = [recorded.get(path.relative_to(folder).as_posix()) for path in (volume, described)]
         if claims[0]:
-            holds = store.file_holds(volume, claims[0])
+            holds = store.file_holds(volume, claims[0], hashed=True)
         else:
             holds = volume.is_file() and sha256_file(volume) == told.get("VolumeSHA256")
         if not holds:
             lacking.append(volume)
         # A record that vouches for volumes alone is one of 0.1.0, whose sidecars tell no hash.
-        if not (store.file_holds(described, claims[1]) if claims[1] else told and holds):
+        if claims[1]:
+            holds, told = store.file_holds(described, claims[1], hashed=True), facts
+        if not (told and holds):
             lacking.append(described)
     return lacking
 
@@ -303,11 +307,18 @@ def trained_weights(cell: Path, keys: Mapping[str, str]) -> dict[str, str]:
 def load_trained(
     build: Callable[[str], Method], scopes: Iterable[str], cell: Path, device: torch.device
 ) -> dict[str, Method]:
-    """Return the trained instances of a cell's folder by scope, on a device, in eval mode."""
+    """Return the trained instances of a cell's folder by scope, on a device, in eval mode.
+
+    Raises:
+        Damaged: If weights are not what their record vouches for.
+    """
     methods = {scope: build(scope) for scope in scopes}
     places = folder_names(list(methods))
     for scope, method in methods.items():
-        load_networks(method.nets, cell / "train" / places[scope] / WEIGHTS, device)
+        folder = cell / "train" / places[scope]
+        record = read(TrainRecord, folder / "record.json")
+        fact = record[1].files[WEIGHTS] if record else None
+        load_networks(method.nets, folder / WEIGHTS, device, fact)
     return methods
 
 
@@ -368,6 +379,8 @@ def stored_volumes(
 ) -> LazyVolumes:
     """Return the first n stored volumes of a class, read when indexed; ids are the subjects.
 
+    Reading one that is not what the record of the samples vouches for raises ``Damaged``.
+
     Args:
         folder: A cell's ``sample`` folder.
         spec_key: Key of the samples.
@@ -391,19 +404,33 @@ def stored_volumes(
             f"{folder} holds {len(files)} of {n} samples of {name}. Run bench run again."
         )
     ids = [paths[0].parents[1].name for paths in files]
-    return LazyVolumes(ids, lambda i: np.concatenate([read_volume(p) for p in files[i]]))
+    vouched = _vouched(folder, spec_key)
+
+    def read_channel(path: Path) -> NDArray[np.float32]:
+        store.verify(path, vouched.get(path.relative_to(folder).as_posix()))
+        return read_nifti(path)[0][None]
+
+    return LazyVolumes(ids, lambda i: np.concatenate([read_channel(p) for p in files[i]]))
 
 
-def mask_donors(folder: Path, ids: Sequence[str]) -> tuple[str, ...]:
-    """Return the training case whose mask each stored volume was made from; empty without masks."""
+def mask_donors(folder: Path, spec_key: str, ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the training case whose mask each stored volume was made from; empty without masks.
+
+    Raises:
+        Damaged: If a sidecar is not what the record of the samples vouches for.
+    """
     sidecars = [min((folder / subject / "anat").glob("*.json")) for subject in ids]
+    vouched = _vouched(folder, spec_key)
+    for path in sidecars:
+        store.verify(path, vouched.get(path.relative_to(folder).as_posix()))
     told = [json.loads(path.read_text("utf-8")) for path in sidecars]
     return tuple(facts["MaskOf"] for facts in told if "MaskOf" in facts)
 
 
-def read_volume(path: Path) -> NDArray[np.float32]:
-    """Read one channel of a stored volume, (1, D, H, W) float32 in [-1, 1]."""
-    return read_nifti(path)[0][None]
+def _vouched(folder: Path, key: str) -> Mapping[str, FileFact]:
+    """Return what the record of a sample folder says of its files."""
+    record = store.read_claim(folder / "record.json", key, SampleRecord)
+    return record.files if record else {}
 
 
 def _volume_paths(folder: Path, spec: SampleSpec, name: str, index: int) -> list[Path]:
@@ -500,7 +527,7 @@ def _describe(
     if spec.training:
         files[derivative.TRAINING] = derivative.training_cases(spec.training)
     for name, data in {DESCRIPTION: json_bytes(description), **files}.items():
-        _write_where_different(folder / name, data)
+        write_where_different(folder / name, data)
     return redrawn
 
 
@@ -516,12 +543,6 @@ def _written(folder: Path, spec: SampleSpec) -> Iterator[Path]:
             yield folder / name
 
 
-def _write_where_different(path: Path, data: bytes) -> None:
-    """Write a small file unless it has this content: then its times stay as a record knows them."""
-    if not path.is_file() or path.read_bytes() != data:
-        write_bytes(path, data)
-
-
 def _participants(folder: Path, spec: SampleSpec) -> None:
     rows = [
         {"participant_id": spec.subject(name, i), "class": name, "seed": spec.seed, "index": i}
@@ -529,7 +550,7 @@ def _participants(folder: Path, spec: SampleSpec) -> None:
         for i in range(spec.n)
     ]
     for name, data in derivative.participants(rows).items():
-        _write_where_different(folder / name, data)
+        write_where_different(folder / name, data)
 
 
 def stage(row: TrainedRow) -> Stage:
@@ -573,10 +594,11 @@ def _sample(row: TrainedRow, bench: Workbench, task: Task) -> SampleRecord:
         found=store.read_claim(folder / "sample/record.json", row.sample_key, SampleRecord),
         derived=[folder / stage for stage in DERIVED],
     )
-    if record.restored:
+    restored = record.restored or ()
+    if count := len(restored):
         bench.display.say(
-            f"{row.name}: {len(record.restored)} damaged or missing files of the samples were "
-            f"drawn again to the recorded bits: {', '.join(record.restored[:3])}"
+            f"{row.name}: {count} damaged or missing file{'s' * (count != 1)} of the samples drawn "
+            f"again to the recorded bits: {', '.join(restored[:3])}{', …' * (count > 3)}"
         )
     if record.redrawn:
         bench.display.say(f"{row.name}: all samples were drawn anew: {record.redrawn}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -40,11 +39,12 @@ from cerebench.benchmark.device import (
 from cerebench.benchmark.engine import store
 from cerebench.benchmark.engine.stage import Stage
 from cerebench.benchmark.errors import Interrupted
+from cerebench.benchmark.stages.checkpoints import Checkpoints
 from cerebench.core import weights
 from cerebench.core.files import read_json, replacing, write_json
 from cerebench.core.hashing import key_of
 from cerebench.core.machine import cpu_time, usable_cores, versions
-from cerebench.core.records.trained import TrainRecord
+from cerebench.core.records.trained import FileFact, TrainRecord
 from cerebench.methods.base import Batch, Batches, Method, Rows, T
 from cerebench.metrics.downstream.base import Learner
 
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from cerebench.benchmark.engine.rows import TrainedRow
     from cerebench.benchmark.engine.workbench import Workbench
 
+CONFIG, LOG = "config.json", "log.jsonl"  # beside the weights
 LOG_LINES = 200  # per phase; between them scalars stay on the device
 MEMORY_SHARE = 0.25  # of the device's memory that training data may fill
 
@@ -177,6 +178,8 @@ def train(
     checkpoint_every: float = 300.0,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
+    key: str = "",
+    say: Callable[[str], None] = lambda line: None,
 ) -> Cost:
     """Train a method or a classifier, or go on where an interrupted training left its checkpoint.
 
@@ -193,6 +196,8 @@ def train(
         checkpoint_every: Seconds between checkpoints.
         progress: Called after every step with (phase, steps done, total, last logged scalars).
         stop: Asked after every step; true means: write a checkpoint and stop.
+        key: Identifies the training; a checkpoint of another key is passed over.
+        say: Told in a line where a checkpoint is damaged.
 
     Raises:
         Interrupted: When ``stop`` said so. Call again with the same arguments to go on.
@@ -201,7 +206,8 @@ def train(
     device = torch.device(device)
     folder.mkdir(parents=True, exist_ok=True)
     _prepare(method.nets, device)
-    run = _Run(method, folder, (seed, scope), device, checkpoint_every, progress, stop)
+    checkpoints = Checkpoints(folder / "checkpoint", key, say)
+    run = _Run(method, folder, (seed, scope), device, checkpoint_every, progress, stop, checkpoints)
     with (
         seeded(seed, scope, "train", device=device),
         exact_arithmetic(device),
@@ -213,16 +219,8 @@ def train(
         net.eval()
     cost = run.cost()
     save_networks(method.nets, folder / "model.safetensors")
-    _remove_checkpoint(run.checkpoint_folder)
+    checkpoints.remove()
     return cost
-
-
-def _remove_checkpoint(folder: Path) -> None:
-    """Remove a checkpoint; where somebody put a link in its place, the link alone."""
-    if folder.is_symlink():
-        folder.unlink()
-    elif folder.exists():
-        shutil.rmtree(folder)
 
 
 def save_networks(nets: Mapping[str, nn.Module], path: Path) -> None:
@@ -237,8 +235,24 @@ def save_networks(nets: Mapping[str, nn.Module], path: Path) -> None:
         save_file(tensors, temporary)
 
 
-def load_networks(nets: Mapping[str, nn.Module], path: Path, device: torch.device | str) -> None:
-    """Load what ``save_networks`` wrote; networks end on the device, in eval mode."""
+def load_networks(
+    nets: Mapping[str, nn.Module],
+    path: Path,
+    device: torch.device | str,
+    fact: FileFact | None = None,
+) -> None:
+    """Load what ``save_networks`` wrote; networks end on the device, in eval mode.
+
+    Args:
+        nets: Network by name.
+        path: The file.
+        device: Where the networks go.
+        fact: What a record says of the file, if there is one.
+
+    Raises:
+        Damaged: If the file is something else.
+    """
+    store.verify(path, fact)
     states: dict[str, dict[str, Tensor]] = {name: {} for name in nets}
     for key, value in load_file(path).items():
         name, tensor = key.split(".", 1)
@@ -261,6 +275,7 @@ class _Run:
         checkpoint_every: float,
         progress: Progress | None,
         stop: Callable[[], bool],
+        checkpoints: Checkpoints,
     ) -> None:
         self.method, self.names, self.device = method, names, device
         self._parameters = {  # before a method can freeze what it has trained
@@ -269,7 +284,7 @@ class _Run:
         }
         reset_peak(device)
         self.open = ExitStack()  # iterations that an error leaves unfinished are closed with it
-        self.checkpoint_folder = folder / "checkpoint"
+        self._checkpoints = checkpoints
         self._every, self._progress, self._stop = checkpoint_every, progress, stop
         self._phases: dict[str, _Phase] = {}
         saved = self._load()
@@ -282,8 +297,9 @@ class _Run:
         self._cpu_before: float | None = saved.get("cpu_seconds", none)
         self._others_before: float | None = saved.get("other_cpu_seconds", none)
         self._peak_before: float = saved.get("peak_mib", 0.0)
-        self._log = (folder / "log.jsonl").open("a+b")
-        self._log.truncate(saved.get("log_bytes", 0))
+        self._log = (folder / LOG).open("a+b")
+        written = self._log.seek(0, os.SEEK_END)  # less than was, if somebody cut it short
+        self._log.truncate(min(saved.get("log_bytes", 0), written))
         self._log.seek(0, os.SEEK_END)
         self.open.callback(self._log.close)
         self._started = self._checkpointed = time.monotonic()
@@ -368,22 +384,12 @@ class _Run:
             "peak_mib": self._peak_mib(),
             "log_bytes": self._log.tell(),
         }
-        self.checkpoint_folder.mkdir(exist_ok=True)
-        with replacing(self.checkpoint_folder / "state.pt") as temporary:
-            torch.save(state, temporary)
+        self._checkpoints.save(state)
         self._checkpointed = time.monotonic()
 
     def _load(self) -> dict[str, Any]:
-        path = self.checkpoint_folder / "state.pt"
-        if not path.exists():
-            return {}
-        state = torch.load(
-            path,
-            # Torch's types say less of a storage than it has.
-            map_location=self._place,  # pyright: ignore[reportArgumentType]
-            weights_only=True,
-        )
-        for name, net in self.method.nets.items():
+        state = self._checkpoints.load(self._place)
+        for name, net in self.method.nets.items() if state else ():
             net.load_state_dict(state["nets"][name])
         return state
 
@@ -530,19 +536,44 @@ def stages(row: TrainedRow) -> Iterator[Stage]:
     """Return the trainings of a row, one per instance."""
     for scope in row.scopes:
         key, record = row.train_keys[scope], row.train_record(scope)
-        yield Stage(f"train {scope}", key, record, partial(_train_instance, row, scope))
+        run, mend = partial(_train_instance, row, scope), partial(_mend, row, scope)
+        yield Stage(f"train {scope}", key, record, run, mend=mend)
+
+
+def _mark(row: TrainedRow, scope: str, folder: Path) -> None:
+    """Write ``config.json``: what a folder is being trained with."""
+    told = {"key": row.train_keys[scope], "config": dict(row.resolved.values)}
+    write_json(folder / CONFIG, told)
+
+
+def _mend(row: TrainedRow, scope: str, root: Path, record: TrainRecord) -> Iterator[str]:
+    """Restore what lies beside the weights of a finished training; say what cannot be restored."""
+    folder = (root / row.train_record(scope)).parent
+    for name in store.damaged(folder, record.beside or {}):
+        if (folder / name).is_dir():
+            yield f"{folder / name}: it is a folder where a file belongs. Move it elsewhere."
+        elif name == CONFIG:
+            _mark(row, scope, folder)
+            yield f"{folder / name}: it was damaged or missing, and is written again."
+        else:
+            yield (
+                f"{folder / name}: it is damaged or missing. What it told of the training is "
+                f"lost; weights and scores hold. (Remove {folder} to train again.)"
+            )
 
 
 def _train_instance(row: TrainedRow, scope: str, bench: Workbench, task: Task) -> TrainRecord:
     """Train one instance of a row, or go on with it; a folder of another key is cleared first."""
     key, ids = row.train_keys[scope], row.train_ids(scope)
     folder = (bench.folder / row.train_record(scope)).parent
-    mark = folder / "config.json"
-    found = read_json(mark)
-    if folder.exists() and not (isinstance(found, dict) and found.get("key") == key):
+    found = read_json(folder / CONFIG)
+    mark = found.get("key") if isinstance(found, dict) else None
+    # Where it was damaged, checkpoints tell what they are of.
+    ours = mark is None and (folder / store.MARKER).is_file() and (folder / "checkpoint").is_dir()
+    if folder.exists() and mark != key and not ours:
         store.clear(folder, bench.plan.out, "train")
     store.begin(folder)
-    write_json(mark, {"key": key, "config": dict(row.resolved.values)})
+    _mark(row, scope, folder)
     cost = train(
         row.build(scope),
         bench.data(ids),
@@ -552,6 +583,8 @@ def _train_instance(row: TrainedRow, scope: str, bench: Workbench, task: Task) -
         device=bench.device,
         progress=lambda phase, step, total, scalars: task.update(step, total, told(scalars), phase),
         stop=bench.stop,
+        key=key,
+        say=bench.display.say,
     )
     for text in cost.warnings:
         bench.display.say(f"{row.name} · {scope}: {text}")
@@ -565,4 +598,5 @@ def _train_instance(row: TrainedRow, scope: str, bench: Workbench, task: Task) -
         train_ids=tuple(ids),
         versions=versions(),
         files=store.describe_files(folder, [folder / "model.safetensors"]),
+        beside=store.describe_files(folder, [folder / CONFIG, folder / LOG]),
     )

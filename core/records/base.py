@@ -15,7 +15,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal, NoReturn
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -59,10 +59,13 @@ class Head(Part):
     Attributes:
         schema: Version of the format.
         kind: What the file is.
+        sha256: SHA-256 of the rest of the file as canonical JSON; not there in files that were
+            written before it was, whose content nothing vouches for.
     """
 
     schema: int
     kind: str
+    sha256: Annotated[str | None, OLDER]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +89,10 @@ class File(Part):
 
     kind: ClassVar[str]
     head: ClassVar[type[Head]] = Head
+
+    def misplaced(self, path: Path) -> str:
+        """Say why it is not the file that belongs to this path; empty where it is."""
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -94,6 +95,12 @@ class CellFile(File):
         """Refuse a trained instance without a key."""
         if lost := [scope for scope in self.scopes if scope not in self.train_keys]:
             raise ValueError(f"train_keys.{lost[0]} is missing")
+
+    def misplaced(self, path: Path) -> str:
+        """Say that it is of another seed than its folder; else nothing."""
+        place = path.parent.name
+        ours = place == f"seed-{self.seed}" or not place.startswith("seed-")
+        return "" if ours else f"seed must be that of the folder, got {self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)

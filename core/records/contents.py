@@ -7,7 +7,9 @@ listed record that is missing has not run.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -148,6 +150,8 @@ class Contents(File):
         rows: Lines of the table.
         downstream: The protocols that were asked for.
         published: Tables of the literature.
+        keys: Place of a record to the key that it must have; empty where an older version wrote
+            the file. Records of figures are not among them.
     """
 
     kind = "experiment"
@@ -169,9 +173,16 @@ class Contents(File):
     rows: tuple[RowEntry, ...]
     downstream: Annotated[tuple[ProtocolEntry, ...], LATER]
     published: Annotated[tuple[PublishedTable, ...], LATER]
+    keys: Annotated[Mapping[Place, str], Field(default_factory=dict)]
 
     def __post_init__(self) -> None:
         """Refuse a name that could not be that of a file."""
         if self.name in (".", "..") or not re.fullmatch(r"[\w.][\w.-]*", self.name, re.ASCII):
             name = shown(self.name)
             raise ValueError(f"name must be of letters, digits, '.', '_' and '-', got {name}")
+
+    def misplaced(self, path: Path) -> str:
+        """Say that the name of the file is that of another experiment; else nothing."""
+        ours = path.stem == f"experiment-{self.name}-{self.key[:8]}"
+        got = f"{shown(self.name)} and {shown(self.key[:8])}"
+        return "" if ours else f"name and key must be those of the file's name, got {got}"

@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from cerebench.core.hashing import seal_of
 from cerebench.core.records.base import SCHEMA, File, Head, Misfit, Part, Record, RecordHead, shown
 
 Whole = TypeVar("Whole", bound=File)
+CHANGED = "its content is not what its sha256 says, so it was changed after it was written"
 
 
 def parse(kind: type[Whole], data: bytes, place: object) -> tuple[Head, Whole]:
@@ -26,20 +28,31 @@ def parse(kind: type[Whole], data: bytes, place: object) -> tuple[Head, Whole]:
         place: Where it lies, for the message.
 
     Raises:
-        Misfit: If it is something else.
+        Misfit: If it is something else, or no longer what was written.
     """
     try:
         head = _validated(Head, data)
-        if head.schema > SCHEMA:
+        if head.schema > SCHEMA and not _holds(head, data, schema=SCHEMA):
             fault = f"schema is {head.schema}, of a newer version; this one reads {SCHEMA}"
             raise Misfit(place, f"{fault}. Update Cerebench", newer=True)
         if head.schema != SCHEMA:
             raise Misfit(place, f"schema must be {SCHEMA}, got {head.schema}")
         if head.kind != kind.kind:
             raise Misfit(place, f"kind must be '{kind.kind}', got {shown(head.kind)}")
-        return _validated(kind.head, data), _validated(kind, data)
+        found = _validated(kind.head, data), _validated(kind, data)
     except ValidationError as error:
         raise Misfit(place, _fault(error.errors(include_url=False)[0])) from None
+    if head.sha256 is not None and not _holds(head, data):
+        raise Misfit(place, CHANGED)
+    return found
+
+
+def _holds(head: Head, data: bytes, **instead: Any) -> bool:
+    """Say whether a file has the content that it was written with, but for these fields."""
+    try:
+        return seal_of({**json.loads(data), **instead}) == head.sha256
+    except (ValueError, RecursionError):  # of numbers that canonical JSON does not have
+        return False
 
 
 def read(kind: type[Whole], path: Path, place: object = None) -> tuple[Head, Whole] | None:
@@ -61,6 +74,8 @@ def read(kind: type[Whole], path: Path, place: object = None) -> tuple[Head, Who
         if at and isinstance(head, RecordHead) and not head.key.startswith(named):
             got = shown(head.key[:8])
             raise Misfit(place, f"key must begin with {named} as the name says, got {got}")
+        if fault := whole.misplaced(path):
+            raise Misfit(place, fault)
         return head, whole
     if path.exists():  # a pipe would be waited for
         raise Misfit(
@@ -73,6 +88,13 @@ def dump(whole: File, *, key: str = "", utc: str = "") -> dict[str, Any]:
     """Return a file as JSON holds it; ``key`` and ``utc`` are those of a record."""
     record = {"status": "ok", "key": key, "utc": utc} if isinstance(whole, Record) else {}
     return {"schema": SCHEMA, "kind": whole.kind, **record, **as_json(whole)}
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a file as JSON holds it with the hash of itself, by which ``parse`` knows damage."""
+    told = json.loads(json.dumps({**content, "sha256": None}))
+    head = {name: told.pop(name) for name in ("schema", "kind", "sha256")}
+    return {**head, "sha256": seal_of({**head, **told}), **told}
 
 
 def as_json(value: Any) -> Any:

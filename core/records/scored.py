@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from cerebench.core.records.base import (
     OLDER,
     Amount,
@@ -80,7 +82,18 @@ class ScoreRecord(Record):
     metric_version: int
     recipe: Settings
     recipe_hash: Sha256
-    rows: tuple[ScoreRow, ...]
+    rows: Annotated[tuple[ScoreRow, ...], Field(min_length=1)]
+
+    def __post_init__(self) -> None:
+        """Refuse rows that are missing or stand there twice: every class has the same views."""
+        found = [(row.class_, row.view) for row in self.rows]
+        classes, views = dict.fromkeys(c for c, _ in found), dict.fromkeys(v for _, v in found)
+        if sorted(found) != sorted((c, v) for c in classes for v in views):
+            n = len(classes) * len(views)
+            raise ValueError(
+                f"rows must be {n}, one for each of {len(classes)} classes and {len(views)} "
+                f"views, got {len(found)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,6 +75,8 @@ class TrainRecord(Record):
         train_ids: The cases it was trained on.
         versions: Python and the packages that numbers depend on, with their versions.
         files: File beside the record to what it vouches for.
+        beside: The same of what explains the training and gives no number (settings, log); a
+            damaged one is restored or named. Null in records before 0.2.0.
     """
 
     kind = "train"
@@ -99,6 +101,7 @@ class TrainRecord(Record):
     train_ids: tuple[str, ...]
     versions: Mapping[str, str]
     files: Files
+    beside: Annotated[Files | None, OLDER]
 
     def __post_init__(self) -> None:
         """Refuse a training that vouches for no weights."""

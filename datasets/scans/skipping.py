@@ -6,13 +6,12 @@ by the content of the files, so that only new and changed ones are read again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from cerebench.core.files import write_bytes
+from cerebench.core.files import read_sealed, write_sealed
 from cerebench.core.hashing import key_of
 from cerebench.datasets.base import Case, Finding, LeftOut, Progress
 from cerebench.datasets.cache import file_hashes
@@ -65,7 +64,7 @@ def examine(
         if learned:
             index.parent.mkdir(parents=True, exist_ok=True)
             every = {key: asdict(value) for key, value in (known | learned).items()}
-            write_bytes(index, json.dumps(every).encode())
+            write_sealed(index, every)
     return [(known | learned)[keys[case.id]] for case in cases]
 
 
@@ -145,7 +144,7 @@ def _relative(examined: Examined, root: Path) -> Examined:
 
 def _read(index: Path) -> dict[str, Examined]:
     try:
-        return {key: _examined(value) for key, value in json.loads(index.read_text()).items()}
+        return {key: _examined(value) for key, value in (read_sealed(index) or {}).items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 

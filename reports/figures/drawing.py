@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import textwrap
 import zipfile
 import zlib
@@ -15,7 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.hashing import sha256_bytes
+from cerebench.core.records.base import Misfit
+from cerebench.core.records.files import read
 from cerebench.core.records.rows import CONTROL_KIND, RowEntry
+from cerebench.core.records.scored import DiagnosisRecord, FiguresRecord
 from cerebench.reports.base import RecordedExperiment, ReportError
 from cerebench.reports.formatting import plain, tick
 from cerebench.reports.tables.notes import provenance
@@ -389,17 +394,36 @@ def arrays(path: Path, what: str) -> dict[str, NDArray[Any]]:
     """Read an npz file of numbers and strings; empty if it does not exist.
 
     Raises:
-        ReportError: If it exists and cannot be read as ``what``.
+        ReportError: If it exists and cannot be read as ``what``, or is not what the record beside
+            it vouches for.
     """
     if not path.is_file():
         return {}
+    data = path.read_bytes()
+    if _vouched(path) not in ("", sha256_bytes(data)):
+        raise ReportError(
+            f"{path} is not what its record vouches for. The same bench run makes it again."
+        )
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             return {key: stored[key] for key in stored.files}
     except (OSError, ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile) as error:
         raise ReportError(
             f"{path} cannot be read as {what}: {error}. Delete it and run the experiment again."
         ) from error
+
+
+def _vouched(path: Path) -> str:
+    """Return the SHA-256 that the record beside a file tells of it; empty where none does."""
+    for name, kind in (("figures.json", FiguresRecord), ("record.json", DiagnosisRecord)):
+        try:
+            found = read(kind, path.with_name(name))
+        except Misfit:  # named where a table needs it, and made again by a run
+            continue
+        fact = found[1].files.get(path.name) if found else None
+        if fact:
+            return fact.sha256
+    return ""
 
 
 def files(experiment: RecordedExperiment, row: RowEntry | None, key: str) -> list[Path]:

@@ -68,8 +68,7 @@ def write(
         Every file written.
 
     Raises:
-        ReportError: If a file that figures read is broken or lies outside the folder, or a figure
-            of another package fails; all others are written first.
+        ReportError: If a figure of another package fails; all others are written first.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
@@ -103,14 +102,19 @@ def write(
 
 
 def _drawn(plot: Plot, experiment: RecordedExperiment, faults: list[str]) -> Figure:
-    """Draw a figure; what one of another package raises becomes a fault, and no figure."""
-    if plot in FIGURES.values():
-        return plot.draw(experiment)
+    """Draw a figure; what one of another package raises becomes a fault, and no figure.
+
+    A damaged file costs the figures that are drawn from it.
+    """
     try:
         return plot.draw(experiment)
     except NotDrawn:
         raise
+    except ReportError as error:
+        raise NotDrawn(str(error)) from error
     except Exception as error:  # foreign code
+        if plot in FIGURES.values():
+            raise
         faults.append(f"figure {plot.name}: {type(error).__name__}: {error}")
         raise NotDrawn(f"it fails with {type(error).__name__}: {error}") from error
 

@@ -11,7 +11,7 @@ import torch
 from cerebench.benchmark.engine import store
 from cerebench.benchmark.stages import sampling
 from cerebench.benchmark.stages.training import seeded
-from cerebench.core.records.files import as_json
+from cerebench.core.records.files import as_json, sealed
 from cerebench.core.records.trained import SampleRecord
 from cerebench.methods.wgan_gp import WGANGP
 
@@ -226,6 +226,7 @@ def as_version_0_1_0(folder: Path) -> None:
         for name, fact in record["files"].items()
         if name.endswith(".nii.gz")
     }
+    del record["sha256"]
     path.write_text(json.dumps(record))
     for sidecar in folder.rglob("sub-*.json"):
         told = json.loads(sidecar.read_text())
@@ -279,12 +280,12 @@ def test_a_run_on_another_machine_scores_the_set_that_it_drew(bench):
         if name.endswith(".nii.gz"):
             flip(folder / name)
             told["files"][name] = as_json(store.describe_files(folder, [folder / name])[name])
-    record.write_text(json.dumps(told))
+    record.write_text(json.dumps(sealed(told)))
     volumes(folder)[0].unlink()
     (score,) = bench.folder.glob("runs/*/wgan-gp-*/seed-0/score/ms-ssim@*.json")
     stale = json.loads(score.read_text())
     stale["rows"][0]["value"] = 0.5  # what those bits scored
-    score.write_text(json.dumps(stale))
+    score.write_text(json.dumps(sealed(stale)))
 
     code, said, scored = end_to_end(bench)
 
@@ -305,7 +306,7 @@ def test_a_damaged_folder_of_a_run_is_named_where_it_is_given_as_samples(bench, 
     record = json.loads((folder / "record.json").read_text())
     left = [p for p in folder.rglob("*") if p.is_file() and p.name != "record.json"]
     record["files"] = as_json(store.describe_files(folder, left))
-    (folder / "record.json").write_text(json.dumps(record))
+    (folder / "record.json").write_text(json.dumps(sealed(record)))
     commands = {
         "--samples": ("run", "tiny.toml", "--methods", "none", "--n", "3", "--metrics", "ms-ssim"),
         "--fake": ("evaluate", "--real", str(bench.folder / "real"), "--suite", "smoke"),

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cerebench.core.records.files import sealed
 from cerebench.datasets.scans.volumes import read_nifti, write_nifti
 
 RAISES = """
@@ -363,7 +364,7 @@ def test_a_test_case_in_the_training_set_is_refused(bench):
     trained["train_ids"].append("phantom-LGG-0012")
     facts = json.loads((record.parents[2] / "cell.json").read_text())
     trained["train_ids"][-1] = facts["split"]["test"][0]
-    record.write_text(json.dumps(trained))
+    record.write_text(json.dumps(sealed(trained)))
     code, _, error = bench("run", "tiny.toml", "--metrics", "ms-ssim")
     assert code == 3
     place = record.parent.relative_to(bench.folder)

@@ -61,9 +61,13 @@ def unclassified(stages: dict[str, str]) -> dict[str, str]:
 def store(tmp_path_factory) -> Path:
     """Unpack the results folder."""
     folder = tmp_path_factory.mktemp("version")
+    unpack(folder)
+    return folder
+
+
+def unpack(folder: Path) -> None:
     with tarfile.open(FIXTURES / "store-0.1.0.tar.xz") as archive:
         archive.extractall(folder, filter="data")
-    return folder
 
 
 @pytest.mark.parametrize("name", KEYS)
@@ -116,6 +120,28 @@ def test_finished_stages_are_not_done_again(run):
     answer = json.loads(out)
     assert (answer["done"], answer["failed"]) == (0, {})
     assert answer["kept"] > 50
+
+
+def test_what_it_left_is_given_the_hash_of_its_content_once_and_else_stays(bench):
+    unpack(bench.folder)
+    code, _, error = bench("report", "tiny", "--csv")
+    assert (code, "carry no hash of their content" in error) == (0, True)
+    records = [p for p in bench.folder.glob("runs/*/*/**/*.json") if "theirs" not in p.parts[-4:]]
+    before = {path: json.loads(path.read_text("utf-8")) for path in records}
+    command = ("run", "tiny.toml", "--samples", "mine=theirs")
+    code, told, _ = bench(*command)
+    assert (code, "of an older version were given the hash of their content" in told) == (0, True)
+    sealed = 0
+    for path, content in before.items():
+        after = json.loads(path.read_text("utf-8"))
+        sealed += after.pop("sha256", None) is not None
+        assert after == content
+    assert sealed > 50
+    files = {path: path.read_bytes() for path in bench.folder.glob("runs/**/*") if path.is_file()}
+    code, told, _ = bench(*command)
+    assert (code, "older version" in told) == (0, False)
+    assert [path for path, data in files.items() if path.read_bytes() != data] == []
+    assert bench("report", "tiny", "--csv")[::2] == (0, "")
 
 
 def test_a_finished_evaluation_is_not_done_again(run):

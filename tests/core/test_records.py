@@ -10,7 +10,7 @@ from cerebench.core.records.base import Misfit, Record
 from cerebench.core.records.cells import Failure
 from cerebench.core.records.classified import DownstreamRecord
 from cerebench.core.records.contents import Contents
-from cerebench.core.records.files import as_json, dump, parse, read
+from cerebench.core.records.files import as_json, dump, parse, read, sealed
 from cerebench.core.records.rows import ControlEntry, GeneratorRow
 from cerebench.core.records.scored import DiagnosisRecord, FiguresRecord, ScoreRecord, ScoreRow
 from cerebench.core.records.trained import SampleRecord, TrainRecord
@@ -35,13 +35,45 @@ def fault(kind, told) -> str:
 
 
 def with_row(**changes) -> dict:
-    return SCORE | {"rows": [ROW, ROW | changes]}
+    return SCORE | {"rows": [ROW, ROW | {"class": "HGG"} | changes]}
 
 
 def test_a_file_is_written_as_it_was_read_in_the_same_order_with_every_digit():
     head, record = parse(ScoreRecord, json.dumps(SCORE).encode(), "")
     assert (head.key, record.rows[0].class_, record.rows[0].facts["n"]) == ("k", "LGG", 3)
     assert json.dumps(dump(record, key="k", utc="now")) == json.dumps(SCORE)
+
+
+def test_a_file_vouches_for_itself():
+    data = json.dumps(sealed(SCORE)).encode()
+    head, record = parse(ScoreRecord, data, "")
+    assert list(json.loads(data)) == ["schema", "kind", "sha256", *list(SCORE)[2:]]
+    assert record == parse(ScoreRecord, json.dumps(SCORE).encode(), "")[1]
+    assert sealed(json.loads(data)) == json.loads(data)
+    assert parse(ScoreRecord, json.dumps(SCORE).encode(), "")[0].sha256 is None
+    for before, after in [
+        (b"0.30000000000000004", b"0.30000000000000010"),
+        (b'"n": 3', b'"n": 2'),
+        (b'"utc": "now"', b'"utc": "new"'),
+        (b'"reason"', b'"season": 1, "reason"'),
+        (head.sha256.encode(), b"0" * 64),
+    ]:
+        assert data.count(before) == 1
+        assert "was changed after it was written" in fault(ScoreRecord, data.replace(before, after))
+    flipped = data.replace(b'"schema": 1', b'"schema": 3')  # not of a newer version: it was ours
+    assert fault(ScoreRecord, flipped) == "schema must be 1, got 3"
+    with pytest.raises(Misfit) as newer:
+        parse(ScoreRecord, json.dumps(sealed(SCORE | {"schema": 2})).encode(), "")
+    assert newer.value.newer
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [[], [ROW, ROW], [ROW, ROW | {"class": "HGG"}, ROW | {"view": "axial"}]],
+    ids=["none", "one twice", "one missing"],
+)
+def test_a_score_has_a_row_for_each_class_and_view(rows):
+    assert fault(ScoreRecord, SCORE | {"rows": rows}).startswith("rows must be ")
 
 
 def test_what_a_later_version_adds_is_ignored():

@@ -1,5 +1,6 @@
 """The cache is complete or absent, follows contents, and opens at once."""
 
+import errno
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cerebench.core.files import read_sealed, write_sealed
 from cerebench.core.hashing import key_of
 from cerebench.datasets.base import (
     Case,
@@ -93,6 +95,7 @@ def test_case_table_keeps_facts_in_order(tmp_path):
         "label": 1,
         "class": "HGG",
         "facts": {"number": 3},
+        "crc32": table["cases"][3]["crc32"],
     }
 
 
@@ -305,20 +308,106 @@ def test_who_waits_for_another_process_can_be_stopped(tmp_path):
         holder.wait()
 
 
+def flip(path, place):
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def keep_time(do):
+    def damage(path):
+        stat = path.stat()
+        do(path)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    return damage
+
+
+# What is done to a file -> how many of the six cases are loaded again.
+DAMAGE = {
+    "a flipped bit": (keep_time(lambda p: flip(p, -1)), 1),
+    "another bit of the last case": (lambda p: flip(p, -60), 1),
+    "the head": (lambda p: flip(p, 2), 6),
+    "cut short": (lambda p: p.write_bytes(p.read_bytes()[:-40]), 6),
+    "emptied": (lambda p: p.write_bytes(b""), 6),
+    "deleted": (lambda p: p.unlink(), 6),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", ["volumes.npy", "masks.npy", "cases.json"])
-def test_a_damaged_cache_is_refused_with_the_remedy(tmp_path, name):
-    path = prepare(Tiny(), tmp_path).folder / name
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(DatasetError, match="Delete it and run again"):
-        prepare(Tiny(), tmp_path)
+def test_what_is_damaged_is_loaded_again_to_the_same_voxels_and_said(tmp_path, name, damage):
+    whole = prepare(Tiny(), tmp_path)
+    before = {p.name: p.read_bytes() for p in whole.folder.iterdir()}
+    do, lost = DAMAGE[damage]
+    do(whole.folder / name)
+    again, said = Tiny(), []
+    prepare(again, tmp_path, say=said.append)
+    assert again.loads == (6 if name == "cases.json" else lost)
+    assert {p.name: p.read_bytes() for p in whole.folder.iterdir()} == before
+    assert [str(whole.folder) in line for line in said] == [True]
+    prepare(again, tmp_path, say=said.append)
+    assert len(said) == 1
 
 
-def test_a_folder_under_a_foreign_name_is_refused(tmp_path):
+def test_a_digit_in_the_table_of_cases_is_seen(tmp_path):
+    whole = prepare(Tiny(), tmp_path)
+    path, said = whole.folder / "cases.json", []
+    path.write_text(path.read_text().replace('"label": 0', '"label": 1', 1))
+    assert np.array_equal(prepare(Tiny(), tmp_path, say=said.append).labels, whole.labels)
+    assert len(said) == 1
+
+
+def test_damage_that_cannot_be_loaded_to_the_same_voxels_is_refused(tmp_path):
     folder = prepare(Tiny(), tmp_path).folder
-    table = json.loads((folder / "cases.json").read_text())
-    (folder / "cases.json").write_text(json.dumps(table | {"fingerprint": "0" * 64}))
-    with pytest.raises(DatasetError, match="does not hold what its name says"):
+    flip(folder / "volumes.npy", -1)
+    for fault, said in ((Tiny(bad=("case-5",)), "no tumour"), (Other(), "gave other voxels")):
+        with pytest.raises(DatasetError, match=f"case-5 is damaged, and .*{said}.*Delete the"):
+            prepare(fault, tmp_path)
+
+
+class Other(Tiny):
+    """As another version of a library would load the cases."""
+
+    def load(self, case):
+        loaded = super().load(case)
+        return Loaded(loaded.volume * np.float32(0.5), loaded.mask, loaded.facts)
+
+
+def test_what_an_older_version_prepared_is_given_checksums_and_not_loaded_again(tmp_path):
+    folder = prepare(Tiny(), tmp_path).folder
+    before = (folder / "cases.json").read_bytes()
+    table = json.loads(before)
+    del table["sha256"]
+    for row in table["cases"]:
+        del row["crc32"]
+    (folder / "cases.json").write_text(json.dumps(table))
+    again, said = Tiny(), []
+    prepare(again, tmp_path, say=said.append)
+    assert (again.loads, said) == (0, [])
+    assert (folder / "cases.json").read_bytes() == before
+
+
+def test_too_little_memory_is_not_taken_for_damage(tmp_path, monkeypatch):
+    folder = prepare(Tiny(), tmp_path).folder
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+
+    def full(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(np, "memmap", full)
+    with pytest.raises(DatasetError, match="memory or address space does not suffice"):
         prepare(Tiny(), tmp_path)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_a_damaged_folder_that_holds_something_else_is_left(tmp_path):
+    folder = prepare(Tiny(), tmp_path).folder
+    (folder / "cases.json").write_text("{")
+    (folder / "photo.jpg").write_text("mine")
+    with pytest.raises(DatasetError, match="Move what is not of Cerebench elsewhere"):
+        prepare(Tiny(), tmp_path)
+    assert (folder / "photo.jpg").read_text() == "mine"
 
 
 @pytest.mark.slow
@@ -361,9 +450,9 @@ def test_index_makes_its_folder_on_a_machine_without_a_cache(tmp_path, old_file)
 
 def poison(index, path, **changes):
     """Change what is remembered of a file, so that its use shows."""
-    table = json.loads(index.read_text())
+    table = read_sealed(index)
     table[str(path)].update(changes)
-    index.write_text(json.dumps(table))
+    write_sealed(index, table)
     return table[str(path)]
 
 
@@ -416,7 +505,7 @@ def test_another_file_of_the_same_size_and_time_is_another_file(tmp_path, replac
     new = aged(tmp_path / "b" / "flair.nii", bytes(content))
     index = tmp_path / "i.json"
     file_hashes([old, new], index)
-    assert len(json.loads(index.read_text())) == 2  # both are remembered
+    assert len(read_sealed(index)) == 2  # both are remembered
     replace(new, old)
     os.utime(old, TIME)
     expected = hashlib.sha256(content).hexdigest()
@@ -459,7 +548,7 @@ def test_a_file_just_written_is_read_again(tmp_path):
     assert file_hashes([path], tmp_path / "i.json") != first
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "3"])
+@pytest.mark.parametrize("text", ["{", "[]", "3", '{"sha256": "0", "x": 1}'])
 def test_a_damaged_index_is_only_a_lost_shortcut(tmp_path, old_file, text):
     (tmp_path / "i.json").write_text(text)
     assert file_hashes([old_file], tmp_path / "i.json")[str(old_file)].startswith("ba7816bf")

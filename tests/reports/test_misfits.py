@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from cerebench.benchmark import cli
+from cerebench.core.records import files
 from cerebench.reports import latex, markdown, terminal
 from cerebench.reports.figures import every as figures
 from cerebench.reports.statistics import comparison
@@ -262,5 +263,42 @@ def test_the_command_goes_on_with_broken_records(report):
             (report.folder / path).write_text("{")
     for form in ((), ("--markdown",), ("--csv",), ("--latex",)):
         code, out, error = report(*form)
-        assert (code, error) == (0, "")
+        assert code == 0
+        assert error.count("\n") == 1
+        assert "carry no hash of their content" in error
         assert out
+
+
+def test_the_command_says_how_many_files_nothing_vouches_for(report):
+    for path in report.folder.rglob("*.json"):
+        told = json.loads(path.read_text())
+        path.write_text(json.dumps(files.sealed(told)))
+    code, out, error = report("--csv")
+    assert (code, error) == (0, "")
+    path = report.folder / FILES["score"][0]
+    told = json.loads(path.read_text())
+    del told["sha256"]
+    path.write_text(json.dumps(told))
+    *same, error = report("--csv")
+    assert same == [0, out]
+    assert error.startswith("1 of the files read are of an older version")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FILES if kind != "downstream"])
+def test_a_digit_that_changed_in_a_file_that_fits_is_seen(runs, kind):
+    path = runs.folder / FILES[kind][0]
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps(files.sealed(told)).replace('"schema": 1', '"schema": 1, "x": 0'))
+    lost = [reason for _, reason in numbers(runs.read()).values() if FILES[kind][0] in reason]
+    assert lost
+    assert all("was changed after it was written" in reason for reason in lost)
+
+
+def test_a_record_of_another_key_than_the_table_of_contents_lists_is_left_out(runs):
+    place = FILES["train"][0]
+    key = json.loads((runs.folder / place).read_text())["key"]
+    for listed, lost in ((key, 0), ("f" * 64, 1)):
+        runs.contents["keys"] = {place: listed}
+        reasons = {reason for _, reason in numbers(runs.read()).values() if place in reason}
+        assert len(reasons) == lost
+    assert "its key is not the one that the table of contents lists" in reasons.pop()

@@ -90,7 +90,10 @@ def content(folder):
 
 
 TRAINED = ("model.safetensors", "config.json", "log.jsonl", "record.json", "failure.json")
-HALF = ("config.json", "log.jsonl", "checkpoint/state.pt", "checkpoint/.state.pt.a1b2c3d4")
+HALF = (
+    *("config.json", "log.jsonl", "checkpoint/state.pt", "checkpoint/.state.pt.a1b2c3d4"),
+    *(f"checkpoint/state-00000001-{'0' * 64}.pt", ".log.jsonl.0123abcd-12-a1b2c3d4.part"),
+)
 SAMPLED = (
     "dataset_description.json",
     "README",

@@ -173,3 +173,57 @@ def test_processes_give_the_same_features(tmp_path, monkeypatch):
         for n in (1, 2)
     ]
     np.testing.assert_array_equal(*found)
+
+
+def flip(path, place):
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def exchange(path):
+    other = next(p for p in path.parents[1].rglob("*.npy") if p.stat().st_size and p != path)
+    data = path.read_bytes()
+    path.write_bytes(other.read_bytes())
+    other.write_bytes(data)
+
+
+# What is done to a file of 5 volumes -> how many of them are extracted again.
+DAMAGE = {
+    "the first row": (lambda p: flip(p, 128), 1),
+    "the last row": (lambda p: flip(p, -4 * 6 - 1), 1),
+    "a checksum": (lambda p: flip(p, -4 * 3), 1),
+    "the head": (lambda p: flip(p, 70), 5),
+    "cut short": (lambda p: p.write_bytes(p.read_bytes()[:-7]), 5),
+    "emptied": (lambda p: p.write_bytes(b""), 5),
+    "deleted": (lambda p: p.unlink(), 5),
+    "exchanged": (exchange, 5),
+    "no checksums, as before 0.2.0": (lambda p: p.write_bytes(p.read_bytes()[: -4 * 6]), 0),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_what_is_damaged_is_extracted_again_and_said(tmp_path, damage, ndim):
+    view, ids, extractor = ("axial" if ndim == 2 else ""), list("abcde"), Means(ndim)
+    found = VolumeSet(volumes(5), ids, cache(tmp_path, extractor)).features("means", view)
+    expected = [np.array(found[i]) for i in range(5)]
+    if ndim == 3:
+        VolumeSet(volumes(5, 1), ids, cache(tmp_path, extractor)).features("means", view)
+    per_volume, whole = extractor.seen // (5 if ndim == 2 else 10), tmp_path.rglob("*.npy")
+    path = next(p for p in whole if np.array_equal(np.load(p)[0], expected[0]))
+    do, lost = DAMAGE[damage]
+    do(path)
+    said, again = [], Means(ndim)
+    damaged = cache(tmp_path, again)
+    damaged._say = said.append
+    found = VolumeSet(volumes(5), ids, damaged).features("means", view)
+    assert all(np.array_equal(found[i], expected[i]) for i in range(5))
+    both = damage == "exchanged" and ndim == 2  # another view of the same volumes
+    assert len(said) == (damage not in ("deleted", "no checksums, as before 0.2.0")) + both
+    assert not said or any(str(path) in line for line in said)
+    if ndim == 3:
+        assert again.seen == lost * per_volume
+    more = Means(ndim)
+    VolumeSet(volumes(5), ids, cache(tmp_path, more)).features("means", view)
+    assert more.seen == 0

@@ -12,6 +12,7 @@ import torch
 from cerebench.benchmark.errors import BadSample, ForeignFolder, Interrupted
 from cerebench.benchmark.stages import sampling
 from cerebench.benchmark.stages.training import seeded
+from cerebench.datasets.scans.volumes import read_nifti
 from cerebench.methods.wgan_gp import WGANGP
 
 CPU = torch.device("cpu")
@@ -103,7 +104,7 @@ def test_values_outside_the_range_are_clipped_and_counted(tmp_path):
     )  # fmt: skip
     assert record.clip_fraction == {"LGG": 0.25, "HGG": 0.25}
     assert record.foreground == {"LGG": 4096.0, "HGG": 4096.0}
-    volume = sampling.read_volume(next(tmp_path.rglob("*.nii.gz")))
+    volume = read_nifti(next(tmp_path.rglob("*.nii.gz")))[0][None]
     assert volume.max() == 1.0
 
 

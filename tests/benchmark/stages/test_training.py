@@ -120,6 +120,10 @@ def _kill_after(count):
     return progress
 
 
+def _newest(folder):
+    return max((folder / "checkpoint").glob("state-*.pt"))
+
+
 def _same(first, second):
     a, b = (load_file(folder / "model.safetensors") for folder in (first, second))
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
@@ -159,7 +163,7 @@ def test_a_stop_writes_a_checkpoint_and_the_next_call_goes_on(tmp_path, whole):
     asked = iter([False] * 7 + [True])
     with pytest.raises(Interrupted, match="Run again"):
         _train(tmp_path, stop=lambda: next(asked))
-    assert [p.name for p in (tmp_path / "checkpoint").iterdir()] == ["state.pt"]
+    assert [p.name[:15] for p in (tmp_path / "checkpoint").iterdir()] == ["state-00000001-"]
     assert not (tmp_path / "model.safetensors").exists()
     method = _method()
     _train(tmp_path, method)
@@ -193,7 +197,7 @@ def test_kept_data_are_computed_once(tmp_path):
 def test_the_checkpoint_holds_tensors_and_plain_values_only(tmp_path):
     with pytest.raises(Interrupted):
         _train(tmp_path, stop=lambda: True)
-    state = torch.load(tmp_path / "checkpoint" / "state.pt", weights_only=True)
+    state = torch.load(_newest(tmp_path), weights_only=True)
     assert set(state["nets"]) == {"encoder", "decoder"}
     assert set(state["phases"]["first"]["tracked"]) == {"opt", "schedule"}
 
@@ -499,7 +503,7 @@ def test_seconds_add_up_over_interruptions(tmp_path, monkeypatch):
     monkeypatch.setattr(training.time, "monotonic", lambda: float(next(clock)))
     with pytest.raises(Interrupted):
         _train(tmp_path, stop=lambda: True)
-    saved = torch.load(tmp_path / "checkpoint" / "state.pt", weights_only=True)["seconds"]
+    saved = torch.load(_newest(tmp_path), weights_only=True)["seconds"]
     assert saved >= 1
     monkeypatch.setattr(training.time, "monotonic", lambda: 0.0)
     assert _train(tmp_path).seconds == saved
@@ -586,7 +590,7 @@ def test_cpu_time_is_kept_over_interruptions_as_wall_time_is(tmp_path, used):
     for count in (1, 2):
         with pytest.raises(Interrupted):
             _train(tmp_path, stop=lambda: True)
-        state = torch.load(tmp_path / "checkpoint" / "state.pt", weights_only=True)
+        state = torch.load(_newest(tmp_path), weights_only=True)
         assert (state["cpu_seconds"], state["other_cpu_seconds"]) == (3.0 * count, 1.0 * count)
     cost = _train(tmp_path)
     assert cost.cpu_seconds == 9.0
@@ -596,10 +600,11 @@ def test_cpu_time_is_kept_over_interruptions_as_wall_time_is(tmp_path, used):
 def test_after_a_checkpoint_that_tells_no_cpu_time_none_is_claimed(tmp_path, used):
     with pytest.raises(Interrupted):
         _train(tmp_path, stop=lambda: True)
-    path = tmp_path / "checkpoint" / "state.pt"
+    path = _newest(tmp_path)
     state = torch.load(path, weights_only=True)
     del state["cpu_seconds"], state["other_cpu_seconds"]
-    torch.save(state, path)
+    path.unlink()
+    torch.save(state, path.with_name("state.pt"))  # as version 0.1.0 called it
     cost = _train(tmp_path)
     assert cost.seconds > 0
     assert cost.cpu_seconds is cost.other_cores is None

@@ -107,3 +107,13 @@ def test_no_text_leaves_the_figure(runs, name):
         assert box.x1 <= figure.bbox.width, text.get_text()
         assert box.y0 >= 0, text.get_text()
         assert box.y1 <= figure.bbox.height, text.get_text()
+
+
+def test_a_damaged_file_costs_its_figure_alone_and_is_named(runs, tmp_path):
+    path = runs.folder / "_real/preview.npz"
+    path.write_bytes(path.read_bytes()[:100])
+    said = []
+    written = figures.write(runs.read(), tmp_path, said.append)
+    assert any(str(path) in line for line in said)
+    assert str(path) in written[-1].read_text("utf-8").replace("\\", "")
+    assert len(written) > 2

@@ -17,6 +17,7 @@ def change(runs, **arrays):
     with np.load(path) as stored:
         kept = dict(stored)
     np.savez(path, **(kept | {name.replace("_", "/"): array for name, array in arrays.items()}))
+    runs.vouch(MAPS.format(0))
 
 
 def test_a_method_with_maps_has_two_cases_a_class(runs):
@@ -94,6 +95,7 @@ def test_a_case_or_class_that_is_missing_is_said(runs):
     path = runs.folder / MAPS.format(0)
     with np.load(path) as stored:
         np.savez(path, **{key: stored[key][:1] for key in stored.files if "LGG" in key})
+    runs.vouch(MAPS.format(0))
     axes = panels(importance.draw(runs.read()))
     texts = [[text.get_text() for text in a.texts] for a in axes]
     assert texts == [[], ["no map"], ["no such case"], ["no map"]]
@@ -117,9 +119,13 @@ def test_maps_of_another_shape_are_named(runs):
 def test_a_pickle_or_a_truncated_file_is_refused(runs):
     path = runs.folder / MAPS.format(0)
     np.savez(path, **{"LGG/axial": np.array([{}], dtype=object)})
+    runs.vouch(MAPS.format(0))
     with pytest.raises(ReportError, match="cannot be read as importance maps"):
         importance.draw(runs.read())
     path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ReportError, match="is not what its record vouches for"):
+        importance.draw(runs.read())
+    runs.vouch(MAPS.format(0))
     with pytest.raises(ReportError, match="cannot be read as importance maps"):
         importance.draw(runs.read())
 

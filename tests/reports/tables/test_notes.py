@@ -141,6 +141,7 @@ def test_lines_that_rest_on_facts_are_there(tell):
 MAY_IMPORT_RE = {
     "benchmark/display.py": "exponents in superscript, on terminals that cannot show them",
     "benchmark/engine/store.py": "names of files that a stage writes, before a folder is removed",
+    "benchmark/stages/checkpoints.py": "names of checkpoints, which hold their hash",
     "benchmark/fake_device.py": "names of operations of torch",
     "benchmark/commands/new.py": "the name of a new plugin, typed by the user",
     "reports/formatting.py": "line breaks of messages and labels",
