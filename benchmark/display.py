@@ -25,7 +25,12 @@ WIDEST_BAR, NARROWEST_BAR = 40, 8  # columns
 LEFT = len("at least about 12.5 h left")  # columns, so that bars keep their width
 ECHO = 4  # columns kept free: a "^C" that wraps would move the bars off where they are wiped
 
-_STYLE = {"done": "green", "kept": "dim", "failed": "bold red", "interrupted": "yellow"}  # others have none
+_STYLE = {
+    "done": "green",
+    "kept": "dim",
+    "failed": "bold red",
+    "interrupted": "yellow",
+}  # others have none
 
 
 # What a terminal or log without the character gets instead; letters lose their accents.

@@ -134,18 +134,17 @@ def prepare(
         _discard(folder)
     if not folder.exists():
         with _partial(folder, lambda: progress and progress(0, len(cases))) as place:
-            if place is None:
-                return _open(folder, fingerprint)
-            processes = workers or (default_workers(len(cases)) if paths else 1)
-            rows = _fill(place, dataset, cases, progress, processes)
-            manifest = {
-                "fingerprint": fingerprint,
-                "dataset": dataset.info.name,
-                "size": dataset.size,
-                "recipe": dataset.recipe.facts,
-                "cases": rows,
-            }
-            write_sealed(place / _CASES, manifest)
+            if place is not None:
+                processes = workers or (default_workers(len(cases)) if paths else 1)
+                rows = _fill(place, dataset, cases, progress, processes)
+                manifest = {
+                    "fingerprint": fingerprint,
+                    "dataset": dataset.info.name,
+                    "size": dataset.size,
+                    "recipe": dataset.recipe.facts,
+                    "cases": rows,
+                }
+                write_sealed(place / _CASES, manifest)
     prepared = _open(folder, fingerprint)
     if prepared is None:
         raise DatasetError(f"{folder} was damaged while it was written. Run again.")

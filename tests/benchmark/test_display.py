@@ -159,6 +159,12 @@ def test_a_failure_shows_its_reason_and_markup_prints_as_itself():
     )
 
 
+def test_a_status_without_a_style_is_printed_like_others():
+    out = console()
+    display.Plain(out).ended("train", "to be repeated", 1.0)
+    assert out.file.getvalue() == "train · to be repeated · 1.0 s\n"
+
+
 def test_a_terminal_gets_the_live_display_and_a_dumb_one_does_not(monkeypatch):
     assert type(display.choose(console(force_terminal=True))) is display.Live
     monkeypatch.setenv("TERM", "dumb")
