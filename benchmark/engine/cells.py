@@ -26,6 +26,7 @@ def read_cell(folder: Path) -> CellFile:
 
     Raises:
         UsageError: If the folder is no cell of a method, or its training is unfinished.
+        Damaged: If its weights are not what their record vouches for.
         Misfit: If the file does not fit its schema.
     """
     whole = read(CellFile, folder / "cell.json")
@@ -36,8 +37,11 @@ def read_cell(folder: Path) -> CellFile:
         raise UsageError(f"{folder} holds somebody's samples; there is no method to sample from.")
     for scope, place in folder_names(cell.scopes).items():
         record = folder / "train" / place / "record.json"
-        if store.read_record(record, cell.train_keys[scope], TrainRecord) is None:
+        trained = store.read_claim(record, cell.train_keys[scope], TrainRecord)
+        if trained is None:
             raise UsageError(f"Training {scope} of {folder} is not finished. Run bench run first.")
+        for name, fact in trained.files.items():
+            store.verify(record.with_name(name), fact)
     return cell
 
 

@@ -209,14 +209,14 @@ def intact(stores):
 
 @pytest.fixture
 def store(stores, tmp_path, monkeypatch):
-    """Return a function: name of a store to the bench of a copy, and what chooses its figure."""
+    """Return a function: name of a store to the bench of a copy, and what chooses its figures."""
     from cerebench.reports.figures import every
 
     plots = {module.PLOT.name: module.PLOT for module in every.MODULES}
     monkeypatch.setattr(every, "FIGURES", {})
 
-    def draw(name):
-        monkeypatch.setattr(every, "FIGURES", {name: plots[name]})
+    def draw(*names):
+        monkeypatch.setattr(every, "FIGURES", {name: plots[name] for name in names})
 
     def copy(name):
         shutil.copytree(stores / name, tmp_path / "store", symlinks=True)

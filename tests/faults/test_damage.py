@@ -225,15 +225,15 @@ def test_damage_is_named_or_the_same_numbers_come_again(store, intact, told, kin
     bench, plots = store(what.of)
     path = sorted(bench.folder.glob(what.path))[0]
     other = sorted(bench.folder.glob(what.partner or what.path))[-1]
-    if what.figure:
-        plots(what.figure)
     ATTACKS[attack](path, other)
     names = named_by(path) | (named_by(other) if attack == "exchange" else set())
 
     def names_it(text):
         return any(name in text for name in names)
 
+    plots(*filter(None, [what.figure]))
     outcomes = [reported(bench, what, attack, intact, names_it)]
+    plots()
     if attack != ROT:
         verified(bench, what, attack, names_it)
     for pattern in what.redo:
@@ -263,7 +263,7 @@ def reported(bench, what, attack, intact, names_it):
     lacking = [key for key, told in intact.items() if found.get(key) != told]
     says = names_it(text)
     if what.figure:
-        code, drawn = bench("report", "--figure")
+        code, drawn = bench("report", "damaged", "--figure")
         assert code == 0, drawn
         says |= names_it(drawn)
     if says:

@@ -56,3 +56,13 @@ def test_files_without_a_hash_and_half_written_ones_are_told_and_no_damage(finis
 def test_a_folder_without_results_is_refused(bench):
     code, _, error = bench("verify", "nowhere")
     assert (code, "No results in nowhere" in error) == (2, True)
+
+
+def test_damaged_weights_give_no_samples_and_are_named(finished):
+    (cell,) = finished.folder.glob("runs/*/wgan-gp-*/seed-0")
+    weights = cell / "train/LGG/model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    code, _, error = finished("sample", str(cell), "-n", "11")
+    assert (code, f"{weights} is not what its record vouches for" in error) == (3, True)
