@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from cerebench.core.hashing import sha256_bytes
-from cerebench.datasets.base import Case, DatasetError, Split
+from cerebench.datasets.base import BadOption, Case, DatasetError, Split
 
 ROLES = ("train", "test", "unused")
 _COLUMNS = ("case_id", "patient_id", "role", "fold")
@@ -27,16 +27,16 @@ def read_rule(rule: Mapping[str, int]) -> int:
     """Return the number of test patients per class that a split rule asks for.
 
     Raises:
-        DatasetError: If the rule has a key other than ``test``, or no positive whole number there.
+        BadOption: If the rule has a key other than ``test``, or no positive whole number there.
     """
     unknown = sorted(set(rule) - {"test"})
     if unknown:
-        raise DatasetError(
+        raise BadOption(
             f"The split rule has no setting '{unknown[0]}'. Settings: test (patients per class)."
         )
     test = rule.get("test")
     if not isinstance(test, int) or isinstance(test, bool) or test < 1:
-        raise DatasetError(
+        raise BadOption(
             f"The split rule's 'test' is {test!r}; expected a whole number of patients per class, "
             "at least 1."
         )

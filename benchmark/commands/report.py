@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cerebench.benchmark.commands.options import Out, Plugin, complain, open_registries
+from cerebench.benchmark.commands.options import (
+    Out,
+    Plugin,
+    complain,
+    open_registries,
+    refuse_ignored,
+)
 from cerebench.core.errors import EXIT_DATA, UsageError
 
 if TYPE_CHECKING:
@@ -72,6 +78,15 @@ def report(
     """
     from cerebench.benchmark import tables
 
+    files = latex or figure or bool(formats)
+    screen = not (csv or markdown or files)
+    refuse_ignored("--latex", {"--siunitx": siunitx and not latex})
+    refuse_ignored("--latex, --figure or --format", {"--to": to is not None and not files})
+    on_screen = {"--protocol": protocol and not screen}
+    refuse_ignored("the tables on the screen", on_screen)
+    refuse_ignored(
+        "--latex or the tables on the screen", {"--controls": controls and not (screen or latex)}
+    )
     registries = open_registries(plugin)
     found, broken = tables.find(out, experiment, older=older)
     if csv:
@@ -88,7 +103,7 @@ def report(
     written += [path for name in names for path in _write(name, registries, found, to)]
     for path in written:
         typer.echo(str(path))
-    if not (csv or markdown or latex or figure or formats):
+    if screen:
         style = {"controls": controls, "protocol": protocol}
         shown = tables.console()
         tables.print_terminal(found, shown, test=test, published=with_published, **style)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cerebench.benchmark.commands.options import (
     Json,
 )
+from cerebench.benchmark.console import Console
 
 app = typer.Typer(help="List and import weight files.", no_args_is_help=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from cerebench.core import bounds
 from cerebench.core.bounds import BadConfig
 from cerebench.core.errors import UsageError
 from cerebench.core.settings import Preset, accepted, check
+from cerebench.core.texts import toml_value
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,7 @@ def parse_assignment(text: str) -> tuple[str, str, Any]:
     method, dot, field = target.strip().rpartition(".")
     if not (equals and dot and method and field):
         raise UsageError(f"--set expects NAME.field=value, got '{text}'. Example: wgan-gp.lr=2e-4.")
-    try:
-        return method, field, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return method, field, value.strip()
+    return method, field, toml_value(value)
 
 
 def resolve(

@@ -21,7 +21,7 @@ from cerebench.core.records.trained import SampleRecord
 from cerebench.datasets.base import DatasetError
 from cerebench.datasets.folders import folder as folders
 from cerebench.datasets.folders.folder import Folder, Options
-from cerebench.datasets.folders.names import name_like
+from cerebench.datasets.folders.names import is_name, name_like
 
 _NAMED_FILES = 20
 
@@ -29,7 +29,8 @@ _NAMED_FILES = 20
 def row_names(given: Sequence[str], option: str) -> dict[str, Path]:
     """Read ``[NAME=]DIR`` texts; a folder without a name gives its own, or one like it.
 
-    ``my samples (v2)/`` gives ``my-samples-v2``.
+    ``my samples (v2)/`` gives ``my-samples-v2``. A text is a folder as a whole where there is one
+    of this name, as ``lr=0.1/samples``, and none behind the ``=``.
 
     Args:
         given: The texts.
@@ -41,6 +42,8 @@ def row_names(given: Sequence[str], option: str) -> dict[str, Path]:
     rows: dict[str, Path] = {}
     for text in given:
         name, equals, folder = text.partition("=")
+        if equals and is_there(text) and not (is_name(name) and is_there(folder)):
+            name, equals = text, ""
         path = Path(folder if equals else text)
         if equals:
             check_name(f"A row of {option}", name, f"Give {option} NAME=DIR.")
@@ -52,6 +55,11 @@ def row_names(given: Sequence[str], option: str) -> dict[str, Path]:
             )
         rows[name] = path
     return rows
+
+
+def is_there(path: str) -> bool:
+    """Say whether a text that a user gave is the path of something."""
+    return "\0" not in path and os.path.exists(path)
 
 
 def open_folder(path: Path, options: Options, display: Display) -> Folder:

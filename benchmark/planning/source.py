@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from cerebench.benchmark.display import Display, Silent
 from cerebench.benchmark.engine.registry import Registries
 from cerebench.benchmark.names import check_dataset
 from cerebench.core.errors import UsageError
+from cerebench.core.texts import toml_value
 from cerebench.datasets import cache as caching
 from cerebench.datasets.base import Dataset, Split
 from cerebench.datasets.splits import read_split
@@ -85,7 +86,7 @@ class Source:
         if colon and number.isdigit():
             name, fold = path, int(number)
         bad = dataset.left_out.cases if dataset.left_out else ()
-        return read_split(Path(name), dataset.cases(), fold, bad)
+        return read_split(Path(os.path.expanduser(name)), dataset.cases(), fold, bad)
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
@@ -105,10 +106,7 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
             raise UsageError(
                 f"--data expects NAME=VALUE, got '{text}'. Example: --data modalities=t1,flair."
             )
-        try:
-            options[name.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            options[name.strip()] = value.strip()
+        options[name.strip()] = toml_value(value)
     return options
 
 

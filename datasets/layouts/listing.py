@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
-from cerebench.datasets.base import Case, DatasetError, DatasetNotFound, Finding
+from cerebench.datasets.base import BadOption, Case, DatasetError, DatasetNotFound, Finding
 from cerebench.datasets.folders.names import label_fault, shown
 from cerebench.datasets.layouts.base import (
     MODALITIES,
@@ -141,8 +141,8 @@ def detect(tree: Tree, name: str | None = None) -> tuple[Layout, Sequence[Path]]
         DatasetNotFound: If there is none.
         DatasetError: If there are several and none is named, or there is none of this name.
     """
-    if name is not None and name not in LAYOUTS:
-        raise DatasetError(f"There is no layout '{name}'. Known: {', '.join(LAYOUTS)}.")
+    if name is not None and (not isinstance(name, str) or name not in LAYOUTS):
+        raise BadOption(f"There is no layout '{name}'. Known: {', '.join(LAYOUTS)}.")
     asked = [LAYOUTS[name]] if name else list(LAYOUTS.values())
     matches = [(layout, signs) for layout in asked if (signs := layout.signs(tree))]
     if not matches:
@@ -265,7 +265,7 @@ def _subset(
     if subset is None:
         return list(entries), []
     if (subset, layout.name) != ("brats2019", "brats2020"):
-        raise DatasetError(
+        raise BadOption(
             f"The option subset is '{subset}' and the layout {layout.label}; expected "
             "subset=brats2019 and BraTS 2020. Leave it out."
         )

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from cerebench.core.files import write_bytes
 from cerebench.datasets.base import DatasetError
-from cerebench.datasets.scans.headers import NIFTI2, Grid, nifti_grid, quiet
+from cerebench.datasets.scans.headers import NIFTI2, Grid, nifti_grid, quiet, refuse_offset
 from cerebench.datasets.scans.metaimage import metaimage_grid, read_metaimage
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -200,6 +200,7 @@ def _open(path: Path, like: Grid | None) -> tuple[nib.Nifti1Image, Grid]:
             if data.startswith(b"\x1f\x8b"):
                 data = gzip.decompress(data)
             cls = nib.Nifti2Image if data[:4] in NIFTI2 else nib.Nifti1Image
+            refuse_offset(path, data)
             image = cls.from_bytes(data)
             _check_length(path, image, len(data))
             # A header that is not used may say what it will.
@@ -236,7 +237,7 @@ def _named(path: Path) -> Iterator[None]:
             f"{path} cannot be read: {e}. The file is damaged or cut short; copy or download it "
             "again."
         ) from e
-    except (ImageFileError, HeaderDataError, WrapStructError, ValueError) as e:
+    except (ImageFileError, HeaderDataError, WrapStructError, ValueError, OverflowError) as e:
         raise DatasetError(
             f"{path} is not a NIfTI file ({e}). Expected .nii or .nii.gz with one volume."
         ) from e
