@@ -36,6 +36,16 @@ def readable(text: str) -> str:
     return visible(_ENDLESS.sub(lambda found: f"{found[0][:_KEPT]}…", text))
 
 
+def counted(number: int, thing: str) -> str:
+    """Return how many things there are, as ``1 error`` or ``2 errors``.
+
+    Example:
+        >>> counted(1, "error"), counted(0, "warning")
+        ('1 error', '0 warnings')
+    """
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
 def harmless(cell: str) -> str:
     """Return a cell of a table that no spreadsheet takes for a formula; numbers stay numbers.
 

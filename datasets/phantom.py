@@ -54,6 +54,7 @@ Axes = tuple[Array, Array, Array]  # voxel centres along z, y, x, mm from the mi
 FIELD_OF_VIEW = 128.0  # mm, as in the recipe of real regions of interest
 SIZES = (16, 128)
 MOST = 100_000  # cases per class and role
+_RULE = {"train": 100, "test": 200}  # of quick runs
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ class Phantom(Dataset):
         licence="CC0-1.0 (generated)",
         synthetic=True,
         needs_root=False,
-        split={"train": 100, "test": 200},
+        split=_RULE,
     )
 
     def __init__(
@@ -221,7 +222,7 @@ class Phantom(Dataset):
         if set(self.rule) != {"train", "test"} or not all(_is_count(n, MOST) for n in counts):
             raise BadOption(
                 f"phantom cannot be split by {self.rule}; expected cases per class as whole "
-                f"numbers from 1 to {MOST}. Set split to {'train': 100, 'test': 200} or similar."
+                f"numbers from 1 to {MOST}. Set split to {_RULE} or similar."
             )
 
     @property

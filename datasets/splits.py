@@ -16,6 +16,7 @@ import numpy as np
 
 from cerebench.core.hashing import sha256_bytes
 from cerebench.datasets.base import BadOption, Case, DatasetError, Split
+from cerebench.datasets.dialects import read_cells
 
 ROLES = ("train", "test", "unused")
 _COLUMNS = ("case_id", "patient_id", "role", "fold")
@@ -187,14 +188,9 @@ def _patients_of(
 
 
 def _chosen_rows(path: Path, fold: int | None) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = set(reader.fieldnames or ())
-            rows = [{name: (row.get(name) or "").strip() for name in _COLUMNS} for row in reader]
-    except (OSError, UnicodeDecodeError) as e:
-        raise DatasetError(f"{path} cannot be read: {e}. Correct --split.") from e
-    missing = {"case_id", "role"} - columns
+    cells = read_cells(path)
+    rows = [{name: row.get(name, "") for name in _COLUMNS} for _, row in cells.rows]
+    missing = {"case_id", "role"} - set(cells.columns)
     if missing:
         raise DatasetError(
             f"{path} lacks the column {', '.join(sorted(missing))}; expected "

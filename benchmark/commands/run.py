@@ -36,6 +36,7 @@ from cerebench.benchmark.commands.options import (
 )
 from cerebench.benchmark.console import Console
 from cerebench.core.errors import EXIT_INTERNAL, EXIT_SOME_FAILED
+from cerebench.core.texts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -218,7 +219,7 @@ def carry_out(
     else:
         _print_answer(plan.table_of_contents, written)
         if outcome.failed:
-            shown.say(f"{len(outcome.failed)} stages failed:")
+            shown.say(f"{counted(len(outcome.failed), 'stage')} failed:")
         for title, reason in outcome.failed.items():
             shown.say(f"  {title}: {reason}")
     end(outcome.failed, broken)

@@ -18,6 +18,7 @@ from cerebench.core.files import read_json
 from cerebench.core.records import files as recorded
 from cerebench.core.records.base import Misfit
 from cerebench.core.records.trained import SampleRecord
+from cerebench.core.texts import counted
 from cerebench.datasets.base import DatasetError
 from cerebench.datasets.folders import folder as folders
 from cerebench.datasets.folders.folder import Folder, Options
@@ -72,7 +73,8 @@ def open_folder(path: Path, options: Options, display: Display) -> Folder:
     began, title = time.perf_counter(), f"check {path}"
     with display.task(title) as task:
         folder = folders.read(path, options, task.update)
-    faults = [f"{len(folder.faults)} {folder.noun} cannot be used"] if folder.faults else []
+    noun = folder.noun.removesuffix("s")
+    faults = [f"{counted(len(folder.faults), noun)} cannot be used"] if folder.faults else []
     lines = [*faults, *folder.notes]
     display.ended(title, "done", time.perf_counter() - began, "\n  ".join(lines))
     return folder
@@ -100,7 +102,7 @@ def trained_on(folder: Folder) -> str:
     """Say what a folder tells about the training of its generator."""
     if not folder.training:
         return "which cases it was trained on is not known"
-    return f"its training_cases.tsv names {len(folder.training)} cases it was trained on"
+    return f"its training_cases.tsv names {counted(len(folder.training), 'case')} it was trained on"
 
 
 def tell_axes(before: Sequence[Folder], after: Sequence[Folder], display: Display) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cerebench.core.hashing import key_of
+from cerebench.core.texts import counted
 from cerebench.datasets.base import (
     BadOption,
     Case,
@@ -145,8 +146,8 @@ class Scans(Dataset):
     def _refused(self, errors: Sequence[Finding], way_out: str = "") -> DatasetError:
         lines = "\n".join(f"{f.case}: {f.message}" if f.case else f.message for f in errors)
         return DatasetError(
-            f"{len(errors)} things in {self.folder} are wrong. Repair or remove them{way_out}; "
-            f"bench data check looks into the files, too:\n{lines}"
+            f"{counted(len(errors), 'thing')} in {self.folder} to correct. Repair or remove that"
+            f"{way_out}; bench data check looks into the files, too:\n{lines}"
         )
 
     def fingerprint(self, hashes: Mapping[str, str]) -> str:

@@ -163,7 +163,7 @@ def refuse_offset(path: Path, data: bytes) -> None:
     cls = nib.Nifti2Header if data[:4] in NIFTI2 else nib.Nifti1Header
     with quiet():
         offset = float(cls(data[: cls.sizeof_hdr], check=False)["vox_offset"])
-    if 0 <= offset < 1:  # what else lies in the header, nibabel refuses itself
+    if offset == 0:  # what else lies in the header, nibabel refuses itself
         raise DatasetError(
             f"{path} says that its voxels begin at byte 0 (vox_offset), which lies in its "
             f"header of {cls.sizeof_hdr} bytes. Repair its header (a single file has "
