@@ -66,6 +66,15 @@ def no_exit() -> Iterator[None]:
         ) from error
 
 
+def told(error: BaseException) -> str:
+    """Return an error of foreign code on one line, with its kind."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # foreign code, too
+        text = "an error without a text"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def of_machine(error: Exception) -> tuple[str, int]:
     """Return what an error of the system says to a user, and the exit code.
 

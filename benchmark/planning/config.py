@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cerebench.benchmark.engine.registry import suggest
+from cerebench.benchmark.errors import told
 from cerebench.core import bounds
 from cerebench.core.bounds import BadConfig
 from cerebench.core.errors import UsageError
@@ -93,6 +94,10 @@ def resolve(
         config = config if size is None else config.for_size(size)
     except ValueError as error:
         raise BadConfig(f"{name} ({preset}): {error}") from error
+    except Exception as error:  # foreign code, which may fail in any way
+        raise BadConfig(
+            f"{name} ({preset}): for_size({size}) fails with {told(error)}. Correct its Config."
+        ) from error
     sources = {**found.sources, **dict.fromkeys(changes, "[user: --set]")}
     return Resolved(config, preset, json_values(config), sources)
 

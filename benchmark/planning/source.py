@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,9 +14,9 @@ from cerebench.benchmark.display import Display, Silent
 from cerebench.benchmark.engine.registry import Registries
 from cerebench.benchmark.names import check_dataset
 from cerebench.core.errors import UsageError
-from cerebench.core.texts import toml_value
+from cerebench.core.texts import counted, toml_value
 from cerebench.datasets import cache as caching
-from cerebench.datasets.base import Dataset, Split
+from cerebench.datasets.base import Dataset, DatasetError, Split
 from cerebench.datasets.splits import read_split
 
 SPLIT_SEED = 0  # the split belongs to the data, not to a training seed
@@ -77,8 +78,9 @@ class Source:
         """Return the published split, or the dataset's own.
 
         Raises:
-            DatasetError: If the file does not fit the data.
+            DatasetError: If the file does not fit the data, or two cases have one id.
         """
+        _refuse_same_ids(self.name, dataset)
         if not self.split_file:
             return dataset.split(SPLIT_SEED)
         name, fold = self.split_file, None
@@ -87,6 +89,16 @@ class Source:
             name, fold = path, int(number)
         bad = dataset.left_out.cases if dataset.left_out else ()
         return read_split(Path(os.path.expanduser(name)), dataset.cases(), fold, bad)
+
+
+def _refuse_same_ids(name: str, dataset: Dataset) -> None:
+    """Refuse data in which an id stands for two cases, one of which would be lost."""
+    counts = Counter(case.id for case in dataset.cases())
+    if several := [case for case, count in counts.items() if count > 1]:
+        raise DatasetError(
+            f"dataset '{name}' has {counted(len(several), 'id')} for several cases each: "
+            f"{', '.join(several[:5])}. Give every case an id of its own."
+        )
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
