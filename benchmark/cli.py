@@ -25,9 +25,9 @@ from cerebench.benchmark.commands import (
     verify,
     weights,
 )
-from cerebench.benchmark.commands.options import complain
+from cerebench.benchmark.commands.options import complain, in_home
 from cerebench.benchmark.display import print_with_replacements
-from cerebench.core.errors import EXIT_DISK, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, UserError
+from cerebench.core.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, UserError
 
 
 class Commands(TyperGroup):
@@ -68,7 +68,7 @@ def main() -> None:
     """Run ``bench``: errors a user can act on end in one line and an exit code of their own."""
     print_with_replacements(sys.stdout, sys.stderr)
     try:
-        app()
+        app(args=[in_home(argument) for argument in sys.argv[1:]])
     except KeyboardInterrupt:
         complain("Interrupted. The same command continues where it stopped.")
         sys.exit(EXIT_INTERRUPTED)
@@ -78,28 +78,18 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_INTERNAL)
-    except OSError as error:
-        if fault := errors.path_fault(error):
-            complain(fault)
-            sys.exit(EXIT_USAGE)
-        place = f": {error.filename}" if error.filename else ""
-        complain(
-            f"{error.strerror or error}{place}. Check the disk and the permissions of --out, of "
-            "$CEREBENCH_CACHE and of the data; everything finished so far is kept."
-        )
-        sys.exit(EXIT_DISK)
     except errors.PluginExit as error:
         complain(str(error))
         sys.exit(EXIT_INTERNAL)
     except UserError as error:
         complain(str(error))
         sys.exit(error.exit_code)
-    except ValueError as error:
-        fault = errors.path_fault(error)
-        if not fault:
+    except (OSError, MemoryError, ValueError) as error:
+        message, code = errors.of_machine(error)
+        if not message:
             raise
-        complain(fault)
-        sys.exit(EXIT_USAGE)
+        complain(message)
+        sys.exit(code)
 
 
 @app.callback(invoke_without_command=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,12 +19,14 @@ from cerebench.benchmark.engine.registry import Registries, suite_version
 from cerebench.benchmark.errors import no_exit
 from cerebench.benchmark.planning.source import Source, left_out, tell
 from cerebench.core.files import write_bytes
+from cerebench.core.texts import counted
 from cerebench.datasets import cache as caching
 from cerebench.datasets.base import CheckReport, Dataset, DatasetError, Finding
 from cerebench.datasets.cache import loaded_fault
 from cerebench.datasets.parallel import default_workers
 from cerebench.datasets.splits import split_sha256, write_split
 
+_FILE = re.compile(r"[^\s'\"]+/([^/\s'\"]+\.(?:nii\.gz|nii|mha))")
 _LISTED = 6  # cases named per message in the table; JSON has all
 
 
@@ -149,7 +152,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
 def _saturated(found: dict[str, Any]) -> str:
     highest = f"; the highest value in a tumour is {found['highest']:g}" if found["highest"] else ""
     if found["saturated"]:
-        return f"{len(found['saturated'])} cases: {_listed(found['saturated'])}{highest}"
+        return f"{counted(len(found['saturated']), 'case')}: {_listed(found['saturated'])}{highest}"
     return f"none (no case has over 1 % of its tumour at one highest value){highest}"
 
 
@@ -163,20 +166,29 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _print_findings(findings: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """Print one row per finding; the same message about several cases is one row."""
-    grouped: dict[tuple[bool, str], list[str]] = {}
+    """Print one row per finding; what is said of several cases alike is one row."""
+    grouped: dict[tuple[bool, str], list[Mapping[str, Any]]] = {}
     for finding in findings:
-        key = finding["severity"] != "error", finding["message"]
-        grouped.setdefault(key, []).append(finding["case"])
+        key = finding["severity"] != "error", _alike(finding)
+        grouped.setdefault(key, []).append(finding)
     errors = sum(f["severity"] == "error" for f in findings)
-    console.print(f"\n{errors} errors, {len(findings) - errors} warnings", highlight=False)
-    order = sorted(grouped.items(), key=lambda item: (item[0][0], not item[1][0], item[1][0]))
-    for (warning, message), cases in order:
+    others = counted(len(findings) - errors, "warning")
+    console.print(f"\n{counted(errors, 'error')}, {others}", highlight=False)
+    cases_of = {key: [f["case"] for f in group] for key, group in grouped.items()}
+    order = sorted(cases_of.items(), key=lambda item: (item[0][0], not item[1][0], item[1][0]))
+    for (warning, alike), cases in order:
+        message = alike if len(cases) > 1 else grouped[warning, alike][0]["message"]
         style, word = ("yellow", "warning") if warning else ("bold red", "error")
         subject = f"[bold]{escape(_listed(cases))}[/]: " if cases[0] else ""
         console.print(
             f"[{style}]{word}[/] {subject}{escape(message)}", highlight=False, soft_wrap=False
         )
+
+
+def _alike(finding: Mapping[str, Any]) -> str:
+    """Return a message without what names its case: the folders of files, and the id in names."""
+    message = _FILE.sub("…/\\1", finding["message"])
+    return message.replace(finding["case"], "…") if finding["case"] else message
 
 
 def prepare(registries: Registries, source: Source, display: Display) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from cerebench.benchmark import listing
+from cerebench.benchmark.console import Console
 from cerebench.benchmark.engine.registry import Registries, suite_version
 from cerebench.benchmark.tables import print_missing_weights, print_rows
 from cerebench.core import weights

@@ -6,7 +6,15 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cerebench.core.errors import EXIT_DATA, EXIT_DISK, EXIT_INTERRUPTED, UsageError, UserError
+from cerebench.core.errors import (
+    EXIT_DATA,
+    EXIT_DISK,
+    EXIT_INTERNAL,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    UsageError,
+    UserError,
+)
 
 
 class UnknownPlugin(UsageError):
@@ -67,6 +75,41 @@ def no_exit() -> Iterator[None]:
             f"sys.exit({'' if error.code is None else repr(error.code)}) was called. Raise an "
             "error instead, so that this stage fails and the others go on."
         ) from error
+
+
+def told(error: BaseException) -> str:
+    """Return an error of foreign code on one line, with its kind."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # foreign code, too
+        text = "an error without a text"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def of_machine(error: Exception) -> tuple[str, int]:
+    """Return what an error of the system says to a user, and the exit code.
+
+    Args:
+        error: An ``OSError``, a ``MemoryError``, or a ``ValueError`` of a path.
+
+    Returns:
+        An empty message where it is none of these, but a fault in the program.
+    """
+    if fault := path_fault(error):
+        return fault, EXIT_USAGE
+    if isinstance(error, MemoryError):
+        return (
+            f"This machine has too little memory: {str(error) or 'none is left'}. Choose a smaller "
+            "size, or fewer volumes; everything finished so far is kept."
+        ), EXIT_INTERNAL
+    if not isinstance(error, OSError):
+        return "", EXIT_INTERNAL
+    place = f": {error.filename}" if error.filename else ""
+    return (
+        f"{error.strerror or error}{place}. Check the disk and the permissions of --out, of "
+        "$CEREBENCH_CACHE, of the temporary folder and of the data; everything finished so far is "
+        "kept."
+    ), EXIT_DISK
 
 
 def path_fault(error: BaseException) -> str:

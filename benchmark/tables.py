@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from cerebench.benchmark.console import Console
 from cerebench.benchmark.engine.registry import Registries, suggest
 from cerebench.benchmark.errors import BrokenPlugin
 from cerebench.core.errors import UsageError

@@ -138,6 +138,9 @@ def _words(schema: Mapping[str, Any], *, many: bool = False) -> str:
     if "anyOf" in schema:
         return _either([_words(part, many=many) for part in schema["anyOf"]])
     kind = schema.get("type", "")
+    if kind == "object" and (inside := schema.get("additionalProperties")):
+        held = f" of {_words(inside, many=True)}" if isinstance(inside, Mapping) and inside else ""
+        return f"{'tables' if many else 'a table'}{held}"
     if kind == "array":
         return f"{'lists' if many else 'a list'} of {_items(schema)}"
     noun = _NAMES.get(kind, ("any value", "values"))[many]

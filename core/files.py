@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cerebench.core.hashing import seal_of
-from cerebench.core.processes import began, mark
+from cerebench.core.machine import began, mark
 
 # A file that has not taken its name yet: ".<name>.<system>-<process>-<letters>.part". Versions
 # before 0.2.0 did not tell whose it is: ".<name>.<8 letters>".

@@ -1,16 +1,20 @@
-"""Facts about this machine and this installation that records keep."""
+"""Facts about this machine, its processes and this installation that records keep."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
 import time
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import psutil
+
+_DEAD = "ZX"  # states in /proc/<pid>/stat: ended, but not yet collected by its parent
 
 
 def versions() -> dict[str, str]:
@@ -70,3 +74,53 @@ def commit() -> str | None:
     if head.returncode:
         return None
     return head.stdout.strip() + ("+changes" if state.stdout.strip() else "")
+
+
+@cache
+def system() -> str:
+    """Return what is equal for processes that see each other's numbers, until a restart.
+
+    Containers on one computer may have one host name and numbers of their own.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return f"{platform.node()} {psutil.boot_time():.0f}"
+
+
+@cache
+def mark() -> str:
+    """Return 8 hex digits of ``system``, for names of files."""
+    return hashlib.sha256(system().encode()).hexdigest()[:8]
+
+
+def began(pid: int) -> str:
+    """Return when a process of this computer began; empty where it has ended.
+
+    On Linux in clock ticks since the start of the computer, which a change of its clock leaves.
+    """
+    if Path("/proc/self/stat").exists():
+        try:
+            text = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return ""
+        state, *fields = text.rpartition(")")[2].split()
+        return "" if state in _DEAD else fields[18]
+    try:
+        process = psutil.Process(pid)
+        ended = process.status() == psutil.STATUS_ZOMBIE
+        return "" if ended else f"{process.create_time():.2f}"
+    except psutil.Error:
+        return ""
+
+
+def lives(place: str, pid: int, since: str) -> bool | None:
+    """Say whether a process lives; None where nobody here can know.
+
+    Args:
+        place: Its ``system``.
+        pid: Its number.
+        since: When it ``began``.
+    """
+    return began(pid) == since if place == system() else None

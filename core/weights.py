@@ -1,7 +1,7 @@
 """Weight files that extractors and methods need: which, where, and whether the right ones.
 
 Nothing here uses the network. A file is known by its SHA-256. Where its publisher states none, it
-is known by its name and the layout of its tensors, and its SHA-256 becomes part of every number's
+is known by the layout of its tensors, and its SHA-256 becomes part of every number's
 protocol, so that numbers from two different files never share a column.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -97,11 +97,13 @@ def _row(weights: Weights) -> dict[str, str | None]:
     }
 
 
-def import_file(path: Path) -> str:
+def import_file(path: Path, layout_of: Callable[[Path], str]) -> str:
     """Copy a weight file to where ``find`` looks first, if it is a known one.
 
     Args:
         path: The file, under any name; it is left as it is.
+        layout_of: Returns the ``layout_hash`` of the tensors in a file, empty where it holds none;
+            asked where no SHA-256 tells which file it is.
 
     Returns:
         Name of the weights that it holds, a key of ``KNOWN``.
@@ -112,16 +114,21 @@ def import_file(path: Path) -> str:
     if not path.is_file():
         raise MissingWeights(f"{path} is not a file. Give the path of a weight file.")
     digest = sha256_file(path)
-    for weights in KNOWN.values():
-        stated = weights.sha256_prefix
-        if digest.startswith(stated) if stated else path.name == weights.file:
-            _copy(path, _folders()[0] / weights.file)
-            return weights.name
-    known = ", ".join(f"{w.file} ({w.sha256_prefix or 'by name'}…)" for w in KNOWN.values())
+    stated = [w for w in KNOWN.values() if w.sha256_prefix and digest.startswith(w.sha256_prefix)]
+    layout = "" if stated else layout_of(path)
+    others = [w for w in KNOWN.values() if not w.sha256_prefix and w.layout_sha256 == layout]
+    for weights in (*stated, *others):
+        _copy(path, _folders()[0] / weights.file)
+        return weights.name
+    known = ", ".join(f"{w.file} ({_known_by(w)})" for w in KNOWN.values())
     raise MissingWeights(
-        f"{path} has SHA-256 {digest[:8]}…, which is none of the known weight files: {known}. "
+        f"{path} has SHA-256 {digest[:8]}… and is none of the known weight files: {known}. "
         "Download it again; a broken download is the usual cause."
     )
+
+
+def _known_by(weights: Weights) -> str:
+    return f"{weights.sha256_prefix}…" if weights.sha256_prefix else "by the layout of its tensors"
 
 
 def layout_hash(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.core.errors import EXIT_DATA, UserError
+from cerebench.core.errors import EXIT_DATA, EXIT_USAGE, UserError
 from cerebench.core.hashing import key_of
 
 Progress = Callable[[int, int], None]  # (cases done, all cases)
@@ -25,6 +25,12 @@ class DatasetError(UserError, ValueError):
     """The data cannot be used as they are; the message names the file or case and the next step."""
 
     exit_code = EXIT_DATA
+
+
+class BadOption(DatasetError):
+    """A size, a rule or an option asks for something that this kind of data does not have."""
+
+    exit_code = EXIT_USAGE
 
 
 class DatasetNotFound(DatasetError):
@@ -162,7 +168,8 @@ class Dataset(ABC):
 
     Raises:
         DatasetNotFound: If a root is needed and missing.
-        DatasetError: If the size, the rule, an option or the files cannot be used.
+        BadOption: If the size, the rule or an option cannot be used.
+        DatasetError: If the files cannot be used.
     """
 
     info: DatasetInfo
@@ -183,7 +190,7 @@ class Dataset(ABC):
         for name in self.options:
             if name not in self.option_names:
                 known = ", ".join(self.option_names) or "none"
-                raise DatasetError(f"{self.info.name} has no option '{name}'. Options: {known}.")
+                raise BadOption(f"{self.info.name} has no option '{name}'. Options: {known}.")
 
     @property
     @abstractmethod

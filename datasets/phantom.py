@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -34,6 +35,7 @@ from scipy.special import betaincinv
 
 from cerebench.core.hashing import key_of, sha256_bytes
 from cerebench.datasets.base import (
+    BadOption,
     Case,
     CheckReport,
     Dataset,
@@ -51,6 +53,8 @@ Axes = tuple[Array, Array, Array]  # voxel centres along z, y, x, mm from the mi
 
 FIELD_OF_VIEW = 128.0  # mm, as in the recipe of real regions of interest
 SIZES = (16, 128)
+MOST = 100_000  # cases per class and role
+_RULE = {"train": 100, "test": 200}  # of quick runs
 
 
 @dataclass(frozen=True)
@@ -193,7 +197,7 @@ class Phantom(Dataset):
         licence="CC0-1.0 (generated)",
         synthetic=True,
         needs_root=False,
-        split={"train": 100, "test": 200},
+        split=_RULE,
     )
 
     def __init__(
@@ -204,15 +208,21 @@ class Phantom(Dataset):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(size, root, rule, options)
+        if root is not None:
+            raise BadOption(
+                f"phantom draws its volumes itself, and would not look at {root}. Leave that out, "
+                "or name the dataset of these files: --dataset scans."
+            )
         if not (_is_count(size) and SIZES[0] <= size <= SIZES[1]):
-            raise DatasetError(
+            raise BadOption(
                 f"phantom cannot be drawn at size {size}; sizes from {SIZES[0]} to {SIZES[1]} "
                 "voxels can. Set size to 32, 64 or 128."
             )
-        if set(self.rule) != {"train", "test"} or not all(map(_is_count, self.rule.values())):
-            raise DatasetError(
+        counts = self.rule.values()
+        if set(self.rule) != {"train", "test"} or not all(_is_count(n, MOST) for n in counts):
+            raise BadOption(
                 f"phantom cannot be split by {self.rule}; expected cases per class as whole "
-                "numbers of at least 1. Set split to {'train': 100, 'test': 200} or similar."
+                f"numbers from 1 to {MOST}. Set split to {_RULE} or similar."
             )
 
     @property
@@ -501,5 +511,5 @@ def _ids(name: str, first: int, last: int) -> list[str]:
     return [f"phantom-{name}-{number:04d}" for number in range(first, last + 1)]
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _is_count(value: object, most: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most

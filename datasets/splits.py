@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from cerebench.core.hashing import sha256_bytes
-from cerebench.datasets.base import Case, DatasetError, Split
+from cerebench.datasets.base import BadOption, Case, DatasetError, Split
+from cerebench.datasets.dialects import read_cells
 
 ROLES = ("train", "test", "unused")
 _COLUMNS = ("case_id", "patient_id", "role", "fold")
@@ -27,16 +28,16 @@ def read_rule(rule: Mapping[str, int]) -> int:
     """Return the number of test patients per class that a split rule asks for.
 
     Raises:
-        DatasetError: If the rule has a key other than ``test``, or no positive whole number there.
+        BadOption: If the rule has a key other than ``test``, or no positive whole number there.
     """
     unknown = sorted(set(rule) - {"test"})
     if unknown:
-        raise DatasetError(
+        raise BadOption(
             f"The split rule has no setting '{unknown[0]}'. Settings: test (patients per class)."
         )
     test = rule.get("test")
     if not isinstance(test, int) or isinstance(test, bool) or test < 1:
-        raise DatasetError(
+        raise BadOption(
             f"The split rule's 'test' is {test!r}; expected a whole number of patients per class, "
             "at least 1."
         )
@@ -187,14 +188,9 @@ def _patients_of(
 
 
 def _chosen_rows(path: Path, fold: int | None) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = set(reader.fieldnames or ())
-            rows = [{name: (row.get(name) or "").strip() for name in _COLUMNS} for row in reader]
-    except (OSError, UnicodeDecodeError) as e:
-        raise DatasetError(f"{path} cannot be read: {e}. Correct --split.") from e
-    missing = {"case_id", "role"} - columns
+    cells = read_cells(path)
+    rows = [{name: row.get(name, "") for name in _COLUMNS} for _, row in cells.rows]
+    missing = {"case_id", "role"} - set(cells.columns)
     if missing:
         raise DatasetError(
             f"{path} lacks the column {', '.join(sorted(missing))}; expected "

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from cerebench.benchmark.commands.options import (
     Data,
@@ -17,6 +16,7 @@ from cerebench.benchmark.commands.options import (
     open_registries,
     read_data_options,
 )
+from cerebench.benchmark.console import Console
 from cerebench.core.errors import EXIT_SOME_FAILED, UsageError
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from cerebench.benchmark.commands.options import (
     Data,
@@ -24,6 +23,7 @@ from cerebench.benchmark.commands.options import (
     read_data_options,
     read_headers,
 )
+from cerebench.benchmark.console import Console
 from cerebench.core.errors import EXIT_DATA
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import typer
-from rich.console import Console
 
 from cerebench.benchmark.commands.options import Json
+from cerebench.benchmark.console import Console
 
 
 def doctor(as_json: Json = False) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cerebench.benchmark.commands.options import (
     AcceptRange,
@@ -24,7 +24,10 @@ from cerebench.benchmark.commands.options import (
     read_names,
 )
 from cerebench.benchmark.commands.run import carry_out
+from cerebench.benchmark.console import Console
 from cerebench.core.errors import UsageError
+
+MOST_VOXELS = 1024  # along an axis: more than any scan of a head has
 
 
 def evaluate(
@@ -127,10 +130,11 @@ def _shape(text: str | None) -> tuple[int, int, int] | None:
     if text is None:
         return None
     words = text.split(",")
-    if not all(w.isdigit() and int(w) > 3 for w in words) or len(words) not in (1, 3):
+    whole = all(re.fullmatch("[0-9]{1,5}", w) and 4 <= int(w) <= MOST_VOXELS for w in words)
+    if not whole or len(words) not in (1, 3):
         raise UsageError(
-            f"--resample must be one or three whole numbers above 3, got '{text}'. Example: "
-            "--resample 64, or --resample 80,112,80."
+            f"--resample must be one or three whole numbers from 4 to {MOST_VOXELS}, got '{text}'. "
+            "Example: --resample 64, or --resample 80,112,80."
         )
     depth, height, width = (int(w) for w in (words if len(words) == 3 else words * 3))
     return depth, height, width

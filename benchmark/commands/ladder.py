@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cerebench.benchmark.commands.options import (
     Data,
@@ -19,6 +18,7 @@ from cerebench.benchmark.commands.options import (
     read_data_options,
     read_names,
 )
+from cerebench.benchmark.console import Console
 from cerebench.core.errors import UsageError
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from cerebench.benchmark.console import Console
 from cerebench.core.errors import UsageError
+from cerebench.core.texts import readable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cerebench.benchmark.engine.registry import Registries
     from cerebench.datasets.folders.folder import Axes
 
@@ -87,8 +92,16 @@ Out = Annotated[Path, typer.Option("--out", help="Folder of results.")]
 
 def complain(text: str) -> None:
     """Print an error to standard error, as ``bench: …``."""
-    line = f"[bold red]bench:[/] {escape(text)}"
+    line = f"[bold red]bench:[/] {escape(readable(text))}"
     Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+
+
+def in_home(argument: str) -> str:
+    """Return an argument with the home folder for a ``~`` that the shell has left.
+
+    It expands none behind an ``=``, as in ``--samples mine=~/samples`` and ``--out=~/runs``.
+    """
+    return re.sub("(^|=)~(?=/)", lambda found: found[1] + os.path.expanduser("~"), argument)
 
 
 def open_registries(plugins: list[str] | None) -> Registries:
@@ -148,6 +161,25 @@ def read_headers(same_axes: bool, trust_headers: bool) -> dict[str, str]:
         "trust": {"headers": "own"},
         "compare": {},
     }[read_axes(same_axes, trust_headers)]
+
+
+def refuse_ignored(needed: str, given: Mapping[str, bool]) -> None:
+    """Refuse options that would change nothing.
+
+    Args:
+        needed: What they would need, as the message calls it.
+        given: Whether each was given, by option.
+
+    Raises:
+        UsageError: If any was.
+    """
+    ignored = [option for option, here in given.items() if here]
+    if ignored:
+        verb = "changes" if len(ignored) == 1 else "change"
+        raise UsageError(
+            f"{' and '.join(ignored)} {verb} nothing without {needed}. Give that too, or leave "
+            f"{'it' if len(ignored) == 1 else 'them'} out."
+        )
 
 
 def check_device(device: str) -> None:

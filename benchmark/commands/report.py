@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cerebench.benchmark.commands.options import Out, Plugin, complain, open_registries
+from cerebench.benchmark.commands.options import (
+    Out,
+    Plugin,
+    complain,
+    open_registries,
+    refuse_ignored,
+)
 from cerebench.core.errors import EXIT_DATA, UsageError
 
 if TYPE_CHECKING:
@@ -128,9 +134,25 @@ def report(
     """
     from cerebench.benchmark import tables
 
+    drawn = latex or figure or bool(formats)
+    screen = not (csv or markdown or drawn)
+    only_screen = {
+        "--recipes": recipes or formerly,
+        "--notes": notes,
+        "--diagnostics": diagnostics,
+    }
+    refuse_ignored("--latex", {"--siunitx": siunitx and not latex})
+    refuse_ignored("--latex, --figure or --format", {"--to": to is not None and not drawn})
+    refuse_ignored(
+        "the tables on the screen",
+        {name: given and not screen for name, given in only_screen.items()},
+    )
+    refuse_ignored(
+        "--latex or the tables on the screen", {"--controls": controls and not (screen or latex)}
+    )
     registries = open_registries(plugin)
     store = tables.find(out, experiment, older=older, rows=rows, all_columns=all_columns)
-    found, files = store.shown, bool(csv or markdown or latex or figure or formats)
+    found = store.shown
     if csv:
         tables.print_csv(found)
     if markdown:
@@ -145,7 +167,7 @@ def report(
     written += [path for name in names for path in _write(name, registries, found, to, headings)]
     for path in written:
         typer.echo(str(path))
-    if not files:
+    if screen:
         style = {"controls": controls, "recipes": recipes or formerly, "notes": notes}
         style |= {"all_columns": all_columns, "diagnostics": diagnostics}
         typed = tables.command(experiment, out, rows=rows)
@@ -153,7 +175,7 @@ def report(
         tables.print_terminal(found, shown, command=typed, **tests, **style)
         for remark in store.remarks:
             shown.print(remark, style="yellow", markup=False, highlight=False)
-    for remark in store.remarks if files else ():  # never among the rows of a table
+    for remark in () if screen else store.remarks:  # never among the rows of a table
         complain(remark)
     _complain(store)
     if store.broken:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperCommand
 
 from cerebench.benchmark import errors
@@ -34,8 +33,11 @@ from cerebench.benchmark.commands.options import (
     read_headers,
     read_names,
     read_numbers,
+    refuse_ignored,
 )
+from cerebench.benchmark.console import Console
 from cerebench.core.errors import EXIT_INTERNAL, EXIT_SOME_FAILED
+from cerebench.core.texts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,6 +155,13 @@ def run(
 
     began, most = time.perf_counter(), gate.checked(max_copies)
     registries = open_registries(plugin)
+    of_samples = {
+        "--samples-range": samples_range != (-1.0, 1.0),
+        "--accept-range": accept_range,
+        "--allow-leakage": allow_leakage,
+    }
+    if not samples:
+        refuse_ignored("--samples", of_samples)
     axes, headers = read_axes(same_axes, trust_headers), read_headers(same_axes, trust_headers)
     chosen = chosen_experiment(
         experiment,
@@ -174,6 +183,8 @@ def run(
         reference="" if reference == "none" else reference,
         settings=settings or [],
     )
+    if not chosen.protocols:
+        refuse_ignored("--protocols", {"--protocol-preset": protocol_preset is not None})
     if most is not None:
         chosen = dataclasses.replace(chosen, metrics=gate.with_copies(chosen.metrics))
     from cerebench.benchmark.display import choose
@@ -238,7 +249,7 @@ def carry_out(
     else:
         _print_answer(plan.table_of_contents, written)
         if outcome.failed:
-            shown.say(f"{len(outcome.failed)} stages failed:")
+            shown.say(f"{counted(len(outcome.failed), 'stage')} failed:")
         for title, reason in outcome.failed.items():
             shown.say(f"  {title}: {reason}")
     end(outcome.failed, broken)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cerebench.benchmark.commands.options import (
     Device,
@@ -14,6 +13,7 @@ from cerebench.benchmark.commands.options import (
     check_device,
     open_registries,
 )
+from cerebench.benchmark.console import Console
 
 
 def sample(

@@ -6,13 +6,13 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cerebench.benchmark.commands.options import (
     Json,
     Plugin,
     open_registries,
 )
+from cerebench.benchmark.console import Console
 
 
 def show(

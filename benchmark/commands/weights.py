@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cerebench.benchmark.commands.options import (
     Json,
 )
+from cerebench.benchmark.console import Console
 
 app = typer.Typer(help="List and import weight files.", no_args_is_help=True)
 
@@ -33,9 +33,10 @@ def weights_list(as_json: Json = False) -> None:
 
 @app.command("import")
 def weights_import(
-    file: Annotated[Path, typer.Argument(help="A weight file; recognised by its SHA-256.")],
+    file: Annotated[Path, typer.Argument(help="A weight file, recognised by its content.")],
 ) -> None:
     """Verify a weight file and copy it to where it is found offline."""
     from cerebench.core import weights
+    from cerebench.metrics.extractors.medicalnet import layout_of
 
-    typer.echo(f"Imported {weights.import_file(file)}.")
+    typer.echo(f"Imported {weights.import_file(file, layout_of)}.")

@@ -141,10 +141,6 @@ def name_and_source(s: Subject) -> None:
     info = s.cls.info
     require(info.name == s.name, f"it is registered as '{s.name}' but info.name is '{info.name}'")
     require(bool(info.source), "info.source is empty; name the paper")
-    require(
-        info.conditioning in ("none", "class", "mask"),
-        f"info.conditioning is '{info.conditioning}'; it must be none, class or mask",
-    )
     facts = {**dataclasses.asdict(info), "presets": list(s.cls.presets)}
     wrong = [k for k, v in s.facts.items() if k in facts and facts[k] != v]
     require(not wrong, f"the registry's facts differ from the class in {', '.join(wrong)}")

@@ -23,8 +23,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from cerebench.benchmark.engine import store
-from cerebench.core import processes
-from cerebench.core.files import json_bytes
+from cerebench.core import machine
+from cerebench.core.files import json_bytes, sweep
 from cerebench.core.hashing import sha256_bytes
 from cerebench.core.records.base import Misfit
 from cerebench.core.records.claims import Claim
@@ -60,6 +60,7 @@ class Claims:
         self._beat.join()
         for record in list(self._mine):
             self.free(record)
+        self._tidy()
         with suppress(OSError):  # others are still at work
             self._folder.rmdir()
 
@@ -123,6 +124,23 @@ class Claims:
             if found and found.claim.id not in ids and not self._void(found):
                 yield found.claim
 
+    def _tidy(self) -> None:
+        """Remove what dead processes have left of stages that nobody takes again."""
+        sweep(self._folder, below=False)
+        for path in self._folder.glob("[!.]*"):
+            found = _Found.read(path)
+            if found is None or not self._void(found):
+                continue
+            record = Path(found.claim.record)
+            if _stem(record) != path.stem:  # half written
+                path.unlink(missing_ok=True)
+            elif self.take(record) is None:
+                self.free(record)
+
+    def _hidden(self) -> Path:
+        """Return a name for a temporary file, by which ``sweep`` knows whose it is."""
+        return self._folder / f".claim.json.{machine.mark()}-{os.getpid()}-{uuid.uuid4().hex}.part"
+
     def _claims(self, stem: str) -> dict[int, _Found]:
         """Return the claims of a stage by generation, the highest first."""
         try:
@@ -140,13 +158,13 @@ class Claims:
             record=record.as_posix(),
             id=uuid.uuid4().hex,
             host=platform.node(),
-            machine=processes.machine(),
+            machine=machine.system(),
             pid=pid,
-            began=processes.began(pid),
+            began=machine.began(pid),
             utc=store.now(),
         )
         path = self._folder / f"{stem}.{generation}"
-        written, content = self._folder / f".{claim.id}", json_bytes(dump(claim))
+        written, content = self._hidden(), json_bytes(dump(claim))
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             written.write_bytes(content)
@@ -160,14 +178,14 @@ class Claims:
     def _void(self, found: _Found) -> bool:
         """Say whether the owner of a claim is dead."""
         claim = found.claim
-        here = processes.lives(claim.machine, claim.pid, claim.began)
+        here = machine.lives(claim.machine, claim.pid, claim.began)
         if here is not None:
             return not here
         return self._server_time() - found.renewed > self._stale
 
     def _server_time(self) -> float:
         """Return the time of the computer that holds the files; those of clients differ."""
-        probe = self._folder / f".{uuid.uuid4().hex}"
+        probe = self._hidden()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             probe.touch()
@@ -179,8 +197,8 @@ class Claims:
         """Renew the time stamps, until the end; note what was taken over."""
         while not self._over.wait(self._heartbeat):
             with self._lock:
-                own_claims = list(self._mine.values())
-            for own in own_claims:
+                claims = list(self._mine.values())
+            for own in claims:
                 try:
                     own.lost = own.lost or not own.holds()
                     if not own.lost:

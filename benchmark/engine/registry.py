@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points, version
 from inspect import isabstract
@@ -15,7 +17,7 @@ from typing import Any
 from cerebench import datasets, methods, metrics, reports
 from cerebench.benchmark import errors
 from cerebench.benchmark.errors import BrokenPlugin, UnknownPlugin, no_exit
-from cerebench.benchmark.names import check_plugin
+from cerebench.benchmark.names import check_plugin, check_plugin_name, stated_name
 from cerebench.core.hashing import sha256_file
 from cerebench.datasets.base import Dataset
 from cerebench.datasets.folders.names import is_name
@@ -63,13 +65,12 @@ class Registry:
         self._facts = {name: dict(facts) for name, (_, facts) in pairs.items()}
         self._files: dict[str, tuple[Path, Any]] = {}
         self._found: dict[str, EntryPoint] = {}
+        self._claims: dict[str, str] = {}  # names that several claim; only their use is refused
         ours = [EntryPoint(name, target, group) for name, (target, _) in pairs.items()]
         for ep in [*ours, *entry_points(group=group)]:
             other = self._found.setdefault(ep.name, ep)
             if other.value != ep.value:
-                raise BrokenPlugin(
-                    f"{kind} '{ep.name}' is claimed by {other.value} and {ep.value}."
-                )
+                self._claims[ep.name] = f"claimed by {other.value} and {ep.value}"
 
     def names(self) -> list[str]:
         """Return all names: built in first and in their order, then the others sorted."""
@@ -100,21 +101,18 @@ class Registry:
             return self._files[name][1]
         if name not in self._found:
             raise UnknownPlugin(suggest(self.kind, name, self.names()))
+        if claims := self._claims.get(name):
+            raise BrokenPlugin(f"{self.kind} '{name}' is {claims}. Uninstall one of them.")
         ep = self._found[name]
-        check_plugin(self.kind, name, None)  # before any of its code runs
-        try:
-            with no_exit():
-                plugin = ep.load()
-        except Exception as error:  # foreign code, which may fail in any way while it is imported
-            raise BrokenPlugin(
-                f"{self.kind} '{name}' ({ep.value}) cannot be loaded: {_told(error)}."
-            ) from error
+        check_plugin_name(self.kind, name)  # before any of its code runs
+        with _importing(f"{self.kind} '{name}' ({ep.value}) cannot be loaded"):
+            plugin = ep.load()
         check_plugin(self.kind, name, plugin)
         return plugin
 
     def unavailable(self, name: str) -> str:
         """Return why a plugin cannot be used, or an empty string. Imports it unless built in."""
-        if name in self._facts:
+        if name in self._facts and name not in self._claims:
             return ""
         try:
             self.load(name)
@@ -264,8 +262,9 @@ class Registries:
                 f"{', '.join(plugins) or 'none'}. Name it as --plugin {file}:NAME."
             )
         ((kind, plugin),) = plugins.values()
-        name = getattr(plugin, "info", plugin).name
-        getattr(self, kind).add_file(path, name, plugin)
+        registry = getattr(self, kind)
+        name = stated_name(registry.kind, f"{path.name}:{next(iter(plugins))}", plugin)
+        registry.add_file(path, name, plugin)
         return name
 
 
@@ -306,21 +305,33 @@ def _import_file(path: Path) -> Any:
         raise BrokenPlugin(f"Plugin file {path} is not a Python file. Give --plugin FILE[:CLASS].")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up here
-    try:
-        with no_exit():
-            spec.loader.exec_module(module)
-    except Exception as error:  # foreign code, which may fail in any way while it is imported
-        raise BrokenPlugin(f"Plugin file {path} cannot be imported: {_told(error)}.") from error
+    with _importing(f"Plugin file {path} cannot be imported"):
+        spec.loader.exec_module(module)
     return module
 
 
-def _told(error: Exception) -> str:
+@contextmanager
+def _importing(failed: str) -> Iterator[None]:
+    """Turn whatever foreign code raises while it is imported into a ``BrokenPlugin``.
+
+    Ctrl-C, and an output that nobody reads, stay what they are.
+    """
+    try:
+        with no_exit():
+            yield
+    except (KeyboardInterrupt, SystemExit, errors.Interrupted):
+        raise
+    except BaseException as error:
+        raise BrokenPlugin(f"{failed}: {_told(error)}.") from error
+
+
+def _told(error: BaseException) -> str:
     """Return an error of foreign code with its kind and the line that it comes from."""
-    text = f"{type(error).__name__}: {str(error).rstrip('.')}"
+    text = errors.told(error).rstrip(".")
     if isinstance(error, SyntaxError):  # tells its line itself
         return text
     frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
-    ours = (__file__, errors.__file__)
+    ours = (__file__, errors.__file__, contextlib.__file__)
     theirs = [f for f in frames if not f.filename.startswith("<") and f.filename not in ours]
     return (
         f"{text} ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else text

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cerebench.benchmark.engine.registry import suggest
+from cerebench.benchmark.errors import told
 from cerebench.core import bounds
 from cerebench.core.bounds import BadConfig
 from cerebench.core.errors import UsageError
 from cerebench.core.settings import BY_USER, Preset, accepted, check
+from cerebench.core.texts import toml_value
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,7 @@ def parse_assignment(text: str) -> tuple[str, str, Any]:
     method, dot, field = target.strip().rpartition(".")
     if not (equals and dot and method and field):
         raise UsageError(f"--set expects NAME.field=value, got '{text}'. Example: wgan-gp.lr=2e-4.")
-    try:
-        return method, field, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return method, field, value.strip()
+    return method, field, toml_value(value)
 
 
 def resolve(
@@ -96,6 +94,10 @@ def resolve(
         config = config if size is None else config.for_size(size)
     except ValueError as error:
         raise BadConfig(f"{name} ({preset}): {error}") from error
+    except Exception as error:  # foreign code, which may fail in any way
+        raise BadConfig(
+            f"{name} ({preset}): for_size({size}) fails with {told(error)}. Correct its Config."
+        ) from error
     sources = {**found.sources, **dict.fromkeys(changes, BY_USER)}
     return Resolved(config, preset, json_values(config), sources)
 

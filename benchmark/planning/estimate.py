@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
@@ -28,6 +27,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.flop_counter import flop_registry
 
 from cerebench.benchmark import tables
+from cerebench.benchmark.console import Console
 from cerebench.benchmark.device import pick_device, refuse_imitated_bf16, wait_for
 from cerebench.benchmark.engine.rows import DatasetCommon, FolderRow, TrainedRow
 from cerebench.benchmark.engine.stage import Stage, pending

@@ -16,6 +16,7 @@ from cerebench.benchmark.engine.registry import Registries, Registry
 from cerebench.benchmark.engine.rows import Common, ControlRow, FolderRow, RealRow
 from cerebench.benchmark.planning.foreign import (
     caveats,
+    is_there,
     open_folder,
     settle_faults,
     tell_axes,
@@ -292,9 +293,10 @@ def of_rows(given: Sequence[str], rows: Mapping[str, Path]) -> dict[str, Path]:
     """
     paths: dict[str, Path] = {}
     for text in given:
-        name, equals, path = text.rpartition("=")
-        if not equals and len(rows) == 1:
-            name = next(iter(rows))
+        name, equals, path = text.partition("=")
+        whole = not equals or (name not in rows and is_there(text))
+        if whole and len(rows) == 1:
+            name, path = next(iter(rows)), text
         if name not in rows:
             raise UsageError(
                 f"--structures {text} belongs to no row; give NAME=PATH with one of: "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,8 +16,10 @@ from cerebench.benchmark.names import check_name
 from cerebench.core.bounds import BadConfig, typed
 from cerebench.core.errors import UsageError
 from cerebench.core.settings import SHOWN_TO_WORK
+from cerebench.core.texts import toml_table, visible
 
 MOST_SAMPLES = 100_000  # per class: their file names count with five digits
+MOST_SEED = 2**32 - 1  # what every generator of random numbers takes
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,11 @@ class Experiment:
         if not 2 <= n <= MOST_SAMPLES:
             limit = "at least 2" if n < 2 else f"at most {MOST_SAMPLES}"
             raise BadConfig(f"samples_per_class must be {limit}, got {n}.")
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            raise BadConfig(f"seeds must be distinct whole numbers >= 0, got {self.seeds}.")
+        distinct = self.seeds and len(set(self.seeds)) == len(self.seeds)
+        if not distinct or min(self.seeds) < 0 or max(self.seeds) > MOST_SEED:
+            raise BadConfig(
+                f"seeds must be distinct whole numbers from 0 to {MOST_SEED}, got {self.seeds}."
+            )
 
     def banner(self, *, synthetic: bool, presets: Iterable[str] = ()) -> str:
         """Return what stands above every table of a small preset or of synthetic data, else ''.
@@ -138,16 +142,16 @@ def read(name: str) -> Experiment:
         BadConfig: If a key is unknown or a value has the wrong type.
     """
     if name in shipped():
-        text = (files("cerebench.benchmark") / "experiments" / f"{name}.toml").read_text("utf-8")
+        data = (files("cerebench.benchmark") / "experiments" / f"{name}.toml").read_bytes()
         origin = f"{name}.toml"
     else:
         path = Path(name)
         if not path.is_file():
             raise UsageError(f"{suggest('experiment', name, shipped())} Or give a TOML file.")
-        text, origin = path.read_text("utf-8"), str(path)
+        data, origin = path.read_bytes(), str(path)
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        table = toml_table(data)
+    except ValueError as error:
         raise UsageError(f"{origin} is not valid TOML: {error}.") from error
     return from_table(Path(origin).stem, table, origin)
 
@@ -190,11 +194,22 @@ def _read(cls: type, table: Mapping[str, Any], origin: str, **given: Any) -> Any
             kind = f"{cls.__name__.lower()} key"
             raise BadConfig(f"{origin}: {suggest(kind, key, list(fields))}")
     values = {key: typed(f"{origin}: {key}", value, hints[key]) for key, value in table.items()}
+    for key, value in values.items():
+        _refuse_control_characters(f"{origin}: {key}", value)
     for name, declared in fields.items():
         plain = (declared.default, declared.default_factory)
         if name not in table and plain == (dataclasses.MISSING,) * 2:
             raise BadConfig(f"{origin}: {name} is missing.")
     return cls(**given, **values)
+
+
+def _refuse_control_characters(where: str, value: Any) -> None:
+    """Refuse texts that a terminal or a table would not show as they are."""
+    if isinstance(value, str) and visible(value) != value:
+        raise BadConfig(f"{where} holds control characters: {visible(value)!r}. Write plain text.")
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in parts:
+        _refuse_control_characters(where, part)
 
 
 def select_methods(

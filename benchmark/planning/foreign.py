@@ -18,10 +18,11 @@ from cerebench.core.files import read_json
 from cerebench.core.records import files as recorded
 from cerebench.core.records.base import Misfit
 from cerebench.core.records.trained import SampleRecord
+from cerebench.core.texts import counted
 from cerebench.datasets.base import DatasetError
 from cerebench.datasets.folders import folder as folders
 from cerebench.datasets.folders.folder import Folder, Options
-from cerebench.datasets.folders.names import name_like
+from cerebench.datasets.folders.names import is_name, name_like
 
 _NAMED_FILES = 20
 
@@ -29,7 +30,8 @@ _NAMED_FILES = 20
 def row_names(given: Sequence[str], option: str) -> dict[str, Path]:
     """Read ``[NAME=]DIR`` texts; a folder without a name gives its own, or one like it.
 
-    ``my samples (v2)/`` gives ``my-samples-v2``.
+    ``my samples (v2)/`` gives ``my-samples-v2``. A text is a folder as a whole where there is one
+    of this name, as ``lr=0.1/samples``, and none behind the ``=``.
 
     Args:
         given: The texts.
@@ -41,6 +43,8 @@ def row_names(given: Sequence[str], option: str) -> dict[str, Path]:
     rows: dict[str, Path] = {}
     for text in given:
         name, equals, folder = text.partition("=")
+        if equals and is_there(text) and not (is_name(name) and is_there(folder)):
+            name, equals = text, ""
         path = Path(folder if equals else text)
         if equals:
             check_name(f"A row of {option}", name, f"Give {option} NAME=DIR.")
@@ -54,6 +58,11 @@ def row_names(given: Sequence[str], option: str) -> dict[str, Path]:
     return rows
 
 
+def is_there(path: str) -> bool:
+    """Say whether a text that a user gave is the path of something."""
+    return "\0" not in path and os.path.exists(path)
+
+
 def open_folder(path: Path, options: Options, display: Display) -> Folder:
     """Check a folder file by file, and print how many of its files cannot be used, and its notes.
 
@@ -64,7 +73,8 @@ def open_folder(path: Path, options: Options, display: Display) -> Folder:
     began, title = time.perf_counter(), f"check {path}"
     with display.task(title) as task:
         folder = folders.read(path, options, task.update)
-    faults = [f"{len(folder.faults)} {folder.noun} cannot be used"] if folder.faults else []
+    noun = folder.noun.removesuffix("s")
+    faults = [f"{counted(len(folder.faults), noun)} cannot be used"] if folder.faults else []
     lines = [*faults, *folder.notes]
     display.ended(title, "done", time.perf_counter() - began, "\n  ".join(lines))
     return folder
@@ -92,7 +102,7 @@ def trained_on(folder: Folder) -> str:
     """Say what a folder tells about the training of its generator."""
     if not folder.training:
         return "which cases it was trained on is not known"
-    return f"its training_cases.tsv names {len(folder.training)} cases it was trained on"
+    return f"its training_cases.tsv names {counted(len(folder.training), 'case')} it was trained on"
 
 
 def tell_axes(before: Sequence[Folder], after: Sequence[Folder], display: Display) -> None:

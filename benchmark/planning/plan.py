@@ -6,6 +6,7 @@ A plan is made of an experiment here, and of folders in ``evaluate.py``; both ru
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -350,7 +351,7 @@ def _overrides(experiment: Experiment, config: type, name: str) -> dict[str, Any
 
 def source_of(experiment: Experiment, size: int) -> Source:
     """Return which data an experiment works on."""
-    root = Path(experiment.data_root) if experiment.data_root else None
+    root = Path(os.path.expanduser(experiment.data_root)) if experiment.data_root else None
     return Source(
         experiment.dataset,
         root,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,8 +14,9 @@ from cerebench.benchmark.display import Display, Silent
 from cerebench.benchmark.engine.registry import Registries
 from cerebench.benchmark.names import check_dataset
 from cerebench.core.errors import UsageError
+from cerebench.core.texts import counted, toml_value
 from cerebench.datasets import cache as caching
-from cerebench.datasets.base import Dataset, Split
+from cerebench.datasets.base import Dataset, DatasetError, Split
 from cerebench.datasets.splits import read_split
 
 SPLIT_SEED = 0  # the split belongs to the data, not to a training seed
@@ -76,8 +78,9 @@ class Source:
         """Return the published split, or the dataset's own.
 
         Raises:
-            DatasetError: If the file does not fit the data.
+            DatasetError: If the file does not fit the data, or two cases have one id.
         """
+        _refuse_same_ids(self.name, dataset)
         if not self.split_file:
             return dataset.split(SPLIT_SEED)
         name, fold = self.split_file, None
@@ -85,7 +88,17 @@ class Source:
         if colon and number.isdigit():
             name, fold = path, int(number)
         bad = dataset.left_out.cases if dataset.left_out else ()
-        return read_split(Path(name), dataset.cases(), fold, bad)
+        return read_split(Path(os.path.expanduser(name)), dataset.cases(), fold, bad)
+
+
+def _refuse_same_ids(name: str, dataset: Dataset) -> None:
+    """Refuse data in which an id stands for two cases, one of which would be lost."""
+    counts = Counter(case.id for case in dataset.cases())
+    if several := [case for case, count in counts.items() if count > 1]:
+        raise DatasetError(
+            f"dataset '{name}' has {counted(len(several), 'id')} for several cases each: "
+            f"{', '.join(several[:5])}. Give every case an id of its own."
+        )
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
@@ -105,10 +118,7 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
             raise UsageError(
                 f"--data expects NAME=VALUE, got '{text}'. Example: --data modalities=t1,flair."
             )
-        try:
-            options[name.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            options[name.strip()] = value.strip()
+        options[name.strip()] = toml_value(value)
     return options
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cerebench.datasets.base import DatasetError, DatasetNotFound
+from cerebench.datasets.dialects import REST, read_cells
 from cerebench.datasets.scans.volumes import SUFFIXES, read_nifti
 
 Volumes = dict[str, NDArray[np.float64]]
@@ -40,9 +40,10 @@ def read(path: Path, ids: Sequence[str]) -> Volumes:
 
 
 def _from_table(path: Path, ids: Sequence[str]) -> Volumes:
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        header, *rows = [row for row in csv.reader(file) if row] or [[]]
-    names = [name.strip() for name in header[1:]]
+    cells = read_cells(path)
+    header, names = cells.columns, cells.columns[1:]
+    places = (*header, REST)
+    rows = [[row[name] for name in places if name in row] for _, row in cells.rows]
     if not names or len(set(names)) < len(names):
         raise DatasetError(
             f"{path} has the columns {', '.join(header) or 'none'}; the case and one column a "

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cerebench.datasets.base import DatasetError
+from cerebench.datasets.base import BadOption, DatasetError
 
 COMMON = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))  # what volumes are usually stored in
 REACH = 0.02  # of the width of a range: values that far outside are overshoot and are clipped
@@ -41,7 +41,7 @@ def check_range(declared: Span, option: str) -> None:
         DatasetError: If it does not have two finite ends, the lower one first.
     """
     if not (float("-inf") < declared.low < declared.high < float("inf")):
-        raise DatasetError(
+        raise BadOption(
             f"The range of values is {declared}; expected two numbers, the lower one first, for "
             f"example {option} 0 1."
         )

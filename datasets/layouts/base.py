@@ -7,7 +7,6 @@ tables only, never voxels. What it cannot use becomes a finding that names the c
 
 from __future__ import annotations
 
-import csv
 import errno
 import os
 import re
@@ -17,9 +16,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from cerebench.datasets.base import DatasetError, Finding
+from cerebench.datasets.dialects import read_cells
+from cerebench.datasets.scans.stand_ins import ANNEX, FETCH_ANNEX
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 GRADES = ("LGG", "HGG")  # in label order, wherever classes are grades
@@ -154,7 +155,9 @@ def unreadable(path: Path) -> str:
         mode = path.stat().st_mode
     except OSError as e:
         if e.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
-            return f"is a link to {os.readlink(path)}, which leads nowhere"
+            target = os.readlink(path)
+            missing = f"; its content is not here: {FETCH_ANNEX}" if ANNEX in target else ""
+            return f"is a link to {target}, which leads nowhere{missing}"
         return f"cannot be read: {e.strerror}"
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         return "is a pipe, a socket or a device, not a file"
@@ -246,33 +249,21 @@ def table_of(folder: Path, name: str) -> Path | None:
 
 
 def read_table(path: Path, required: Sequence[str]) -> list[CsvRow]:
-    """Read a CSV or, by its ending, a TSV file.
+    """Read a table of any dialect (see ``dialects.py``).
 
     Raises:
         DatasetError: If the file cannot be read, or a required column is missing; alternatives are
             written ``a|b``.
     """
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            reader = csv.DictReader(file, delimiter=delimiter)
-            columns = {(name or "").strip().lower() for name in reader.fieldnames or ()}
-            rows = [CsvRow(reader.line_num, _stripped(row)) for row in reader]
-    except (OSError, csv.Error) as e:
-        reason = e.strerror if isinstance(e, OSError) else e
-        raise DatasetError(f"{path} cannot be read: {reason}. Repair or restore the table.") from e
+    cells = read_cells(path)
+    columns = {name.lower() for name in cells.columns}
     missing = [c for c in required if not columns & set(c.lower().split("|"))]
     if missing:
         raise DatasetError(
             f"{path} lacks the column {', '.join(missing)}. Use the file of the original "
             "download, or see docs/datasets.md for the columns."
         )
-    return rows
-
-
-def _stripped(row: Mapping[str | None, Any]) -> dict[str, str]:
-    texts = {k: v for k, v in row.items() if k and isinstance(v, str)}
-    return {name.strip().lower(): text.strip() for name, text in texts.items()}
+    return [CsvRow(line, {k.lower(): v for k, v in row.items()}) for line, row in cells.rows]
 
 
 def unique_rows(

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
-from cerebench.datasets.base import Case, DatasetError, DatasetNotFound, Finding
+from cerebench.core.texts import counted
+from cerebench.datasets.base import BadOption, Case, DatasetError, DatasetNotFound, Finding
 from cerebench.datasets.folders.names import label_fault, shown
 from cerebench.datasets.layouts.base import (
     GRADES,
@@ -54,6 +55,10 @@ UNGRADED = ("glioma",)
 _LABELS = ("labels.csv", "labels.tsv")
 _COMMON = ("readme", "license", "licence", "changes", "changelog", "copying", "citation")
 _GUIDE = "see docs/datasets.md"
+_LINKS = (
+    "Set --data-root to a folder that holds the links and what they lead to, or copy the files "
+    "themselves (cp -rL)"
+)
 _NAMED = 5
 # What a file adds to the id of its case, as in BraTS2021_00000_flair.nii.gz.
 _MODALITY = re.compile(rf"[_-]({'|'.join(MODALITIES)}|seg|t1n|t1c|t2w|t2f)$")
@@ -141,8 +146,8 @@ def detect(tree: Tree, name: str | None = None) -> tuple[Layout, Sequence[Path]]
         DatasetNotFound: If there is none.
         DatasetError: If there are several and none is named, or there is none of this name.
     """
-    if name is not None and name not in LAYOUTS:
-        raise DatasetError(f"There is no layout '{name}'. Known: {', '.join(LAYOUTS)}.")
+    if name is not None and (not isinstance(name, str) or name not in LAYOUTS):
+        raise BadOption(f"There is no layout '{name}'. Known: {', '.join(LAYOUTS)}.")
     asked = [LAYOUTS[name]] if name else list(LAYOUTS.values())
     matches = [(layout, signs) for layout in asked if (signs := layout.signs(tree))]
     if not matches:
@@ -151,6 +156,12 @@ def detect(tree: Tree, name: str | None = None) -> tuple[Layout, Sequence[Path]]
             raise DatasetError(
                 f"No known layout in {tree.root}, where not everything can be read: "
                 f"{some(refused, '; ')}. Repair or remove that first."
+            )
+        if tree.outside:
+            named = some(f"{_name(tree, path)} to {path.readlink()}" for path in tree.outside)
+            raise DatasetError(
+                f"No known layout in {tree.root}, where "
+                f"{counted(len(tree.outside), 'link')} out of it, not followed: {named}. {_LINKS}"
             )
         expected = "; ".join(f"{layout.label}: {layout.expected}" for layout in asked)
         raise DatasetNotFound(
@@ -265,12 +276,13 @@ def _subset(
     if subset is None:
         return list(entries), []
     if (subset, layout.name) != ("brats2019", "brats2020"):
-        raise DatasetError(
+        raise BadOption(
             f"The option subset is '{subset}' and the layout {layout.label}; expected "
             "subset=brats2019 and BraTS 2020. Leave it out."
         )
     kept = [e for e in entries if e.patient.lower().startswith("brats19_")]
-    message = f"{len(entries) - len(kept)} cases without a 2019 id are left out by subset=brats2019"
+    lost = counted(len(entries) - len(kept), "case")
+    message = f"{lost} without a 2019 id left out by subset=brats2019"
     return kept, [Finding("warning", "", message)]
 
 
@@ -321,7 +333,9 @@ def _cases(
 def _links(tree: Tree) -> list[Finding]:
     return [
         Finding(
-            "error", _name(tree, path), f"is a link to {path.readlink()}, outside: not followed"
+            "error",
+            _name(tree, path),
+            f"is a link to {path.readlink()}, outside: not followed. {_LINKS}",
         )
         for path in tree.outside
     ]

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from cerebench.core.hashing import key_of
+from cerebench.core.texts import counted
 from cerebench.datasets.base import (
+    BadOption,
     Case,
     CheckReport,
     Dataset,
@@ -71,7 +73,7 @@ class Scans(Dataset):
         name = self.info.name
         self.procedure = procedure(self.options)
         if not 1 <= size <= self.procedure.crop:
-            raise DatasetError(
+            raise BadOption(
                 f"{name} cannot give volumes of size {size}; the recipe {self.procedure.name} cuts "
                 f"{self.procedure.crop} voxels of 1 mm. Use --size with 1 to {self.procedure.crop}."
             )
@@ -144,8 +146,8 @@ class Scans(Dataset):
     def _refused(self, errors: Sequence[Finding], way_out: str = "") -> DatasetError:
         lines = "\n".join(f"{f.case}: {f.message}" if f.case else f.message for f in errors)
         return DatasetError(
-            f"{len(errors)} things in {self.folder} are wrong. Repair or remove them{way_out}; "
-            f"bench data check looks into the files, too:\n{lines}"
+            f"{counted(len(errors), 'thing')} in {self.folder} to correct. Repair or remove that"
+            f"{way_out}; bench data check looks into the files, too:\n{lines}"
         )
 
     def fingerprint(self, hashes: Mapping[str, str]) -> str:
@@ -299,29 +301,29 @@ class Scans(Dataset):
 
 
 def _modalities(value: Any) -> tuple[str, ...]:
-    names = value.split(",") if isinstance(value, str) else list(value)
+    names = value if isinstance(value, list | tuple) else str(value).split(",")
     names = [str(name).strip().lower() for name in names]
     for name in names:
         if name not in MODALITIES:
-            raise DatasetError(
+            raise BadOption(
                 f"There is no modality '{name}'. Known: {', '.join(MODALITIES)}, in any order."
             )
     if not names or len(set(names)) != len(names):
-        raise DatasetError(f"The option modalities is '{value}'; expected each name once.")
+        raise BadOption(f"The option modalities is '{value}'; expected each name once.")
     return tuple(names)
 
 
 def _labels(name: Any, default: Mapping[int, int]) -> Mapping[int, int]:
     if name is None:
         return default
-    if name not in LABELS:
-        raise DatasetError(f"The option labels is '{name}'. Known: {', '.join(LABELS)}.")
+    if not isinstance(name, str) or name not in LABELS:
+        raise BadOption(f"The option labels is '{name}'. Known: {', '.join(LABELS)}.")
     return LABELS[name]
 
 
 def _headers(value: Any) -> str:
     if value not in ("", *HEADERS):
-        raise DatasetError(
+        raise BadOption(
             f"The option headers is '{value}'. Known: image (--same-axes), own (--trust-headers)."
         )
     return value

@@ -141,9 +141,34 @@ def nifti_grid(path: Path, data: bytes) -> Grid:
             "be known. Repair its header, or write it again from its source."
         )
     affine = np.asarray(header.get_best_affine(), np.float64)
-    notes = [*_diagnosed(raw, block), *_form_notes(header, affine), *_unit_notes(raw)]
+    notes = [
+        *_diagnosed(raw, block),
+        *_form_notes(header, affine),
+        *_unit_notes(raw),
+        *_slope_notes(raw),
+    ]
     silent = not (codes["qform_code"] or codes["sform_code"])
     return Grid(tuple(header.get_data_shape()[:3]), affine, tuple(notes), silent)
+
+
+def refuse_offset(path: Path, data: bytes) -> None:
+    """Refuse a single file whose header says that its voxels begin inside the header.
+
+    Read so, the image would be shifted, with the header's own bytes as voxels before it.
+
+    Raises:
+        DatasetError: If ``vox_offset`` is 0, as some tools leave it.
+        WrapStructError, OverflowError: If it is no NIfTI header.
+    """
+    cls = nib.Nifti2Header if data[:4] in NIFTI2 else nib.Nifti1Header
+    with quiet():
+        offset = float(cls(data[: cls.sizeof_hdr], check=False)["vox_offset"])
+    if offset == 0:  # what else lies in the header, nibabel refuses itself
+        raise DatasetError(
+            f"{path} says that its voxels begin at byte 0 (vox_offset), which lies in its "
+            f"header of {cls.sizeof_hdr} bytes. Repair its header (a single file has "
+            f"{cls.single_vox_offset}), or write it again from its source."
+        )
 
 
 @contextmanager
@@ -214,6 +239,11 @@ def _unit_notes(raw: nib.Nifti1Header) -> list[str]:
     if space not in _UNITS or rest not in _TIMES:
         return [f"xyzt_units {code} is no unit; taken as mm"]
     return [f"its unit is {_UNITS[space]}; taken as mm"] * bool(_UNITS[space])
+
+
+def _slope_notes(raw: nib.Nifti1Header) -> list[str]:
+    slope = float(raw["scl_slope"])  # NaN and 0 stand for none by custom and by the standard
+    return [f"scl_slope {slope} is no number; values are taken as stored"] * bool(np.isinf(slope))
 
 
 def _listed(numbers: NDArray[np.float64] | list[float] | tuple[float, ...]) -> str:

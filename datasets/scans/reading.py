@@ -17,6 +17,7 @@ from cerebench.datasets.scans.volumes import Spacing, Stored, read_stored
 CAVITY = 4  # of the canonical labels; a resection cavity is no tumour
 # Whose header says how the voxels of a file lie, where those of a case differ.
 HEADERS = ("image", "own")  # that of the first image (--same-axes), its own (--trust-headers)
+ROUNDING = 1e-3  # of a label in a mask of floats
 _NAMED = 4
 _AXES_ADVICE = (
     "Turned by its own header, each would not lie where the other does. If a header was lost and "
@@ -120,7 +121,8 @@ def canonical_labels(values: NDArray[np.float32], labels: Mapping[int, int]) -> 
     """Translate the numbers of a mask.
 
     Args:
-        values: (D, H, W) as stored.
+        values: (D, H, W) as stored; what is within ``ROUNDING`` of a label is that label, since
+            other tools store masks as floats and scale them.
         labels: Stored label to canonical label; 0 stays 0.
 
     Returns:
@@ -129,11 +131,13 @@ def canonical_labels(values: NDArray[np.float32], labels: Mapping[int, int]) -> 
     Raises:
         DatasetError: If a value is not 0 or one of the labels.
     """
-    inside = values[values != 0]
+    nearest = np.rint(values)
+    whole = np.where(np.abs(values - nearest) <= ROUNDING, nearest, values)
+    inside = whole[whole != 0]
     stored = np.unique(inside) if inside.size else inside
     strange = [float(v) for v in stored if v not in labels]
     if strange:
-        listed = ", ".join(f"{v:g}" for v in strange[:_NAMED])
+        listed = ", ".join(f"{v:.7g}" for v in strange[:_NAMED])
         more = " and more" if len(strange) > _NAMED else ""
         known = ", ".join(str(label) for label in sorted(labels))
         raise DatasetError(
@@ -143,7 +147,7 @@ def canonical_labels(values: NDArray[np.float32], labels: Mapping[int, int]) -> 
     table = np.zeros(max(labels) + 1, np.uint8)
     for old, new in labels.items():
         table[old] = new
-    return table[values.astype(np.uint8)]
+    return table[whole.astype(np.uint8)]
 
 
 def grid_faults(grids: Mapping[str, tuple[Path, Grid]], headers: str = "") -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cerebench.datasets.base import DatasetError, Loaded, Recipe
+from cerebench.datasets.base import BadOption, DatasetError, Loaded, Recipe
 from cerebench.datasets.scans import brain, roi
 
 WIDE = ("crop", "shrink", "reject")
@@ -33,14 +33,14 @@ class Procedure(ABC):
 
     def __post_init__(self) -> None:
         if not _whole(self.crop) or not 16 <= self.crop <= 256:
-            raise DatasetError(
+            raise BadOption(
                 f"The option crop is {self.crop!r}; expected a whole number of voxels of 1 mm from "
                 "16 to 256."
             )
         if self.percentile is not None and not (
             isinstance(self.percentile, int | float) and 50 <= self.percentile <= 100
         ):
-            raise DatasetError(
+            raise BadOption(
                 f"The option percentile is {self.percentile!r}; expected a number from 50 to 100, "
                 "or none."
             )
@@ -85,9 +85,7 @@ class Roi(Procedure):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.wide not in WIDE:
-            raise DatasetError(
-                f"The option wide is '{self.wide}'; expected one of {', '.join(WIDE)}."
-            )
+            raise BadOption(f"The option wide is '{self.wide}'; expected one of {', '.join(WIDE)}.")
 
     @property
     def recipe(self) -> Recipe:
@@ -180,14 +178,14 @@ def procedure(options: Mapping[str, Any]) -> Procedure:
             be used.
     """
     name = options.get("recipe", "roi")
-    if name not in PROCEDURES:
-        raise DatasetError(f"There is no recipe '{name}'. Known: {', '.join(PROCEDURES)}.")
+    if not isinstance(name, str) or name not in PROCEDURES:
+        raise BadOption(f"There is no recipe '{name}'. Known: {', '.join(PROCEDURES)}.")
     cls = PROCEDURES[name]
     known = [f.name for f in fields(cls)]
     chosen = {k: _value(v) for k, v in options.items() if k in OPTIONS}
     for option in chosen:
         if option not in known:
-            raise DatasetError(
+            raise BadOption(
                 f"The recipe {name} has no option '{option}'. Options: {', '.join(known)}."
             )
     return cls(**chosen)

@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from cerebench.core.files import write_bytes
 from cerebench.datasets.base import DatasetError
-from cerebench.datasets.scans.headers import NIFTI2, Grid, nifti_grid, quiet
+from cerebench.datasets.scans.headers import NIFTI2, Grid, nifti_grid, quiet, refuse_offset
 from cerebench.datasets.scans.metaimage import metaimage_grid, read_metaimage
+from cerebench.datasets.scans.stand_ins import refuse_stand_in
 
 SUFFIXES = (".nii.gz", ".nii")
 Spacing = tuple[float, float, float]
@@ -103,7 +104,9 @@ def read_grid(path: Path) -> Grid:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
             with gzip.open(file) if packed else nullcontext(file) as content:
-                grid = nifti_grid(path, content.read(_HEADER))
+                start = content.read(_HEADER)
+                refuse_stand_in(path, start)
+                grid = nifti_grid(path, start)
     _check_axes(path, grid)
     return grid
 
@@ -199,7 +202,9 @@ def _open(path: Path, like: Grid | None) -> tuple[nib.Nifti1Image, Grid]:
             data = path.read_bytes()
             if data.startswith(b"\x1f\x8b"):
                 data = gzip.decompress(data)
+            refuse_stand_in(path, data)
             cls = nib.Nifti2Image if data[:4] in NIFTI2 else nib.Nifti1Image
+            refuse_offset(path, data)
             image = cls.from_bytes(data)
             _check_length(path, image, len(data))
             # A header that is not used may say what it will.
@@ -236,7 +241,7 @@ def _named(path: Path) -> Iterator[None]:
             f"{path} cannot be read: {e}. The file is damaged or cut short; copy or download it "
             "again."
         ) from e
-    except (ImageFileError, HeaderDataError, WrapStructError, ValueError) as e:
+    except (ImageFileError, HeaderDataError, WrapStructError, ValueError, OverflowError) as e:
         raise DatasetError(
             f"{path} is not a NIfTI file ({e}). Expected .nii or .nii.gz with one volume."
         ) from e

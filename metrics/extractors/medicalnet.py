@@ -187,9 +187,7 @@ def load_network(path: Path, depth: int) -> nn.Module:
     Raises:
         MissingWeights: If the tensors in the file are not those of this network.
     """
-    stored = torch.load(path, map_location="cpu", weights_only=True)
-    stored = stored.get("state_dict", stored)
-    state = {name.removeprefix("module."): tensor for name, tensor in stored.items()}
+    state = stored_tensors(path)
     network = ResNet(depth)
     own = network.state_dict()
     expected, found = (
@@ -202,6 +200,21 @@ def load_network(path: Path, depth: int) -> nn.Module:
         )
     network.load_state_dict(state, strict=False)  # batch counters may be absent, and are unused
     return network.eval().requires_grad_(False)
+
+
+def stored_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file by name, without what its training put around them."""
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    stored = stored.get("state_dict", stored)
+    return {name.removeprefix("module."): tensor for name, tensor in stored.items()}
+
+
+def layout_of(path: Path) -> str:
+    """Return the ``layout_hash`` of the tensors in a file, or an empty string if it holds none."""
+    try:
+        return weights.layout_hash((n, tuple(t.shape)) for n, t in stored_tensors(path).items())
+    except Exception:  # torch raises what it likes where a file is none of its own
+        return ""
 
 
 class MedicalNet10(MedicalNet):

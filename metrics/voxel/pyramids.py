@@ -22,6 +22,7 @@ from cerebench.metrics.voxel.schemes import (
 )
 
 SLAB_VOXELS = 2**17  # filtered at once: few enough to stay in the processor's cache
+DRAW_BLOCK = 2**20  # pairs whose words are held at once while some are drawn
 
 
 @dataclass(frozen=True)
@@ -222,14 +223,27 @@ class PairTable:
 def draw_pairs(n: int, seed: int, most: int = PAIRS) -> NDArray[np.int64]:
     """Draw min(most, n (n - 1) / 2) different pairs i < j of n volumes.
 
-    The draw sorts raw PCG64 words, whose stream NumPy never changes between releases.
+    Each pair has a raw PCG64 word, whose stream NumPy never changes between releases; the pairs
+    with the smallest words are drawn. Words are looked at block by block, so memory does not grow
+    with the number of pairs.
 
     Returns:
         (P, 2) indices in the order drawn; the same for equal n and seed.
     """
-    pairs = np.stack(np.triu_indices(n, k=1), axis=1)
-    order = np.argsort(np.random.PCG64(seed).random_raw(len(pairs)), kind="stable")
-    return pairs[order[:most]]
+    total, generator = n * (n - 1) // 2, np.random.PCG64(seed)
+    words, drawn = np.empty(0, np.uint64), np.empty(0, np.int64)
+    for start in range(0, total, DRAW_BLOCK):
+        block = generator.random_raw(min(DRAW_BLOCK, total - start))
+        # Of equal words the earlier one wins, so a later one must be smaller.
+        able = np.flatnonzero(block < words[-1]) if len(words) == most else np.arange(len(block))
+        words, drawn = np.append(words, block[able]), np.append(drawn, start + able)
+        first = np.argsort(words, kind="stable")[:most]
+        words, drawn = words[first], drawn[first]
+    # Pairs are numbered row by row: (0, 1), (0, 2), …, (1, 2), …
+    i = np.arange(n)
+    row_starts = i * (2 * n - i - 1) // 2
+    rows = np.searchsorted(row_starts[:-1], drawn, side="right") - 1
+    return np.stack([rows, drawn - row_starts[rows] + rows + 1], axis=1)
 
 
 def pair_table(

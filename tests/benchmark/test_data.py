@@ -237,5 +237,25 @@ def test_options_are_toml_values_or_texts():
 
 def test_an_unknown_option_of_a_dataset_is_refused(bench, root):
     code, _, err = bench("data", "check", str(root), "--data", "colour=red")
-    assert code == 3
+    assert code == 2
     assert "no option 'colour'. Options: modalities, recipe" in err
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_is_said_of_several_cases_alike_is_one_row(bench, root, count):
+    for path in sorted(root.rglob("*_flair.nii.gz"))[:count]:
+        path.write_bytes(b"<html>log in</html>")
+    _, out, _ = bench("data", "check", str(root), "--size", "16")
+    flat = re.sub(r"\s+", " ", out)
+    assert f"{count} error{'s' * (count > 1)}, " in flat
+    assert flat.count("is a web page saved under this name") == 1
+
+
+def test_links_out_of_the_data_are_named_with_where_they_lead(bench, tmp_path, root):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "linked").symlink_to(root, target_is_directory=True)
+    code, _, err = bench("data", "check", str(elsewhere))
+    assert code == 3
+    assert "1 link out of it, not followed: linked to" in err
+    assert "cp -rL" in err

@@ -111,7 +111,7 @@ def test_the_table_of_a_run_tells_what_was_set_aside_and_clipped(ask):
     (ask.folder / "theirs/HGG/s000.nii.gz").write_bytes(b"")
     code, told = ask("--samples", "theirs", "--skip-bad")
     assert code == 0, told
-    assert "1 of 6 files in theirs left out (--skip-bad): theirs/HGG/s000.nii.gz is not" in told
+    assert "1 of 6 files in theirs left out (--skip-bad): theirs/HGG/s000.nii.gz is empty" in told
     for words in (
         "1 of its 6 files were left out as unusable",
         "1 named like a segmentation, set aside: LGG/s000_seg.nii.gz",
@@ -174,7 +174,7 @@ def test_bad_files_are_left_out_and_named_when_told_to(ask, option):
     code, told = ask(option, "theirs", *more)
     assert code == 0, told
     assert "2 of 6 files in theirs left out (--skip-bad)" in told
-    assert "LGG/s000.nii.gz is not a NIfTI file" in told
+    assert "LGG/s000.nii.gz is empty" in told
     assert "HGG/s001.nii.gz has values in [0, 1] where the others reach -1" in told
 
 

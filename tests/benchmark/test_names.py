@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from cerebench.benchmark.engine.registry import Registries
+from cerebench.core.records.files import sealed
 from cerebench.datasets.folders.names import folder_names, is_name
 from cerebench.datasets.scans.volumes import write_nifti
 
@@ -470,7 +471,8 @@ def test_a_file_in_the_working_folder_is_not_loaded_unless_named(trap, tiny_run,
     (trained,) = tiny_run.folder.rglob("wgan-gp-*/seed-0")
     shutil.copytree(trained, trap.folder / "cell")
     described = trap.folder / "cell/cell.json"
-    described.write_text(json.dumps({**json.loads(described.read_text()), "name": "my-gan"}))
+    told = json.loads(described.read_text()) | {"name": "my-gan"}
+    described.write_text(json.dumps(sealed(told)))
     arguments = {
         "run": ("run", "tiny.toml", "--methods", "my-gan", "--out", OUT),
         "check": ("check", "my-gan"),

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from cerebench.core.processes import mark
+from cerebench.core.machine import mark
 
 
 def contents(folder):

@@ -89,7 +89,7 @@ def dangling(files):
 DEFECTS = {
     no_mask: "seg is missing",
     cut: "damaged or cut short",
-    empty: "not a NIfTI file",
+    empty: "is empty. Copy or download it again",
     no_tumour: "the segmentation is empty",
     label_7: "holds label 7",
     not_a_number: "NaN values",

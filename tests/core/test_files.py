@@ -16,7 +16,7 @@ from cerebench.core.files import (
     write_json,
     write_where_different,
 )
-from cerebench.core.processes import mark
+from cerebench.core.machine import mark
 
 
 def test_values_keep_every_digit(tmp_path):

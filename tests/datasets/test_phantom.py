@@ -408,7 +408,7 @@ def test_impossible_size_is_refused(size):
     ],
 )
 def test_impossible_rule_is_refused(rule):
-    with pytest.raises(DatasetError, match=r"cannot be split by .* whole numbers of at least 1"):
+    with pytest.raises(DatasetError, match=r"cannot be split by .* whole numbers from 1 to"):
         Phantom(16, rule=rule)
 
 

@@ -16,6 +16,11 @@ FILE = "pt_inception-2015-12-05-6726825d.pth"
 CONTENT = b"the right bytes"
 
 
+def without_tensors(path):
+    """Return the layout of a file that holds no tensors."""
+    return ""
+
+
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     """Three empty places to look in, and a manifest that expects CONTENT."""
@@ -117,7 +122,7 @@ def test_unknown_names_are_refused():
 def test_import_knows_the_file_by_content_and_makes_it_findable(folders, tmp_path):
     source = tmp_path / "download.bin"
     source.write_bytes(CONTENT)
-    assert weights.import_file(source) == NAME
+    assert weights.import_file(source, without_tensors) == NAME
     assert weights.find(NAME).read_bytes() == CONTENT
     assert [p.name for p in folders["chosen"].iterdir()] == [FILE]
     assert source.exists()
@@ -127,7 +132,7 @@ def test_import_goes_to_the_user_directory_by_default(folders, tmp_path, monkeyp
     monkeypatch.delenv("CEREBENCH_WEIGHTS_DIR")
     source = tmp_path / "download.bin"
     source.write_bytes(CONTENT)
-    weights.import_file(source)
+    weights.import_file(source, without_tensors)
     assert (folders["user"] / FILE).exists()
 
 
@@ -135,10 +140,10 @@ def test_import_refuses_other_files_and_leaves_nothing(folders, tmp_path):
     source = tmp_path / FILE
     source.write_bytes(b"truncated")
     with pytest.raises(MissingWeights, match="none of the known weight files"):
-        weights.import_file(source)
+        weights.import_file(source, without_tensors)
     assert list(folders["chosen"].iterdir()) == []
     with pytest.raises(MissingWeights, match="not a file"):
-        weights.import_file(tmp_path / "absent")
+        weights.import_file(tmp_path / "absent", without_tensors)
 
 
 def test_a_failed_copy_leaves_the_old_file(folders, tmp_path, monkeypatch):
@@ -152,7 +157,7 @@ def test_a_failed_copy_leaves_the_old_file(folders, tmp_path, monkeypatch):
 
     monkeypatch.setattr(weights.shutil, "copyfile", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        weights.import_file(source)
+        weights.import_file(source, without_tensors)
     assert [(p.name, p.read_bytes()) for p in folders["chosen"].iterdir()] == [(FILE, b"old")]
 
 

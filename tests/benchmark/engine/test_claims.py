@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cerebench.benchmark.engine.claims import FOLDER, Claims
-from cerebench.core import processes
+from cerebench.core import machine
 from cerebench.core.files import json_bytes
 from cerebench.core.records.claims import Claim
 from cerebench.core.records.files import dump
@@ -51,7 +51,7 @@ def put(folder, claim, generation=0, age=0.0):
 def dead_process():
     """Return the number of a process that has ended, and when it began."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    began = processes.began(child.pid)
+    began = machine.began(child.pid)
     child.communicate(b"\n")
     return child.pid, began
 
@@ -80,25 +80,25 @@ def test_nothing_stays_when_the_last_process_has_ended(tmp_path):
 
 def test_a_dead_process_of_this_computer_is_succeeded_at_once(tmp_path):
     pid, began = dead_process()
-    put(tmp_path, claim_of(pid, processes.machine(), began))
+    put(tmp_path, claim_of(pid, machine.system(), began))
     with Claims(tmp_path) as claims:
         assert claims.take(RECORD) is None
         assert claims.held(RECORD)
 
 
 def test_a_process_that_has_the_number_of_a_dead_one_is_another(tmp_path):
-    put(tmp_path, claim_of(os.getpid(), processes.machine(), began="1"))
+    put(tmp_path, claim_of(os.getpid(), machine.system(), began="1"))
     with Claims(tmp_path) as claims:
         assert claims.take(RECORD) is None
 
 
 def test_a_dead_process_that_nobody_has_collected_is_dead(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    began = processes.began(child.pid)
-    assert processes.lives(processes.machine(), child.pid, began)
+    began = machine.began(child.pid)
+    assert machine.lives(machine.system(), child.pid, began)
     child.kill()
     deadline = time.monotonic() + 10
-    while processes.lives(processes.machine(), child.pid, began):
+    while machine.lives(machine.system(), child.pid, began):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     child.wait()
@@ -151,8 +151,8 @@ def test_who_was_taken_for_dead_learns_it_and_publishes_nothing(tmp_path):
 def test_who_takes_over_steps_back_where_a_stranger_has_appeared(tmp_path, monkeypatch):
     """Between a look and the creation of the next generation all may have begun anew."""
     pid, began = dead_process()
-    old = put(tmp_path, claim_of(pid, processes.machine(), began, "old"))
-    fresh = claim_of(os.getpid(), processes.machine(), processes.began(os.getpid()), "fresh")
+    old = put(tmp_path, claim_of(pid, machine.system(), began, "old"))
+    fresh = claim_of(os.getpid(), machine.system(), machine.began(os.getpid()), "fresh")
     with Claims(tmp_path) as late:
         create = late._create
 
@@ -163,6 +163,16 @@ def test_who_takes_over_steps_back_where_a_stranger_has_appeared(tmp_path, monke
         monkeypatch.setattr(late, "_create", slow)
         assert late.take(RECORD).id == "fresh"
         assert [path.name for path in old.parent.iterdir()] == [old.name]
+
+
+def test_claims_and_files_that_dead_processes_left_go_with_the_last_process(tmp_path):
+    pid, began = dead_process()
+    old = put(tmp_path, claim_of(pid, machine.system(), began, "old"))
+    part = old.with_name(f".claim.json.{machine.mark()}-{pid}-0a.part")
+    part.touch()
+    with Claims(tmp_path) as other:
+        assert other.take(Path("another/record.json")) is None
+    assert not old.parent.exists()
 
 
 WORKER = """

@@ -1,5 +1,6 @@
 """Names to plugins: nothing is imported before it is used, nothing is guessed."""
 
+import json
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -26,8 +27,6 @@ def test_builtin_names_keep_their_order_and_others_follow(monkeypatch):
 
 
 def test_loads_builtin_and_third_party(monkeypatch):
-    import json
-
     registry = make(monkeypatch, ("alpha", "json:load"))
     assert registry.load("one") is json.dumps
     assert registry.load("alpha") is json.load
@@ -38,9 +37,12 @@ def test_an_unknown_name_gets_a_suggestion_and_the_list(monkeypatch):
         make(monkeypatch).load("onne")
 
 
-def test_two_plugins_of_one_name_are_an_error(monkeypatch):
+def test_two_plugins_of_one_name_are_an_error_only_for_who_uses_it(monkeypatch):
+    registry = make(monkeypatch, ("one", "json:load"))
     with pytest.raises(BrokenPlugin, match="'one' is claimed by json:dumps and json:load"):
-        make(monkeypatch, ("one", "json:load"))
+        registry.load("one")
+    assert "Uninstall one of them" in registry.unavailable("one")
+    assert registry.load("two") is json.loads
 
 
 def test_a_broken_plugin_is_listed_with_its_reason_and_fails_only_when_loaded(monkeypatch):
@@ -144,3 +146,48 @@ def test_a_feature_space_whose_class_does_not_say_its_dimensions_has_no_metrics_
     assert "fd-late" not in registries.metrics.names()
     with pytest.raises(UnknownPlugin):
         registries.metrics.load("fd-late")
+
+
+RAISED = {
+    "sys.exit(0)": r"PluginExit: sys.exit\(0\) was called",
+    "class Own(BaseException): pass\nraise Own('two\\nlines')": "Own: two lines",
+    "raise GeneratorExit": "GeneratorExit",
+    "raise MemoryError": "MemoryError",
+    "class Mute(Exception):\n    def __str__(self): raise self\nraise Mute": "Mute: an error",
+    "1 / 0": r"ZeroDivisionError: division by zero \(bad.py, line 2\)",
+}
+
+
+@pytest.mark.parametrize("code", RAISED)
+def test_whatever_a_plugin_raises_at_import_is_one_line(tmp_path, monkeypatch, code):
+    (tmp_path / "bad.py").write_text(f"import sys\n{code}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "bad", raising=False)
+    registry = make(monkeypatch, ("bad", "bad:X"))
+    for use in (lambda: registry.load("bad"), lambda: Registries().add_plugin("bad.py")):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(BrokenPlugin, match=RAISED[code]) as error:
+            use()
+        assert "\n" not in str(error.value)
+        assert "bad" in registry.names()
+
+
+def test_ctrl_c_while_a_plugin_is_imported_stays_ctrl_c(tmp_path):
+    (tmp_path / "slow.py").write_text("raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        Registries().add_plugin(str(tmp_path / "slow.py"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("    info =", "    facts =", r"'bad.py:Mine' states no name \(info is NoneType\)"),
+        ("info = MethodInfo(", "info = (", r"states no name \(info is tuple\)"),
+        ('"none"', '"text"', "is 'text'; it must be none, class or mask"),
+    ],
+)
+def test_a_method_without_its_facts_is_refused(tmp_path, old, new, message):
+    assert old in PLUGIN
+    (tmp_path / "bad.py").write_text(PLUGIN.replace(old, new))
+    with pytest.raises(BrokenPlugin, match=message):
+        Registries().add_plugin(str(tmp_path / "bad.py"))

@@ -2,7 +2,7 @@
 
 import json
 
-from cerebench.core.processes import mark
+from cerebench.core.machine import mark
 
 
 def test_an_intact_store_is_hashed_and_nothing_is_changed(finished):

@@ -27,7 +27,7 @@ class Defect:
 
 DEFECTS = [
     Defect("truncated gzip", "error", "patient-11", "damaged or cut short"),
-    Defect("zero-byte file", "error", "patient-12", "not a NIfTI file"),
+    Defect("zero-byte file", "error", "patient-12", "is empty. Copy or download it again"),
     Defect(
         "swapped modality sizes",
         "error",

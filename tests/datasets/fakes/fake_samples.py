@@ -317,7 +317,7 @@ FAULTS = [
     ),
     Case(
         "a text named like a volume",
-        "s001.nii.gz is not a NIfTI file",
+        "s001.nii.gz is a pointer of Git LFS, not the image: fetch it with git lfs pull",
         _replace_by(lambda path: path.write_text("version https://git-lfs.github.com/spec/v1")),
     ),
     Case("values that are none", "s001.nii.gz holds 2 NaN values", _one(at(slice(2), np.nan))),

@@ -322,7 +322,7 @@ def test_what_is_no_file_is_an_error_that_names_it(fakes, layout, kind, name, tm
     assert told[place].startswith(f"{KINDS[kind].split(' which')[0]}") or kind is circle
     assert KINDS[kind] in told[place]
     assert case.id in told  # the case is not dropped, it lacks a file
-    with pytest.raises(DatasetError, match="Repair or remove them"):
+    with pytest.raises(DatasetError, match="Repair or remove that"):
         Scans(16, tmp_path / "data").cases()
 
 

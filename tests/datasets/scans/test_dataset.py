@@ -199,7 +199,7 @@ def test_subset_brats2019_keeps_what_2019_had_and_says_what_it_left_out(fakes, t
     fakes.brats2020.make(tmp_path, fakes.common.make_cases(3, 3), new=(5,))
     dataset = Scans(16, tmp_path, options={"subset": "brats2019"})
     assert [c.id[-3:] for c in dataset.cases()] == ["001", "002", "003", "004", "006"]
-    assert "1 cases without a 2019 id" in dataset.listed.findings[0].message
+    assert "1 case without a 2019 id" in dataset.listed.findings[0].message
     make(fakes, "bids", tmp_path / "b", fakes.common.make_cases(1, 1))
     with pytest.raises(DatasetError, match="Leave it out"):
         Scans(16, tmp_path / "b", options={"subset": "brats2019"})

@@ -122,9 +122,9 @@ def _flip_a_byte(data):
     [
         (lambda data: data[: len(data) // 2], "damaged or cut short"),
         (_flip_a_byte, "damaged or cut short"),
-        (lambda data: b"", "not a NIfTI file"),
-        (lambda data: b"hello", "not a NIfTI file"),
-        (lambda data: b"x" * 4000, "not a NIfTI file"),
+        (lambda data: b"", "is empty. Copy or download it again"),
+        (lambda data: b"hello", "is a text file .it begins 'hello'., not an image"),
+        (lambda data: b"x" * 4000, "is a text file"),
         (lambda data: gzip.decompress(data)[:-3], "cut short"),
     ],
 )

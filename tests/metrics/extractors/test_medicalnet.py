@@ -9,7 +9,13 @@ from cerebench.core import weights
 from cerebench.core.hashing import sha256_file
 from cerebench.metrics.base import MetricError, MissingWeights
 from cerebench.metrics.extractors import medicalnet
-from cerebench.metrics.extractors.medicalnet import MedicalNet10, ResNet, load_network, standardised
+from cerebench.metrics.extractors.medicalnet import (
+    MedicalNet10,
+    ResNet,
+    layout_of,
+    load_network,
+    standardised,
+)
 
 COUNTS = {10: 14_355_520, 18: 32_986_176, 34: 63_295_808, 50: 46_155_072}
 
@@ -118,11 +124,18 @@ def test_another_network_and_several_channels_are_refused(weight_file):
         MedicalNet10().extract(np.zeros((1, 2, 8, 8, 8), np.float32))
 
 
-def test_a_file_is_imported_by_its_name_where_no_hash_is_published(weight_file, tmp_path):
-    other = tmp_path / "copy" / weight_file.name
-    other.parent.mkdir()
-    other.write_bytes(weight_file.read_bytes())
-    assert weights.import_file(other) == "medicalnet-resnet10"
-    renamed = other.rename(other.with_name("something.pth"))
-    with pytest.raises(MissingWeights, match="none of the known weight files"):
-        weights.import_file(renamed)
+def test_a_file_is_imported_by_its_layout_where_no_hash_is_published(weight_file, tmp_path):
+    renamed = tmp_path / "something.bin"
+    renamed.write_bytes(weight_file.read_bytes())
+    assert weights.import_file(renamed, layout_of) == "medicalnet-resnet10"
+
+
+@pytest.mark.parametrize("content", [b"no tensors", b"", None])
+def test_the_name_of_a_weight_file_is_no_proof(weight_file, tmp_path, content):
+    named = tmp_path / weight_file.name
+    if content is None:
+        torch.save({"conv1.weight": torch.zeros(3)}, named)
+    else:
+        named.write_bytes(content)
+    with pytest.raises(MissingWeights, match=r"none of the known .*by the layout of its tensors"):
+        weights.import_file(named, layout_of)

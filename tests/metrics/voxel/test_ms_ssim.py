@@ -1,5 +1,6 @@
 """MS-SSIM against closed forms, published vectors and MONAI."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -256,6 +257,28 @@ def test_a_small_set_uses_every_pair():
 
 def test_the_drawn_pairs_never_change_between_releases():
     assert draw_pairs(250, seed=7)[:3].tolist() == [[165, 247], [36, 248], [63, 233]]
+
+
+@pytest.mark.parametrize("block", [7, 2**20])
+@pytest.mark.parametrize("most", [1, 10, 1000])
+@pytest.mark.parametrize("n", [1, 2, 3, 45, 46, 300])
+def test_pairs_drawn_block_by_block_are_those_of_sorting_all_of_them(n, most, block, monkeypatch):
+    monkeypatch.setattr("cerebench.metrics.voxel.pyramids.DRAW_BLOCK", block)
+    every = np.stack(np.triu_indices(n, k=1), axis=1)
+    order = np.argsort(np.random.PCG64(5).random_raw(len(every)), kind="stable")
+    np.testing.assert_array_equal(draw_pairs(n, seed=5, most=most), every[order[:most]])
+
+
+def test_memory_of_a_draw_does_not_grow_with_the_number_of_pairs():
+    def peak(n):
+        tracemalloc.start()
+        draw_pairs(n, seed=0)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    # 2 and 18 million pairs; sorting all of the latter took 650 MiB.
+    assert peak(6000) < 1.1 * peak(2000) < 64 * 2**20
 
 
 @pytest.mark.parametrize("scheme_for", [standard_scheme, kwon_scheme])
