@@ -45,8 +45,8 @@ from cerebench.metrics.downstream.base import (
 )
 from cerebench.reports.formatting import duration
 
-# What a process takes on a CPU for tensors of so many bytes, as measured on the quick and lite
-# presets (docs/performance.md): compiled kernels, then what the allocator and kernels add.
+# What a process takes on a CPU for tensors of so many bytes, roughly and the same for all methods:
+# compiled kernels, then what the allocator and kernels add.
 KERNELS = 25 * 2**20
 RESIDENT = 1.7
 
