@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -342,6 +342,5 @@ def rand(rngs: Sequence[torch.Generator], *shape: int) -> Tensor:
 
 def full_precision(tensor: Tensor) -> AbstractContextManager:
     """Return a context that computes in float32 inside a bf16 phase (penalties, lookups)."""
-    if not torch.amp.is_autocast_available(tensor.device.type):
-        return nullcontext()  # the meta device, on which operations are only counted
-    return torch.autocast(tensor.device.type, enabled=False)
+    # On the meta device operations are only counted, with the casts of the CPU.
+    return torch.autocast("cpu" if tensor.is_meta else tensor.device.type, enabled=False)

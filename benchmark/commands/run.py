@@ -143,7 +143,8 @@ def run(
     plugin: Plugin = None,
     as_json: Json = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List the cells with estimated times and disk.")
+        bool,
+        typer.Option("--dry-run", help="List the cells with estimated times, memory and disk."),
     ] = False,
 ) -> None:
     """Train, sample, score and classify; then print the table.

@@ -1,18 +1,16 @@
-"""``bench run --dry-run``: what would run, about how long it takes and how much disk it needs.
+"""``bench run --dry-run``: what would run, about how long it takes, how much memory and disk.
 
-One step of every phase is traced on torch's meta device, which has shapes but no data, and its
-floating-point operations are counted. Of a downstream protocol it is one volume through the
-classifier, for each volume that it is trained, validated and tested on in all repetitions. Dividing
-by what this machine reaches on one convolution gives a time that is right within a factor of a few;
-scoring, whose time is unknown, is not included.
+``counting.py`` counts the operations of training and sampling on shapes alone. Of a downstream
+protocol it is one volume through the classifier, for each volume that it is trained, validated and
+tested on in all repetitions. Dividing by what this machine reaches on one convolution gives a time
+that is right within a factor of a few; scoring, whose time is unknown, is not included.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,24 +18,24 @@ import numpy as np
 import torch
 from rich.markup import escape
 from rich.table import Table
-from torch import Tensor
-from torch.optim import Optimizer
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
-from torch.utils.flop_counter import flop_registry
 
 from cerebench.benchmark import tables
 from cerebench.benchmark.console import Console
-from cerebench.benchmark.device import pick_device, refuse_imitated_bf16, wait_for
+from cerebench.benchmark.device import (
+    pick_device,
+    refuse_imitated_bf16,
+    total_memory,
+    wait_for,
+)
 from cerebench.benchmark.engine.rows import DatasetCommon, FolderRow, TrainedRow
 from cerebench.benchmark.engine.stage import Stage, pending
+from cerebench.benchmark.planning import counting
 from cerebench.benchmark.planning.plan import ExperimentPlan, missing_weights, to_be_trained
 from cerebench.benchmark.planning.planned import PlannedProtocol
 from cerebench.benchmark.planning.reference import DatasetReference
 from cerebench.benchmark.stages.downstream import DOWNSTREAM_SEED
-from cerebench.benchmark.stages.training import trained_by
+from cerebench.benchmark.stages.training import MEMORY_SHARE
 from cerebench.core.records.rows import CONTROL_KIND
-from cerebench.methods.base import Batch, Conditions, Method, Rows, T
 from cerebench.metrics.downstream.base import (
     Cases,
     DownstreamProtocol,
@@ -46,6 +44,11 @@ from cerebench.metrics.downstream.base import (
     ProtocolError,
 )
 from cerebench.reports.formatting import duration
+
+# What a process takes on a CPU for tensors of so many bytes, roughly and the same for all methods:
+# compiled kernels, then what the allocator and kernels add.
+KERNELS = 25 * 2**20
+RESIDENT = 1.7
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,24 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Tensors:
+    """Bytes of tensors at the worst moment: of a training, of a shard of samples, of the data.
+
+    Attributes:
+        training: Weights, gradients, states of optimisers and what backward passes need; 0 where
+            nothing is trained, None where a method looks at its data.
+        sampling: Networks of all instances and what a shard of samples needs; as above.
+        data: Volumes and masks of the largest training set.
+        kept: What a training keeps in the memory of the host of all its cases.
+    """
+
+    training: int | None = 0
+    sampling: int | None = 0
+    data: int = 0
+    kept: float = 0.0
+
+
+@dataclass(frozen=True)
 class Estimate:
     """One cell: stages to do, work of training and sampling, work downstream, disk in MiB."""
 
@@ -65,11 +86,11 @@ class Estimate:
     generator: Work
     downstream: tuple[Work, ...]
     disk_mib: float
+    tensors: Tensors
 
 
 def estimate(row: TrainedRow | FolderRow, todo: Sequence[Stage]) -> Estimate:
     """Estimate what the stages that a row still needs will take."""
-    lines = tuple(dict.fromkeys(stage.line or stage.name for stage in todo))
     common, records = row.common, {stage.record for stage in todo}
     assert isinstance(common, DatasetCommon)  # ``bench evaluate`` estimates nothing
     reference = common.reference
@@ -78,55 +99,50 @@ def estimate(row: TrainedRow | FolderRow, todo: Sequence[Stage]) -> Estimate:
         for planned, stage in row.classifying()
         if stage.record in records
     )
-    name = f"{row.name} · seed {row.seed}"
+    name, lines = cell_name(row), to_do(todo)
     if isinstance(row, FolderRow):
-        return Estimate(name, lines, Work(0.0, ""), classifiers, 0.0)
+        return Estimate(name, lines, Work(0.0, ""), classifiers, 0.0, Tensors())
     trainings = sum(stage.kind == "train" for stage in todo)
     sampling = trainings or any(stage.kind == "sample" for stage in todo)
-    generator, disk = _generator(row, trainings, common.n * len(reference.classes) * sampling)
-    return Estimate(name, lines, generator, classifiers, disk)
+    samples = common.n * len(reference.classes) * bool(sampling)
+    generator, disk, tensors = _generator(row, trainings, samples)
+    return Estimate(name, lines, generator, classifiers, disk, tensors)
 
 
-def _generator(row: TrainedRow, trainings: int, samples: int) -> tuple[Work, float]:
-    """Return the work of trainings and samples of a method, and their MiB on disk."""
+def cell_name(row: TrainedRow | FolderRow) -> str:
+    """Return how a row's cell is called."""
+    return f"{row.name} · seed {row.seed}"
+
+
+def to_do(todo: Sequence[Stage]) -> tuple[str, ...]:
+    """Return what is to be done, stages of one line once."""
+    return tuple(dict.fromkeys(stage.line or stage.name for stage in todo))
+
+
+def _generator(row: TrainedRow, trainings: int, samples: int) -> tuple[Work, float, Tensors]:
+    """Return the work of trainings and samples of a method, their MiB on disk, their memory."""
     reference = row.common.reference
     with torch.device("meta"):
         method = row.build(row.scopes[0])
+    networks = sum(t.nbytes for net in method.nets.values() for t in net.state_dict().values())
+    nothing = counting.Counted(0.0, 0)
+    cases = max(len(row.train_ids(scope)) for scope in row.scopes) if trainings else 0
+    voxels = reference.size**3
+    data = cases * voxels * (4 * len(reference.channels) + 1)  # float32 volumes and a mask
     try:
-        flops = trainings * training_flops(method) if trainings else 0.0
-        flops += samples * sampling_flops(method) if samples else 0.0
+        trained = counting.training(method) if trainings else nothing
+        drawn = counting.sampling(method) if samples else nothing
     except (RuntimeError, NotImplementedError, ValueError):
-        flops = None  # the method looks at its data while training; only a real run can tell
+        # The method looks at its data while training; only a real run can tell.
+        flops, tensors = None, Tensors(None, None, data)
+    else:
+        flops = trainings * trained.flops + samples * drawn.flops
+        others = networks * (len(row.scopes) - 1) if samples else 0
+        tensors = Tensors(trained.peak, drawn.peak + others, data, cases * trained.kept)
     weights = sum(t.numel() for net in method.nets.values() for t in net.state_dict().values())
-    volumes = samples * len(reference.channels) * reference.size**3
-    return Work(flops, row.resolved.config.precision), 4 * (weights * trainings + volumes) / 2**20
-
-
-def training_flops(method: Method) -> float:
-    """Count the operations of one training of a method that lives on the meta device."""
-    run = _CountingRun(method)
-    with torch.device("meta"):
-        method.train(_MetaData(method), run)
-    return run.flops
-
-
-def sampling_flops(method: Method) -> float:
-    """Count the operations of one sample.
-
-    One, because noise has values on the meta device too: seconds' worth of it for each sample of a
-    diffusion model at 128³.
-    """
-    rngs = [torch.Generator().manual_seed(0)]
-    asked = _MetaData(method).take(torch.arange(1))
-    masks = asked.masks if method.info.conditioning == "mask" else None
-    with (
-        torch.device("meta"),
-        torch.no_grad(),
-        _Counter() as counter,
-        _traced_once(method, counter),
-    ):
-        method.sample(Conditions(asked.labels, masks), rngs)
-    return counter.flops
+    volumes = samples * len(reference.channels) * voxels
+    disk = 4 * (weights * trainings + volumes) / 2**20
+    return Work(flops, row.resolved.config.precision), disk, tensors
 
 
 def samples_of(row: TrainedRow | FolderRow) -> dict[str, int]:
@@ -193,143 +209,8 @@ def protocol_flops(
 
 def _flops(passes: Passes) -> float:
     """Count the operations of one network."""
-    with torch.device("meta"):
-        network = passes.build()
-    batch = torch.zeros(2, *passes.shape, device="meta")  # batch statistics need two
-    with torch.no_grad(), _Counter() as forward:
-        network(batch)
-    training = 0.0
-    if passes.trained:
-        with _Counter() as counter:
-            network(batch).sum().backward()
-        training = counter.flops
-    return (passes.trained * training + passes.read * forward.flops) / len(batch)
-
-
-class _Counter(TorchDispatchMode):
-    """Adds up the operations of matrix products and convolutions, forward and backward.
-
-    ``torch.utils.flop_counter.FlopCounterMode`` would also track modules, which breaks gradient
-    penalties.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flops = 0.0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func._overloadpacket)
-        if formula is not None:
-            self.flops += formula(*args, **(kwargs or {}), out_val=out)
-        return out
-
-
-@contextmanager
-def _traced_once(method: Method, counter: _Counter) -> Iterator[None]:
-    """Trace a network once for inputs of the same shapes, and count it as often as it is called.
-
-    A sampler calls its network a thousand times; without gradients all calls do the same work.
-    """
-    nets = list(method.nets.values())
-    for net in nets:
-        net.forward = _counted(net.forward, counter)
-    try:
-        yield
-    finally:
-        for net in nets:
-            del net.forward
-
-
-def _counted(forward: Callable[..., Any], counter: _Counter) -> Callable[..., Any]:
-    """Return a network's ``forward`` that repeats what it has returned and cost before."""
-    known: dict[Any, tuple[float, Any]] = {}
-
-    def again(*inputs: Any, **named: Any) -> Any:
-        leaves, form = tree_flatten((inputs, named))
-        asked = (str(form), tuple(getattr(leaf, "shape", repr(leaf)) for leaf in leaves))
-        if asked in known:
-            flops, out = known[asked]
-            counter.flops += flops
-            return tree_map(torch.empty_like, out)
-        before = counter.flops
-        out = forward(*inputs, **named)
-        known[asked] = counter.flops - before, out
-        return out
-
-    return again
-
-
-class _MetaData:
-    """Training data without voxels."""
-
-    def __init__(self, method: Method) -> None:
-        self._shape = (method.channels, *[method.size] * 3)
-
-    def __len__(self) -> int:
-        return 1024
-
-    def take(self, indices: Tensor) -> Batch:
-        n = len(indices)
-        images = torch.zeros(n, *self._shape, device="meta")
-        labels = torch.zeros(n, dtype=torch.int64, device="meta")
-        return Batch(images, labels, images[:, :1], ("",) * n)
-
-
-class _CountingRun:
-    """A harness that runs one step of every phase and multiplies by the number of steps."""
-
-    def __init__(self, method: Method) -> None:
-        self.method, self.flops = method, 0.0
-
-    def phase(self, name: str, **tracked: Any) -> _CountingPhase:
-        return _CountingPhase(self)
-
-    def pretrained(self, name: str, network: torch.nn.Module) -> torch.nn.Module:
-        return network.requires_grad_(False)
-
-
-class _CountingPhase:
-    def __init__(self, run: _CountingRun) -> None:
-        self._run = run
-
-    def steps(self, total: int) -> Iterator[_CountingStep]:
-        with _Counter() as counter:
-            yield _CountingStep()
-        self._run.flops += total * counter.flops
-
-    def once(self, name: str, compute: Callable[[], Any]) -> Any:
-        with torch.no_grad(), _Counter() as counter, _traced_once(self._run.method, counter):
-            kept = compute()
-        self._run.flops += counter.flops
-        return tree_map(lambda tensor: torch.zeros_like(tensor, device="cpu"), kept)
-
-    def log(self, *, always: bool = False, **scalars: Tensor | float) -> None:
-        """Log nothing."""
-
-    def warn(self, text: str) -> None:
-        """Warn of nothing."""
-
-
-class _CountingStep:
-    index, progress = 0, 0.0
-
-    def __init__(self) -> None:
-        self.rng = np.random.default_rng(0)
-
-    def batch(self, data: Rows[T], size: int) -> T:
-        return data.take(torch.zeros(size, dtype=torch.int64, device="cpu"))
-
-    def randn(self, *shape: int) -> Tensor:
-        return torch.zeros(shape, device="meta")
-
-    rand = randn
-
-    def descend(
-        self, optimiser: Optimizer | Sequence[Optimizer], loss: Tensor, *, clip: float | None = None
-    ) -> None:
-        _, trained = trained_by(optimiser)
-        loss.backward(inputs=trained)
+    training, reading = counting.passes(passes.build, passes.shape, trained=bool(passes.trained))
+    return passes.trained * training + passes.read * reading
 
 
 def machine_rate(device: torch.device, precision: str) -> float:
@@ -351,52 +232,88 @@ def machine_rate(device: torch.device, precision: str) -> float:
     return flops * repeats / (time.perf_counter() - began)
 
 
+def peak_mib(tensors: Tensors, device: torch.device) -> dict[str, float | None]:
+    """Return the peak memory of training and sampling, MiB; None where it cannot be told.
+
+    On a GPU it is the tensors themselves. On a CPU it is what the process takes beside what it has
+    once everything is imported.
+    """
+    shared = tensors.data <= MEMORY_SHARE * total_memory(device)
+    data = tensors.data if shared else 0
+    if device.type == "cpu":
+        data += tensors.kept
+    needs = {
+        "training": tensors.training and tensors.training + data,
+        "sampling": tensors.sampling,
+    }
+    if device.type == "cpu":
+        needs = {what: need and KERNELS + RESIDENT * need for what, need in needs.items()}
+    return {what: None if n is None else round(n / 2**20, 1) for what, n in needs.items()}
+
+
 def print_estimate(plan: ExperimentPlan, device_name: str, *, as_json: bool) -> None:
-    """Print the cells of a plan with estimated time and disk."""
+    """Print the cells of a plan, one as soon as it is known, with time, memory and disk."""
     device = pick_device(device_name)
     reference = plan.common.reference
     todo = {id(row): pending(row.stages, plan.folder) for row in plan.rows}
     left = [stage for stages in todo.values() for stage in stages]
     refuse_imitated_bf16(device, to_be_trained(plan, left))
-    estimates = [estimate(row, todo[id(row)]) for row in plan.of_kind("method", "samples")]
+    rows, rates = plan.of_kind("method", "samples"), _Rates(device)
+    protocols = [row for row in plan.of_kind("protocol") if todo[id(row)]]
+    controls = sum(bool(todo[id(row)]) for row in plan.of_kind(CONTROL_KIND))
+    console = tables.console()
+    console.quiet = as_json
+    names = [cell_name(row) for row in rows]
+    lines = Lines(console, names, downstream=bool(plan.common.protocols))
+    lines.begin(str(plan.folder))
+    cells = []
+    for row in rows:
+        found = estimate(row, todo[id(row)])
+        memory = peak_mib(found.tensors, device)
+        cells.append(
+            {
+                "cell": found.cell,
+                "to_do": list(found.to_do),
+                "seconds": rates.seconds([found.generator]),
+                "downstream_seconds": rates.seconds(found.downstream),
+                "training_peak_mib": memory["training"],
+                "sampling_peak_mib": memory["sampling"],
+                "disk_mib": round(found.disk_mib, 1),
+            }
+        )
+        lines.cell(cells[-1])
     baselines = {
-        row.name: protocol_work(reference, row.planned, material(reference))
-        for row in plan.of_kind("protocol")
-        if todo[id(row)]
+        row.name: rates.seconds([protocol_work(reference, row.planned, material(reference))])
+        for row in protocols
     }
-    works = [w for e in estimates for w in (e.generator, *e.downstream)] + [*baselines.values()]
-    rates = {p: machine_rate(device, p) for p in {w.precision for w in works if w.flops}}
     answer = {
         "folder": str(plan.folder),
-        "cells": [
-            {
-                "cell": e.cell,
-                "to_do": list(e.to_do),
-                "seconds": _seconds([e.generator], rates),
-                "downstream_seconds": _seconds(e.downstream, rates),
-                "disk_mib": round(e.disk_mib, 1),
-            }
-            for e in estimates
-        ],
-        "control_rows_to_score": sum(bool(todo[id(r)]) for r in plan.of_kind(CONTROL_KIND)),
-        "protocols_to_run": {name: _seconds([work], rates) for name, work in baselines.items()},
+        "cells": cells,
+        "control_rows_to_score": controls,
+        "protocols_to_run": baselines,
         "missing_weights": missing_weights(plan, left),
     }
     if as_json:
         print_json(answer)
-        return
-    console = tables.console()
-    _print_rows(answer, console)
-    for reason in answer["missing_weights"]:
-        line = f"The run would refuse to start: {escape(reason)}"
-        console.print(line, style="bold", highlight=False, soft_wrap=True)
+    else:
+        lines.end(answer, on_cpu=device.type == "cpu")
 
 
-def _seconds(works: Sequence[Work], rates: Mapping[str, float]) -> float | None:
-    """Return the time of all works; None where one cannot be counted."""
-    if any(work.flops is None for work in works):
-        return None
-    return sum(work.flops / rates[work.precision] for work in works if work.flops)
+class _Rates(dict[str, float]):
+    """Speed of a device by precision, measured when first needed."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def __missing__(self, precision: str) -> float:
+        self[precision] = machine_rate(self._device, precision)
+        return self[precision]
+
+    def seconds(self, works: Sequence[Work]) -> float | None:
+        """Return the time of all works; None where one cannot be counted."""
+        if any(work.flops is None for work in works):
+            return None
+        return sum(work.flops / self[work.precision] for work in works if work.flops)
 
 
 def print_json(answer: dict[str, Any]) -> None:
@@ -404,42 +321,93 @@ def print_json(answer: dict[str, Any]) -> None:
     Console(highlight=False, soft_wrap=True).out(json.dumps(answer, indent=1))
 
 
-def _print_rows(answer: dict[str, Any], console: Console) -> None:
-    table = Table(box=None, pad_edge=False)
-    for column in ("cell", "to do"):
-        table.add_column(column, header_style="dim", overflow="fold")
-    for column in ("train and sample, about", "downstream, about", "disk, at most"):
-        table.add_column(column, header_style="dim", justify="right")
-    rows, baselines = answer["cells"], answer["protocols_to_run"]
-    generators = [row["seconds"] for row in rows]
-    classifiers = [row["downstream_seconds"] for row in rows]
-    for row, generator, classifier in zip(rows, generators, classifiers, strict=True):
-        table.add_row(
-            escape(row["cell"]),
-            escape(", ".join(row["to_do"])) or "nothing",
-            _total([generator]),
-            _total([classifier]),
-            f"{row['disk_mib']:.0f} MiB",
+class Lines:
+    """The table of a dry run, whose lines are printed one by one.
+
+    Args:
+        console: Where to.
+        names: Of all cells.
+        downstream: Whether there are protocols.
+    """
+
+    def __init__(self, console: Console, names: Sequence[str], *, downstream: bool) -> None:
+        self._console, self._downstream = console, downstream
+        numbers = 10 + (12 if downstream else 0) + 3 * 10
+        room = console.width - numbers
+        longest = max((len(name) for name in [*names, "real cases alone"]), default=0)
+        self._name = min(longest, max(room - 18, 12))
+        self._rest = max(room - self._name - 2, 8)
+
+    def begin(self, folder: str) -> None:
+        """Print where the run would write, and what the columns are."""
+        self._console.print(f"Would write {escape(folder)}", highlight=False)
+        self._line(
+            "cell", "to do", "about", "down-stream", "memory: training", "sam-pling", "disk",
+            style="dim",
+        )  # fmt: skip
+
+    def cell(self, row: Mapping[str, Any]) -> None:
+        """Print a cell."""
+        self._line(
+            row["cell"],
+            ", ".join(row["to_do"]) or "nothing",
+            _total([row["seconds"]]),
+            _total([row["downstream_seconds"]]),
+            _size(row["training_peak_mib"]),
+            _size(row["sampling_peak_mib"]),
+            _size(row["disk_mib"]),
         )
-    if baselines:
-        named = escape(", ".join(baselines))
-        table.add_row("real cases alone", named, "", _total(baselines.values()), "")
-    table.add_section()
-    table.add_row(
-        "all",
-        f"{answer['control_rows_to_score']} floor and control rows",
-        _total(generators),
-        _total([*classifiers, *baselines.values()]),
-        f"{sum(row['disk_mib'] for row in rows):.0f} MiB",
-    )
-    console.print(f"Would write {escape(answer['folder'])}", highlight=False)
-    console.print(table)
-    console.print(
-        "Times are counted operations over the speed of one convolution here, right within a "
-        "factor of a few: of training steps and samples, and downstream of the classifier, for "
-        "every volume it is trained, validated and tested on. Scoring is not included.",
-        style="dim",
-    )
+
+    def end(self, answer: Mapping[str, Any], *, on_cpu: bool) -> None:
+        """Print sums and what is to be known about them."""
+        rows, baselines = answer["cells"], answer["protocols_to_run"]
+        if baselines:
+            named = ", ".join(baselines)
+            self._line("real cases alone", named, "", _total(baselines.values()), "", "", "")
+        self._line(
+            "all",
+            f"{answer['control_rows_to_score']} floor and control rows",
+            _total(row["seconds"] for row in rows),
+            _total([*(row["downstream_seconds"] for row in rows), *baselines.values()]),
+            *(_most(row[f"{what}_peak_mib"] for row in rows) for what in ("training", "sampling")),
+            _size(sum(row["disk_mib"] for row in rows)),
+        )
+        beside = "beside the 0.9 GiB or so of the program itself, " if on_cpu else ""
+        self._console.print(
+            "Times are counted operations over the speed of one convolution here, right within a "
+            "factor of a few: of training steps and samples, and downstream of the classifier, for "
+            "every volume it is trained, validated and tested on. Scoring is not included. Memory "
+            f"is the peak of all tensors, approximate, {beside}without scoring; disk is at most.",
+            style="dim",
+        )
+        for reason in answer["missing_weights"]:
+            line = f"The run would refuse to start: {escape(reason)}"
+            self._console.print(line, style="bold", highlight=False, soft_wrap=True)
+
+    def _line(
+        self, cell: str, stages: str, time: str, downstream: str, *sizes: str, style: str = ""
+    ) -> None:
+        table = Table(box=None, pad_edge=False, show_header=False, style=style)
+        table.add_column(width=self._name, overflow="fold")
+        table.add_column(width=self._rest, overflow="fold")
+        for width in (8, 10, 8, 8, 8) if self._downstream else (8, 8, 8, 8):
+            table.add_column(width=width, justify="right")
+        times = (time, downstream) if self._downstream else (time,)
+        table.add_row(*map(escape, (cell, stages, *times, *sizes)))
+        self._console.print(table)
+
+
+def _size(mib: float | None) -> str:
+    """Format an amount of memory."""
+    if mib is None:
+        return "unknown"
+    return f"{mib / 1024:.1f} GiB" if mib >= 1000 else f"{mib:.0f} MiB" if mib else "–"
+
+
+def _most(amounts: Iterable[float | None]) -> str:
+    """Format the largest amount; unknown where one is."""
+    found = list(amounts)
+    return _size(None if None in found else max(found, default=0.0))
 
 
 def _total(seconds: Iterable[float | None]) -> str:

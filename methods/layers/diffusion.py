@@ -160,6 +160,8 @@ class Diffusion:
         streams, x = list(rngs), randn(rngs, *shape)
         for t in scheduler.timesteps.tolist():
             predicted = predict(x, torch.full((len(x),), t, device=x.device)).float()
+            if x.is_meta:
+                continue  # operations are only counted: those of the networks
             with _TABLES:  # a list of generators is annotated for some schedulers only
                 x = scheduler.step(predicted, t, x, generator=streams, return_dict=False)[0]  # pyright: ignore[reportArgumentType]
         return x

@@ -135,9 +135,11 @@ class Transformer(nn.Module):
         as if all came after half of the others, which is one pass instead of one a token.
         """
         x = (self.tokens(start) + self.positions[0]).repeat(length, 1).unsqueeze(1)
+        kept = [x.new_empty(2, *x.shape) for _ in self.blocks]  # as large as the caches are
         for block in self.blocks:
             x = block(x, Cache(length, filled=length // 2))
         self.head(self.norm(x))
+        del kept
         return start.new_empty(len(start), length)
 
 
@@ -192,6 +194,10 @@ class Cache:
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add one token, twice (B, heads, 1, c); return all so far, twice (B, heads, T, c)."""
+        if key.is_meta:  # one sequence lends all of them its memory: each is a token of one
+            self._filled += 1
+            before = key[:1, :, :1].expand(len(key), -1, self._filled, -1)
+            return before, before
         if self._memory is None:  # only now is the precision of the products known
             batch, heads, _, channels = key.shape
             self._memory = key.new_empty(2, batch, heads, self._length, channels)

@@ -2,20 +2,18 @@
 
 import contextlib
 import dataclasses
+import io
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from cerebench.benchmark.engine.registry import Registries
-from cerebench.benchmark.planning import estimate
+from cerebench.benchmark.planning import counting
 from cerebench.benchmark.planning.config import resolve
-from cerebench.benchmark.planning.estimate import (
-    _Counter,
-    protocol_flops,
-    sampling_flops,
-    training_flops,
-)
+from cerebench.benchmark.planning.counting import Counter
+from cerebench.benchmark.planning.estimate import Lines, Tensors, peak_mib, protocol_flops
 from cerebench.benchmark.stages.downstream import HarnessTrainer
 from cerebench.methods.layers.vq.transformer import Transformer
 from cerebench.methods.med_ddpm import MedDDPM
@@ -31,7 +29,7 @@ from cerebench.metrics.extractors.medicalnet import MedicalNet, ResNet
 def _counts(cls):
     with torch.device("meta"):
         method = cls(cls.presets["smoke"].config, size=16, classes=("LGG", "HGG"))
-    return training_flops(method), sampling_flops(method)
+    return counting.training(method).flops, counting.sampling(method).flops
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +50,7 @@ def test_a_network_traced_once_counts_as_often_as_it_is_called(name, monkeypatch
     """Its sampler has another network call, or pair of calls, for every diffusion step."""
     cls = Registries().methods.load(name)
     fast = _counts(cls)
-    monkeypatch.setattr(estimate, "_traced_once", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(counting, "_traced_once", lambda *_: contextlib.nullcontext())
     assert _counts(cls) == fast
 
 
@@ -64,7 +62,7 @@ def test_a_network_is_not_traced_anew_for_every_step(monkeypatch):
     monkeypatch.setattr(
         type(method.nets["unet"]), "forward", lambda *a, **k: calls.append(1) or forward(*a, **k)
     )
-    sampling_flops(method)
+    counting.sampling(method)
     assert len(calls) == 1
     assert "forward" not in vars(method.nets["average"])
 
@@ -75,7 +73,7 @@ def test_all_tokens_at_once_count_as_much_as_one_after_the_other(length):
     with torch.device("meta"):
         network = Transformer(vocabulary, length, width, layers, heads=2)
         start, uniforms = torch.zeros(batch, dtype=torch.int64), torch.rand(batch, length)
-    with _Counter() as counted:
+    with Counter() as counted:
         drawn = network.generate(start, uniforms, codes=16)
     assert drawn.shape == (batch, length)
     products = length * (layers * 2 * 12 * width**2 + 2 * width * vocabulary)
@@ -126,7 +124,7 @@ def test_operations_of_a_protocol_are_those_of_a_run(cls, preset, settings, tmp_
     trainer = HarnessTrainer(
         tmp_path, "key", torch.device("cpu"), lambda *_: None, stop=lambda: False
     )
-    with _Counter() as counter:
+    with Counter() as counter:
         protocol.run(given, trainer)
     unread = {
         name: dataclasses.replace(getattr(given, name), volumes=())
@@ -134,3 +132,50 @@ def test_operations_of_a_protocol_are_those_of_a_run(cls, preset, settings, tmp_
     }
     counted = protocol_flops(protocol, dataclasses.replace(given, **unread), (1, 16, 16, 16))
     assert counted == pytest.approx(counter.flops, rel=1e-9)
+
+
+def test_an_operation_counts_the_same_when_its_results_are_remembered():
+    """The second training of a method is put together from what the first one left."""
+    counting._KNOWN.clear()
+    first = _counts(MedDDPMC)
+    assert counting._KNOWN
+    assert _counts(MedDDPMC) == first
+
+
+def test_the_peak_is_that_of_the_tensors_alive_together():
+    memory = counting.Memory()
+    with torch.device("meta"), torch.no_grad(), Counter(memory):
+        x = torch.zeros(256, dtype=torch.float32)
+        for _ in range(3):
+            x = x + 1  # the old one lives until the new one is there
+        x.view(16, 16)
+    assert (memory.held, memory.peak) == (1024, 2048)
+
+
+def test_training_on_a_cpu_needs_its_data_too_and_sampling_does_not():
+    tensors, device = Tensors(training=2**30, sampling=2**29), torch.device("cpu")
+    more = dataclasses.replace(tensors, data=2**28)
+    plain, with_data = peak_mib(tensors, device), peak_mib(more, device)
+    assert with_data["training"] > plain["training"] + 255
+    assert with_data["sampling"] == plain["sampling"]
+    assert peak_mib(Tensors(None, None), device) == {"training": None, "sampling": None}
+    assert peak_mib(Tensors(), device) == {"training": 0, "sampling": 0}
+
+
+def test_a_cell_is_printed_at_once_with_days_where_it_takes_days():
+    console = Console(width=100, record=True, file=io.StringIO())
+    lines = Lines(console, ["wgan-gp · seed 0"], downstream=False)
+    lines.cell(
+        {
+            "cell": "wgan-gp · seed 0",
+            "to_do": ["train LGG", "sample"],
+            "seconds": 7.8 * 86400,
+            "downstream_seconds": 0.0,
+            "training_peak_mib": 6.1 * 1024,
+            "sampling_peak_mib": 300.0,
+            "disk_mib": None,
+        }
+    )
+    printed = console.export_text()
+    for part in ("wgan-gp · seed 0", "train LGG, sample", "7.8 d", "6.1 GiB", "300 MiB", "unknown"):
+        assert part in printed

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import chisquare
 from torch import nn
 
-from cerebench.benchmark.planning.estimate import _Counter
+from cerebench.benchmark.planning.counting import Counter
 from cerebench.benchmark.stages.training import train
 from cerebench.core import weights
 from cerebench.core.hashing import sha256_file
@@ -314,7 +314,7 @@ def test_the_operations_of_a_training_step_can_be_counted_without_data():
         real = torch.zeros(1, 1, 128, 128, 128)
         generated = torch.zeros(1, 1, 128, 128, 128, requires_grad=True)
         depths = slice_depths(torch.zeros(6, 1), 128)
-    with _Counter() as counter:
+    with Counter() as counter:
         slice_loss(network, real, generated, depths).backward()
     # Forward of both sides and the input gradient of one: three forwards of 10.0 GFLOP a slice.
     assert counter.flops == pytest.approx(180e9, rel=0.02)
