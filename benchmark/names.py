@@ -60,7 +60,7 @@ def stated_name(kind: str, name: str, plugin: Any) -> Any:
     Raises:
         BrokenPlugin: If it lacks the ``info`` that plugins of this kind state, or a name.
     """
-    info = getattr(plugin, "info", None) if kind in STATED else plugin
+    info: Any = getattr(plugin, "info", None) if kind in STATED else plugin
     for fact in STATED.get(kind, ("name",)):
         if not hasattr(info, fact):
             place = "info" if kind in STATED else "it"

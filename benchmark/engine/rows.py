@@ -287,8 +287,12 @@ class TrainedRow(_Line):
     def judged(self, bench: Workbench) -> scoring.Judged:
         """Return the stored samples beside the real sets."""
         folder = (bench.folder / self.stage("sample").record).parent
+        reference = self.common.reference
+        known = reference.train_ids(None)
         sets = {
-            name: scoring.volume_set(v, bench.features, sampling.mask_donors(folder, v.ids))
+            name: scoring.volume_set(
+                v, bench.features, sampling.mask_donors(folder, v.ids, known, reference.salt)
+            )
             for name, v in self.volumes(bench).items()
         }
         return scoring.Judged(bench.real, sets)

@@ -32,6 +32,7 @@ from cerebench.core.records.trained import WEIGHTS, FileFact, SampleRecord, Trai
 from cerebench.datasets.folders import derivative
 from cerebench.datasets.folders.derivative import sidecar, sidecar_facts, volume_name
 from cerebench.datasets.folders.names import folder_names
+from cerebench.datasets.folders.pseudonyms import pseudonyms
 from cerebench.datasets.scans.volumes import nifti_bytes, read_nifti
 from cerebench.methods.base import Conditions, Method
 from cerebench.metrics.base import LazyVolumes
@@ -82,7 +83,8 @@ class SampleSpec:
     """What is sampled: n volumes of each class, and how the files describe themselves.
 
     ``masks`` is given for methods conditioned on a mask, and for no other. ``training`` are the
-    (case, patient, class) that the networks were trained on; they travel with the samples.
+    (case, patient, class) that the networks were trained on; they travel with the samples, their
+    names hashed with ``salt``, or in clear text without one.
     ``networks`` are the SHA-256 of the weights by trained instance, where they are known.
     """
 
@@ -95,6 +97,7 @@ class SampleSpec:
     generator: str
     masks: TrainingMasks | None = None
     training: tuple[tuple[str, str, str], ...] = ()
+    salt: bytes | None = None
     networks: Mapping[str, str] = field(default_factory=dict)
 
     def subject(self, name: str, index: int) -> str:
@@ -394,11 +397,24 @@ def stored_volumes(
     return LazyVolumes(ids, lambda i: np.concatenate([read_volume(p) for p in files[i]]))
 
 
-def mask_donors(folder: Path, ids: Sequence[str]) -> tuple[str, ...]:
-    """Return the training case whose mask each stored volume was made from; empty without masks."""
+def mask_donors(
+    folder: Path, ids: Sequence[str], known: Sequence[str], salt: bytes | None
+) -> tuple[str, ...]:
+    """Return the training case whose mask each stored volume was made from; empty without masks.
+
+    Args:
+        folder: The samples.
+        ids: Those asked about.
+        known: Names of the training cases, which sidecars may have as hashes.
+        salt: Of these hashes, if there are any.
+    """
     sidecars = [min((folder / subject / "anat").glob("*.json")) for subject in ids]
     told = [json.loads(path.read_text("utf-8")) for path in sidecars]
-    return tuple(facts["MaskOf"] for facts in told if "MaskOf" in facts)
+    donors: list[str] = [facts["MaskOf"] for facts in told if "MaskOf" in facts]
+    if salt is None or not donors:
+        return tuple(donors)
+    names = {hashed: name for name, hashed in pseudonyms(known, salt).items()}
+    return tuple(names.get(donor, donor) for donor in donors)
 
 
 def read_volume(path: Path) -> NDArray[np.float32]:
@@ -427,7 +443,8 @@ def _encoded(
         "ForegroundVoxels": foreground_voxels(volume),
     }
     if spec.masks is not None:
-        facts["MaskOf"] = spec.masks.draw(name, index)[1]
+        donor = spec.masks.draw(name, index)[1]
+        facts["MaskOf"] = pseudonyms([donor], spec.salt)[donor] if spec.salt else donor
     files, sidecars = {}, {}
     for channel, path in zip(volume, _volume_paths(folder, spec, name, index), strict=True):
         files[path] = nifti_bytes(path, channel, spec.spacing)
@@ -498,7 +515,7 @@ def _describe(
     )
     files = derivative.furniture(f"Synthetic volumes of {spec.generator}")
     if spec.training:
-        files[derivative.TRAINING] = derivative.training_cases(spec.training)
+        files[derivative.TRAINING] = derivative.training_cases(spec.training, spec.salt)
     for name, data in {DESCRIPTION: json_bytes(description), **files}.items():
         _write_where_different(folder / name, data)
     return redrawn
@@ -560,6 +577,7 @@ def _sample(row: TrainedRow, bench: Workbench, task: Task) -> SampleRecord:
         generator=f"{row.method.info.label} ({row.resolved.preset})",
         masks=bench.masks(row),
         training=reference.training_cases(),
+        salt=reference.salt,
         networks=trained_weights(folder, row.train_keys),
     )
     record = sample(
