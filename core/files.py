@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -10,12 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_CLOSED = 0o077
+_UMASK = os.umask(_CLOSED)  # it can be read only by setting it
+os.umask(_UMASK)
+_MODE = 0o666 & ~_UMASK
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file to write; it takes the place of ``path`` in one step when complete.
 
-    Readers see the old file or the new one, also after a crash.
+    Readers see the old file or the new one, also after a crash. The umask says who may read it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -25,11 +31,36 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(_MODE)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            error.filename = str(path)  # what the system does not tell of a disk that is full
         raise
+
+
+def allocate(file: int, size: int, place: Path | str) -> None:
+    """Reserve the space of a file before it is mapped: a full disk would kill who writes the map.
+
+    Args:
+        file: Descriptor, open for writing.
+        size: Bytes.
+        place: What the error names: the file, or its folder if it has no name.
+
+    Raises:
+        OSError: If there is too little space.
+    """
+    if not hasattr(os, "posix_fallocate"):  # as on macOS and Windows
+        return
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system without
+            return
+        raise OSError(
+            error.errno, f"{error.strerror} for {size / 2**20:,.1f} MiB", str(place)
+        ) from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -10,6 +10,7 @@ A dataset is prepared once per size and content into ``<cache>/<name>-<size>-<fi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -30,7 +31,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from cerebench.core.files import write_bytes
+from cerebench.core.files import allocate, write_bytes
 from cerebench.datasets.base import Case, Dataset, DatasetError, Loaded, Progress
 from cerebench.datasets.folders.names import is_name, shown
 from cerebench.datasets.parallel import default_workers, in_order
@@ -312,13 +313,14 @@ def _row(case: Case, dataset: Dataset, loaded: Loaded) -> dict[str, Any]:
 
 def _array(path: Path, kind: Any, shape: tuple[int, ...]) -> np.memmap:
     """Open the array of an interrupted preparation, or make a new one."""
-    try:
+    array = None
+    with contextlib.suppress(OSError, ValueError):  # there is none yet, or only its beginning
         array = np.lib.format.open_memmap(path, "r+")
-        if array.shape == shape and array.dtype == kind:
-            return array
-    except (OSError, ValueError):  # there is none yet, or only its beginning
-        pass
-    return np.lib.format.open_memmap(path, "w+", kind, shape)
+    if array is None or array.shape != shape or array.dtype != kind:
+        array = np.lib.format.open_memmap(path, "w+", kind, shape)
+    with path.open("r+b") as file:
+        allocate(file.fileno(), path.stat().st_size, path)
+    return array
 
 
 def _journal(

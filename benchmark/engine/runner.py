@@ -18,7 +18,7 @@ from cerebench.benchmark.engine.registry import Registries, suite_version
 from cerebench.benchmark.engine.rows import Row, stages_of
 from cerebench.benchmark.engine.stage import Stage, lines, misfits, pending
 from cerebench.benchmark.engine.workbench import Workbench
-from cerebench.benchmark.errors import ForeignFolder, Interrupted
+from cerebench.benchmark.errors import ForeignFolder, Interrupted, disk_is_full
 from cerebench.benchmark.planning.plan import Plan, missing_weights, to_be_trained
 from cerebench.core.machine import commit, versions
 from cerebench.core.records.cells import CellFile, Hardware
@@ -143,6 +143,8 @@ class Runner:
         except (Interrupted, ForeignFolder):  # the latter: not even a failure is written there
             raise
         except Exception as error:  # the one place that isolates a stage
+            if disk_is_full(error):  # the next would fail, too
+                raise
             store.write_failure(record, title, error)
             self.outcome.failed[title] = f"{type(error).__name__}: {error}"
             pace.done(stage, failed=True)

@@ -33,6 +33,7 @@ from cerebench.benchmark.stages.training import (
     told,
     train,
 )
+from cerebench.core.files import allocate
 from cerebench.core.hashing import key_of
 from cerebench.core.machine import versions
 from cerebench.core.records.classified import DownstreamRecord, TestSet
@@ -127,6 +128,7 @@ def stacked(volumes: Sequence[Volume]) -> NDArray[np.float32]:
     """
     with tempfile.TemporaryFile() as file:
         shape = (len(volumes), *volumes[0].shape)
+        allocate(file.fileno(), 4 * math.prod(shape), tempfile.gettempdir())
         array = np.memmap(file, np.float32, "w+", shape=shape)
     for index in range(len(volumes)):
         array[index] = volumes[index]
