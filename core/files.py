@@ -5,12 +5,17 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_NOTHING = 2**16  # bytes: what is left where a write has failed
 _CLOSED = 0o077
 _UMASK = os.umask(_CLOSED)  # it can be read only by setting it
 os.umask(_UMASK)
@@ -34,7 +39,11 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(_MODE)
         temporary.replace(path)
     except BaseException as error:
+        full = shutil.disk_usage(path.parent).free < _NOTHING
         temporary.unlink(missing_ok=True)
+        if full and isinstance(error, Exception) and not isinstance(error, OSError):
+            # Libraries that write themselves, as those of tensors, say it in their own words.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         if isinstance(error, OSError) and error.errno and not error.filename:
             error.filename = str(path)  # what the system does not tell of a disk that is full
         raise
@@ -61,6 +70,21 @@ def allocate(file: int, size: int, place: Path | str) -> None:
         raise OSError(
             error.errno, f"{error.strerror} for {size / 2**20:,.1f} MiB", str(place)
         ) from error
+
+
+def write_array(file: IO[bytes], array: NDArray[Any]) -> None:
+    """Write the bytes of an array where a file stands.
+
+    Raises:
+        OSError: If there is too little space; numpy says so without the number of the error.
+    """
+    try:
+        array.tofile(file)
+    except OSError as error:
+        if error.errno:
+            raise
+        place = file.name if isinstance(file.name, str) else tempfile.gettempdir()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), place) from error
 
 
 def write_bytes(path: Path, data: bytes) -> None:

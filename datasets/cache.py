@@ -10,7 +10,6 @@ A dataset is prepared once per size and content into ``<cache>/<name>-<size>-<fi
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -314,7 +313,7 @@ def _row(case: Case, dataset: Dataset, loaded: Loaded) -> dict[str, Any]:
 def _array(path: Path, kind: Any, shape: tuple[int, ...]) -> np.memmap:
     """Open the array of an interrupted preparation, or make a new one."""
     array = None
-    with contextlib.suppress(OSError, ValueError):  # there is none yet, or only its beginning
+    with suppress(OSError, ValueError):  # there is none yet, or only its beginning
         array = np.lib.format.open_memmap(path, "r+")
     if array is None or array.shape != shape or array.dtype != kind:
         array = np.lib.format.open_memmap(path, "w+", kind, shape)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cerebench.benchmark.engine.registry import Registry
-from cerebench.core.files import replacing, write_bytes
+from cerebench.core.files import replacing, write_array, write_bytes
 from cerebench.core.hashing import key_of, sha256_bytes
 from cerebench.metrics.base import VIEWS, Extractor, VolumeSet
 
@@ -219,7 +219,7 @@ class _RowWriter:
                 shape = (self._count, *rows.shape)
                 header = {"descr": "<f4", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
-            rows.tofile(file)
+            write_array(file, rows)
 
     def read(self, index: int) -> NDArray[np.float32]:
         return StoredRows(self._path)[index]

@@ -2,10 +2,11 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
-from cerebench.benchmark import listing
+from cerebench.benchmark import doctor, listing
 
 
 def parsed(bench, *arguments):
@@ -181,3 +182,22 @@ def test_a_folder_with_a_broken_case_fails_the_check(bench):
     assert code == 3
     assert "BraTS19_2013_2_1" in out
     assert "error" in out
+
+
+@pytest.mark.parametrize(("mode", "told"), [(0o755, True), (0o750, False), (0o711, False)])
+def test_doctor_names_a_store_that_everyone_can_read(bench, monkeypatch, mode, told):
+    store = bench.folder / "runs"
+    store.mkdir()
+    store.chmod(mode)
+    monkeypatch.setattr(Path, "parents", property(lambda path: []))  # of tests: closed to others
+    found = doctor.open_to_everyone(doctor.STORE, bench.folder / "none")
+    assert found == ([str(store)] if told else [])
+
+
+def test_doctor_says_how_to_close_a_store(bench, monkeypatch):
+    monkeypatch.setattr(doctor, "open_to_everyone", lambda *_: ["/data/[x]/runs"])
+    code, out, _ = bench("doctor")
+    assert code == 0
+    flat = " ".join(out.split())
+    assert "everyone on this machine can read /data/[x]/runs" in flat
+    assert "chmod -R o-rwx" in flat

@@ -5,10 +5,19 @@ import os
 import stat
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from cerebench.core.files import allocate, read_json, write_bytes, write_json
+from cerebench.core.files import (
+    allocate,
+    read_json,
+    replacing,
+    write_array,
+    write_bytes,
+    write_json,
+)
 
 
 def test_values_keep_every_digit(tmp_path):
@@ -92,3 +101,29 @@ def test_the_umask_says_who_may_read_a_file(tmp_path, umask, mode):
     command = f'umask {umask}; exec "$0" -c "$1" "$2"'
     subprocess.run(["sh", "-c", command, sys.executable, code, tmp_path / "f"], check=True)
     assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == mode
+
+
+def test_a_full_disk_is_known_by_its_space_where_a_library_says_it_otherwise(tmp_path, monkeypatch):
+    def left(free):
+        monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+
+    def fail():
+        with replacing(tmp_path / "x.safetensors"):
+            raise RuntimeError("unexpected pos 64 vs 0")
+
+    left(0)
+    with pytest.raises(OSError, match=r"No space left on device: '.*x\.safetensors'"):
+        fail()
+    left(2**30)
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        fail()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_array_that_does_not_fit_is_a_full_disk():
+    with (
+        open("/dev/full", "wb", buffering=0) as file,
+        pytest.raises(OSError, match="No space") as e,
+    ):
+        write_array(file, np.zeros(10_000))
+    assert e.value.errno == errno.ENOSPC
