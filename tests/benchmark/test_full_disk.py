@@ -34,6 +34,7 @@ def refused(answer):
     assert "Traceback" not in out + err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["out", "cache", "temporary"])
 def test_a_small_disk_is_told_and_a_larger_one_ends_the_run(bench, small, monkeypatch, place):
     if place == "cache":
