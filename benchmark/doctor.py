@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import stat
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ PACKAGES = (
     "pytorch-fid", "numpy", "scipy", "pandas", "safetensors", "typer", "rich",
 )  # fmt: skip
 
+STORE = Path("runs")  # of commands without --out
+_LISTED = stat.S_IROTH | stat.S_IXOTH
+
 
 def examine() -> dict[str, Any]:
     """Return everything that a bug report or a cluster administrator asks for first."""
@@ -38,6 +42,7 @@ def examine() -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "cache": str(cache),
         "cache_free_gib": round(free / 2**30, 1),
+        "open_to_everyone": open_to_everyone(STORE, cache),
         "weights": weights.status(),
         "extractors": _extractors(),
         "offline": {
@@ -63,11 +68,32 @@ def print_findings(found: dict[str, Any], console: Console) -> None:
             print_missing_weights(console)
         elif key == "extractors":
             print_rows(key, value, console)
+        elif key == "open_to_everyone":
+            for path in value:
+                console.print(
+                    f"warning: everyone on this machine can read {path}, which may hold ids of "
+                    "cases and their volumes. To close it: chmod -R o-rwx",
+                    highlight=False,
+                    markup=False,
+                )
         elif key == "offline":
             console.print(f"offline: {value['note']}", highlight=False)
         else:
             text = ", ".join(value) if isinstance(value, list) else value
             console.print(f"{key.replace('_', ' ')}: {text}", highlight=False)
+
+
+def open_to_everyone(*folders: Path) -> list[str]:
+    """Return those of the folders that every user of this machine can list and read."""
+    if os.name == "nt":  # where modes do not say it
+        return []
+    found = [path.absolute() for path in folders if path.is_dir()]
+    return [
+        str(path)
+        for path in found
+        if path.stat().st_mode & _LISTED == _LISTED
+        and all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents)
+    ]
 
 
 def _extractors() -> list[dict[str, Any]]:

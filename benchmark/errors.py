@@ -86,6 +86,11 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def disk_is_full(error: BaseException) -> bool:
+    """Say whether an error tells that a disk, or the user's share of it, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def of_machine(error: Exception) -> tuple[str, int]:
     """Return what an error of the system says to a user, and the exit code.
 

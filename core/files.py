@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cerebench.core.hashing import seal_of
 from cerebench.core.machine import began, mark
 
+if TYPE_CHECKING:
+    pass
+
+_NOTHING = 2**16  # bytes: what is left where a write has failed
+_CLOSED = 0o077
+_UMASK = os.umask(_CLOSED)  # it can be read only by setting it
+os.umask(_UMASK)
+_MODE = 0o666 & ~_UMASK
 # A file that has not taken its name yet: ".<name>.<system>-<process>-<letters>.part". Versions
 # before 0.2.0 did not tell whose it is: ".<name>.<8 letters>".
 _UNFINISHED = re.compile(
@@ -28,7 +38,7 @@ _AGE = 24 * 3600  # seconds after which a file whose owner nobody can ask for is
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file to write; it takes the place of ``path`` in one step when complete.
 
-    Readers see the old file or the new one, also after a crash.
+    Readers see the old file or the new one, also after a crash. The umask says who may read it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     owner = f"{mark()}-{os.getpid()}-"
@@ -39,10 +49,16 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(_MODE)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
+        full = shutil.disk_usage(path.parent).free < _NOTHING
         temporary.unlink(missing_ok=True)
+        if full and isinstance(error, Exception) and not isinstance(error, OSError):
+            # Libraries that write themselves, as those of tensors, say it in their own words.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            error.filename = str(path)  # what the system does not tell of a disk that is full
         raise
 
 
@@ -141,11 +157,5 @@ def read_json(path: Path) -> Any | None:
     """Return the content of a JSON file, or None where there is none or it is cut short."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (
-        FileNotFoundError,
-        IsADirectoryError,
-        NotADirectoryError,
-        ValueError,
-        RecursionError,
-    ):
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError, RecursionError):
         return None

@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from cerebench.core.files import read_sealed, write_sealed
+from cerebench.core.volumes import allocate
 from cerebench.datasets.base import Case, Dataset, DatasetError, Loaded, Progress
 from cerebench.datasets.folders.names import is_name, shown
 from cerebench.datasets.parallel import default_workers, in_order
@@ -323,13 +324,14 @@ def _row(case: Case, dataset: Dataset, loaded: Loaded) -> dict[str, Any]:
 
 def _array(path: Path, kind: Any, shape: tuple[int, ...]) -> np.memmap:
     """Open the array of an interrupted preparation, or make a new one."""
-    try:
+    array = None
+    with suppress(OSError, ValueError):  # there is none yet, or only its beginning
         array = np.lib.format.open_memmap(path, "r+")
-        if array.shape == shape and array.dtype == kind:
-            return array
-    except (OSError, ValueError):  # there is none yet, or only its beginning
-        pass
-    return np.lib.format.open_memmap(path, "w+", kind, shape)
+    if array is None or array.shape != shape or array.dtype != kind:
+        array = np.lib.format.open_memmap(path, "w+", kind, shape)
+    with path.open("r+b") as file:
+        allocate(file.fileno(), path.stat().st_size, path)
+    return array
 
 
 def _journal(

@@ -28,6 +28,7 @@ class Cells:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[int, Mapping[str, str]], ...]
+    remark: str = ""  # of a first line that begins with "# "
 
 
 def read_cells(path: Path) -> Cells:
@@ -43,16 +44,18 @@ def read_cells(path: Path) -> Cells:
             f"{path} cannot be read: {e.strerror}. Repair or restore the table."
         ) from e
     text = _text(path, data)
-    head = text.split("\n", 1)[0]
+    remark, _, rest = text.partition("\n") if text.startswith("# ") else ("", "", text)
+    head = rest.split("\n", 1)[0]
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     delimiter = max(_DELIMITERS, key=lambda d: (head.count(d), d == usual))
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+        reader = csv.DictReader(io.StringIO(rest, newline=""), delimiter=delimiter)
         columns = tuple(name.strip() for name in reader.fieldnames or ())
-        rows = tuple((reader.line_num, _named(row)) for row in reader)
+        above = 1 if remark else 0
+        rows = tuple((above + reader.line_num, _named(row)) for row in reader)
     except csv.Error as e:
         raise DatasetError(f"{path} cannot be read: {e}. Repair or restore the table.") from e
-    return Cells(columns, rows)
+    return Cells(columns, rows, remark[2:].strip())
 
 
 def _text(path: Path, data: bytes) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from cerebench.core.hashing import sha256_bytes
+from cerebench.core.texts import harmless
 from cerebench.datasets.base import BadOption, Case, DatasetError, Split
 from cerebench.datasets.dialects import read_cells
 
@@ -111,7 +112,8 @@ def write_split(split: Split, cases: Sequence[Case]) -> bytes:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_COLUMNS)
     for case in sorted(cases, key=lambda case: case.id):
-        table.writerow([case.id, case.patient, roles.get(case.id, "unused"), 0])
+        names = (harmless(case.id), harmless(case.patient))
+        table.writerow([*names, roles.get(case.id, "unused"), 0])
     return text.getvalue().encode()
 
 

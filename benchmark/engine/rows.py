@@ -287,7 +287,14 @@ class TrainedRow(_Line):
     def judged(self, bench: Workbench) -> scoring.Judged:
         """Return the stored samples beside the real sets."""
         folder = (bench.folder / self.stage("sample").record).parent
-        donors = partial(sampling.mask_donors, folder, self.sample_key)
+        reference = self.common.reference
+        donors = partial(
+            sampling.mask_donors,
+            folder,
+            self.sample_key,
+            known=reference.train_ids(None),
+            salt=reference.salt,
+        )
         sets = {
             name: scoring.volume_set(v, bench.features, donors(v.ids))
             for name, v in self.volumes(bench).items()

@@ -20,7 +20,7 @@ from cerebench.benchmark.engine.registry import Registries, suite_version
 from cerebench.benchmark.engine.rows import Row, stages_of
 from cerebench.benchmark.engine.stage import Stage, faults, lines, mended, pending
 from cerebench.benchmark.engine.workbench import Workbench
-from cerebench.benchmark.errors import Damaged, ForeignFolder, Interrupted, TakenOver
+from cerebench.benchmark.errors import Damaged, ForeignFolder, Interrupted, TakenOver, disk_is_full
 from cerebench.benchmark.planning.plan import Plan, missing_weights, to_be_trained
 from cerebench.core.files import sweep
 from cerebench.core.machine import commit, versions
@@ -261,6 +261,8 @@ class Runner:
         except (TakenOver, ForeignFolder):  # of the latter not even a failure is written there
             raise
         except Exception as error:  # the one place that isolates a stage
+            if disk_is_full(error):  # the next would fail, too
+                raise
             self._failed.add(stage.record)
             if isinstance(error, Damaged) and stage.record not in self._again:
                 self._damaged.add(stage.record)

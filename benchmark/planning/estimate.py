@@ -407,7 +407,8 @@ def _size(mib: float | None) -> str:
 def _most(amounts: Iterable[float | None]) -> str:
     """Format the largest amount; unknown where one is."""
     found = list(amounts)
-    return _size(None if None in found else max(found, default=0.0))
+    known = [amount for amount in found if amount is not None]
+    return _size(max(known, default=0.0) if len(known) == len(found) else None)
 
 
 def _total(seconds: Iterable[float | None]) -> str:

@@ -100,9 +100,10 @@ def settle_faults(found: Sequence[Folder], skip_bad: bool, display: Display) -> 
 
 def trained_on(folder: Folder) -> str:
     """Say what a folder tells about the training of its generator."""
-    if not folder.training:
+    if not (folder.training and folder.training.cases):
         return "which cases it was trained on is not known"
-    return f"its training_cases.tsv names {counted(len(folder.training), 'case')} it was trained on"
+    cases = counted(len(folder.training.cases), "case")
+    return f"its training_cases.tsv names {cases} it was trained on"
 
 
 def tell_axes(before: Sequence[Folder], after: Sequence[Folder], display: Display) -> None:

@@ -11,7 +11,7 @@ from cerebench.core.records.base import Misfit
 from cerebench.core.records.files import read
 from cerebench.core.records.trained import SampleRecord, TrainRecord
 from cerebench.datasets.base import Case, DatasetError, Split
-from cerebench.datasets.folders.derivative import TRAINING, read_training_cases
+from cerebench.datasets.folders.derivative import TRAINING, Training, read_training_cases
 from cerebench.datasets.folders.folder import Folder
 from cerebench.datasets.splits import overlap
 
@@ -25,7 +25,7 @@ Seen = Iterable[tuple[str, str]]  # (case, patient); the patient may be empty
 
 def leaked_cases(folder: Folder, split: Split, cases: Sequence[Case]) -> list[str]:
     """Return the test cases that the generator of a sample folder has seen, as far as it tells."""
-    return _leaked(folder.training or (), split, cases)
+    return _leaked(_named(folder.training, split, cases), split, cases)
 
 
 def refuse_leakage(reference: DatasetReference, folder: Path, rows: Iterable[Row]) -> None:
@@ -50,15 +50,17 @@ def refuse_leakage(reference: DatasetReference, folder: Path, rows: Iterable[Row
             if stage.kind in ("train", "sample"):
                 place = (folder / stage.record).parent
                 remedy = f"Remove {folder / row.folder}; the same command then trains anew."
-                _refuse(f"{row.name}, {place}", _told(folder, stage), reference, remedy)
+                told = _told(folder, stage, reference)
+                _refuse(f"{row.name}, {place}", told, reference, remedy)
 
 
-def _told(folder: Path, stage: Stage) -> Iterator[tuple[str, str]]:
+def _told(folder: Path, stage: Stage, reference: DatasetReference) -> Iterator[tuple[str, str]]:
     """Return what a stage left behind says that its generator was trained on."""
     if stage.made is TrainRecord:
         yield from ((name, "") for name in _trained_on(folder / stage.record))
     elif not _is_rewritten(folder / stage.record):
-        yield from read_training_cases((folder / stage.record).parent) or ()
+        training = read_training_cases((folder / stage.record).parent)
+        yield from _named(training, reference.split, reference.cases)
 
 
 def _is_rewritten(record: Path) -> bool:
@@ -69,6 +71,18 @@ def _is_rewritten(record: Path) -> bool:
         return False
     fact = found[1].files.get(TRAINING) if found else None
     return fact is not None and not file_holds(record.with_name(TRAINING), fact)
+
+
+def _named(training: Training | None, split: Split, cases: Sequence[Case]) -> Seen:
+    """Return what a list tells, with our names in the place of hashes, as far as they matter.
+
+    Those of test cases do, and of all where the patient of a case is not told.
+    """
+    if training is None:
+        return ()
+    test, all_told = set(split.test), all(patient for _, patient in training.cases)
+    asked = [case for case in cases if case.id in test or not all_told]
+    return training.named(name for case in asked for name in (case.id, case.patient))
 
 
 def _trained_on(record: Path) -> Sequence[str]:

@@ -448,7 +448,7 @@ def _given(common: DatasetCommon, name: str, folder: Folder, *, allow_leakage: b
     upstream = {"kind": "samples", "content": key_of(content), "range": given_range}
     key = key_of({**upstream, **folder.turned})
     source = f"a folder of samples; {trained_on(folder)}"
-    if folder.training:
+    if folder.training and folder.training.cases:
         source += f", {len(leaked) or 'none'} of them in the test set"
     most = max(map(len, given.values()))
     if most > common.n:

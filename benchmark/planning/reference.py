@@ -15,6 +15,7 @@ from cerebench.core.hashing import key_of
 from cerebench.core.records.base import Misfit
 from cerebench.datasets.base import Case, Dataset, Split
 from cerebench.datasets.folders.folder import Folder, Shape, spacing_of
+from cerebench.datasets.folders.pseudonyms import salt_of
 from cerebench.datasets.splits import split_sha256, write_split
 
 if TYPE_CHECKING:
@@ -147,6 +148,11 @@ class DatasetReference:
         """Return (case, patient, class) of every training case; they travel with samples."""
         chosen = set(self.split.train)
         return tuple((c.id, c.patient, self.classes[c.label]) for c in self.cases if c.id in chosen)
+
+    @cached_property
+    def salt(self) -> bytes | None:
+        """Return the salt of the names that travel with samples; None of names of nobody."""
+        return None if self.dataset.info.synthetic else salt_of(self.fingerprint)
 
     def check(self, plan: Plan) -> None:
         """Refuse generators that have seen a test case.

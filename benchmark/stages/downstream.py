@@ -38,6 +38,7 @@ from cerebench.core.machine import versions
 from cerebench.core.records.classified import DownstreamRecord, TestSet
 from cerebench.core.records.classified import Repeat as Repeated
 from cerebench.core.records.trained import FitRecord
+from cerebench.core.volumes import allocate
 from cerebench.datasets.base import Split
 from cerebench.datasets.cache import Prepared
 from cerebench.metrics.base import LazyVolumes, Volume
@@ -131,6 +132,7 @@ def stacked(volumes: Sequence[Volume]) -> NDArray[np.float32]:
     """
     with tempfile.TemporaryFile() as file:
         shape = (len(volumes), *volumes[0].shape)
+        allocate(file.fileno(), 4 * math.prod(shape), tempfile.gettempdir())
         array = np.memmap(file, np.float32, "w+", shape=shape)
     for index in range(len(volumes)):
         array[index] = volumes[index]

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cerebench.core.files import replacing
+from cerebench.core.volumes import write_array
 
 _BYTES = 4  # of a checksum
 
@@ -69,7 +70,7 @@ class RowWriter:
                 shape = (self._count, *rows.shape)
                 header = {"descr": "<f4", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
-            rows.tofile(file)
+            write_array(file, rows)
             self._checks.append(_check(rows, len(self._checks)))
         if len(self._checks) == self._count:
             _append(self._path, self._checks, self._key)

@@ -33,6 +33,7 @@ from cerebench.core.records.trained import WEIGHTS, FileFact, SampleRecord, Trai
 from cerebench.datasets.folders import derivative
 from cerebench.datasets.folders.derivative import sidecar, sidecar_facts, volume_name
 from cerebench.datasets.folders.names import folder_names
+from cerebench.datasets.folders.pseudonyms import pseudonyms
 from cerebench.datasets.scans.volumes import nifti_bytes, read_nifti
 from cerebench.methods.base import Conditions, Method
 from cerebench.metrics.base import LazyVolumes
@@ -83,7 +84,8 @@ class SampleSpec:
     """What is sampled: n volumes of each class, and how the files describe themselves.
 
     ``masks`` is given for methods conditioned on a mask, and for no other. ``training`` are the
-    (case, patient, class) that the networks were trained on; they travel with the samples.
+    (case, patient, class) that the networks were trained on; they travel with the samples, their
+    names hashed with ``salt``, or in clear text without one.
     ``networks`` are the SHA-256 of the weights by trained instance, where they are known.
     """
 
@@ -96,6 +98,7 @@ class SampleSpec:
     generator: str
     masks: TrainingMasks | None = None
     training: tuple[tuple[str, str, str], ...] = ()
+    salt: bytes | None = None
     networks: Mapping[str, str] = field(default_factory=dict)
 
     def subject(self, name: str, index: int) -> str:
@@ -413,8 +416,17 @@ def stored_volumes(
     return LazyVolumes(ids, lambda i: np.concatenate([read_channel(p) for p in files[i]]))
 
 
-def mask_donors(folder: Path, spec_key: str, ids: Sequence[str]) -> tuple[str, ...]:
+def mask_donors(
+    folder: Path, spec_key: str, ids: Sequence[str], known: Sequence[str], salt: bytes | None
+) -> tuple[str, ...]:
     """Return the training case whose mask each stored volume was made from; empty without masks.
+
+    Args:
+        folder: The samples.
+        spec_key: Key of the stage that made them.
+        ids: Those asked about.
+        known: Names of the training cases, which sidecars may have as hashes.
+        salt: Of these hashes, if there are any.
 
     Raises:
         Damaged: If a sidecar is not what the record of the samples vouches for.
@@ -424,7 +436,11 @@ def mask_donors(folder: Path, spec_key: str, ids: Sequence[str]) -> tuple[str, .
     for path in sidecars:
         store.verify(path, vouched.get(path.relative_to(folder).as_posix()))
     told = [json.loads(path.read_text("utf-8")) for path in sidecars]
-    return tuple(facts["MaskOf"] for facts in told if "MaskOf" in facts)
+    donors: list[str] = [facts["MaskOf"] for facts in told if "MaskOf" in facts]
+    if salt is None or not donors:
+        return tuple(donors)
+    names = {hashed: name for name, hashed in pseudonyms(known, salt).items()}
+    return tuple(names.get(donor, donor) for donor in donors)
 
 
 def _vouched(folder: Path, key: str) -> Mapping[str, FileFact]:
@@ -454,7 +470,8 @@ def _encoded(
         "ForegroundVoxels": foreground_voxels(volume),
     }
     if spec.masks is not None:
-        facts["MaskOf"] = spec.masks.draw(name, index)[1]
+        donor = spec.masks.draw(name, index)[1]
+        facts["MaskOf"] = pseudonyms([donor], spec.salt)[donor] if spec.salt else donor
     files, sidecars = {}, {}
     for channel, path in zip(volume, _volume_paths(folder, spec, name, index), strict=True):
         files[path] = nifti_bytes(path, channel, spec.spacing)
@@ -525,7 +542,7 @@ def _describe(
     )
     files = derivative.furniture(f"Synthetic volumes of {spec.generator}")
     if spec.training:
-        files[derivative.TRAINING] = derivative.training_cases(spec.training)
+        files[derivative.TRAINING] = derivative.training_cases(spec.training, spec.salt)
     for name, data in {DESCRIPTION: json_bytes(description), **files}.items():
         write_where_different(folder / name, data)
     return redrawn
@@ -581,6 +598,7 @@ def _sample(row: TrainedRow, bench: Workbench, task: Task) -> SampleRecord:
         generator=f"{row.method.info.label} ({row.resolved.preset})",
         masks=bench.masks(row),
         training=reference.training_cases(),
+        salt=reference.salt,
         networks=trained_weights(folder, row.train_keys),
     )
     record = sample(

@@ -12,16 +12,20 @@ import csv
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cerebench.core.files import write_bytes
+from cerebench.core.texts import harmless
 from cerebench.datasets.base import Dataset, DatasetError, Progress, Split
 from cerebench.datasets.cache import Prepared
+from cerebench.datasets.dialects import read_cells
 from cerebench.datasets.folders.names import SLUG_LENGTH, shown
+from cerebench.datasets.folders.pseudonyms import UnknownHashes, pseudonyms, remark, salt_in
 from cerebench.datasets.layouts.base import table_of
 from cerebench.datasets.scans.volumes import write_nifti
 from cerebench.datasets.splits import write_split
@@ -94,28 +98,61 @@ def furniture(title: str) -> dict[str, bytes]:
     return {"README": text.encode(), ".bidsignore": ("\n".join(IGNORED) + "\n").encode()}
 
 
-def training_cases(rows: Sequence[tuple[str, str, str]]) -> bytes:
-    """Return ``training_cases.tsv``: (case, patient, class) of what a generator was trained on."""
-    return _table(["case_id", "patient_id", "class"], rows)
+@dataclass(frozen=True)
+class Training:
+    """What the generator of some samples was trained on, as far as they tell.
+
+    Attributes:
+        cases: (Case, patient); the patient may be empty.
+        salt: Of their hashes; None where they stand in clear text.
+    """
+
+    cases: tuple[tuple[str, str], ...]
+    salt: bytes | None = None
+
+    def named(self, known: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        """Return (case, patient), with the known names in the place of their hashes."""
+        if self.salt is None:
+            return self.cases
+        names = {hashed: name for name, hashed in pseudonyms(known, self.salt).items()}
+        return tuple((names.get(c, c), names.get(p, p)) for c, p in self.cases)
 
 
-def read_training_cases(folder: Path) -> list[tuple[str, str]] | None:
-    """Return (case, patient) of what the generator of these samples was trained on.
+def training_cases(rows: Sequence[tuple[str, str, str]], salt: bytes | None = None) -> bytes:
+    """Return ``training_cases.tsv``: (case, patient, class) of what a generator was trained on.
+
+    With a salt the cases and patients are hashed, and it stands in the head of the file.
+    """
+    columns = ["case_id", "patient_id", "class"]
+    if salt is None:
+        return _table(columns, rows)
+    hashed = pseudonyms((name for row in rows for name in row[:2]), salt)
+    shown = [(hashed[case], hashed[patient], label) for case, patient, label in rows]
+    return f"# {remark(salt)}\n".encode() + _table(columns, sorted(shown))
+
+
+def read_training_cases(folder: Path) -> Training | None:
+    """Return what the generator of these samples was trained on.
 
     Returns:
         None where the folder does not say.
 
     Raises:
-        DatasetError: If the table lacks the column ``case_id``, is a folder, or there are several.
+        DatasetError: If the table lacks the column ``case_id``, is a folder, there are several, or
+            its names were hashed in an unknown way.
     """
     path = table_of(folder, TRAINING) if folder.is_dir() else None
     if path is None:
         return None
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t")
-        if "case_id" not in (reader.fieldnames or ()):
-            raise DatasetError(f"{path} lacks the column case_id; expected it with tabs between.")
-        return [(row["case_id"] or "", row.get("patient_id") or "") for row in reader]
+    cells = read_cells(path)
+    if "case_id" not in cells.columns:
+        raise DatasetError(f"{path} lacks the column case_id; expected it with tabs between.")
+    try:
+        salt = salt_in(cells.remark)
+    except UnknownHashes as error:
+        raise DatasetError(f"{path} has {error}. Update Cerebench.") from error
+    rows = [row for _, row in cells.rows]
+    return Training(tuple((r.get("case_id", ""), r.get("patient_id", "")) for r in rows), salt)
 
 
 def export(
@@ -218,5 +255,5 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
     text = io.StringIO()
     table = csv.writer(text, delimiter="\t", lineterminator="\n")
     table.writerow(columns)
-    table.writerows(rows)
+    table.writerows([harmless(str(cell)) for cell in row] for row in rows)
     return text.getvalue().encode()

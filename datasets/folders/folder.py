@@ -21,7 +21,7 @@ from cerebench.core.hashing import sha256_file
 from cerebench.core.volumes import LazyVolumes, Volume
 from cerebench.datasets.base import DatasetError, DatasetNotFound, Progress
 from cerebench.datasets.folders import arrays
-from cerebench.datasets.folders.derivative import read_training_cases
+from cerebench.datasets.folders.derivative import Training, read_training_cases
 from cerebench.datasets.folders.finding import Fault, Found, find
 from cerebench.datasets.folders.finding import Volume as File
 from cerebench.datasets.folders.ranges import (
@@ -125,7 +125,7 @@ class Folder:
         faults: What cannot be used.
         noun: What messages count: ``files``, or ``volumes`` where files hold several.
         notes: What a reader must know of its files, each for the end of a sentence.
-        training: (Case, patient) of what the generator was trained on; None if nothing says so.
+        training: What the generator was trained on; None if nothing says so.
     """
 
     path: Path
@@ -133,7 +133,7 @@ class Folder:
     classes: Mapping[str, tuple[Entry, ...]]
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
-    training: tuple[tuple[str, str], ...] | None = None
+    training: Training | None = None
     noun: str = "files"
 
     @property
@@ -213,14 +213,13 @@ def read(path: Path, options: Options, progress: Progress = lambda done, total: 
                 classes[name].append(_examine(place, declared))
             except DatasetError as error:
                 faults.append(Fault(place.where, str(error)))
-    training = read_training_cases(path)
     folder = Folder(
         path,
         options,
         {name: tuple(files) for name, files in classes.items()},
         tuple(faults),
         listing.notes,
-        None if training is None else tuple(training),
+        read_training_cases(path),
         "volumes"
         if any(place.several for places in found.values() for place in places)
         else "files",

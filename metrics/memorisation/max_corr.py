@@ -17,6 +17,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.volumes import write_array
 from cerebench.metrics.base import Array, Better, Metric, Result, Sets, Volume, VolumeSet
 from cerebench.metrics.estimators import jackknife
 from cerebench.metrics.estimators.standardise import require
@@ -51,7 +52,7 @@ class _Reduced:
         self.count, self.shape = len(volumes), ()
         for volume in volumes:
             small = reduced(volume)
-            small.tofile(self._file)
+            write_array(self._file, small)
             self.shape = small.shape
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:

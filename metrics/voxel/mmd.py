@@ -21,6 +21,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.volumes import write_array
 from cerebench.metrics.base import (
     Array,
     Better,
@@ -145,7 +146,7 @@ class StoredSums:
                     f"Volumes have {self._voxels} and {group.total.size} voxels; MMD needs equal "
                     "shapes. Resample the set to one size."
                 )
-            group.total.tofile(self._file)
+            write_array(self._file, group.total)
             self._facts.append((group.n, group.squares))
 
     def __len__(self) -> int:

@@ -27,6 +27,7 @@ from cerebench.reports.tables.table import (
     TableRow,
     explain,
 )
+from cerebench.reports.values.frames import safe_csv
 from cerebench.reports.values.labels import row_labels
 from cerebench.reports.values.tidy import FAILED, NOT_RUN, OK, broken, stage
 
@@ -154,7 +155,7 @@ def write(experiment: RecordedExperiment, folder: Path) -> list[Path]:
         return []
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{experiment.name}-diagnostics.csv"
-    path.write_text(table.to_csv(index=False, lineterminator="\n"), encoding="utf-8")
+    path.write_text(safe_csv(table), encoding="utf-8")
     return [path]
 
 

@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cerebench.core.texts import harmless
 from cerebench.reports.base import RecordedExperiment, Renderer, left_out
 from cerebench.reports.values import downstream_tidy
 from cerebench.reports.values.marks import explanation, marks
@@ -86,7 +87,13 @@ def csv(frames: Sequence[DataFrame]) -> str:
     for name, word in WORDS.items():
         known = table[name] if name in table else pd.Series("", table.index)
         table[name] = known.fillna("").replace("", word)
-    return table.rename(columns={"recipe_hash": "recipe"}).to_csv(index=False, lineterminator="\n")
+    return safe_csv(table.rename(columns={"recipe_hash": "recipe"}))
+
+
+def safe_csv(table: DataFrame) -> str:
+    """Return a table as CSV that no spreadsheet takes for formulas; numbers in full."""
+    cells = table.map(lambda cell: harmless(cell) if isinstance(cell, str) else cell)
+    return cells.rename(columns=harmless).to_csv(index=False, lineterminator="\n")
 
 
 def write(experiment: RecordedExperiment, folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ import csv
 import importlib
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -259,3 +260,29 @@ def test_links_out_of_the_data_are_named_with_where_they_lead(bench, tmp_path, r
     assert code == 3
     assert "1 link out of it, not followed: linked to" in err
     assert "cp -rL" in err
+
+
+@pytest.mark.parametrize("method", ["wgan-gp", "med-ddpm-mask"])
+def test_what_leaves_the_store_names_no_patient_and_another_lab_can_check_it(bench, root, method):
+    code, _, err = run_on(
+        bench, root, "--methods", method, "--n", "4", "--metrics", "mmd2-kwon", "--preset", "smoke"
+    )
+    assert code == 0, err
+    (samples,) = bench.folder.glob("runs/*/*-smoke-*/seed-0/sample")
+    split = next(bench.folder.glob("runs/*/split-*.csv")).read_text()
+    rows = list(csv.DictReader(split.splitlines()))
+    names = {row[column] for row in rows for column in ("case_id", "patient_id")}
+    written = [path for path in samples.rglob("*") if path.suffix in (".tsv", ".json", "")]
+    texts = "".join(path.read_text() for path in written if path.is_file())
+    assert not [name for name in names if name in texts]
+
+    shared = bench.folder / "shared"
+    shutil.copytree(samples, shared, ignore=shutil.ignore_patterns("record.json"))
+    swapped = split.replace(",train,", ",x,").replace(",test,", ",train,").replace(",x,", ",test,")
+    (bench.folder / "swapped.csv").write_text(swapped)
+    code, _, err = run_on(
+        bench, root, "--methods", "none", "--samples", "mine=shared", "--split", "swapped.csv"
+    )
+    trained = sorted(row["case_id"] for row in rows if row["role"] == "train")
+    assert code == 3
+    assert f"trained on {len(trained)} test cases of this split: {trained[0]}" in err

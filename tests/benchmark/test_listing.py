@@ -3,10 +3,11 @@
 import inspect
 import json
 import re
+from pathlib import Path
 
 import pytest
 
-from cerebench.benchmark import listing
+from cerebench.benchmark import doctor, listing
 from cerebench.benchmark.commands import run
 
 
@@ -224,3 +225,22 @@ def test_the_first_options_of_run_are_the_six_that_everybody_needs(bench, monkey
         declared - {"experiment"}
     )
     assert {"--methods", "--set", "--out", "--samples", "--skip-bad", "--help"} <= told
+
+
+@pytest.mark.parametrize(("mode", "told"), [(0o755, True), (0o750, False), (0o711, False)])
+def test_doctor_names_a_store_that_everyone_can_read(bench, monkeypatch, mode, told):
+    store = bench.folder / "runs"
+    store.mkdir()
+    store.chmod(mode)
+    monkeypatch.setattr(Path, "parents", property(lambda path: []))  # of tests: closed to others
+    found = doctor.open_to_everyone(doctor.STORE, bench.folder / "none")
+    assert found == ([str(store)] if told else [])
+
+
+def test_doctor_says_how_to_close_a_store(bench, monkeypatch):
+    monkeypatch.setattr(doctor, "open_to_everyone", lambda *_: ["/data/[x]/runs"])
+    code, out, _ = bench("doctor")
+    assert code == 0
+    flat = " ".join(out.split())
+    assert "everyone on this machine can read /data/[x]/runs" in flat
+    assert "chmod -R o-rwx" in flat

@@ -1,10 +1,14 @@
 """Files are complete or not there."""
 
+import errno
 import os
+import stat
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from cerebench.core.files import (
@@ -17,6 +21,7 @@ from cerebench.core.files import (
     write_where_different,
 )
 from cerebench.core.machine import mark
+from cerebench.core.volumes import allocate, write_array
 
 
 def test_values_keep_every_digit(tmp_path):
@@ -119,3 +124,69 @@ def test_a_small_file_with_its_content_is_not_written_again(tmp_path):
     assert path.stat().st_mtime_ns == before.st_mtime_ns
     write_where_different(path, b"whole")
     assert path.read_bytes() == b"whole"
+
+
+def test_space_is_reserved_before_a_file_is_mapped(tmp_path):
+    with (tmp_path / "map").open("w+b") as file:
+        allocate(file.fileno(), 2**20, tmp_path / "map")
+        facts = os.fstat(file.fileno())
+    assert facts.st_size == 2**20
+    assert facts.st_blocks * 512 >= 2**20
+
+
+def test_too_little_space_is_an_error_that_names_the_file_and_what_it_needs(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with (
+        (tmp_path / "map").open("w+b") as file,
+        pytest.raises(OSError, match=r"No space left on device for 3\.0 MiB: '.*map'") as error,
+    ):
+        allocate(file.fileno(), 3 * 2**20, tmp_path / "map")
+    assert error.value.errno == errno.ENOSPC
+
+
+def test_a_file_system_that_cannot_reserve_space_is_worked_with(tmp_path, monkeypatch):
+    def cannot(*_):
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", cannot)
+    with (tmp_path / "map").open("w+b") as file:
+        allocate(file.fileno(), 2**20, tmp_path / "map")
+        assert os.fstat(file.fileno()).st_size == 0
+
+
+@pytest.mark.parametrize(("umask", "mode"), [("077", 0o600), ("027", 0o640), ("022", 0o644)])
+def test_the_umask_says_who_may_read_a_file(tmp_path, umask, mode):
+    code = "import sys, pathlib; from cerebench.core.files import write_bytes; "
+    code += "write_bytes(pathlib.Path(sys.argv[1]), b'x')"
+    command = f'umask {umask}; exec "$0" -c "$1" "$2"'
+    subprocess.run(["sh", "-c", command, sys.executable, code, tmp_path / "f"], check=True)
+    assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == mode
+
+
+def test_a_full_disk_is_known_by_its_space_where_a_library_says_it_otherwise(tmp_path, monkeypatch):
+    def left(free):
+        monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+
+    def fail():
+        with replacing(tmp_path / "x.safetensors"):
+            raise RuntimeError("unexpected pos 64 vs 0")
+
+    left(0)
+    with pytest.raises(OSError, match=r"No space left on device: '.*x\.safetensors'"):
+        fail()
+    left(2**30)
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        fail()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_array_that_does_not_fit_is_a_full_disk():
+    with (
+        open("/dev/full", "wb", buffering=0) as file,
+        pytest.raises(OSError, match="No space") as e,
+    ):
+        write_array(file, np.zeros(10_000))
+    assert e.value.errno == errno.ENOSPC

@@ -253,3 +253,12 @@ def test_a_training_that_was_begun_is_told_from_one_that_was_not(runs):
     assert reasons() == {"not run"}
     (cell / "train/LGG/checkpoint").mkdir()
     assert reasons() == {"training of LGG is half-finished, bench run continues it"}
+
+
+def test_no_cell_of_the_csv_is_a_formula_and_numbers_stay():
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame(
+        {"row": ["=1+1", "@x", "\x1b[2J", "-0.5", "a"], "value": [-1.5, 2, 3, 4, 5]}
+    )
+    rows = frames.safe_csv(table).splitlines()
+    assert rows == ["row,value", "'=1+1,-1.5", "'@x,2.0", "\\x1b[2J,3.0", "-0.5,4.0", "a,5.0"]
