@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cerebench.benchmark import errors
+from cerebench.benchmark import errors, signals
 from cerebench.benchmark.commands import (
     check,
     data,
@@ -35,7 +35,10 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         with errors.no_exit():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt:  # of which typer would make an exit code of its own
+                raise errors.Interrupted from None
 
 
 app = typer.Typer(
@@ -68,11 +71,9 @@ def main() -> None:
     """Run ``bench``: errors a user can act on end in one line and an exit code of their own."""
     print_with_replacements(sys.stdout, sys.stderr)
     try:
-        app(args=[in_home(argument) for argument in sys.argv[1:]])
-    except KeyboardInterrupt:
-        complain("Interrupted. The same command continues where it stopped.")
-        sys.exit(EXIT_INTERRUPTED)
-    except errors.Interrupted:
+        with signals.heard(signals.interrupt):
+            app(args=[in_home(argument) for argument in sys.argv[1:]])
+    except (KeyboardInterrupt, errors.Interrupted):
         complain("Stopped. The same command continues where it stopped.")
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:

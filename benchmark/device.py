@@ -1,7 +1,8 @@
 """The device that networks run on: which one, its name, memory, generators and arithmetic.
 
 Everything that only a driver can answer goes through one object, a ``Driver``. The device check of
-``bench check`` puts another one in its place (``fake_device.py``), so that it needs no GPU.
+``bench check`` puts another one in its place (``conformance/fake_device.py``), so that it needs no
+GPU.
 """
 
 from __future__ import annotations

@@ -43,6 +43,7 @@ from cerebench.core.records.ladder import (
 from cerebench.core.records.scored import ScoreRow
 from cerebench.datasets.base import Dataset, DatasetError, Split
 from cerebench.datasets.cache import Prepared, prepare
+from cerebench.datasets.parallel import kills_told, leave_stopping_to_the_parent
 from cerebench.metrics.base import Better, LazyVolumes, MissingWeights, VolumeSet
 from cerebench.metrics.defects import DEFECTS, Defect, Level, Material
 from cerebench.metrics.suites import expand
@@ -279,6 +280,7 @@ def _begin(request: Request, cache: Path, scratch: Path) -> None:
     import torch
 
     global _bench
+    leave_stopping_to_the_parent()
     torch.set_num_threads(1)
     _bench = Bench(request, cache, scratch)
 
@@ -379,7 +381,8 @@ def _spread(
     with one_thread_each():
         pool = ProcessPoolExecutor(workers, context, _begin, begun)
         try:
-            yield pool.map(_score, sets)
+            with kills_told("scored defects"):
+                yield pool.map(_score, sets)
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -14,6 +15,12 @@ from pathlib import Path
 
 import psutil
 
+# Signals that ask to stop: Ctrl-C, a scheduler, a terminal that has gone, a scheduler's notice.
+STOPPING = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)  # Windows lacks the last two
+)
 _DEAD = "ZX"  # states in /proc/<pid>/stat: ended, but not yet collected by its parent
 
 

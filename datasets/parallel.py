@@ -11,7 +11,12 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
+
+from cerebench.core.errors import EXIT_INTERNAL, UserError
+from cerebench.core.machine import STOPPING
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,6 +44,9 @@ def in_order(
         function: Must be picklable for more than one worker.
         items: What to work on.
         workers: Processes; with one, everything happens in this process.
+
+    Raises:
+        WorkerKilled: If something outside ended a worker.
     """
     if workers <= 1:
         yield from map(function, items)
@@ -50,14 +58,49 @@ def in_order(
     )
     waiting: deque[Future[Result]] = deque()
     try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 2 * workers:
+        with kills_told("loaded cases"):
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+class WorkerKilled(UserError):
+    """Something outside ended a process of ours in the middle of its work."""
+
+    exit_code = EXIT_INTERNAL
+
+
+@contextmanager
+def kills_told(work: str) -> Iterator[None]:
+    """Say in a sentence that a worker was killed.
+
+    Args:
+        work: What it did, as 'extracted features'.
+
+    Raises:
+        WorkerKilled: If one was.
+    """
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise WorkerKilled(
+            f"A process that {work} was killed; by the system, if memory ran out. Free memory and "
+            "run again: what is finished is kept."
+        ) from error
+
+
+def leave_stopping_to_the_parent() -> None:
+    """Ignore signals that ask to stop, in a worker, which would only print a traceback.
+
+    A terminal and a scheduler send them to the whole group of processes.
+    """
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _plugin_files() -> dict[str, str]:
@@ -81,8 +124,7 @@ class _PluginFiles:
 
 def _start_worker(files: Mapping[str, str]) -> None:
     sys.meta_path.append(_PluginFiles(files))
-    # An interruption is the parent's business; workers would only print tracebacks.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_stopping_to_the_parent()
     # Every core has a worker already; threads of numpy would only wait for each other. It is not
     # loaded yet.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 from typing import Annotated
@@ -130,7 +129,8 @@ def _shape(text: str | None) -> tuple[int, int, int] | None:
     if text is None:
         return None
     words = text.split(",")
-    whole = all(re.fullmatch("[0-9]{1,5}", w) and 4 <= int(w) <= MOST_VOXELS for w in words)
+    plain = all(w.isascii() and w.isdigit() and len(w) <= 5 for w in words)
+    whole = plain and all(4 <= int(w) <= MOST_VOXELS for w in words)
     if not whole or len(words) not in (1, 3):
         raise UsageError(
             f"--resample must be one or three whole numbers from 4 to {MOST_VOXELS}, got '{text}'. "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -101,7 +100,9 @@ def in_home(argument: str) -> str:
 
     It expands none behind an ``=``, as in ``--samples mine=~/samples`` and ``--out=~/runs``.
     """
-    return re.sub("(^|=)~(?=/)", lambda found: found[1] + os.path.expanduser("~"), argument)
+    home = os.path.expanduser("~")
+    start = f"{home}{argument[1:]}" if argument.startswith("~/") else argument
+    return start.replace("=~/", f"={home}/")
 
 
 def open_registries(plugins: list[str] | None) -> Registries:

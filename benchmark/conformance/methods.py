@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cerebench.benchmark.conformance.checks import Broken, Check, NotShown, judge, require
+from cerebench.benchmark.conformance.fake_device import DEVICE, ReadsValues, fake_device, place_of
 from cerebench.benchmark.engine.registry import Registries
 from cerebench.benchmark.errors import Interrupted
-from cerebench.benchmark.fake_device import DEVICE, ReadsValues, fake_device, place_of
 from cerebench.benchmark.planning.config import json_values
 from cerebench.benchmark.stages.diagnosis import check_maps, diagnostics, importance_maps
 from cerebench.benchmark.stages.sampling import TrainingMasks, sample_shard

@@ -5,8 +5,7 @@ from __future__ import annotations
 import platform
 import signal
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from cerebench.benchmark.engine.stage import Stage, faults, lines, mended, pendi
 from cerebench.benchmark.engine.workbench import Workbench
 from cerebench.benchmark.errors import Damaged, ForeignFolder, Interrupted, TakenOver, disk_is_full
 from cerebench.benchmark.planning.plan import Plan, missing_weights, to_be_trained
+from cerebench.benchmark.signals import heard
 from cerebench.core.files import sweep
 from cerebench.core.machine import commit, versions
 from cerebench.core.records.base import shown
@@ -107,7 +107,7 @@ class Runner:
             stages_to_do = f"{pace.total} stage{'s' * (pace.total != 1)} to do"
             self.display.say(f"{plan.folder.name} · {stages_to_do}")
             self._began = store.now()
-            with self._signals(), self._claims:
+            with heard(self._ask), self._claims:
                 self.bench.open()
                 while True:
                     turns = [self._row(row, pace) for row in plan.rows]
@@ -290,25 +290,12 @@ class Runner:
             )
             store.replace(self.plan.folder / row.folder / CELL, cell)
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Turn the first SIGINT or SIGTERM into a stop at the next safe point; the second kills."""
-
-        def ask(number: int, _frame: object) -> None:
-            if self._stop:
-                raise KeyboardInterrupt
-            self._stop = True
-            self.display.say(f"{signal.Signals(number).name}: stopping at the next safe point.")
-
-        try:
-            before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not the main thread: the host of this thread handles signals
-            before = {}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _ask(self, number: int) -> None:
+        """Stop at the next safe point; at the second signal at once."""
+        if self._stop:
+            raise KeyboardInterrupt
+        self._stop = True
+        self.display.say(f"{signal.Signals(number).name}: stopping at the next safe point.")
 
 
 def _told(claims: Sequence[Claim]) -> str:

@@ -21,6 +21,7 @@ from cerebench.benchmark.engine.registry import Registry
 from cerebench.benchmark.stages.feature_files import RowWriter, StoredRows, state_of
 from cerebench.core.files import replacing
 from cerebench.core.hashing import key_of, sha256_bytes
+from cerebench.datasets.parallel import kills_told, leave_stopping_to_the_parent
 from cerebench.metrics.base import VIEWS, Extractor, VolumeSet
 
 BATCH, BATCH_VOXELS = 16, 2**23  # volumes per call of an extractor; features do not depend on it
@@ -148,7 +149,8 @@ class FeatureCache:
             return
         # spawn, because a forked copy of a process with threads of torch may hang
         context = multiprocessing.get_context("spawn")
-        with one_thread_each(), ProcessPoolExecutor(self._workers, mp_context=context) as pool:
+        pool = ProcessPoolExecutor(self._workers, context, leave_stopping_to_the_parent)
+        with kills_told("extracted features"), one_thread_each(), pool:
 
             def extract(batch: NDArray[np.float32]) -> NDArray[np.float32]:
                 parts = [part for part in np.array_split(batch, self._workers) if len(part)]

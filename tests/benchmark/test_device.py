@@ -15,10 +15,10 @@ from torch import nn
 
 from cerebench.benchmark import device
 from cerebench.benchmark.conformance import methods as conformance
+from cerebench.benchmark.conformance.fake_device import DEVICE, fake_device
 from cerebench.benchmark.device import Driver, driven_by, pick_device
 from cerebench.benchmark.engine.registry import Registries
 from cerebench.benchmark.errors import Interrupted
-from cerebench.benchmark.fake_device import DEVICE, fake_device
 from cerebench.benchmark.stages.downstream import HarnessTrainer
 from cerebench.benchmark.stages.features import FeatureCache
 from cerebench.benchmark.stages.sampling import TrainingMasks, requests

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cerebench.benchmark import fake_device
+from cerebench.benchmark.conformance import fake_device
 from cerebench.benchmark.conformance import methods as conformance
+from cerebench.benchmark.conformance.fake_device import DEVICE, FakeTensor, ReadsValues
 from cerebench.benchmark.device import new_generator, pick_device
 from cerebench.benchmark.engine.registry import Registries
-from cerebench.benchmark.fake_device import DEVICE, FakeTensor, ReadsValues
 from cerebench.methods.base import randn
 from cerebench.methods.wgan_gp import WGANGP
 from cerebench.metrics.estimators.exact import exact_float32
