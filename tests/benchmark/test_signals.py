@@ -106,18 +106,14 @@ def test_what_nohup_ignores_stays_ignored(tmp_path):
     assert "slow.py" in err
 
 
-def end_itself(number):
-    os.kill(os.getpid(), number)
-
-
 def test_a_worker_that_is_killed_is_one_sentence():
     with pytest.raises(WorkerKilled, match="A process that loaded cases was killed") as told:
-        list(in_order(end_itself, [signal.SIGKILL], 2))
+        list(in_order(signal.raise_signal, [signal.SIGKILL], 2))
     assert len(str(told.value).splitlines()) == 1
 
 
 def test_workers_leave_stopping_to_their_parent():
-    assert list(in_order(end_itself, STOPPING, 2)) == [None] * len(STOPPING)
+    assert list(in_order(signal.raise_signal, STOPPING, 2)) == [None] * len(STOPPING)
 
 
 def test_handlers_are_put_back():
