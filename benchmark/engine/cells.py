@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cerebench.benchmark.display import Display
 from cerebench.benchmark.engine import store
+from cerebench.benchmark.engine.claims import POLL, Claims, told
 from cerebench.benchmark.engine.registry import Registries
+from cerebench.benchmark.errors import Interrupted
 from cerebench.core.bounds import typed
 from cerebench.core.errors import UsageError
 from cerebench.core.records.cells import CellFile
@@ -19,6 +23,8 @@ from cerebench.datasets.folders.names import folder_names
 
 if TYPE_CHECKING:
     from cerebench.methods.base import Method
+
+RECORD = Path("sample", "record.json")  # in a cell
 
 
 def read_cell(folder: Path) -> CellFile:
@@ -80,9 +86,44 @@ def extend_samples(
     Raises:
         UsageError: If the folder is not a trained cell.
         Misfit: If its ``cell.json`` does not fit its schema.
+        Interrupted: If another process has taken this one for dead and draws them.
     """
+    read_cell(folder)  # before anything is written in what may be no cell
+    with _alone(folder, display) as stop:
+        _extend(folder, n, device_name, registries, display, stop)
+
+
+@contextmanager
+def _alone(folder: Path, display: Display) -> Iterator[Callable[[], bool]]:
+    """Wait until no other process draws samples of a cell, then keep others from it.
+
+    A cell that was copied out of its results has nobody to be kept from, and nothing is written
+    beside it. Gives what says whether another process has taken over.
+    """
+    store_folder = folder.resolve().parents[1]
+    if not list(store_folder.glob("experiment-*.json")):
+        yield lambda: False
+        return
+    record = folder.resolve().relative_to(store_folder) / RECORD
+    with Claims(store_folder) as claims:
+        while (owner := claims.take(record)) is not None:
+            with display.task(f"waiting for {told([owner])}") as task:
+                while claims.taken(owner):
+                    task.update(0, 0)
+                    time.sleep(POLL)
+        yield lambda: not claims.held(record)
+
+
+def _extend(
+    folder: Path,
+    n: int,
+    device_name: str,
+    registries: Registries,
+    display: Display,
+    taken_over: Callable[[], bool],
+) -> None:
     cell = read_cell(folder)
-    record = folder / "sample" / "record.json"
+    record = folder / RECORD
     there = store.read_record(record, cell.sample_key, SampleRecord)
     if there is not None and min(there.n.values()) >= n:
         display.say(f"Nothing to do: {folder} has {min(there.n.values())} samples per class.")
@@ -121,10 +162,12 @@ def extend_samples(
             record.parent,
             device=device,
             progress=task.update,
-            stop=lambda: False,
+            stop=taken_over,
             found=store.read_claim(record, cell.sample_key, SampleRecord),
             derived=[folder / stage for stage in DERIVED],
         )
+    if taken_over():
+        raise Interrupted
     store.write_record(record, cell.sample_key, made)
     display.ended(title, "done", time.perf_counter() - began)
     display.say(f"{n} samples per class in {record.parent}")

@@ -18,7 +18,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from cerebench.core.records.files import dump, parse
 
 FOLDER = ".claims"
 HEARTBEAT = 30.0  # seconds between two renewals
+POLL = 0.5  # seconds between two looks at what other processes work on
 STALE = 300.0  # seconds without one after which an owner on another computer counts as dead
 
 
@@ -207,6 +208,17 @@ class Claims:
                     own.lost = True
                 except OSError:  # a network that is away for a while
                     pass
+
+
+def told(claims: Sequence[Claim]) -> str:
+    """Say what is waited for: stages and processes, of many the first."""
+    first, *others = dict.fromkeys(
+        (c.host, c.pid, Path(c.record).parent.as_posix()) for c in claims
+    )
+    host, pid, place = first
+    where = f"process {pid}" if pid else "a process"
+    where += f" on {host}" * (host not in ("", platform.node()))
+    return f"{place} ({where})" + f" and {len(others)} more" * bool(others)
 
 
 def _stem(record: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import signal
 import time
 from collections.abc import Iterable, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from cerebench.benchmark.device import hardware, refuse_imitated_bf16
 from cerebench.benchmark.display import Display, Task
 from cerebench.benchmark.engine import store
-from cerebench.benchmark.engine.claims import Claims
+from cerebench.benchmark.engine.claims import POLL, Claims, told
 from cerebench.benchmark.engine.contents import publish
 from cerebench.benchmark.engine.pace import Pace
 from cerebench.benchmark.engine.registry import Registries, suite_version
@@ -32,7 +31,6 @@ from cerebench.core.records.files import read
 from cerebench.metrics.base import MissingWeights
 
 CELL = "cell.json"  # what explains the results of a row, beside them
-POLL = 0.5  # seconds between two looks at what other processes work on
 
 
 @dataclass
@@ -215,8 +213,7 @@ class Runner:
 
     def _wait(self, claimed: Sequence[Claim], pace: Pace) -> None:
         """Wait until one of the stages that other processes work on ends, or one of those dies."""
-        title = f"waiting for {_told(claimed)}"
-        with self.display.task(title) as task:
+        with self.display.task(f"waiting for {told(claimed)}") as task:
             while all(self._claims.taken(claim) for claim in claimed):
                 if self._stop:
                     raise Interrupted
@@ -296,14 +293,3 @@ class Runner:
             raise KeyboardInterrupt
         self._stop = True
         self.display.say(f"{signal.Signals(number).name}: stopping at the next safe point.")
-
-
-def _told(claims: Sequence[Claim]) -> str:
-    """Say what is waited for: stages and processes, of many the first."""
-    first, *others = dict.fromkeys(
-        (c.host, c.pid, Path(c.record).parent.as_posix()) for c in claims
-    )
-    host, pid, place = first
-    where = f"process {pid}" if pid else "a process"
-    where += f" on {host}" * (host not in ("", platform.node()))
-    return f"{place} ({where})" + f" and {len(others)} more" * bool(others)
