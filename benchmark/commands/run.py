@@ -198,7 +198,16 @@ def run(
 
         print_estimate(plan, device, as_json=as_json)
         return
-    carry_out(plan, registries, device, shown, as_json=as_json, began=began, max_copies=most)
+    carry_out(
+        plan,
+        registries,
+        device,
+        shown,
+        as_json=as_json,
+        began=began,
+        max_copies=most,
+        named=read_names(metrics) or (),
+    )
 
 
 def carry_out(
@@ -210,8 +219,12 @@ def carry_out(
     as_json: bool,
     began: float,
     max_copies: float | None,
+    named: Sequence[str] = (),
 ) -> None:
-    """Run a plan, write its reports, print the table or JSON, and ask the gate."""
+    """Run a plan, write its reports, print the table or JSON, and ask the gate.
+
+    Metrics that were ``named`` one by one stand first on the screen.
+    """
     from cerebench.benchmark.display import duration
     from cerebench.benchmark.engine.runner import Runner
     from cerebench.datasets.cache import default_cache
@@ -236,7 +249,7 @@ def carry_out(
         }
         typer.echo(json.dumps(answer, indent=1))
     else:
-        _print_answer(plan.table_of_contents, written)
+        _print_answer(plan.table_of_contents, written, named)
         if outcome.failed:
             shown.say(f"{len(outcome.failed)} stages failed:")
         for title, reason in outcome.failed.items():
@@ -341,7 +354,7 @@ def _write_reports(registries: Registries, contents: Path) -> tuple[list[Path], 
     return written, broken
 
 
-def _print_answer(contents: Path, written: Sequence[Path]) -> None:
+def _print_answer(contents: Path, written: Sequence[Path], named: Sequence[str]) -> None:
     """Print one line a row, what to type for more, and where the report files are.
 
     Folders of samples get the full table: its notes say what in them was set aside or clipped.
@@ -358,7 +371,7 @@ def _print_answer(contents: Path, written: Sequence[Path]) -> None:
         print_terminal([experiment], screen, command=again)
         lines += ["Figures and tables in"]
     else:
-        render(experiment, screen)
+        render(experiment, screen, named)
         lines += [f"Full tables: {again}"]
         lines += ["Add --notes, --all-columns, --diagnostics, --controls, --latex, --csv; files in"]
     if earlier(experiment, find(out, experiment.name).every):
