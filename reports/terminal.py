@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 REAL = "real set"  # stands before the values that methods are compared with
 OFFERED = {  # options that show more of what is recorded
-    "notes": "every note: errors, floors, what metrics left, settings",
+    "notes": "every note: errors, floors, remarks of metrics, settings",
     "all-columns": "memory, device, sampler; metrics that other runs asked for",
     "diagnostics": "marks with their numbers, trainings, labels, what methods say",
     "recipes": "recipe and source of every column",

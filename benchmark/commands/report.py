@@ -73,7 +73,7 @@ def report(
     notes: Annotated[
         bool,
         typer.Option(
-            "--notes", help="Print every note: errors, floors, what metrics left, settings."
+            "--notes", help="Print every note: errors, floors, remarks of metrics, settings."
         ),
     ] = False,
     all_columns: Annotated[

@@ -211,10 +211,21 @@ def _ratios(contents: Contents) -> Iterator[str]:
         yield "× real: 1 is as good as other real volumes."
 
 
+def never_bold(metric: MetricEntry) -> str:
+    """Say that no value of a metric is marked as the best, and why.
+
+    What a metric is blind to is recorded as a sentence about it, "It rewards …", or as a list.
+    """
+    why = metric.blind_to
+    sentence = why.casefold().startswith("it ")
+    reason = f"{why[0].lower()}{why[1:]}" if sentence else f"it is blind to {why}"
+    return f"{metric.label} is never bold: {reason}" if why else f"{metric.label} is never bold."
+
+
 def _never_bold(contents: Contents) -> Iterator[str]:
     for metric in contents.metrics:
         if metric.never_bold and not metric.unavailable:
-            yield f"{metric.label} is never bold: {metric.blind_to}"
+            yield never_bold(metric)
 
 
 def _lacking(contents: Contents) -> Iterator[str]:
@@ -319,10 +330,10 @@ def _contradictions(
         )
         for row in one:
             if row in other and abs(one[row] - other[row]) >= DISAGREEMENT:
-                places.append(f"{labels[row]} ({class_}) {one[row]} but {other[row]} of {len(one)}")
+                places.append(f"{labels[row]} ({class_}) {one[row]} and {other[row]} of {len(one)}")
     if places:
         yield (
-            f"Similarity of means and diversity disagree; place by {mmd}, then by distance to the "
+            f"Similarity of means and diversity disagree. Places by {mmd} and by distance to the "
             f"real {ssim}: {'; '.join(places)}."
         )
 
@@ -569,7 +580,7 @@ def _counted(metric: MetricEntry, values: Sequence[Value]) -> Iterator[str]:
         ends = dict.fromkeys(f"{end:.6g}" for end in (min(amounts), max(amounts)))
         ranges.append(f"{name} {' to '.join(ends)}")
     if ranges:
-        yield f"{metric.label} over all rows counted {', '.join(ranges)}."
+        yield f"{metric.label} over all rows recorded {', '.join(ranges)}."
 
 
 def _without_facts(

@@ -132,8 +132,8 @@ def test_lines_that_rest_on_facts_are_there(tell):
     assert any("structures: " in line and "Holm over the 4 tests" in line for line in holm)
     assert any("lesion volume: " in line and "Holm over the 2 tests" in line for line in holm)
     assert any("Left_Thalamus LGG" in line for line in holm)
-    counted = [line for line in table.protocol if "over all rows counted" in line]
-    for told in ("MS-SSIM over all rows counted n_pairs 91", "distinct_partners 14", "n_test 12"):
+    counted = [line for line in table.protocol if "over all rows recorded" in line]
+    for told in ("MS-SSIM over all rows recorded n_pairs 91", "distinct_partners 14", "n_test 12"):
         assert any(told in line for line in counted), told
     assert not any("ruling_" in line for line in counted)
 
@@ -272,6 +272,6 @@ def test_a_finished_folder_of_0_1_0_opens_with_its_notes_as_they_were(tmp_path):
         assert all(v.facts is None for v in scored)
         table = build_table(experiment)
         assert len(lines(table)) == 1
-        assert not any("over all rows counted" in text for text in table.protocol)
+        assert not any("over all rows recorded" in text for text in table.protocol)
         said = " ".join(table.notes)
         assert all(note in said for v in scored if v.status == "ok" for note in v.notes)

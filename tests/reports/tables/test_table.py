@@ -175,6 +175,19 @@ def test_a_metric_that_rewards_collapse_is_never_bold_and_says_why(runs):
     assert any("MMD is never bold: it rewards collapse" in note for note in table.notes)
 
 
+@pytest.mark.parametrize(
+    ("recorded", "told"),
+    [
+        ("It rewards collapse.", "MMD is never bold: it rewards collapse."),
+        ("everything but the mean", "MMD is never bold: it is blind to everything but the mean"),
+    ],
+)
+def test_why_a_metric_is_never_bold_is_a_sentence(runs, recorded, told):
+    entry = next(m for m in runs.contents["metrics"] if m["name"] == "mmd2-kwon")
+    entry["blind_to"] = recorded
+    assert told in build_table(runs.read()).notes
+
+
 def test_a_single_method_is_not_bold(runs):
     runs.contents["rows"] = [r for r in runs.contents["rows"] if r["name"] in ("ddpm", "copies")]
     table = build_table(runs.read())
@@ -261,9 +274,9 @@ def test_a_contradiction_of_mmd_and_ms_ssim_is_noted(runs):
     change(runs, SCORE.format("noise", "mmd2-kwon"), value=1.0)
     notes = build_table(runs.read()).notes
     (told,) = [note for note in notes if "disagree" in note]
-    assert "place by mmd2-kwon, then by distance to the real ms-ssim" in told
-    assert "3D-noise (LGG) 1 but 4 of 4" in told
-    assert "3D-noise (HGG) 1 but 4 of 4" in told
+    assert "Places by mmd2-kwon and by distance to the real ms-ssim" in told
+    assert "3D-noise (LGG) 1 and 4 of 4" in told
+    assert "3D-noise (HGG) 1 and 4 of 4" in told
 
 
 def test_what_several_metrics_and_rows_leave_to_read_is_one_line(runs):
@@ -316,8 +329,8 @@ def test_numbers_among_the_facts_are_ranges_of_the_protocol_and_no_notes(runs):
     change(runs, SCORE.format("ddpm", "ms-ssim"), facts=told, notes=["win3/sc3"])
     change(runs, SCORE.format("wgan-gp", "ms-ssim"), facts={"n_zero_pairs": 0})
     table = build_table(runs.read())
-    (line,) = (text for text in table.protocol if "over all rows counted" in text)
-    assert line == "MS-SSIM over all rows counted n_pairs 1000, n_zero_pairs 0 to 14, sd.CSF 0.5."
+    (line,) = (text for text in table.protocol if "over all rows recorded" in text)
+    assert line == "MS-SSIM over all rows recorded n_pairs 1000, n_zero_pairs 0 to 14, sd.CSF 0.5."
     assert not any("n_zero_pairs" in note for note in table.notes)
     assert "MS-SSIM (3D-DDPM): win3/sc3" in table.notes
 
