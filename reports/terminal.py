@@ -123,7 +123,7 @@ def _body(table: Table, below: list[str], console: Console) -> None:
 def _below(table: Table, *, whole: bool, recipes: bool) -> list[str]:
     """Return the lines under a table."""
     lines = [*table.notes, *table.methods] if whole or not table.brief else [*table.brief]
-    return [*lines, *(table.protocol if recipes else ())]
+    return [*lines, *(table.recipes if recipes else ())]
 
 
 def _grid(table: Table, part: list[int]) -> Grid:

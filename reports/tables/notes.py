@@ -1,4 +1,4 @@
-"""The sentences around a table: caption, how to read it, and the protocol behind it."""
+"""The sentences around a table: caption, how to read it, and the recipes behind it."""
 
 from __future__ import annotations
 
@@ -480,7 +480,7 @@ def _places(
     return f" ({'; '.join(named)})"
 
 
-def protocol(
+def recipes(
     contents: Contents, values: Sequence[Value], labels: Sequence[str], shown: Sequence[int]
 ) -> Iterator[str]:
     """Yield what is needed to repeat the table: data, rows, recipes, differences, devices."""

@@ -186,7 +186,7 @@ def _quality_table(
         footnotes=quality.footnotes.texts,
         notes=tuple(map(plain, [*_quality_notes(quality, columns), *explained])),
         methods=(),
-        protocol=(),
+        recipes=(),
     )
 
 

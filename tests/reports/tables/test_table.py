@@ -42,7 +42,7 @@ def test_rows_are_floor_then_methods_then_controls_in_every_class(runs):
 def test_controls_can_be_left_out_but_the_floor_stays(runs):
     table = build_table(runs.read(), controls=False)
     assert {row.role for block in table.blocks for row in block.rows} == {"floor", "method"}
-    assert not any("training copies" in line for line in table.protocol)
+    assert not any("training copies" in line for line in table.recipes)
 
 
 def test_headers_carry_direction_view_and_scale(runs):
@@ -301,10 +301,10 @@ def test_a_note_of_one_class_names_row_and_class_once_for_all_metrics(runs):
     assert "MS-SSIM, FD[radlite-v2] (3D-DDPM): odd" in notes
 
 
-def test_the_protocol_lists_the_differences_from_the_paper(runs):
-    protocol = build_table(runs.read()).protocol
-    assert any("steps 300 (paper: 12000)" in line for line in protocol)
-    assert any("one model for all classes" in line for line in protocol)
+def test_the_recipes_list_the_differences_from_the_paper(runs):
+    recipes = build_table(runs.read()).recipes
+    assert any("steps 300 (paper: 12000)" in line for line in recipes)
+    assert any("one model for all classes" in line for line in recipes)
 
 
 @pytest.mark.parametrize(
@@ -320,16 +320,16 @@ def test_only_a_value_that_is_tagged_so_is_called_the_papers(runs, tag, told):
     for row in runs.contents["rows"]:
         if "differences" in row:
             row["differences"] = [one | {"paper_source": tag} for one in row["differences"]]
-    text = " ".join(build_table(runs.read()).protocol)
+    text = " ".join(build_table(runs.read()).recipes)
     assert f"Differs from preset paper in steps 300 {told}; batch 8 (" in text
 
 
-def test_numbers_among_the_facts_are_ranges_of_the_protocol_and_no_notes(runs):
+def test_numbers_among_the_facts_are_ranges_of_the_recipes_and_no_notes(runs):
     told = {"n_zero_pairs": 14, "pair_sd": None, "scheme": "a", "sd.CSF": 0.5}
     change(runs, SCORE.format("ddpm", "ms-ssim"), facts=told, notes=["win3/sc3"])
     change(runs, SCORE.format("wgan-gp", "ms-ssim"), facts={"n_zero_pairs": 0})
     table = build_table(runs.read())
-    (line,) = (text for text in table.protocol if "over all rows recorded" in text)
+    (line,) = (text for text in table.recipes if "over all rows recorded" in text)
     assert line == "MS-SSIM over all rows recorded n_pairs 1000, n_zero_pairs 0 to 14, sd.CSF 0.5."
     assert not any("n_zero_pairs" in note for note in table.notes)
     assert "MS-SSIM (3D-DDPM): win3/sc3" in table.notes
@@ -345,13 +345,13 @@ def test_numbers_among_the_facts_are_ranges_of_the_protocol_and_no_notes(runs):
     ],
 )
 def test_a_note_is_printed_as_it_is_whatever_it_says(runs, text):
-    before = build_table(runs.read()).protocol
+    before = build_table(runs.read()).recipes
     for metric in ("ms-ssim", "fd-radlite-v2"):
         change(runs, SCORE.format("ddpm", metric), notes=[text])
     table = build_table(runs.read())
     assert f"MS-SSIM, FD[radlite-v2] (3D-DDPM): {text}" in table.notes
     assert not any("Holm" in note or "mostly the distance" in note for note in table.notes)
-    assert table.protocol == before
+    assert table.recipes == before
 
 
 def test_methods_whose_distance_is_one_feature_are_named_once_with_its_largest_share(runs):
@@ -367,7 +367,7 @@ def test_methods_whose_distance_is_one_feature_are_named_once_with_its_largest_s
         "3D-DDPM 0.91 of LGG (generated mean 0.9 ± 0.01, real 0.9999 ± 0.0007); "
         "3D-DDPM 0.91 of HGG (generated mean 0.9 ± 0.01, real 0.9999 ± 0.0007)."
     ]
-    assert not any("ruling" in line for line in table.protocol)
+    assert not any("ruling" in line for line in table.recipes)
 
 
 def test_p_values_of_equal_means_are_corrected_for_the_classes_of_a_row(runs):
@@ -430,7 +430,7 @@ def test_an_experiment_without_a_banner_has_none(runs):
 
 def test_times_of_different_devices_are_called_incomparable(runs):
     runs.edit("ddpm-quick-89abcdef/seed-0/train/LGG/record.json", device="cuda")
-    assert any("do not compare" in line for line in build_table(runs.read()).protocol)
+    assert any("do not compare" in line for line in build_table(runs.read()).recipes)
 
 
 def test_one_model_for_all_classes_answers_for_each(runs):
@@ -462,7 +462,7 @@ def test_every_cost_of_a_method_has_a_column(runs):
     failed = "failed: train LGG: out of memory at 128³"
     assert cost(runs, "peak-mib", "3D-α-WGAN") == cost(runs, "device", "3D-α-WGAN") == ("—", failed)
     assert cost(runs, "device", "mine_v2 & co") == ("—", "not recorded")
-    told = build_table(runs.read()).protocol
+    told = build_table(runs.read()).recipes
     assert any("a running average of them is not counted again" in line for line in told)
 
 
