@@ -28,7 +28,7 @@ from cerebench.core.errors import UsageError
 
 
 def evaluate(
-    real: Annotated[Path, typer.Option(help="Folder of real volumes: the reference.")],
+    real: Annotated[Path, typer.Option(help="Folder of real volumes, to compare with.")],
     fake: Annotated[
         list[str],
         typer.Option(

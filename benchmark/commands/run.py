@@ -110,7 +110,8 @@ def run(
     ] = False,
     size: Annotated[int | None, typer.Option(help="Edge length of the volumes, voxels.")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Preset of every method and protocol: quick, paper, …")
+        str | None,
+        typer.Option(help="Preset of every method and protocol: smoke, quick, lite, paper, …"),
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="Training seeds: 0,1,2.")] = None,
     n: Annotated[int | None, typer.Option("-n", "--n", help="Samples per class.")] = None,
@@ -127,7 +128,10 @@ def run(
     ] = None,
     reference: Annotated[
         str | None,
-        typer.Option(help="The method that tests compare with, and controls take; or none."),
+        typer.Option(
+            help="The method that all others are tested against, and whose volumes control "
+            "protocols take; or none."
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,

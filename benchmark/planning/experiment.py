@@ -104,7 +104,7 @@ class Experiment:
         n = self.samples_per_class
         if not 2 <= n <= MOST_SAMPLES:
             limit = "at least 2" if n < 2 else f"at most {MOST_SAMPLES}"
-            raise BadConfig(f"samples_per_class must be {limit}, got {n}.")
+            raise BadConfig(f"samples_per_class (-n) must be {limit}, got {n}.")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise BadConfig(f"seeds must be distinct whole numbers >= 0, got {self.seeds}.")
 
