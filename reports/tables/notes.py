@@ -555,10 +555,7 @@ def _compared(difference: Difference) -> str:
 
 
 def _recipe(metric: MetricEntry, uncertainty: str) -> str:
-    settings = ", ".join(
-        f"{name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-        for name, value in metric.recipe.items()
-    )
+    settings = ", ".join(f"{name} {_stated(value)}" for name, value in metric.recipe.items())
     scale = units(metric.scale)
     shown = f" Standard error: {uncertainty}." if uncertainty else ""
     shown += f" Printed in units of {scale.strip('()')}." if scale else ""
@@ -566,6 +563,20 @@ def _recipe(metric: MetricEntry, uncertainty: str) -> str:
         f"{metric.label} = {metric.name} version {metric.version} ({metric.source}), "
         f"recipe {metric.recipe_hash[:8]}: {settings}.{shown}"
     )
+
+
+def _stated(value: object) -> str:
+    """Return a setting of a recipe as text: '(with training cases; groups 10)' where it has parts.
+
+    Example:
+        >>> _stated({"of": "cases", "sizes": [1, 2], "fresh": None})
+        '(of cases; sizes [1, 2]; fresh null)'
+    """
+    if isinstance(value, Mapping):
+        return f"({'; '.join(f'{name} {_stated(part)}' for name, part in value.items())})"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_stated, value))}]"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _counted(metric: MetricEntry, values: Sequence[Value]) -> Iterator[str]:

@@ -301,6 +301,13 @@ def test_a_note_of_one_class_names_row_and_class_once_for_all_metrics(runs):
     assert "MS-SSIM, FD[radlite-v2] (3D-DDPM): odd" in notes
 
 
+def test_parts_of_a_recipe_are_words_and_no_json(runs):
+    entry = next(m for m in runs.contents["metrics"] if m["name"] == "ms-ssim")
+    entry["recipe"] = {"uncertainty": {"method": "jackknife", "groups": 10}, "scales": [1, 2]}
+    (line,) = (text for text in build_table(runs.read()).recipes if text.startswith("MS-SSIM ="))
+    assert ": uncertainty (method jackknife; groups 10), scales [1, 2]." in line
+
+
 def test_the_recipes_list_the_differences_from_the_paper(runs):
     recipes = build_table(runs.read()).recipes
     assert any("steps 300 (paper: 12000)" in line for line in recipes)
