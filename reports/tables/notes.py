@@ -37,6 +37,7 @@ _HEADERS = {
     "own": "Axes: each file was turned by its own header, though they differ (--trust-headers).",
 }
 ALIKE = 0.02  # excess of MS-SSIM over the real set's that is worth a note
+LEAST_ROWS = 2  # that compete for a column
 DISAGREEMENT = 3  # places between two rankings that are worth a note
 
 
@@ -132,10 +133,14 @@ def _meaning(contents: Contents, values: Sequence[Value]) -> str:
     )
 
 
-def bold(contents: Contents) -> str:
-    """Say what bold means and when there is none."""
+def bold(contents: Contents, *, whole: bool = True) -> str:
+    """Say what bold means and when there is none; ``whole``: with the test behind it."""
     if contents.banner:
         return "Nothing is bold: see the warning on top."
+    if sum(row.kind != CONTROL_KIND for row in contents.rows) < LEAST_ROWS:
+        return "Nothing is bold: there is no other row to be better than."
+    if not whole:
+        return BOLD
     return (
         "Bold: better than every other row, each at p < 0.05 (two-sided t, seeds and volumes "
         "joined, the volumes of the real set in common); of equal rows, two or seven, one is bold "
@@ -171,7 +176,7 @@ def reading(
     yield from legends(contents.metrics)
     if powers := powers_of_ten(contents.metrics):
         yield powers
-    yield bold(contents) if whole or contents.banner else BOLD
+    yield bold(contents, whole=whole)
     yield from _errors(contents, values) if whole else _ratios(contents)
     yield from _never_bold(contents)
     yield from _lacking(contents)

@@ -190,8 +190,12 @@ def test_why_a_metric_is_never_bold_is_a_sentence(runs, recorded, told):
 
 def test_a_single_method_is_not_bold(runs):
     runs.contents["rows"] = [r for r in runs.contents["rows"] if r["name"] in ("ddpm", "copies")]
+    runs.contents["banner"] = None
     table = build_table(runs.read())
     assert not any(c.bold for b in table.blocks for row in b.rows for c in row.cells)
+    for notes in (table.notes, table.brief):
+        assert "Nothing is bold: there is no other row to be better than." in notes
+        assert not any(note.startswith("Bold:") for note in notes)
 
 
 def test_a_failed_cell_is_a_dash_with_its_reason(runs):
