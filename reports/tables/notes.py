@@ -123,7 +123,7 @@ def _suites(contents: Contents) -> list[str]:
 
 def _meaning(contents: Contents, values: Sequence[Value]) -> str:
     made = dict.fromkeys(v.uncertainty for v in values if v.se is not None and v.uncertainty)
-    how = next(iter(made)) if len(made) == 1 else "made as listed for each metric"
+    how = next(iter(made)) if len(made) == 1 else "as the recipe of each column says"
     seeds = len(contents.seeds)
     if seeds < 2:
         return f"±: standard error over volumes ({how})." if made else "No uncertainties."
