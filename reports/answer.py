@@ -6,7 +6,7 @@ numbers, marks and labels are those of the full tables, which ``bench report`` p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -34,6 +34,7 @@ COLUMNS = 5  # at most, the time of training included
 # Which columns are shown first; then the others in their order.
 FIRST = ("fd-radlite-v2", "ms-ssim", "class-fidelity", "copies")
 TIME = "train-seconds"
+ROUNDING = 1e-12  # what sums of float64 numbers leave of a zero
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,12 @@ class Answer:
     notes: tuple[str, ...]
 
 
-def build(experiment: RecordedExperiment) -> Answer:
+def build(experiment: RecordedExperiment, named: Collection[str] = ()) -> Answer:
     """Take the few numbers that answer what a run asked.
 
     Args:
         experiment: Table of contents with its folder.
+        named: Metrics that the user asked for by name: they stand before those of a suite.
 
     Raises:
         ReportError: As in ``cerebench.reports.tables.sections.study``.
@@ -74,7 +76,7 @@ def build(experiment: RecordedExperiment) -> Answer:
     protocols = study(experiment, DEFAULT_TEST)
     classified = _classified(protocols)[: COLUMNS - 2]
     timed = any(row.kind == "method" for row in contents.rows)
-    metrics = _chosen(contents.metrics, COLUMNS - timed - len(classified))
+    metrics = _chosen(contents.metrics, COLUMNS - timed - len(classified), named)
     heads = [_head(metric, view) for metric, view in metrics]
     heads += [(label, "", "AUC") for label, _ in classified]
     heads += [("training", "", "time")] * timed
@@ -98,12 +100,12 @@ def build(experiment: RecordedExperiment) -> Answer:
     )
 
 
-def render(experiment: RecordedExperiment, console: Console) -> None:
-    """Print the screen."""
+def render(experiment: RecordedExperiment, console: Console, named: Collection[str] = ()) -> None:
+    """Print the screen; ``named`` as in ``build``."""
     from rich.table import Table as Grid
     from rich.text import Text
 
-    answer = build(experiment)
+    answer = build(experiment, named)
     console.print(Text(answer.title, style="bold"))
     if answer.banner:
         console.print(Text(answer.banner, style="bold yellow"))
@@ -207,10 +209,13 @@ class _Sheet:
             yield f"{DASH} {number} value{'s' * (number > 1)} {status}: bench report says why."
 
 
-def _chosen(metrics: Sequence[MetricEntry], most: int) -> list[tuple[MetricEntry, str]]:
-    """Return metrics with the view to show, those that say most first."""
+def _chosen(
+    metrics: Sequence[MetricEntry], most: int, named: Collection[str]
+) -> list[tuple[MetricEntry, str]]:
+    """Return metrics with the view to show, named ones and then those that say most first."""
     usable = [m for m in metrics if not m.unavailable]
-    ranked = sorted(usable, key=lambda m: FIRST.index(m.name) if m.name in FIRST else len(FIRST))
+    rank = {name: place for place, name in enumerate(FIRST)}
+    ranked = sorted(usable, key=lambda m: (m.name not in named, rank.get(m.name, len(rank))))
     views = [(m, next((v for v in m.views if not is_p(v)), None)) for m in ranked]
     return [(m, view) for m, view in views if view is not None][:most]
 
@@ -223,6 +228,8 @@ def _head(metric: MetricEntry, view: str) -> tuple[str, str, str]:
 
 def _short(value: float) -> str:
     """Format a number with the digits that can be read aloud: 12.3, 6.34, .66."""
+    if abs(value) < ROUNDING:
+        value = 0.0
     if value == 0 or 0.005 <= abs(value) < 1e4:
         text = f"{value:.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2}f}"
         return text.replace("0.", ".", 1) if abs(value) < 1 and text.strip("-") < "1" else text

@@ -2,7 +2,7 @@ r"""LaTeX tables (booktabs) that compile with pdflatex, and a document that show
 
 ``<name>.tex`` is the float with every metric, ``<name>-table<N>.tex`` those in the layout of the
 MIDL 2024 paper (``tables/paper_tables.py``); ``<name>-downstream.tex``, ``-comparison``,
-``-diagnostics`` and ``-published`` are further floats, ``<name>-protocol.tex`` the list for an
+``-diagnostics`` and ``-published`` are further floats, ``<name>-recipes.tex`` the list for an
 appendix, ``main.tex`` a document with all of them and the figures, whose floats
 ``figures/every.py`` writes.
 """
@@ -40,7 +40,7 @@ def write(
     test: str = DEFAULT_TEST,
     published: bool = False,
 ) -> list[Path]:
-    r"""Write one file a float, the protocol, and ``main.tex``; kinds without records are left out.
+    r"""Write one file a float, the recipes, and ``main.tex``; kinds without records are left out.
 
     Args:
         experiment: Table of contents with its folder.
@@ -68,8 +68,8 @@ def write(
         groups[2 if kind == "published" else 0].setdefault(f"{name}-{kind}", []).append(one)
     floats = {stem: tables for group in groups for stem, tables in group.items()}
     texts = {f"{stem}.tex": _file(stem, some, siunitx=siunitx) for stem, some in floats.items()}
-    protocol = [text for tables in floats.values() for one in tables for text in one.protocol]
-    texts[f"{name}-protocol.tex"] = _protocol(list(dict.fromkeys(protocol)))
+    recipes = [text for tables in floats.values() for one in tables for text in one.recipes]
+    texts[f"{name}-recipes.tex"] = _recipes(list(dict.fromkeys(recipes)))
     texts["main.tex"] = _document(name, [list(g) for g in groups if g], siunitx=siunitx)
     for file, text in texts.items():
         (folder / file).write_text(text, encoding="utf-8")
@@ -257,7 +257,7 @@ def _numbers(text: str, *, siunitx: bool) -> str:
     return re.sub(r"(?<=\d)e(-?\d+)", r"$\\times10^{\1}$", text)
 
 
-def _protocol(texts: Sequence[str]) -> str:
+def _recipes(texts: Sequence[str]) -> str:
     items = "\n".join(rf"\item {breakable(text)}" for text in texts)
     begin = r"\begin{itemize}\footnotesize\raggedright\setlength{\itemsep}{0pt}"
     return f"{begin}\n{items}\n\\end{{itemize}}\n"
@@ -277,8 +277,8 @@ def _document(name: str, groups: list[list[str]], *, siunitx: bool) -> str:
             r"\begin{document}\emergencystretch=3em",
             *(f"{text}\n\\clearpage" for text in inputs),
             rf"\IfFileExists{{{name}-figures.tex}}{{\input{{{name}-figures}}\clearpage}}{{}}",
-            r"\section*{Protocol}",
-            rf"\input{{{name}-protocol}}",
+            r"\section*{Recipes}",
+            rf"\input{{{name}-recipes}}",
             r"\end{document}",
             "",
         ]

@@ -21,7 +21,7 @@ def write(
     test: str = DEFAULT_TEST,
     published: bool = False,
 ) -> list[Path]:
-    """Write ``<name>.md``: the whole table, controls included, then further tables and protocol.
+    """Write ``<name>.md``: the whole table, controls included, then further tables and recipes.
 
     Args:
         experiment: Table of contents with its folder.
@@ -40,8 +40,8 @@ def write(
     for more in tables:
         banner = more.banner if more.banner != table.banner else ""
         lines += ["", *_title("##", more.title, banner), *_body(more, "###")]
-    protocol = [*table.protocol, *(text for more in tables for text in more.protocol)]
-    lines += ["", "## Protocol", "", *(f"- {escape(text)}" for text in protocol)]
+    recipes = [*table.recipes, *(text for more in tables for text in more.recipes)]
+    lines += ["", "## Recipes", "", *(f"- {escape(text)}" for text in recipes)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return [path]
 

@@ -20,6 +20,7 @@ from cerebench.reports.tables.table import (
     panels,
 )
 from cerebench.reports.values.downstream import DEFAULT_TEST
+from cerebench.reports.values.tidy import ALL_CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 REAL = "real set"  # stands before the values that methods are compared with
 OFFERED = {  # options that show more of what is recorded
-    "notes": "every note: errors, floors, what metrics left, settings",
+    "notes": "every note: errors, floors, remarks of metrics, settings",
     "all-columns": "memory, device, sampler; metrics that other runs asked for",
     "diagnostics": "marks with their numbers, trainings, labels, what methods say",
     "recipes": "recipe and source of every column",
@@ -123,7 +124,7 @@ def _body(table: Table, below: list[str], console: Console) -> None:
 def _below(table: Table, *, whole: bool, recipes: bool) -> list[str]:
     """Return the lines under a table."""
     lines = [*table.notes, *table.methods] if whole or not table.brief else [*table.brief]
-    return [*lines, *(table.protocol if recipes else ())]
+    return [*lines, *(table.recipes if recipes else ())]
 
 
 def _grid(table: Table, part: list[int]) -> Grid:
@@ -138,7 +139,10 @@ def _grid(table: Table, part: list[int]) -> Grid:
         header = Text(f"{column.head}\n{column.detail}")
         grid.add_column(header, justify="right", no_wrap=True)
     for blocks in _alike(table):
-        (_add_rows if len(blocks) > 1 else _add_block)(grid, left(table), blocks, part)
+        if len(blocks) > 1:
+            _add_rows(grid, left(table), blocks, part)
+        else:
+            _add_block(grid, blocks[0], part, alone=len(table.blocks) == 1)
         grid.add_section()
     return grid
 
@@ -155,7 +159,7 @@ def left(table: Table) -> int:
     for blocks in _alike(table):
         names = [block.name for block in blocks]
         if len(blocks) == 1:
-            widths += map(len, [*names, *(row.label for row in blocks[0].rows)])
+            widths += map(len, [REAL, *names, *(row.label for row in blocks[0].rows)])
         else:
             own = [text for row in blocks[0].rows for text in (*_names(row), row.of)]
             widths.append(max(map(len, [REAL, *own])) + BETWEEN + max(map(len, names)))
@@ -210,14 +214,15 @@ def _add_row(
         grid.add_row(head.append(f"{block:<{size}}", style="cyan"), *texts, style=style)
 
 
-def _add_block(grid: Grid, _: int, blocks: Sequence[TableBlock], part: list[int]) -> None:
-    """Add the only block that has its rows, under its name."""
+def _add_block(grid: Grid, block: TableBlock, part: list[int], *, alone: bool) -> None:
+    """Add the only block that has its rows, under its name; volumes without classes have none."""
     from rich.text import Text
 
-    (block,) = blocks
-    grid.add_row(
-        Text(block.name, style="bold cyan"), *(Text(block.targets[i], style="dim") for i in part)
-    )
+    targets = [Text(block.targets[i], style="dim") for i in part]
+    if not (alone and block.name == ALL_CLASSES):
+        grid.add_row(Text(block.name, style="bold cyan"), *targets)
+    elif any(text.plain for text in targets):
+        grid.add_row(Text(REAL, style="dim"), *targets)
     role = ""
     for row in block.rows:
         if row.role == "control" != role and role:

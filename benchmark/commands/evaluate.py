@@ -30,7 +30,7 @@ MOST_VOXELS = 1024  # along an axis: more than any scan of a head has
 
 
 def evaluate(
-    real: Annotated[Path, typer.Option(help="Folder of real volumes: the reference.")],
+    real: Annotated[Path, typer.Option(help="Folder of real volumes, to compare with.")],
     fake: Annotated[
         list[str],
         typer.Option(

@@ -79,7 +79,7 @@ def report(
     notes: Annotated[
         bool,
         typer.Option(
-            "--notes", help="Print every note: errors, floors, what metrics left, settings."
+            "--notes", help="Print every note: errors, floors, remarks of metrics, settings."
         ),
     ] = False,
     all_columns: Annotated[
@@ -102,8 +102,8 @@ def report(
     test: Annotated[
         str,
         typer.Option(
-            help="The test that stands beside that of generators: paired_bootstrap, delong (test "
-            "patients), welch, student, paired (runs)."
+            help="Of classifiers: the second test, beside that over generators: paired_bootstrap "
+            "or delong (over test patients), welch, student or paired (over runs)."
         ),
     ] = "paired_bootstrap",
     with_published: Annotated[
@@ -117,8 +117,9 @@ def report(
         str | None,
         typer.Option(
             "--rows",
-            help="One table of all rows with equal data, size and metrics, presets and versions "
-            "side by side: all, or names of rows or methods. EXPERIMENT chooses data and metrics.",
+            help="One table of rows of several runs, such as two presets or settings of a method, "
+            "whose data, size, n and metrics are equal: all, or names of rows or methods. "
+            "EXPERIMENT chooses data and metrics.",
         ),
     ] = None,
     out: Out = Path("runs"),

@@ -112,7 +112,8 @@ def run(
     ] = False,
     size: Annotated[int | None, typer.Option(help="Edge length of the volumes, voxels.")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Preset of every method and protocol: quick, paper, …")
+        str | None,
+        typer.Option(help="Preset of every method and protocol: smoke, quick, lite, paper, …"),
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="Training seeds: 0,1,2.")] = None,
     n: Annotated[int | None, typer.Option("-n", "--n", help="Samples per class.")] = None,
@@ -129,7 +130,10 @@ def run(
     ] = None,
     reference: Annotated[
         str | None,
-        typer.Option(help="The method that tests compare with, and controls take; or none."),
+        typer.Option(
+            help="The method that all others are tested against, and whose volumes control "
+            "protocols take; or none."
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -210,7 +214,16 @@ def run(
 
         print_estimate(plan, device, as_json=as_json)
         return
-    carry_out(plan, registries, device, shown, as_json=as_json, began=began, max_copies=most)
+    carry_out(
+        plan,
+        registries,
+        device,
+        shown,
+        as_json=as_json,
+        began=began,
+        max_copies=most,
+        named=read_names(metrics) or (),
+    )
 
 
 def carry_out(
@@ -222,8 +235,12 @@ def carry_out(
     as_json: bool,
     began: float,
     max_copies: float | None,
+    named: Sequence[str] = (),
 ) -> None:
-    """Run a plan, write its reports, print the table or JSON, and ask the gate."""
+    """Run a plan, write its reports, print the table or JSON, and ask the gate.
+
+    Metrics that were ``named`` one by one stand first on the screen.
+    """
     from cerebench.benchmark.display import duration
     from cerebench.benchmark.engine.runner import Runner
     from cerebench.datasets.cache import default_cache
@@ -248,7 +265,7 @@ def carry_out(
         }
         typer.echo(json.dumps(answer, indent=1))
     else:
-        _print_answer(plan.table_of_contents, written)
+        _print_answer(plan.table_of_contents, written, named)
         if outcome.failed:
             shown.say(f"{counted(len(outcome.failed), 'stage')} failed:")
         for title, reason in outcome.failed.items():
@@ -353,7 +370,7 @@ def _write_reports(registries: Registries, contents: Path) -> tuple[list[Path], 
     return written, broken
 
 
-def _print_answer(contents: Path, written: Sequence[Path]) -> None:
+def _print_answer(contents: Path, written: Sequence[Path], named: Sequence[str]) -> None:
     """Print one line a row, what to type for more, and where the report files are.
 
     Folders of samples get the full table: its notes say what in them was set aside or clipped.
@@ -370,7 +387,7 @@ def _print_answer(contents: Path, written: Sequence[Path]) -> None:
         print_terminal([experiment], screen, command=again)
         lines += ["Figures and tables in"]
     else:
-        render(experiment, screen)
+        render(experiment, screen, named)
         lines += [f"Full tables: {again}"]
         lines += ["Add --notes, --all-columns, --diagnostics, --controls, --latex, --csv; files in"]
     if earlier(experiment, find(out, experiment.name).every):

@@ -105,7 +105,7 @@ class Experiment:
         n = self.samples_per_class
         if not 2 <= n <= MOST_SAMPLES:
             limit = "at least 2" if n < 2 else f"at most {MOST_SAMPLES}"
-            raise BadConfig(f"samples_per_class must be {limit}, got {n}.")
+            raise BadConfig(f"samples_per_class (-n) must be {limit}, got {n}.")
         distinct = self.seeds and len(set(self.seeds)) == len(self.seeds)
         if not distinct or min(self.seeds) < 0 or max(self.seeds) > MOST_SEED:
             raise BadConfig(

@@ -86,5 +86,5 @@ def _table(
         footnotes=(),
         notes=tuple(map(plain, lines)),
         methods=(),
-        protocol=(),
+        recipes=(),
     )

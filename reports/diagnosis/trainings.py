@@ -67,7 +67,7 @@ def build_trainings_table(experiment: RecordedExperiment) -> Table | None:
         footnotes=footnotes.texts,
         notes=tuple(_facts(experiment, labels)),
         methods=(),
-        protocol=(),
+        recipes=(),
     )
 
 

@@ -202,7 +202,7 @@ def build_diagnostics_table(experiment: RecordedExperiment) -> Table | None:
         footnotes=sheet.footnotes.texts,
         notes=tuple(_meanings(sheet)),
         methods=(),
-        protocol=(),
+        recipes=(),
     )
 
 

@@ -59,7 +59,7 @@ def build_comparison_table(study: Study) -> Table:
         footnotes=footnotes.texts,
         notes=tuple(_judging(study, [verdict.test for verdict in made if verdict.test])),
         methods=(),
-        protocol=(),
+        recipes=(),
     )
 
 

@@ -62,7 +62,7 @@ def _results(study: Study) -> Table:
         notes=tuple(_reading(study, shown)),
         brief=tuple(_reading(study, shown, whole=False)),
         methods=(),
-        protocol=tuple(_protocol(study)),
+        recipes=tuple(_recipes(study)),
     )
 
 
@@ -222,7 +222,7 @@ def _errors(study: Study, shown: Sequence[Result]) -> Iterator[str]:
         )
 
 
-def _protocol(study: Study) -> Iterator[str]:
+def _recipes(study: Study) -> Iterator[str]:
     """Yield source, preset and differences of every protocol."""
     for block in study.blocks:
         text = f"{block.label} = {block.name} ({block.source}), preset {block.preset}."

@@ -1,4 +1,4 @@
-"""The sentences around a table: caption, how to read it, and the protocol behind it."""
+"""The sentences around a table: caption, how to read it, and the recipes behind it."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ _HEADERS = {
     "own": "Axes: each file was turned by its own header, though they differ (--trust-headers).",
 }
 ALIKE = 0.02  # excess of MS-SSIM over the real set's that is worth a note
+LEAST_ROWS = 2  # that compete for a column
 DISAGREEMENT = 3  # places between two rankings that are worth a note
 
 
@@ -122,7 +123,7 @@ def _suites(contents: Contents) -> list[str]:
 
 def _meaning(contents: Contents, values: Sequence[Value]) -> str:
     made = dict.fromkeys(v.uncertainty for v in values if v.se is not None and v.uncertainty)
-    how = next(iter(made)) if len(made) == 1 else "made as listed for each metric"
+    how = next(iter(made)) if len(made) == 1 else "as the recipe of each column says"
     seeds = len(contents.seeds)
     if seeds < 2:
         return f"±: standard error over volumes ({how})." if made else "No uncertainties."
@@ -132,10 +133,14 @@ def _meaning(contents: Contents, values: Sequence[Value]) -> str:
     )
 
 
-def bold(contents: Contents) -> str:
-    """Say what bold means and when there is none."""
+def bold(contents: Contents, *, whole: bool = True) -> str:
+    """Say what bold means and when there is none; ``whole``: with the test behind it."""
     if contents.banner:
         return "Nothing is bold: see the warning on top."
+    if sum(row.kind != CONTROL_KIND for row in contents.rows) < LEAST_ROWS:
+        return "Nothing is bold: there is no other row to be better than."
+    if not whole:
+        return BOLD
     return (
         "Bold: better than every other row, each at p < 0.05 (two-sided t, seeds and volumes "
         "joined, the volumes of the real set in common); of equal rows, two or seven, one is bold "
@@ -171,7 +176,7 @@ def reading(
     yield from legends(contents.metrics)
     if powers := powers_of_ten(contents.metrics):
         yield powers
-    yield bold(contents) if whole or contents.banner else BOLD
+    yield bold(contents, whole=whole)
     yield from _errors(contents, values) if whole else _ratios(contents)
     yield from _never_bold(contents)
     yield from _lacking(contents)
@@ -211,10 +216,21 @@ def _ratios(contents: Contents) -> Iterator[str]:
         yield "× real: 1 is as good as other real volumes."
 
 
+def never_bold(metric: MetricEntry) -> str:
+    """Say that no value of a metric is marked as the best, and why.
+
+    What a metric is blind to is recorded as a sentence about it, "It rewards …", or as a list.
+    """
+    why = metric.blind_to
+    sentence = why.casefold().startswith("it ")
+    reason = f"{why[0].lower()}{why[1:]}" if sentence else f"it is blind to {why}"
+    return f"{metric.label} is never bold: {reason}" if why else f"{metric.label} is never bold."
+
+
 def _never_bold(contents: Contents) -> Iterator[str]:
     for metric in contents.metrics:
         if metric.never_bold and not metric.unavailable:
-            yield f"{metric.label} is never bold: {metric.blind_to}"
+            yield never_bold(metric)
 
 
 def _lacking(contents: Contents) -> Iterator[str]:
@@ -319,10 +335,10 @@ def _contradictions(
         )
         for row in one:
             if row in other and abs(one[row] - other[row]) >= DISAGREEMENT:
-                places.append(f"{labels[row]} ({class_}) {one[row]} but {other[row]} of {len(one)}")
+                places.append(f"{labels[row]} ({class_}) {one[row]} and {other[row]} of {len(one)}")
     if places:
         yield (
-            f"Similarity of means and diversity disagree; place by {mmd}, then by distance to the "
+            f"Similarity of means and diversity disagree. Places by {mmd} and by distance to the "
             f"real {ssim}: {'; '.join(places)}."
         )
 
@@ -469,7 +485,7 @@ def _places(
     return f" ({'; '.join(named)})"
 
 
-def protocol(
+def recipes(
     contents: Contents, values: Sequence[Value], labels: Sequence[str], shown: Sequence[int]
 ) -> Iterator[str]:
     """Yield what is needed to repeat the table: data, rows, recipes, differences, devices."""
@@ -544,10 +560,7 @@ def _compared(difference: Difference) -> str:
 
 
 def _recipe(metric: MetricEntry, uncertainty: str) -> str:
-    settings = ", ".join(
-        f"{name} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-        for name, value in metric.recipe.items()
-    )
+    settings = ", ".join(f"{name} {_stated(value)}" for name, value in metric.recipe.items())
     scale = units(metric.scale)
     shown = f" Standard error: {uncertainty}." if uncertainty else ""
     shown += f" Printed in units of {scale.strip('()')}." if scale else ""
@@ -555,6 +568,20 @@ def _recipe(metric: MetricEntry, uncertainty: str) -> str:
         f"{metric.label} = {metric.name} version {metric.version} ({metric.source}), "
         f"recipe {metric.recipe_hash[:8]}: {settings}.{shown}"
     )
+
+
+def _stated(value: object) -> str:
+    """Return a setting of a recipe as text: '(with training cases; groups 10)' where it has parts.
+
+    Example:
+        >>> _stated({"of": "cases", "sizes": [1, 2], "fresh": None})
+        '(of cases; sizes [1, 2]; fresh null)'
+    """
+    if isinstance(value, Mapping):
+        return f"({'; '.join(f'{name} {_stated(part)}' for name, part in value.items())})"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_stated, value))}]"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _counted(metric: MetricEntry, values: Sequence[Value]) -> Iterator[str]:
@@ -569,7 +596,7 @@ def _counted(metric: MetricEntry, values: Sequence[Value]) -> Iterator[str]:
         ends = dict.fromkeys(f"{end:.6g}" for end in (min(amounts), max(amounts)))
         ranges.append(f"{name} {' to '.join(ends)}")
     if ranges:
-        yield f"{metric.label} over all rows counted {', '.join(ranges)}."
+        yield f"{metric.label} over all rows recorded {', '.join(ranges)}."
 
 
 def _without_facts(

@@ -69,7 +69,7 @@ def _table(
         footnotes=footnotes.texts,
         notes=(bold(study), *data_notes(study, used)),
         methods=(),
-        protocol=(),
+        recipes=(),
     )
 
 

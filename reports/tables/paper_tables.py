@@ -186,7 +186,7 @@ def _quality_table(
         footnotes=quality.footnotes.texts,
         notes=tuple(map(plain, [*_quality_notes(quality, columns), *explained])),
         methods=(),
-        protocol=(),
+        recipes=(),
     )
 
 
@@ -209,7 +209,7 @@ def _quality_notes(quality: _Quality, columns: Sequence[Column]) -> Iterator[str
     shown = [m for m in metrics if m.name in {column.metric for column in columns}]
     for metric in shown:
         if metric.never_bold:
-            yield f"{metric.label} is never bold: {metric.blind_to}"
+            yield notes.never_bold(metric)
 
 
 def _no_fid(quality: _Quality) -> Iterator[str]:

@@ -33,7 +33,7 @@ def build_published_tables(experiment: RecordedExperiment) -> list[Table]:
             footnotes=(),
             notes=(plain(published.note),) if published.note else (),
             methods=(),
-            protocol=(),
+            recipes=(),
         )
         for published in contents.published
     ]

@@ -115,7 +115,7 @@ class Table:
         brief: What of it stands in the way of reading the numbers as they are, with the number of
             settings that differ from the papers'; empty where that is all there is.
         methods: What each method is, and how its settings differ from the paper's.
-        protocol: What a reader needs to repeat it: recipes, sources, differences from the papers.
+        recipes: What a reader needs to repeat it: definitions, sources, differences from papers.
     """
 
     title: str
@@ -126,7 +126,7 @@ class Table:
     footnotes: tuple[str, ...]
     notes: tuple[str, ...]
     methods: tuple[str, ...]
-    protocol: tuple[str, ...]
+    recipes: tuple[str, ...]
     brief: tuple[str, ...] = ()
 
 
@@ -222,7 +222,7 @@ def build_table(
             )
         ),
         methods=_lines(notes.methods(contents, labels)),
-        protocol=_lines(notes.protocol(contents, kept, labels, shown)),
+        recipes=_lines(notes.recipes(contents, kept, labels, shown)),
     )
 
 

@@ -111,7 +111,7 @@ def _faults(
         for label, control in controls.items():
             if summary.value >= control.value:
                 bar = f"is not below that of control '{label}' ({number(control.value)})"
-                yield UNDER_TRAINED, Reason(f"{measured} {bar}", f"no nearer than {label}")
+                yield UNDER_TRAINED, Reason(f"{measured} {bar}", f"no nearer than '{label}'")
     elif summary.difference is not None and summary.difference > LARGEST_GAP:
         gap = f"is {number(summary.difference)} from that of real volumes"
         above = summary.value > (summary.real_value or 0)

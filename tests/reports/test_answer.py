@@ -64,6 +64,23 @@ def test_at_most_five_columns_and_controls_are_left_out(runs):
     assert labels[0] == "real, held out"
 
 
+def test_a_metric_that_was_asked_for_by_name_stands_first(runs):
+    def columns(*named):
+        return ["".join(head[:2]) for head in build(runs.read(), named).heads]
+
+    usable = [entry for entry in runs.contents["metrics"] if not entry["unavailable"]]
+    last = next(entry for entry in reversed(usable) if entry["label"] not in columns())
+    assert columns(last["name"])[0] == last["label"]
+    assert len(columns(last["name"])) == len(columns())
+
+
+@pytest.mark.parametrize(("value", "shown"), [(-1.6e-16, ".00"), (2e-12, "2.0e-12")])
+def test_what_rounding_leaves_of_a_zero_is_a_zero(runs, value, shown):
+    scored(runs, LGG=value, HGG=value)
+    (line,) = lines_of(runs.read(), "3D-WGAN-GP")
+    assert line.split()[2] == shown
+
+
 def test_a_narrow_screen_keeps_the_first_column_and_the_time(runs):
     text = printed(runs.read(), 44)
     assert "radlite-v2" in text

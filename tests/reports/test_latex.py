@@ -16,7 +16,7 @@ NAMES = [
     "made-up.tex",
     "made-up-diagnostics.tex",
     "made-up-table1.tex",
-    "made-up-protocol.tex",
+    "made-up-recipes.tex",
     "main.tex",
 ]
 DOWNSTREAM = ["made-up-downstream.tex", "made-up-comparison.tex"]
@@ -214,7 +214,7 @@ def words(text):
 def test_captions_are_short_and_every_table_is_one_float(classified, tmp_path):
     classified.contents["title"] = "A sentence about numbers that were made up"
     latex.write(classified.read(), tmp_path, controls=True)
-    paths = [path for path in tmp_path.glob("made-up*.tex") if path.stem != "made-up-protocol"]
+    paths = [path for path in tmp_path.glob("made-up*.tex") if path.stem != "made-up-recipes"]
     assert len(paths) > 5
     for path in paths:
         text = path.read_text(encoding="utf-8")

@@ -281,7 +281,7 @@ def test_the_command_says_how_many_files_nothing_vouches_for(report):
     path.write_text(json.dumps(told))
     *same, error = report("--csv")
     assert same == [0, out]
-    assert error.startswith("1 of the files read are of an older version")
+    assert error.startswith("bench: 1 of the files read are of an older version")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FILES if kind != "downstream"])

@@ -15,7 +15,7 @@ FILES = [
     "made-up-diagnostics.tex",
     "made-up-downstream.tex",
     "made-up-figures.md",
-    "made-up-protocol.tex",
+    "made-up-recipes.tex",
     "made-up-table1.tex",
     "made-up-table2.tex",
     "made-up-table5.tex",

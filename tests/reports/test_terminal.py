@@ -1,12 +1,14 @@
 import io
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from cerebench.reports import terminal
 from cerebench.reports.base import ReportError
+from cerebench.reports.tables.table import build_table
 
 
 def printed(experiment, width, **options):
@@ -62,6 +64,16 @@ def test_a_block_with_rows_of_its_own_has_its_name_on_top(classified):
     assert any(line.startswith("Experiment 2 0.8") for line in lines)
     place = lines.index("Baselines and controls")
     assert lines[place + 1].startswith("Trad. Aug. 0.7")
+
+
+@pytest.mark.parametrize(("name", "top"), [("all", "real set"), ("glioma", "glioma")])
+def test_volumes_without_classes_stand_under_no_name(runs, monkeypatch, name, top):
+    table = build_table(runs.read())
+    one = replace(table, blocks=(replace(table.blocks[0], name=name),))
+    monkeypatch.setattr(terminal, "build_table", lambda *_, **__: one)
+    lines = [" ".join(line.split()) for line in printed(runs.read(), 200).splitlines()]
+    assert any(line.startswith(f"{top} →") for line in lines)
+    assert not any(line.startswith("all") for line in lines)
 
 
 def test_a_mark_stands_under_the_name_of_its_row(runs):

@@ -158,7 +158,7 @@ def test_all_means_the_papers_rows_and_every_all_installed():
         ("methds = 'all'", "experiment key named 'methds'. Did you mean 'methods'"),
         ("size = 'big'", "size must be a whole number, got 'big'"),
         ("seeds = [0, 0]", "seeds must be distinct whole numbers"),
-        ("samples_per_class = 1", "samples_per_class must be at least 2"),
+        ("samples_per_class = 1", r"samples_per_class \(-n\) must be at least 2, got 1"),
         ("variants = 3", r"variants must be written as tables, \[variants.NAME\]"),
         ("[variants.a]\nlabel = 'A'", "variants.a: method is missing"),
         ("[variants.a]\nmethd = 'b'", "variants.a: No variant key named 'methd'. Did you mean 'me"),

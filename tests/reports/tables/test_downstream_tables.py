@@ -247,7 +247,7 @@ def test_accuracy_says_how_coarse_it_is_and_a_small_classifier_that_it_is_small(
     tables = build(classified.read())
     assert tables[0].banner == f"{quick}; quick classifier: two-conv, few epochs (4 + 8)"
     told = "in network two-conv (paper: resnet). The network two-conv is not the paper's: three"
-    assert all(told in line for line in tables[0].protocol)
+    assert all(told in line for line in tables[0].recipes)
     for protocol in classified.contents["downstream"]:
         protocol["preset"] = "paper"
     assert [table.banner for table in build(classified.read())] == [quick] * 2

@@ -113,7 +113,7 @@ def test_most_metrics_leave_facts_and_some_leave_notes(results):
 )
 def test_no_line_that_rests_on_facts_changes_when_every_note_is_reworded(tell, results, change):
     silent, plain, reworded = tell(lambda note: ""), tell(lambda note: note), tell(change)
-    assert reworded.protocol == plain.protocol == silent.protocol
+    assert reworded.recipes == plain.recipes == silent.recipes
     resting = list(silent.notes)
     for table in (plain, reworded):
         assert [line for line in table.notes if line in resting] == resting
@@ -132,8 +132,8 @@ def test_lines_that_rest_on_facts_are_there(tell):
     assert any("structures: " in line and "Holm over the 4 tests" in line for line in holm)
     assert any("lesion volume: " in line and "Holm over the 2 tests" in line for line in holm)
     assert any("Left_Thalamus LGG" in line for line in holm)
-    counted = [line for line in table.protocol if "over all rows counted" in line]
-    for told in ("MS-SSIM over all rows counted n_pairs 91", "distinct_partners 14", "n_test 12"):
+    counted = [line for line in table.recipes if "over all rows recorded" in line]
+    for told in ("MS-SSIM over all rows recorded n_pairs 91", "distinct_partners 14", "n_test 12"):
         assert any(told in line for line in counted), told
     assert not any("ruling_" in line for line in counted)
 
@@ -205,7 +205,7 @@ def forget(runs, method, metric, notes):
 
 
 def lines(table):
-    return [line for line in table.protocol if "without facts" in line]
+    return [line for line in table.recipes if "without facts" in line]
 
 
 def test_scores_without_facts_are_named_and_their_notes_printed_unread(runs):
@@ -220,7 +220,7 @@ def test_scores_without_facts_are_named_and_their_notes_printed_unread(runs):
     )
     assert f"MS-SSIM, FD[radlite-v2] (3D-DDPM): {'; '.join(OLD)}" in table.notes
     assert not any("Holm over" in note or "mostly the distance" in note for note in table.notes)
-    assert not any("n_zero_pairs" in text for text in table.protocol)
+    assert not any("n_zero_pairs" in text for text in table.recipes)
 
 
 def test_an_older_row_leaves_the_facts_of_the_others_alone(runs):
@@ -233,7 +233,7 @@ def test_an_older_row_leaves_the_facts_of_the_others_alone(runs):
     (note,) = (text for text in table.notes if "Holm over" in text)
     assert "3D-WGAN-GP LGG 0.5, HGG 0.5" in note
     assert "3D-DDPM" not in note
-    assert any("n_zero_pairs 3." in text for text in table.protocol)
+    assert any("n_zero_pairs 3." in text for text in table.recipes)
 
 
 def test_all_scores_of_a_metric_without_facts_are_named_by_the_metric_alone(runs):
@@ -273,6 +273,6 @@ def test_a_finished_folder_of_0_1_0_opens_with_its_notes_as_they_were(tmp_path):
         assert all(v.facts is None for v in scored)
         table = build_table(experiment)
         assert len(lines(table)) == 1
-        assert not any("over all rows counted" in text for text in table.protocol)
+        assert not any("over all rows recorded" in text for text in table.recipes)
         said = " ".join(table.notes)
         assert all(note in said for v in scored if v.status == "ok" for note in v.notes)

@@ -42,7 +42,7 @@ def test_rows_are_floor_then_methods_then_controls_in_every_class(runs):
 def test_controls_can_be_left_out_but_the_floor_stays(runs):
     table = build_table(runs.read(), controls=False)
     assert {row.role for block in table.blocks for row in block.rows} == {"floor", "method"}
-    assert not any("training copies" in line for line in table.protocol)
+    assert not any("training copies" in line for line in table.recipes)
 
 
 def test_headers_carry_direction_view_and_scale(runs):
@@ -175,10 +175,27 @@ def test_a_metric_that_rewards_collapse_is_never_bold_and_says_why(runs):
     assert any("MMD is never bold: it rewards collapse" in note for note in table.notes)
 
 
+@pytest.mark.parametrize(
+    ("recorded", "told"),
+    [
+        ("It rewards collapse.", "MMD is never bold: it rewards collapse."),
+        ("everything but the mean", "MMD is never bold: it is blind to everything but the mean"),
+    ],
+)
+def test_why_a_metric_is_never_bold_is_a_sentence(runs, recorded, told):
+    entry = next(m for m in runs.contents["metrics"] if m["name"] == "mmd2-kwon")
+    entry["blind_to"] = recorded
+    assert told in build_table(runs.read()).notes
+
+
 def test_a_single_method_is_not_bold(runs):
     runs.contents["rows"] = [r for r in runs.contents["rows"] if r["name"] in ("ddpm", "copies")]
+    runs.contents["banner"] = None
     table = build_table(runs.read())
     assert not any(c.bold for b in table.blocks for row in b.rows for c in row.cells)
+    for notes in (table.notes, table.brief):
+        assert "Nothing is bold: there is no other row to be better than." in notes
+        assert not any(note.startswith("Bold:") for note in notes)
 
 
 def test_a_failed_cell_is_a_dash_with_its_reason(runs):
@@ -261,9 +278,9 @@ def test_a_contradiction_of_mmd_and_ms_ssim_is_noted(runs):
     change(runs, SCORE.format("noise", "mmd2-kwon"), value=1.0)
     notes = build_table(runs.read()).notes
     (told,) = [note for note in notes if "disagree" in note]
-    assert "place by mmd2-kwon, then by distance to the real ms-ssim" in told
-    assert "3D-noise (LGG) 1 but 4 of 4" in told
-    assert "3D-noise (HGG) 1 but 4 of 4" in told
+    assert "Places by mmd2-kwon and by distance to the real ms-ssim" in told
+    assert "3D-noise (LGG) 1 and 4 of 4" in told
+    assert "3D-noise (HGG) 1 and 4 of 4" in told
 
 
 def test_what_several_metrics_and_rows_leave_to_read_is_one_line(runs):
@@ -288,10 +305,17 @@ def test_a_note_of_one_class_names_row_and_class_once_for_all_metrics(runs):
     assert "MS-SSIM, FD[radlite-v2] (3D-DDPM): odd" in notes
 
 
-def test_the_protocol_lists_the_differences_from_the_paper(runs):
-    protocol = build_table(runs.read()).protocol
-    assert any("steps 300 (paper: 12000)" in line for line in protocol)
-    assert any("one model for all classes" in line for line in protocol)
+def test_parts_of_a_recipe_are_words_and_no_json(runs):
+    entry = next(m for m in runs.contents["metrics"] if m["name"] == "ms-ssim")
+    entry["recipe"] = {"uncertainty": {"method": "jackknife", "groups": 10}, "scales": [1, 2]}
+    (line,) = (text for text in build_table(runs.read()).recipes if text.startswith("MS-SSIM ="))
+    assert ": uncertainty (method jackknife; groups 10), scales [1, 2]." in line
+
+
+def test_the_recipes_list_the_differences_from_the_paper(runs):
+    recipes = build_table(runs.read()).recipes
+    assert any("steps 300 (paper: 12000)" in line for line in recipes)
+    assert any("one model for all classes" in line for line in recipes)
 
 
 @pytest.mark.parametrize(
@@ -307,17 +331,17 @@ def test_only_a_value_that_is_tagged_so_is_called_the_papers(runs, tag, told):
     for row in runs.contents["rows"]:
         if "differences" in row:
             row["differences"] = [one | {"paper_source": tag} for one in row["differences"]]
-    text = " ".join(build_table(runs.read()).protocol)
+    text = " ".join(build_table(runs.read()).recipes)
     assert f"Differs from preset paper in steps 300 {told}; batch 8 (" in text
 
 
-def test_numbers_among_the_facts_are_ranges_of_the_protocol_and_no_notes(runs):
+def test_numbers_among_the_facts_are_ranges_of_the_recipes_and_no_notes(runs):
     told = {"n_zero_pairs": 14, "pair_sd": None, "scheme": "a", "sd.CSF": 0.5}
     change(runs, SCORE.format("ddpm", "ms-ssim"), facts=told, notes=["win3/sc3"])
     change(runs, SCORE.format("wgan-gp", "ms-ssim"), facts={"n_zero_pairs": 0})
     table = build_table(runs.read())
-    (line,) = (text for text in table.protocol if "over all rows counted" in text)
-    assert line == "MS-SSIM over all rows counted n_pairs 1000, n_zero_pairs 0 to 14, sd.CSF 0.5."
+    (line,) = (text for text in table.recipes if "over all rows recorded" in text)
+    assert line == "MS-SSIM over all rows recorded n_pairs 1000, n_zero_pairs 0 to 14, sd.CSF 0.5."
     assert not any("n_zero_pairs" in note for note in table.notes)
     assert "MS-SSIM (3D-DDPM): win3/sc3" in table.notes
 
@@ -332,13 +356,13 @@ def test_numbers_among_the_facts_are_ranges_of_the_protocol_and_no_notes(runs):
     ],
 )
 def test_a_note_is_printed_as_it_is_whatever_it_says(runs, text):
-    before = build_table(runs.read()).protocol
+    before = build_table(runs.read()).recipes
     for metric in ("ms-ssim", "fd-radlite-v2"):
         change(runs, SCORE.format("ddpm", metric), notes=[text])
     table = build_table(runs.read())
     assert f"MS-SSIM, FD[radlite-v2] (3D-DDPM): {text}" in table.notes
     assert not any("Holm" in note or "mostly the distance" in note for note in table.notes)
-    assert table.protocol == before
+    assert table.recipes == before
 
 
 def test_methods_whose_distance_is_one_feature_are_named_once_with_its_largest_share(runs):
@@ -354,7 +378,7 @@ def test_methods_whose_distance_is_one_feature_are_named_once_with_its_largest_s
         "3D-DDPM 0.91 of LGG (generated mean 0.9 ± 0.01, real 0.9999 ± 0.0007); "
         "3D-DDPM 0.91 of HGG (generated mean 0.9 ± 0.01, real 0.9999 ± 0.0007)."
     ]
-    assert not any("ruling" in line for line in table.protocol)
+    assert not any("ruling" in line for line in table.recipes)
 
 
 def test_p_values_of_equal_means_are_corrected_for_the_classes_of_a_row(runs):
@@ -417,7 +441,7 @@ def test_an_experiment_without_a_banner_has_none(runs):
 
 def test_times_of_different_devices_are_called_incomparable(runs):
     runs.edit("ddpm-quick-89abcdef/seed-0/train/LGG/record.json", device="cuda")
-    assert any("do not compare" in line for line in build_table(runs.read()).protocol)
+    assert any("do not compare" in line for line in build_table(runs.read()).recipes)
 
 
 def test_one_model_for_all_classes_answers_for_each(runs):
@@ -449,7 +473,7 @@ def test_every_cost_of_a_method_has_a_column(runs):
     failed = "failed: train LGG: out of memory at 128³"
     assert cost(runs, "peak-mib", "3D-α-WGAN") == cost(runs, "device", "3D-α-WGAN") == ("—", failed)
     assert cost(runs, "device", "mine_v2 & co") == ("—", "not recorded")
-    told = build_table(runs.read()).protocol
+    told = build_table(runs.read()).recipes
     assert any("a running average of them is not counted again" in line for line in told)
 
 

@@ -56,6 +56,7 @@ def test_strongly_blurred_volumes_and_an_untrained_network_are_bars_too_and_copi
     score(runs, "fd-radlite-v2", 500.0)
     (reason,) = told(runs)["ddpm"]["under-trained"]
     assert reason.endswith("control 'real, blurred 1' (410.0)")
+    assert reason.brief == "no nearer than 'real, blurred 1'"  # commas part the reasons
     runs.contents["rows"][-1] |= {"name": "untrained", "label": "untrained"}
     assert "control 'untrained' (410.0)" in told(runs)["ddpm"]["under-trained"][0]
     runs.contents["rows"].pop()  # leaves the copies, whose distance is 0
