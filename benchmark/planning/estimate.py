@@ -45,10 +45,10 @@ from cerebench.metrics.downstream.base import (
 )
 from cerebench.reports.formatting import duration
 
-# What a process takes on a CPU for tensors of so many bytes, roughly and the same for all methods:
-# compiled kernels, then what the allocator and kernels add.
-KERNELS = 25 * 2**20
-RESIDENT = 1.7
+# What a process takes on a CPU for tensors of so many bytes, the same for all methods: compiled
+# kernels, then what the allocator and kernels add. Measured: docs/performance.md, "Dry run".
+KERNELS = 20 * 2**20
+RESIDENT = 1.65
 
 
 @dataclass(frozen=True)
@@ -334,15 +334,16 @@ class Lines:
         self._console, self._downstream = console, downstream
         numbers = 10 + (12 if downstream else 0) + 3 * 10
         room = console.width - numbers
-        longest = max((len(name) for name in [*names, "real cases alone"]), default=0)
-        self._name = min(longest, max(room - 18, 12))
+        named = [*names, "real cases alone"]
+        longest, word = max(map(len, named)), max(len(w) for name in named for w in name.split())
+        self._name = min(longest, max(room - 18, word))
         self._rest = max(room - self._name - 2, 8)
 
     def begin(self, folder: str) -> None:
         """Print where the run would write, and what the columns are."""
         self._console.print(f"Would write {escape(folder)}", highlight=False)
         self._line(
-            "cell", "to do", "about", "down-stream", "memory: training", "sam-pling", "disk",
+            "cell", "to do", "about", "downstream", "train memory", "sample memory", "disk",
             style="dim",
         )  # fmt: skip
 
@@ -372,7 +373,7 @@ class Lines:
             *(_most(row[f"{what}_peak_mib"] for row in rows) for what in ("training", "sampling")),
             _size(sum(row["disk_mib"] for row in rows)),
         )
-        beside = "beside the 0.9 GiB or so of the program itself, " if on_cpu else ""
+        beside = "beside the 0.7 to 1 GiB of the program itself, " if on_cpu else ""
         self._console.print(
             "Times are counted operations over the speed of one convolution here, right within a "
             "factor of a few: of training steps and samples, and downstream of the classifier, for "

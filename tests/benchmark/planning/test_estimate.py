@@ -3,6 +3,9 @@
 import contextlib
 import dataclasses
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,6 +163,24 @@ def test_training_on_a_cpu_needs_its_data_too_and_sampling_does_not():
     assert with_data["sampling"] == plain["sampling"]
     assert peak_mib(Tensors(None, None), device) == {"training": None, "sampling": None}
     assert peak_mib(Tensors(), device) == {"training": 0, "sampling": 0}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("what", ["training", "sampling"])
+@pytest.mark.parametrize("name", ["wgan-gp", "vqgan"])
+def test_predicted_memory_is_that_of_a_process(name, what):
+    """All seven methods are in docs/performance.md; these are quick, and unlike each other."""
+    cls, cases, size = Registries().methods.load(name), 36, 32
+    with torch.device("meta"):
+        method = cls(cls.presets["quick"].config, size=size, classes=("LGG", "HGG"))
+    trained, drawn = counting.training(method), counting.sampling(method)
+    tensors = Tensors(trained.peak, drawn.peak, cases * size**3 * 5, cases * trained.kept)
+    predicted = peak_mib(tensors, torch.device("cpu"))[what]
+    script = Path(__file__).parent / "real_memory.py"
+    command = [sys.executable, str(script), name, "quick", str(size), str(cases), what]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert predicted == pytest.approx(float(done.stdout), rel=0.3)
 
 
 def test_a_cell_is_printed_at_once_with_days_where_it_takes_days():
