@@ -332,12 +332,13 @@ class Lines:
 
     def __init__(self, console: Console, names: Sequence[str], *, downstream: bool) -> None:
         self._console, self._downstream = console, downstream
-        numbers = 10 + (12 if downstream else 0) + 3 * 10
-        room = console.width - numbers
+        self._widths = (8, 10, 8, 8, 8) if downstream else (8, 8, 8, 8)
+        self._gap = 2 if console.width >= 100 else 1
+        room = console.width - sum(width + self._gap for width in self._widths)
         named = [*names, "real cases alone"]
         longest, word = max(map(len, named)), max(len(w) for name in named for w in name.split())
         self._name = min(longest, max(room - 18, word))
-        self._rest = max(room - self._name - 2, 8)
+        self._rest = max(room - self._name - self._gap, 10)
 
     def begin(self, folder: str) -> None:
         """Print where the run would write, and what the columns are."""
@@ -388,10 +389,12 @@ class Lines:
     def _line(
         self, cell: str, stages: str, time: str, downstream: str, *sizes: str, style: str = ""
     ) -> None:
-        table = Table(box=None, pad_edge=False, show_header=False, style=style)
+        table = Table(
+            box=None, pad_edge=False, padding=(0, self._gap, 0, 0), show_header=False, style=style
+        )
         table.add_column(width=self._name, overflow="fold")
         table.add_column(width=self._rest, overflow="fold")
-        for width in (8, 10, 8, 8, 8) if self._downstream else (8, 8, 8, 8):
+        for width in self._widths:
             table.add_column(width=width, justify="right")
         times = (time, downstream) if self._downstream else (time,)
         table.add_row(*map(escape, (cell, stages, *times, *sizes)))

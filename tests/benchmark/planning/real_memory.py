@@ -65,7 +65,7 @@ def main(name, preset, size, cases, what):
         with torch.no_grad():
             method.sample(Conditions(torch.zeros(SHARD, dtype=torch.int64), None), rngs)
 
-    print(added(work))
+    sys.stdout.write(f"{added(work)}\n")
 
 
 if __name__ == "__main__":
