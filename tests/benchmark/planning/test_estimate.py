@@ -200,3 +200,25 @@ def test_a_cell_is_printed_at_once_with_days_where_it_takes_days():
     printed = console.export_text()
     for part in ("wgan-gp · seed 0", "train LGG, sample", "7.8 d", "6.1 GiB", "300 MiB", "unknown"):
         assert part in printed
+
+
+def test_a_cell_is_printed_before_the_next_one_is_counted(tmp_path, monkeypatch):
+    names, printed, before = ("med-ddpm", "wgan-gp"), io.StringIO(), []
+    registries = Registries()
+    chosen = chosen_experiment(
+        "quickstart", registries, methods=names, size=32, preset="smoke", seeds=(0,), n=2
+    )
+    plan = make_plan(chosen, registries, tmp_path / "runs", tmp_path / "cache")
+
+    def counted(*asked):
+        before.append(printed.getvalue())
+        return estimate.estimate(*asked)
+
+    whole = estimate.estimate
+    monkeypatch.setattr(estimate, "estimate", lambda *a: (before.append(printed.getvalue()), whole(*a))[1])
+    monkeypatch.setattr(estimate.tables, "console", lambda: Console(width=100, file=printed))
+    estimate.print_estimate(plan, "cpu", as_json=False)
+    first, second = before
+    assert "med-ddpm · seed 0" not in first
+    assert "med-ddpm · seed 0" in second
+    assert "wgan-gp · seed 0" not in second
