@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from cerebench.benchmark.engine.registry import Registries
-from cerebench.benchmark.planning import counting
+from cerebench.benchmark.planning import counting, estimate
 from cerebench.benchmark.planning.config import resolve
 from cerebench.benchmark.planning.counting import Counter
 from cerebench.benchmark.planning.estimate import Lines, Tensors, peak_mib, protocol_flops
@@ -202,23 +202,18 @@ def test_a_cell_is_printed_at_once_with_days_where_it_takes_days():
         assert part in printed
 
 
-def test_a_cell_is_printed_before_the_next_one_is_counted(tmp_path, monkeypatch):
-    names, printed, before = ("med-ddpm", "wgan-gp"), io.StringIO(), []
-    registries = Registries()
-    chosen = chosen_experiment(
-        "quickstart", registries, methods=names, size=32, preset="smoke", seeds=(0,), n=2
-    )
-    plan = make_plan(chosen, registries, tmp_path / "runs", tmp_path / "cache")
+def test_a_cell_is_printed_before_the_next_one_is_counted(bench, monkeypatch):
+    printed, before, count = io.StringIO(), [], estimate.estimate
 
-    def counted(*asked):
+    def watched(*asked):
         before.append(printed.getvalue())
-        return estimate.estimate(*asked)
+        return count(*asked)
 
-    whole = estimate.estimate
-    monkeypatch.setattr(estimate, "estimate", lambda *a: (before.append(printed.getvalue()), whole(*a))[1])
+    monkeypatch.setattr(estimate, "estimate", watched)
     monkeypatch.setattr(estimate.tables, "console", lambda: Console(width=100, file=printed))
-    estimate.print_estimate(plan, "cpu", as_json=False)
+    code, _, err = bench("run", "tiny.toml", "--methods", "wgan-gp,alpha-wgan", "--dry-run")
+    assert code == 0, err
     first, second = before
-    assert "med-ddpm · seed 0" not in first
-    assert "med-ddpm · seed 0" in second
-    assert "wgan-gp · seed 0" not in second
+    assert "wgan-gp · seed 0" not in first
+    assert "wgan-gp · seed 0" in second
+    assert "alpha-wgan · seed 0" not in second
