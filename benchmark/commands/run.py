@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -192,28 +194,29 @@ def run(
         refuse_ignored("--protocols", {"--protocol-preset": protocol_preset is not None})
     if most is not None:
         chosen = dataclasses.replace(chosen, metrics=gate.with_copies(chosen.metrics))
-    from cerebench.benchmark.display import choose
-    from cerebench.benchmark.planning.foreign import row_names
-    from cerebench.benchmark.planning.plan import Samples, make_plan, with_headers
-    from cerebench.benchmark.planning.source import tell
-    from cerebench.datasets.cache import default_cache
+    with _uncollected() if dry_run else nullcontext():
+        from cerebench.benchmark.display import choose
+        from cerebench.benchmark.planning.foreign import row_names
+        from cerebench.benchmark.planning.plan import Samples, make_plan, with_headers
+        from cerebench.benchmark.planning.source import tell
+        from cerebench.datasets.cache import default_cache
 
-    check_device(device)
-    rows = [
-        Samples(name, folder, samples_range, accept_range, axes)
-        for name, folder in row_names(samples or [], "--samples").items()
-    ]
-    if rows:
-        chosen = with_headers(chosen, headers, registries)
-    shown = choose(Console(stderr=as_json), silent=as_json)
-    plan = make_plan(chosen, registries, out, default_cache(), rows, shown)
-    tell(plan.common.reference.dataset, shown)
-    _check_weights(plan, metrics=metrics is not None, protocols=read_names(protocols) or [])
-    if dry_run:
-        from cerebench.benchmark.planning.estimate import print_estimate
+        check_device(device)
+        rows = [
+            Samples(name, folder, samples_range, accept_range, axes)
+            for name, folder in row_names(samples or [], "--samples").items()
+        ]
+        if rows:
+            chosen = with_headers(chosen, headers, registries)
+        shown = choose(Console(stderr=as_json), silent=as_json)
+        plan = make_plan(chosen, registries, out, default_cache(), rows, shown)
+        tell(plan.common.reference.dataset, shown)
+        _check_weights(plan, metrics=metrics is not None, protocols=read_names(protocols) or [])
+        if dry_run:
+            from cerebench.benchmark.planning.estimate import print_estimate
 
-        print_estimate(plan, device, as_json=as_json)
-        return
+            print_estimate(plan, device, as_json=as_json)
+            return
     carry_out(
         plan,
         registries,
@@ -224,6 +227,18 @@ def run(
         max_copies=most,
         named=read_names(metrics) or (),
     )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Do without the garbage collector: imports and traces make many objects and few circles."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def carry_out(

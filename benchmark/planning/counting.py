@@ -283,7 +283,8 @@ def _counted(forward: Callable[..., Any], counter: Counter) -> Callable[..., Any
 
     def again(*inputs: Any, **named: Any) -> Any:
         leaves, form = tree_flatten((inputs, named))
-        asked = (str(form), tuple(getattr(leaf, "shape", repr(leaf)) for leaf in leaves))
+        shapes = (leaf.shape if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves)
+        asked = (str(form), tuple(shapes))
         if asked in known:
             flops, out = known[asked]
             counter.flops += flops
@@ -291,8 +292,8 @@ def _counted(forward: Callable[..., Any], counter: Counter) -> Callable[..., Any
         before = counter.flops
         out = forward(*inputs, **named)
         # Without memory of their own, which would count as alive.
-        shapes = tree_map(lambda t: torch.empty((), dtype=t.dtype).expand(t.shape), out)
-        known[asked] = counter.flops - before, shapes
+        hollow = tree_map(lambda t: torch.empty((), dtype=t.dtype).expand(t.shape), out)
+        known[asked] = counter.flops - before, hollow
         return out
 
     return again

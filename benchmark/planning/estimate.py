@@ -45,10 +45,10 @@ from cerebench.metrics.downstream.base import (
 )
 from cerebench.reports.formatting import duration
 
-# What a process takes on a CPU for tensors of so many bytes, roughly and the same for all methods:
-# compiled kernels, then what the allocator and kernels add.
-KERNELS = 25 * 2**20
-RESIDENT = 1.7
+# What a process takes on a CPU for tensors of so many bytes, the same for all methods: compiled
+# kernels, then what the allocator and kernels add. Measured: docs/performance.md, "Dry run".
+KERNELS = 20 * 2**20
+RESIDENT = 1.65
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def _flops(passes: Passes) -> float:
 
 
 def machine_rate(device: torch.device, precision: str) -> float:
-    """Measure FLOP/s of a 3D convolution, forward and backward, in about half a second."""
+    """Measure FLOP/s of a 3D convolution, forward and backward, in a quarter of a second."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     layer = torch.nn.Conv3d(64, 64, 3, padding=1).to(device, dtype)
     x = torch.randn(4, 64, 16, 16, 16, device=device, dtype=dtype)
@@ -226,7 +226,7 @@ def machine_rate(device: torch.device, precision: str) -> float:
 
     once()
     began, repeats = time.perf_counter(), 0
-    while time.perf_counter() - began < 0.4:
+    while time.perf_counter() - began < 0.2:
         once()
         repeats += 1
     return flops * repeats / (time.perf_counter() - began)
@@ -332,17 +332,19 @@ class Lines:
 
     def __init__(self, console: Console, names: Sequence[str], *, downstream: bool) -> None:
         self._console, self._downstream = console, downstream
-        numbers = 10 + (12 if downstream else 0) + 3 * 10
-        room = console.width - numbers
-        longest = max((len(name) for name in [*names, "real cases alone"]), default=0)
-        self._name = min(longest, max(room - 18, 12))
-        self._rest = max(room - self._name - 2, 8)
+        self._widths = (8, 10, 8, 8, 8) if downstream else (8, 8, 8, 8)
+        self._gap = 2 if console.width >= 100 else 1
+        room = console.width - sum(width + self._gap for width in self._widths)
+        named = [*names, "real cases alone"]
+        longest, word = max(map(len, named)), max(len(w) for name in named for w in name.split())
+        self._name = min(longest, max(room - 18, word))
+        self._rest = max(room - self._name - self._gap, 10)
 
     def begin(self, folder: str) -> None:
         """Print where the run would write, and what the columns are."""
         self._console.print(f"Would write {escape(folder)}", highlight=False)
         self._line(
-            "cell", "to do", "about", "down-stream", "memory: training", "sam-pling", "disk",
+            "cell", "to do", "about", "downstream", "train memory", "sample memory", "disk",
             style="dim",
         )  # fmt: skip
 
@@ -372,7 +374,7 @@ class Lines:
             *(_most(row[f"{what}_peak_mib"] for row in rows) for what in ("training", "sampling")),
             _size(sum(row["disk_mib"] for row in rows)),
         )
-        beside = "beside the 0.9 GiB or so of the program itself, " if on_cpu else ""
+        beside = "beside the 0.7 to 1 GiB of the program itself, " if on_cpu else ""
         self._console.print(
             "Times are counted operations over the speed of one convolution here, right within a "
             "factor of a few: of training steps and samples, and downstream of the classifier, for "
@@ -387,10 +389,12 @@ class Lines:
     def _line(
         self, cell: str, stages: str, time: str, downstream: str, *sizes: str, style: str = ""
     ) -> None:
-        table = Table(box=None, pad_edge=False, show_header=False, style=style)
+        table = Table(
+            box=None, pad_edge=False, padding=(0, self._gap, 0, 0), show_header=False, style=style
+        )
         table.add_column(width=self._name, overflow="fold")
         table.add_column(width=self._rest, overflow="fold")
-        for width in (8, 10, 8, 8, 8) if self._downstream else (8, 8, 8, 8):
+        for width in self._widths:
             table.add_column(width=width, justify="right")
         times = (time, downstream) if self._downstream else (time,)
         table.add_row(*map(escape, (cell, stages, *times, *sizes)))

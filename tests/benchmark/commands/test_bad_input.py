@@ -106,7 +106,7 @@ OF_EXPERIMENTS = [
         "one sample",
         experiment("class = 10", "class = 1"),
         USAGE,
-        "samples_per_class must be at least",
+        "samples_per_class (-n) must be at least",
     ),
     ("too many samples", experiment("class = 10", f"class = {10**9}"), USAGE, "at most 100000"),
     ("split nan", experiment("train = 12", "train = nan"), USAGE, "train"),

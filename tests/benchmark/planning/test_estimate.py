@@ -3,6 +3,9 @@
 import contextlib
 import dataclasses
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ import torch
 from rich.console import Console
 
 from cerebench.benchmark.engine.registry import Registries
-from cerebench.benchmark.planning import counting
+from cerebench.benchmark.planning import counting, estimate
 from cerebench.benchmark.planning.config import resolve
 from cerebench.benchmark.planning.counting import Counter
 from cerebench.benchmark.planning.estimate import Lines, Tensors, peak_mib, protocol_flops
@@ -162,6 +165,24 @@ def test_training_on_a_cpu_needs_its_data_too_and_sampling_does_not():
     assert peak_mib(Tensors(), device) == {"training": 0, "sampling": 0}
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("what", ["training", "sampling"])
+@pytest.mark.parametrize("name", ["wgan-gp", "vqgan"])
+def test_predicted_memory_is_that_of_a_process(name, what):
+    """All seven methods are in docs/performance.md; these are quick, and unlike each other."""
+    cls, cases, size = Registries().methods.load(name), 36, 32
+    with torch.device("meta"):
+        method = cls(cls.presets["quick"].config, size=size, classes=("LGG", "HGG"))
+    trained, drawn = counting.training(method), counting.sampling(method)
+    tensors = Tensors(trained.peak, drawn.peak, cases * size**3 * 5, cases * trained.kept)
+    predicted = peak_mib(tensors, torch.device("cpu"))[what]
+    script = Path(__file__).parent / "real_memory.py"
+    command = [sys.executable, str(script), name, "quick", str(size), str(cases), what]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert predicted == pytest.approx(float(done.stdout), rel=0.3)
+
+
 def test_a_cell_is_printed_at_once_with_days_where_it_takes_days():
     console = Console(width=100, record=True, file=io.StringIO())
     lines = Lines(console, ["wgan-gp · seed 0"], downstream=False)
@@ -179,3 +200,20 @@ def test_a_cell_is_printed_at_once_with_days_where_it_takes_days():
     printed = console.export_text()
     for part in ("wgan-gp · seed 0", "train LGG, sample", "7.8 d", "6.1 GiB", "300 MiB", "unknown"):
         assert part in printed
+
+
+def test_a_cell_is_printed_before_the_next_one_is_counted(bench, monkeypatch):
+    printed, before, count = io.StringIO(), [], estimate.estimate
+
+    def watched(*asked):
+        before.append(printed.getvalue())
+        return count(*asked)
+
+    monkeypatch.setattr(estimate, "estimate", watched)
+    monkeypatch.setattr(estimate.tables, "console", lambda: Console(width=100, file=printed))
+    code, _, err = bench("run", "tiny.toml", "--methods", "wgan-gp,alpha-wgan", "--dry-run")
+    assert code == 0, err
+    first, second = before
+    assert "wgan-gp · seed 0" not in first
+    assert "wgan-gp · seed 0" in second
+    assert "alpha-wgan · seed 0" not in second
