@@ -29,9 +29,9 @@ from cerebench.reports.base import Plot, Renderer
 # Name to target ``module:attribute``, alone or with static facts.
 Table = Mapping[str, str | tuple[str, Mapping[str, Any]]]
 
-
 # What --plugin FILE may hold, as messages call it.
 _OF_FILES = ("method", "dataset", "metric", "method, dataset or metric", "plugin")
+NAMED = 40  # names that a message about a wrong one lists at most
 
 
 def suggest(kind: str, name: str, known: list[str]) -> str:
@@ -40,7 +40,11 @@ def suggest(kind: str, name: str, known: list[str]) -> str:
     hint = f" Did you mean '{near[0]}'?" if near else ""
     file = _file_here(name) if kind in _OF_FILES else None
     lies_here = f" {file} lies here; to use it, add --plugin {file}." if file else ""
-    return f"No {kind} named '{name}'.{hint}{lies_here} Known: {', '.join(known) or 'none'}."
+    more = len(known) - NAMED
+    listed = ", ".join(known[:NAMED]) or "none"
+    if more > 0:
+        listed += f" and {more} more" + " (bench list)" * (kind in _OF_FILES)
+    return f"No {kind} named '{name}'.{hint}{lies_here} Known: {listed}."
 
 
 def _file_here(name: str) -> Path | None:

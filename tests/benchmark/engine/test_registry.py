@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cerebench.benchmark.engine import registry as module
-from cerebench.benchmark.engine.registry import Registries, Registry
+from cerebench.benchmark.engine.registry import Registries, Registry, suggest
 from cerebench.benchmark.errors import BrokenPlugin, UnknownPlugin
 
 TABLE = {"one": ("json:dumps", {"label": "One"}), "two": ("json:loads", {})}
@@ -30,6 +30,14 @@ def test_loads_builtin_and_third_party(monkeypatch):
     registry = make(monkeypatch, ("alpha", "json:load"))
     assert registry.load("one") is json.dumps
     assert registry.load("alpha") is json.load
+
+
+def test_of_very_many_names_only_some_are_listed():
+    known = [f"metric-{i:03d}" for i in range(130)]
+    told = suggest("metric", "metric-007x", known)
+    assert "Did you mean 'metric-007'?" in told
+    assert told.endswith("metric-039 and 90 more (bench list).")
+    assert suggest("row", "a", ["b"]).endswith("Known: b.")
 
 
 def test_an_unknown_name_gets_a_suggestion_and_the_list(monkeypatch):
