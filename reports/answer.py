@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cerebench.core.records.contents import Contents, MetricEntry
 from cerebench.reports.base import RecordedExperiment
 from cerebench.reports.formatting import DASH, duration, plain, span, superscript
+from cerebench.reports.spoiled import spoiled
 from cerebench.reports.tables.footnotes import Footnotes
 from cerebench.reports.tables.sections import study
 from cerebench.reports.tables.table import ARROWS
@@ -96,7 +97,12 @@ def build(experiment: RecordedExperiment, named: Collection[str] = ()) -> Answer
         caption=plain(sheet.caption),
         heads=tuple(heads),
         rows=tuple(rows),
-        notes=(*_legend(contents, [m for m, _ in metrics]), *notes, *sheet.gaps()),
+        notes=(
+            *spoiled(recorded, labels, contents.dataset.size),
+            *_legend(contents, [m for m, _ in metrics]),
+            *notes,
+            *sheet.gaps(),
+        ),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -56,7 +55,6 @@ def ladder(
     from cerebench.benchmark.ladder import Request, measure
     from cerebench.benchmark.planning.source import Source
     from cerebench.benchmark.tables import console, print_ladder
-    from cerebench.core.records.files import dump
     from cerebench.datasets.cache import default_cache
     from cerebench.reports.ladder import card, write
 
@@ -79,7 +77,7 @@ def ladder(
     replace(record, found)
     written = [record, *write(found, out / folder / "report" / record.stem)]
     if as_json:
-        typer.echo(json.dumps(dump(found), indent=1))
+        typer.echo(record.read_text("utf-8"), nl=False)
         return
     print_ladder(card(found), console())
     for path in written:

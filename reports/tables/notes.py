@@ -24,6 +24,7 @@ from cerebench.core.settings import BY_USER
 from cerebench.core.statistics import holm
 from cerebench.reports.base import left_out
 from cerebench.reports.formatting import number, plain, span, units
+from cerebench.reports.spoiled import spoiled
 from cerebench.reports.statistics.contrast import LEAST_SEEDS
 from cerebench.reports.values import floor, load
 from cerebench.reports.values.labels import legends, powers_of_ten
@@ -192,6 +193,7 @@ def reading(
     yield from _contradictions(contents, values, labels)
     yield from _collapse(contents, values, labels)
     yield from _ruled(contents, values, labels)
+    yield from spoiled(values, labels, contents.dataset.size)
     yield from _clipping(values, labels)
     yield from _load(values, labels)
     if whole:

@@ -15,6 +15,7 @@ FILES = [
     "made-up-diagnostics.tex",
     "made-up-downstream.tex",
     "made-up-figures.md",
+    "made-up-figures.tex",
     "made-up-recipes.tex",
     "made-up-table1.tex",
     "made-up-table2.tex",

@@ -344,7 +344,7 @@ def test_the_core_suite_names_itself_and_its_controls(bench):
     fill(bench.folder / "mine", 8, seed=100)
     code, out, err = bench("evaluate", "--real", "real", "--fake", "mine", "--suite", "smoke")
     assert code == 0, err
-    assert "suite smoke" in out
+    assert "suite core" in out
     code, out, _ = bench("report", "--anchors")
     assert code == 0
     for label in ("training copies", "mean volume", "one real repeated", "phase-scrambled"):

@@ -357,7 +357,7 @@ def test_a_protocol_that_fails_in_one_cell_leaves_all_else_finished(bench, plugi
         code, out, _ = bench(*arguments)
     assert code == 4
     told = " ".join(out.split())
-    assert "1 stages failed: " in told
+    assert "1 stage failed: " in told
     assert "wgan-gp · seed 0 · stub: ProtocolError: not today" in told
     made = {
         (row, path.name.partition("@")[0])
