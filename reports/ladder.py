@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cerebench.core.files import write_bytes
 from cerebench.core.records.ladder import Ladder, LadderCell
 from cerebench.reports.formatting import DASH, first_line
 from cerebench.reports.markdown import escape
@@ -150,9 +151,9 @@ def write(ladder: Ladder, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     laid = card(ladder)
     page = folder / "ladder.md"
-    page.write_text("\n".join(markdown(laid)) + "\n", encoding="utf-8")
+    write_bytes(page, ("\n".join(markdown(laid)) + "\n").encode())
     short = folder / "cards.json"
-    short.write_text(json.dumps(cards(laid), ensure_ascii=False, indent=1) + "\n", "utf-8")
+    write_bytes(short, (json.dumps(cards(laid), ensure_ascii=False, indent=1) + "\n").encode())
     return [page, short, *_draw(laid, folder)]
 
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cerebench.core.files import write_bytes
 from cerebench.reports.base import RecordedExperiment, Renderer
 from cerebench.reports.tables.paper_tables import build_paper_tables
 from cerebench.reports.tables.sections import further, study
@@ -72,7 +73,7 @@ def write(
     texts[f"{name}-recipes.tex"] = _recipes(list(dict.fromkeys(recipes)))
     texts["main.tex"] = _document(name, [list(g) for g in groups if g], siunitx=siunitx)
     for file, text in texts.items():
-        (folder / file).write_text(text, encoding="utf-8")
+        write_bytes(folder / file, text.encode())
     return [folder / file for file in texts]
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from cerebench.core.files import write_bytes
 from cerebench.reports.base import RecordedExperiment, Renderer
 from cerebench.reports.tables.sections import further, study
 from cerebench.reports.tables.table import Table, TableBlock, TableCell, build_table, panels
@@ -42,7 +43,7 @@ def write(
         lines += ["", *_title("##", more.title, banner), *_body(more, "###")]
     recipes = [*table.recipes, *(text for more in tables for text in more.recipes)]
     lines += ["", "## Recipes", "", *(f"- {escape(text)}" for text in recipes)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_bytes(path, ("\n".join(lines) + "\n").encode())
     return [path]
 
 

@@ -363,12 +363,13 @@ class Lines:
     def end(self, answer: Mapping[str, Any], *, on_cpu: bool) -> None:
         """Print sums and what is to be known about them."""
         rows, baselines = answer["cells"], answer["protocols_to_run"]
+        scored = answer["control_rows_to_score"]
         if baselines:
             named = ", ".join(baselines)
             self._line("real cases alone", named, "", _total(baselines.values()), "", "", "")
         self._line(
             "all",
-            f"{answer['control_rows_to_score']} floor and control rows",
+            f"{scored} floor and control rows" if scored else "",
             _total(row["seconds"] for row in rows),
             _total([*(row["downstream_seconds"] for row in rows), *baselines.values()]),
             *(_most(row[f"{what}_peak_mib"] for row in rows) for what in ("training", "sampling")),

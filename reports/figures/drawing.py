@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cerebench.core.files import replacing
 from cerebench.core.hashing import sha256_bytes
 from cerebench.core.records.base import Misfit
 from cerebench.core.records.files import read
@@ -497,6 +498,8 @@ def save(
     part = Bbox.from_extents(0, low, figure.get_figwidth(), high)
     # Type 42 keeps text as text; without a date the same records give the same file.
     with matplotlib.rc_context({"pdf.fonttype": 42}):
-        figure.savefig(paths[0], dpi=300, bbox_inches=part, metadata={"CreationDate": None})
-        figure.savefig(paths[1], dpi=300, bbox_inches=part)
+        for path, facts in zip(paths, ({"CreationDate": None}, None), strict=True):
+            kind = path.suffix.removeprefix(".")
+            with replacing(path) as place:  # a link in its place is replaced, not followed
+                figure.savefig(place, format=kind, dpi=300, bbox_inches=part, metadata=facts)
     return paths

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cerebench.core.files import write_bytes
 from cerebench.reports.base import NotDrawn, Plot, RecordedExperiment, Renderer, ReportError
 from cerebench.reports.figures import (
     critical_difference,
@@ -94,7 +95,7 @@ def write(
     texts = {"tex": "\n\n".join(floats), "md": "\n".join(lines)}
     for ending, text in texts.items():
         listing = folder / f"{experiment.name}-figures.{ending}"
-        listing.write_text(text + "\n", encoding="utf-8")
+        write_bytes(listing, (text + "\n").encode())
         paths.append(listing)
     if faults:
         raise ReportError("; ".join(faults))

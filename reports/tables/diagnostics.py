@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cerebench.core.files import write_bytes
 from cerebench.core.records.rows import CellEntry
 from cerebench.core.records.scored import DiagnosisRecord
 from cerebench.reports.base import RecordedExperiment, Renderer
@@ -155,7 +156,7 @@ def write(experiment: RecordedExperiment, folder: Path) -> list[Path]:
         return []
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{experiment.name}-diagnostics.csv"
-    path.write_text(safe_csv(table), encoding="utf-8")
+    write_bytes(path, safe_csv(table).encode())
     return [path]
 
 

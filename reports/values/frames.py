@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cerebench.core.files import write_bytes
 from cerebench.core.texts import harmless
 from cerebench.reports.base import RecordedExperiment, Renderer, left_out
 from cerebench.reports.values import downstream_tidy
@@ -104,7 +105,7 @@ def write(experiment: RecordedExperiment, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{experiment.name}.csv"
-    path.write_text(csv(frames(experiment)), encoding="utf-8")
+    write_bytes(path, csv(frames(experiment)).encode())
     return [path]
 
 
