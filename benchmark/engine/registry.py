@@ -6,7 +6,7 @@ import contextlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points, version
@@ -34,8 +34,9 @@ _OF_FILES = ("method", "dataset", "metric", "method, dataset or metric", "plugin
 NAMED = 40  # names that a message about a wrong one lists at most
 
 
-def suggest(kind: str, name: str, known: list[str]) -> str:
+def suggest(kind: str, name: str, known: Iterable[str]) -> str:
     """Return the one-line message for a name that does not exist."""
+    known = list(known)
     near = get_close_matches(name, known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     file = _file_here(name) if kind in _OF_FILES else None
