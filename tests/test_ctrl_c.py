@@ -42,6 +42,14 @@ def test_second():
 """
 
 
+# A shell starts what runs in the background with SIGINT ignored, which children inherit.
+PYTEST = """
+import signal, sys, pytest
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+
 def start(folder: Path, test: str, workers: int) -> subprocess.Popen:
     """Start pytest on two tests, the first of which trains for hours, as its own process group."""
     (folder / "tests" / "inner").mkdir(parents=True)
@@ -49,7 +57,7 @@ def start(folder: Path, test: str, workers: int) -> subprocess.Popen:
     shutil.copy(HERE / "benchmark" / "conftest.py", folder / "tests" / "inner")
     head = f"from pathlib import Path\nimport pytest\nWENT_ON = {str(folder / 'went-on')!r}\n"
     (folder / "tests" / "inner" / "test_two.py").write_text(head + test + NEXT)
-    command = [sys.executable, "-m", "pytest", "-n", str(workers), "--dist", "loadfile", "tests"]
+    command = [sys.executable, "-c", PYTEST, "-n", str(workers), "--dist", "loadfile", "tests"]
     command += ["--import-mode=importlib", "-p", "no:cacheprovider", f"--basetemp={folder / 'tmp'}"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
     return subprocess.Popen(

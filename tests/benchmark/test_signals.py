@@ -35,9 +35,10 @@ class Slow(WGANGP):
 
 
 def start(folder, *arguments, ignore=False):
-    command = "from cerebench.benchmark.cli import main; main()"
-    if ignore:
-        command = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); {command}"
+    # A shell starts what runs in the background with SIGINT ignored, which children inherit.
+    command = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    command += "signal.signal(signal.SIGHUP, signal.SIG_IGN); " * ignore
+    command += "from cerebench.benchmark.cli import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", command, *arguments],
         cwd=folder,
